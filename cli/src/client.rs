@@ -1,0 +1,126 @@
+//! Speaks to AWS: invokes the stack's two functions and makes an S3 client for a region. I/O.
+
+use std::env;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_lambda::error::SdkError;
+use aws_sdk_lambda::primitives::Blob;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::args::Global;
+use crate::contract::{Backfill, ConfigureRule, FunctionError};
+use crate::error::Error;
+
+/// The deployed stack, as this command reaches it.
+pub struct Client {
+    config: SdkConfig,
+    lambda: aws_sdk_lambda::Client,
+    stack: String,
+    region: String,
+}
+
+impl Client {
+    /// Loads profile, region and endpoint the way every AWS tool does. Sends nothing yet.
+    pub async fn connect(global: &Global) -> Result<Self, Error> {
+        let mut loader = aws_config::defaults(BehaviorVersion::latest());
+        if let Some(profile) = &global.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &global.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let Some(url) = &global.endpoint_url {
+            loader = loader.endpoint_url(url);
+        }
+        let config = loader.load().await;
+        let region = config.region().ok_or(Error::NoRegion)?.to_string();
+        Ok(Self {
+            lambda: aws_sdk_lambda::Client::new(&config),
+            config,
+            stack: global.stack_name.clone(),
+            region,
+        })
+    }
+
+    pub async fn configure_rule(&self, request: &ConfigureRule<'_>) -> Result<Answer, Error> {
+        self.invoke("configure-rule", request).await
+    }
+
+    pub async fn backfill(&self, request: &Backfill<'_>) -> Result<Answer, Error> {
+        self.invoke("backfill", request).await
+    }
+
+    /// An S3 client for the buckets of one region.
+    pub fn s3(&self, region: &str) -> aws_sdk_s3::Client {
+        let elsewhere = self.config.endpoint_url().is_some()
+            || env::var_os("AWS_ENDPOINT_URL_S3").is_some_and(|url| !url.is_empty());
+        let config = aws_sdk_s3::config::Builder::from(&self.config)
+            .region(Region::new(region.to_owned()))
+            // A server at one address can't be found under `bucket.address`.
+            .force_path_style(elsewhere)
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+
+    async fn invoke(&self, name: &str, request: &impl Serialize) -> Result<Answer, Error> {
+        let function = format!("{}-{name}", self.stack);
+        let unexpected = |error: serde_json::Error| Error::UnexpectedAnswer {
+            from: function.clone(),
+            detail: error.to_string(),
+        };
+        let payload = serde_json::to_vec(request).map_err(unexpected)?;
+        let answer = self
+            .lambda
+            .invoke()
+            .function_name(&function)
+            .payload(Blob::new(payload))
+            .send()
+            .await
+            .map_err(|error| self.invoke_error(&function, &error))?;
+        let payload = answer.payload.unwrap_or_else(|| Blob::new("null"));
+        if answer.function_error.is_some() {
+            let error: FunctionError =
+                serde_json::from_slice(payload.as_ref()).map_err(unexpected)?;
+            return Err(Error::function(&function, &error.code, &error.message));
+        }
+        let json = serde_json::from_slice(payload.as_ref()).map_err(unexpected)?;
+        Ok(Answer { json, function })
+    }
+
+    fn invoke_error(
+        &self,
+        function: &str,
+        error: &SdkError<
+            aws_sdk_lambda::operation::invoke::InvokeError,
+            aws_sdk_lambda::config::http::HttpResponse,
+        >,
+    ) -> Error {
+        if error
+            .as_service_error()
+            .is_some_and(|error| error.is_resource_not_found_exception())
+        {
+            return Error::NoFunction {
+                function: function.to_owned(),
+                region: self.region.clone(),
+            };
+        }
+        Error::aws(format!("invoking {function}"), error)
+    }
+}
+
+/// What a function answered: as it came, to be printed, and typed, to be shown.
+pub struct Answer {
+    pub json: Value,
+    function: String,
+}
+
+impl Answer {
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        T::deserialize(&self.json).map_err(|error| Error::UnexpectedAnswer {
+            from: self.function.clone(),
+            detail: error.to_string(),
+        })
+    }
+}

@@ -1,0 +1,344 @@
+//! The functions' contract (`docs/contract.md`) as this command speaks it: what it asks, and the
+//! parts of the answers that it shows. Unknown fields of an answer are ignored. No I/O.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// A request to `configure-rule`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum ConfigureRule<'a> {
+    Create {
+        source: &'a str,
+        destination: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        destination_region: Option<&'a str>,
+        scope: Scope,
+        policy: Policy,
+        historical: bool,
+    },
+    Get {
+        rule: &'a str,
+    },
+    List,
+    Update {
+        rule: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        scope: Option<Scope>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        policy: Option<Policy>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        historical: Option<bool>,
+    },
+    Pause {
+        rule: &'a str,
+    },
+    Resume {
+        rule: &'a str,
+    },
+    Delete {
+        rule: &'a str,
+    },
+    Progress {
+        rule: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        window_mins: Option<u32>,
+    },
+    Destinations {
+        source: &'a str,
+    },
+}
+
+/// A request to `backfill`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Backfill<'a> {
+    Start {
+        rule: &'a str,
+    },
+    Status {
+        rule: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        job_id: Option<&'a str>,
+    },
+}
+
+/// Which keys a rule covers. On the wire `"all"` or `{"prefixes": [...]}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    All,
+    Prefixes(Vec<String>),
+}
+
+impl Scope {
+    /// What to list to see every key of this scope that starts with `within`, in key order.
+    /// Nothing, where the two have no key in common.
+    pub fn listing_prefixes(&self, within: &str) -> Vec<String> {
+        let Self::Prefixes(prefixes) = self else {
+            return vec![within.to_owned()];
+        };
+        let mut listed: Vec<String> = prefixes
+            .iter()
+            .filter_map(|prefix| {
+                if prefix.starts_with(within) {
+                    Some(prefix.clone())
+                } else if within.starts_with(prefix.as_str()) {
+                    Some(within.to_owned())
+                } else {
+                    None
+                }
+            })
+            .collect();
+        listed.sort();
+        listed.dedup();
+        listed
+    }
+}
+
+/// What is carried across.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Policy {
+    /// Add, change and delete
+    Full,
+    /// Add and change only: a replica outlives its source
+    Write,
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Write => "write",
+        })
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Bucket {
+    pub bucket: String,
+    pub region: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Rule {
+    pub id: String,
+    pub source: Bucket,
+    pub destination: Bucket,
+    pub scope: Scope,
+    pub policy: Policy,
+    pub historical: bool,
+    /// `enabling`, `enabled`, `paused` or `deleting`; shown, never decided on.
+    pub state: String,
+    pub revision: Option<u64>,
+    pub created_at: Option<DateTime<Utc>>,
+    pub updated_at: Option<DateTime<Utc>>,
+    pub paused_at: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RuleAnswer {
+    pub rule: Rule,
+    pub job_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct RulesAnswer {
+    pub rules: Vec<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct JobAnswer {
+    pub job: Job,
+}
+
+/// One backfill run.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Job {
+    pub id: String,
+    pub rule_id: String,
+    /// `planning`, `running`, `complete` or `cancelled`.
+    pub state: String,
+    pub fraction: Option<f64>,
+    pub shards: Option<Shards>,
+    pub listed: u64,
+    pub copied: u64,
+    pub equal: u64,
+    pub gone: u64,
+    pub failed: u64,
+    pub bytes_copied: u64,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
+}
+
+impl Job {
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state.as_str(), "complete" | "cancelled")
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Shards {
+    pub total: Option<u64>,
+    pub done: Option<u64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Progress {
+    pub rule: Rule,
+    pub historical: Option<Job>,
+    pub live: Live,
+    pub failures: Option<u64>,
+}
+
+/// What was carried since the rule was made. A number that isn't known is `None`.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Live {
+    pub watermark: Option<DateTime<Utc>>,
+    pub backlog: Option<Backlog>,
+    pub window_mins: Option<u64>,
+    pub replicated: Option<u64>,
+    pub deleted: Option<u64>,
+    pub failed: Option<u64>,
+    pub bytes: Option<u64>,
+    pub lag_ms: Option<Lag>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Backlog {
+    pub put: Option<u64>,
+    pub delete: Option<u64>,
+    pub work: Option<u64>,
+    pub held: Option<u64>,
+    pub dead_letter: Option<u64>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Lag {
+    pub p50: Option<f64>,
+    pub p99: Option<f64>,
+    pub max: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Destinations {
+    pub source: String,
+    pub source_region: String,
+    pub regions: Vec<String>,
+    pub buckets: Vec<Candidate>,
+}
+
+/// A bucket that might become a destination.
+#[derive(Debug, Deserialize)]
+pub struct Candidate {
+    pub bucket: String,
+    pub region: Option<String>,
+    pub available: bool,
+    pub reason: Option<String>,
+}
+
+/// The payload of a function error.
+#[derive(Debug, Deserialize)]
+pub struct FunctionError {
+    #[serde(rename = "errorType", default)]
+    pub code: String,
+    #[serde(rename = "errorMessage", default)]
+    pub message: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn wire(request: impl Serialize) -> Value {
+        serde_json::to_value(request).unwrap()
+    }
+
+    #[test]
+    fn requests_have_the_fields_of_the_contract_and_no_others() {
+        let create = ConfigureRule::Create {
+            source: "a",
+            destination: "b",
+            destination_region: None,
+            scope: Scope::All,
+            policy: Policy::Write,
+            historical: true,
+        };
+        assert_eq!(
+            wire(create),
+            json!({"action": "create", "source": "a", "destination": "b", "scope": "all",
+                   "policy": "write", "historical": true})
+        );
+        let update = ConfigureRule::Update {
+            rule: "a",
+            scope: Some(Scope::Prefixes(vec!["x/".into()])),
+            policy: None,
+            historical: None,
+        };
+        assert_eq!(
+            wire(update),
+            json!({"action": "update", "rule": "a", "scope": {"prefixes": ["x/"]}})
+        );
+        assert_eq!(wire(ConfigureRule::List), json!({"action": "list"}));
+        let status = Backfill::Status {
+            rule: "a",
+            job_id: None,
+        };
+        assert_eq!(wire(status), json!({"action": "status", "rule": "a"}));
+    }
+
+    /// The examples of `docs/contract.md`, fields and all.
+    #[test]
+    fn the_examples_of_the_contract_are_understood() {
+        let contract = include_str!("../../docs/contract.md");
+        let examples: Vec<&str> = contract
+            .split("```json")
+            .skip(1)
+            .filter_map(|rest| rest.split("```").next())
+            .collect();
+        let [rule, progress, job] = examples[..] else {
+            panic!("the contract has other examples than RULE, PROGRESS and JOB");
+        };
+        let parsed: Rule = serde_json::from_str(rule).unwrap();
+        assert_eq!(parsed.scope, Scope::Prefixes(vec!["2025/".into(), "2026/".into()]));
+        let parsed: Job = serde_json::from_str(job).unwrap();
+        assert_eq!(parsed.listed, parsed.copied + parsed.equal + parsed.gone + parsed.failed);
+        for historical in ["null", job] {
+            let progress = progress
+                .replace("RULE", rule)
+                .replace("JOB | null", historical);
+            let parsed: Progress = serde_json::from_str(&progress).unwrap();
+            assert_eq!(parsed.live.replicated, Some(1203));
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_not_known_and_new_fields_are_understood() {
+        let live: Live = serde_json::from_value(json!({
+            "watermark": null, "backlog": null, "window_mins": 60, "replicated": null,
+            "deleted": null, "failed": null, "bytes": null,
+            "lag_ms": {"p50": null, "p99": null, "max": null}, "news": [1, 2]
+        }))
+        .unwrap();
+        assert!(live.replicated.is_none());
+        let scope: Scope = serde_json::from_value(json!("all")).unwrap();
+        assert_eq!(scope, Scope::All);
+    }
+
+    #[test]
+    fn a_narrowed_scope_lists_only_what_both_cover_and_in_order() {
+        let scope = Scope::Prefixes(vec!["b/".into(), "a/1/".into(), "a/2/".into()]);
+        assert_eq!(scope.listing_prefixes(""), ["a/1/", "a/2/", "b/"]);
+        assert_eq!(scope.listing_prefixes("a/"), ["a/1/", "a/2/"]);
+        assert_eq!(scope.listing_prefixes("b/x/"), ["b/x/"]);
+        assert!(scope.listing_prefixes("c/").is_empty());
+        assert_eq!(Scope::All.listing_prefixes("c/"), ["c/"]);
+        assert_eq!(Scope::All.listing_prefixes(""), [""]);
+    }
+}

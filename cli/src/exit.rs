@@ -1,0 +1,28 @@
+//! The exit codes, one meaning each, for every command. No I/O.
+
+use std::process::ExitCode;
+
+/// How the command ended, as the shell sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done; for `verify`, the two buckets agree.
+    Ok = 0,
+    /// Done, and there is something to look at: `verify` found differences, or a backfill that was
+    /// waited for ended with failed objects.
+    Differences = 1,
+    /// Nothing was done: wrong usage, or the request was refused.
+    Refused = 2,
+    /// AWS, the network or the credentials failed.
+    Failed = 3,
+    /// Ctrl-C while watching or waiting (128 + SIGINT).
+    Interrupted = 130,
+    /// Whoever read our output went away (128 + SIGPIPE).
+    BrokenPipe = 141,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}

@@ -1,0 +1,58 @@
+//! The `tandem` command. Parses the arguments, runs one command, turns its end into an exit code.
+
+mod args;
+mod backfill;
+mod client;
+mod compare;
+mod contract;
+mod error;
+mod exit;
+mod human;
+mod listing;
+mod pace;
+mod render;
+mod rule;
+mod status;
+mod terminal;
+mod verify;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+use crate::client::Client;
+use crate::error::Error;
+use crate::exit::Exit;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help and version come this way too; a reader that went away is not our failure.
+            let _ = answer.print();
+            return if answer.use_stderr() { Exit::Refused } else { Exit::Ok }.into();
+        }
+    };
+    run(cli)
+        .await
+        .unwrap_or_else(|error| {
+            terminal::report(&error);
+            error.exit()
+        })
+        .into()
+}
+
+async fn run(cli: Cli) -> Result<Exit, Error> {
+    cli.command.check()?;
+    let client = Client::connect(&cli.global).await?;
+    let output = cli.global.output;
+    match cli.command {
+        Command::Rule { command } => rule::run(&client, output, command).await,
+        Command::Backfill { command } => backfill::run(&client, output, command).await,
+        Command::Status(args) => status::run(&client, output, args).await,
+        Command::Verify(args) => verify::run(&client, output, args).await,
+    }
+}

@@ -1,0 +1,66 @@
+//! What every watch shares: asking again at an interval, and outliving a passing failure.
+//! I/O: sleeps, and notes on stderr.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::terminal;
+
+/// So many failures in a row end a watch.
+const FAILURES_MAX: u32 = 5;
+
+/// Counts failures in a row.
+#[derive(Debug, Default)]
+pub struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    /// `None` for a failure that may pass: look again.
+    pub fn outlive<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Ok(value) => {
+                self.failures = 0;
+                Ok(Some(value))
+            }
+            Err(error) if error.is_passing() && self.failures + 1 < FAILURES_MAX => {
+                self.failures += 1;
+                terminal::note(format!("{error}\nstill watching; Ctrl-C to end"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Waits until the next look.
+pub async fn pause(interval: Duration) {
+    tokio::time::sleep(interval).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_a_row_end_a_watch_and_others_do_not() {
+        let lost = || -> Result<(), Error> { Err(Error::function("f", "Internal", "m")) };
+        let mut patience = Patience::default();
+        for _ in 0..3 {
+            for _ in 1..FAILURES_MAX {
+                assert!(patience.outlive(lost()).unwrap().is_none());
+            }
+            assert!(patience.outlive(Ok(())).unwrap().is_some());
+        }
+        for _ in 1..FAILURES_MAX {
+            assert!(patience.outlive(lost()).unwrap().is_none());
+        }
+        assert!(patience.outlive(lost()).is_err());
+    }
+
+    #[test]
+    fn a_refusal_ends_a_watch_at_once() {
+        let gone: Result<(), Error> = Err(Error::function("f", "RuleNotFound", "m"));
+        assert!(Patience::default().outlive(gone).is_err());
+    }
+}

@@ -1,0 +1,303 @@
+//! The checks on a rule before it is made: every refusal names the field, the value and what to do.
+//! No I/O: what has to be looked up in AWS is passed in.
+
+use crate::names::{BucketName, Region, RuleId};
+use crate::region::RegionGroups;
+use crate::rule::{Bucket, Policy, Scope};
+
+/// What is asked for when a rule is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleDraft {
+    /// The bucket to replicate from.
+    pub source: BucketName,
+    /// The bucket to replicate to.
+    pub destination: BucketName,
+    /// Where the destination is expected to be, if the request says.
+    pub destination_region: Option<Region>,
+    /// Which keys.
+    pub scope: Scope,
+    /// Whether deletes are carried over.
+    pub policy: Policy,
+    /// Whether to backfill what is there already.
+    pub historical: bool,
+}
+
+/// A request that cannot be granted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} = {value:?}: {problem}")]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// The field of the request.
+    pub field: &'static str,
+    /// The value it had.
+    pub value: String,
+    /// What is wrong with it, and what to do instead.
+    pub problem: String,
+}
+
+/// The kinds of refusal, as callers see them in `errorType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the contract's table of codes describes each")]
+pub enum RefusalCode {
+    InvalidRequest,
+    InvalidBucketName,
+    SameBucket,
+    SameRegion,
+    RegionsNotAllowed,
+    InvalidScope,
+    BucketInUse,
+    TwoWay,
+    BucketNotFound,
+    BucketNotAccessible,
+    SourceOutsideRegion,
+    DestinationRegionMismatch,
+    NotificationConflict,
+    RuleNotFound,
+    JobNotFound,
+    RuleStateConflict,
+}
+
+impl RefusalCode {
+    /// The word callers see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidRequest => "InvalidRequest",
+            Self::InvalidBucketName => "InvalidBucketName",
+            Self::SameBucket => "SameBucket",
+            Self::SameRegion => "SameRegion",
+            Self::RegionsNotAllowed => "RegionsNotAllowed",
+            Self::InvalidScope => "InvalidScope",
+            Self::BucketInUse => "BucketInUse",
+            Self::TwoWay => "TwoWay",
+            Self::BucketNotFound => "BucketNotFound",
+            Self::BucketNotAccessible => "BucketNotAccessible",
+            Self::SourceOutsideRegion => "SourceOutsideRegion",
+            Self::DestinationRegionMismatch => "DestinationRegionMismatch",
+            Self::NotificationConflict => "NotificationConflict",
+            Self::RuleNotFound => "RuleNotFound",
+            Self::JobNotFound => "JobNotFound",
+            Self::RuleStateConflict => "RuleStateConflict",
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal of `value` in `field`.
+    pub fn new(
+        code: RefusalCode,
+        field: &'static str,
+        value: impl Into<String>,
+        problem: impl Into<String>,
+    ) -> Self {
+        Self { code, field, value: value.into(), problem: problem.into() }
+    }
+}
+
+/// Which part a bucket plays in a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Changes come from it.
+    Source,
+    /// Replicas go to it.
+    Destination,
+}
+
+impl Role {
+    /// As it is stored and shown; also the request's field.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        }
+    }
+}
+
+/// A bucket's one relationship.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The rule that holds the bucket.
+    pub rule_id: RuleId,
+    /// The bucket's part in that rule.
+    pub role: Role,
+}
+
+impl RuleDraft {
+    /// What can be said before anything is looked up.
+    pub fn check_names(&self) -> Result<(), Refusal> {
+        if self.source == self.destination {
+            return Err(Refusal::new(
+                RefusalCode::SameBucket,
+                "destination",
+                self.destination.as_str(),
+                "is the source itself; name another bucket, in another region",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The seed's rules on the two regions, and ours: notifications need a source in the stack's region.
+    pub fn check_regions(
+        &self,
+        source: &Region,
+        destination: &Region,
+        stack: &Region,
+        groups: &RegionGroups,
+    ) -> Result<(Bucket, Bucket), Refusal> {
+        if source != stack {
+            return Err(Refusal::new(
+                RefusalCode::SourceOutsideRegion,
+                "source",
+                self.source.as_str(),
+                format!(
+                    "is in {source}, but this stack is in {stack} and a bucket can notify only queues of its own \
+                     region; deploy the stack in {source} and make the rule there"
+                ),
+            ));
+        }
+        let refused = |code, problem| {
+            Err(Refusal::new(code, "destination", self.destination.as_str(), problem))
+        };
+        if let Some(expected) = self.destination_region.as_ref().filter(|&expected| expected != destination) {
+            return refused(
+                RefusalCode::DestinationRegionMismatch,
+                format!("is in {destination}, not in {expected}; correct destination_region or leave it out"),
+            );
+        }
+        if source == destination {
+            return refused(
+                RefusalCode::SameRegion,
+                format!("is in {destination}, as the source is; choose a bucket in {}", elsewhere(source, groups)),
+            );
+        }
+        if !groups.allow(source, destination) {
+            return refused(
+                RefusalCode::RegionsNotAllowed,
+                format!(
+                    "is in {destination}, which is not in one region group with {source}; choose a bucket in {}, \
+                     or change the stack's parameter RegionGroups",
+                    elsewhere(source, groups)
+                ),
+            );
+        }
+        let bucket = |name: &BucketName, region: &Region| Bucket { name: name.clone(), region: region.clone() };
+        Ok((bucket(&self.source, source), bucket(&self.destination, destination)))
+    }
+
+    /// Why the claims found on the two buckets stand in the way; `None` where neither has one.
+    pub fn check_claims(&self, on_source: Option<&Claim>, on_destination: Option<&Claim>) -> Option<Refusal> {
+        if let (Some(theirs), Some(ours)) = (on_source, on_destination)
+            && theirs.rule_id == ours.rule_id
+            && theirs.role == Role::Destination
+        {
+            return Some(Refusal::new(
+                RefusalCode::TwoWay,
+                "destination",
+                self.destination.as_str(),
+                format!(
+                    "is already replicated to {} by {}; two-way replication between the same buckets would \
+                     send every change back again: delete that rule first, or choose another pair",
+                    self.source, theirs.rule_id
+                ),
+            ));
+        }
+        let (field, bucket, claim) = match (on_source, on_destination) {
+            (Some(claim), _) => ("source", &self.source, claim),
+            (None, Some(claim)) => ("destination", &self.destination, claim),
+            (None, None) => return None,
+        };
+        Some(Refusal::new(
+            RefusalCode::BucketInUse,
+            field,
+            bucket.as_str(),
+            format!(
+                "is the {} of {} already, and a bucket can have one relationship only; delete that rule first, \
+                 or choose another bucket",
+                claim.role.as_str(),
+                claim.rule_id
+            ),
+        ))
+    }
+}
+
+fn elsewhere(source: &Region, groups: &RegionGroups) -> String {
+    match groups.destinations_from(source) {
+        None => "any other region".to_owned(),
+        Some(regions) if regions.is_empty() => {
+            format!("no region: {source} is in none of this stack's region groups")
+        }
+        Some(regions) => regions.iter().map(Region::as_str).collect::<Vec<_>>().join(", "),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::DEFAULT_GROUPS;
+
+    fn draft() -> RuleDraft {
+        RuleDraft {
+            source: BucketName::parse("photos").unwrap(),
+            destination: BucketName::parse("photos-replica").unwrap(),
+            destination_region: None,
+            scope: Scope::All,
+            policy: Policy::Full,
+            historical: false,
+        }
+    }
+
+    fn regions(draft: &RuleDraft, source: &str, destination: &str) -> Result<(Bucket, Bucket), RefusalCode> {
+        let groups = RegionGroups::parse(DEFAULT_GROUPS).unwrap();
+        draft
+            .check_regions(&Region::new(source), &Region::new(destination), &Region::new("us-east-1"), &groups)
+            .map_err(|refusal| refusal.code)
+    }
+
+    #[test]
+    fn a_bucket_is_not_replicated_to_itself() {
+        let same = RuleDraft { destination: draft().source, ..draft() };
+        assert_eq!(same.check_names().unwrap_err().code, RefusalCode::SameBucket);
+        assert!(draft().check_names().is_ok());
+    }
+
+    #[test]
+    fn the_seeds_rules_on_regions_hold() {
+        assert!(regions(&draft(), "us-east-1", "us-west-2").is_ok());
+        assert_eq!(regions(&draft(), "us-east-1", "us-east-1").unwrap_err(), RefusalCode::SameRegion);
+        assert_eq!(regions(&draft(), "us-east-1", "cn-north-1").unwrap_err(), RefusalCode::RegionsNotAllowed);
+        assert_eq!(regions(&draft(), "us-west-2", "us-east-1").unwrap_err(), RefusalCode::SourceOutsideRegion);
+        let expecting = RuleDraft { destination_region: Some(Region::new("us-east-2")), ..draft() };
+        assert_eq!(
+            regions(&expecting, "us-east-1", "us-west-2").unwrap_err(),
+            RefusalCode::DestinationRegionMismatch
+        );
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_the_value_and_what_to_do() {
+        let groups = RegionGroups::parse(DEFAULT_GROUPS).unwrap();
+        let here = Region::new("us-east-1");
+        let refusal = draft().check_regions(&here, &here, &here, &groups).unwrap_err().to_string();
+        assert_eq!(
+            refusal,
+            "destination = \"photos-replica\": is in us-east-1, as the source is; choose a bucket in us-east-2, \
+             us-west-1, us-west-2"
+        );
+    }
+
+    #[test]
+    fn a_claimed_bucket_and_the_way_back_are_refused() {
+        let claim = |rule: &str, role| Claim { rule_id: RuleId::new(rule), role };
+        let code = |source: Option<Claim>, destination: Option<Claim>| {
+            draft().check_claims(source.as_ref(), destination.as_ref()).map(|refusal| refusal.code)
+        };
+        assert_eq!(code(None, None), None);
+        assert_eq!(code(Some(claim("r", Role::Source)), None), Some(RefusalCode::BucketInUse));
+        assert_eq!(code(None, Some(claim("r", Role::Source))), Some(RefusalCode::BucketInUse));
+        let back = (Some(claim("r", Role::Destination)), Some(claim("r", Role::Source)));
+        assert_eq!(code(back.0, back.1), Some(RefusalCode::TwoWay));
+        // Both taken, but by two different rules.
+        let apart = (Some(claim("r", Role::Destination)), Some(claim("q", Role::Source)));
+        assert_eq!(code(apart.0, apart.1), Some(RefusalCode::BucketInUse));
+    }
+}

@@ -1,0 +1,115 @@
+//! One change of one object, and how changes of the same key in one batch become one. No I/O.
+
+use std::collections::HashMap;
+
+use crate::Timestamp;
+use crate::names::{BucketName, Etag, ObjectKey, RuleId, Sequencer, VersionId};
+
+/// A notification record, parsed. It is a hint that the key changed; the source's present state
+/// decides what is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectEvent {
+    /// The bucket in which it happened.
+    pub bucket: BucketName,
+    /// The key, decoded.
+    pub key: ObjectKey,
+    /// What happened.
+    pub change: Change,
+    /// When it happened, by the service's clock.
+    pub event_time: Timestamp,
+    /// Its place among the changes of the same key, where the service says it.
+    pub sequencer: Option<Sequencer>,
+    /// The rule whose notification entry sent it, where the entry's name says so.
+    pub sent_for: Option<RuleId>,
+}
+
+/// What happened to the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// An object was put, copied or completed.
+    Created {
+        /// The object's `ETag`.
+        etag: Option<Etag>,
+        /// Its size in bytes.
+        bytes: Option<u64>,
+        /// Its version, in a versioned bucket.
+        version_id: Option<VersionId>,
+    },
+    /// The object was deleted, or hidden by a delete marker.
+    Removed,
+    /// Its tags, ACL or storage changed, or something that this version does not know: look.
+    Other,
+}
+
+/// The events of a batch that are about one key: the newest, and how many it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyChange<T> {
+    /// The newest event of the key.
+    pub newest: ObjectEvent,
+    /// What each of the key's events was received with (its message), oldest received first.
+    pub received_with: Vec<T>,
+}
+
+/// Groups events by key and keeps the newest of each. All of a key's messages share its one result.
+///
+/// Newest is by sequencer where both have one, else by event time; a tie goes to the one received later.
+/// Keys keep the order in which they first appear.
+pub fn coalesce<T>(events: impl IntoIterator<Item = (ObjectEvent, T)>) -> Vec<KeyChange<T>> {
+    let mut places: HashMap<(BucketName, ObjectKey), usize> = HashMap::new();
+    let mut changes: Vec<KeyChange<T>> = Vec::new();
+    for (event, received_with) in events {
+        let place = (event.bucket.clone(), event.key.clone());
+        if let Some(&at) = places.get(&place) {
+            let change = &mut changes[at];
+            change.received_with.push(received_with);
+            if !event.is_older_than(&change.newest) {
+                change.newest = event;
+            }
+        } else {
+            places.insert(place, changes.len());
+            changes.push(KeyChange { newest: event, received_with: vec![received_with] });
+        }
+    }
+    changes
+}
+
+impl ObjectEvent {
+    fn is_older_than(&self, other: &Self) -> bool {
+        match (&self.sequencer, &other.sequencer) {
+            (Some(mine), Some(theirs)) => mine < theirs,
+            _ => self.event_time < other.event_time,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(key: &str, sequencer: &str, etag: &str) -> ObjectEvent {
+        ObjectEvent {
+            bucket: BucketName::parse("source").unwrap(),
+            key: ObjectKey::parse(key).unwrap(),
+            change: Change::Created { etag: Some(Etag::new(etag)), bytes: Some(1), version_id: None },
+            event_time: Timestamp::UNIX_EPOCH,
+            sequencer: Some(Sequencer::new(sequencer)),
+            sent_for: None,
+        }
+    }
+
+    #[test]
+    fn same_key_events_become_the_newest_by_sequencer_and_keep_every_message() {
+        let batch = [(event("a", "02", "two"), 1), (event("b", "01", "b"), 2), (event("a", "01FF", "one"), 3)];
+        let changes = coalesce(batch);
+        assert_eq!(changes.len(), 2);
+        assert_eq!(changes[0].newest, event("a", "02", "two"));
+        assert_eq!(changes[0].received_with, [1, 3]);
+        assert_eq!(changes[1].received_with, [2]);
+    }
+
+    #[test]
+    fn equal_sequencers_leave_the_one_received_later() {
+        let changes = coalesce([(event("a", "01", "one"), 1), (event("a", "0100", "two"), 2)]);
+        assert_eq!(changes[0].newest, event("a", "0100", "two"));
+    }
+}

@@ -1,0 +1,35 @@
+//! The domain of Tandem: what a rule is, what a change is, and how one key's replica is made to agree
+//! with its source.
+//!
+//! Nothing here does I/O, reads a clock or the environment, or knows AWS's SDK. The one asynchronous
+//! module, [`replicator`], talks to the two buckets through the [`bucket_pair::BucketPair`] port, so
+//! that the very code that runs in the functions can be driven through a simulated pair of buckets.
+//!
+//! Modules in reading order: the words ([`names`], [`rule`], [`object`], [`event`]), the checks on a
+//! rule ([`draft`], [`region`], [`subscription`]), one key ([`decide`], [`bucket_pair`],
+//! [`replicator`], [`part_plan`], [`fault`]), many keys ([`keyspace`], [`shard`], [`diff`],
+//! [`progress`], [`work`]).
+
+pub mod names;
+pub mod rule;
+pub mod object;
+pub mod event;
+
+pub mod region;
+pub mod draft;
+pub mod subscription;
+
+pub mod decide;
+pub mod fault;
+pub mod part_plan;
+pub mod bucket_pair;
+pub mod replicator;
+
+pub mod keyspace;
+pub mod shard;
+pub mod diff;
+pub mod progress;
+pub mod work;
+
+/// An instant, always UTC. Times are passed in; nothing in this crate reads a clock.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,202 @@
+//! The names things go by, parsed once at the edge. No I/O.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// S3's limit on a key, in bytes of UTF-8 (S3 user guide, "Naming Amazon S3 objects").
+pub const KEY_BYTES_MAX: usize = 1_024;
+/// S3's limits on the length of a bucket's name (S3 user guide, "Bucket naming rules").
+const BUCKET_NAME_LEN: std::ops::RangeInclusive<usize> = 3..=63;
+
+/// Why a text is not the name it was given as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Not a bucket name.
+    #[error("{0:?} is not a bucket name: use 3 to 63 lowercase letters, digits, dots and hyphens, beginning and ending with a letter or digit")]
+    Bucket(String),
+    /// Not an object key.
+    #[error("an object key has 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0}")]
+    Key(usize),
+}
+
+macro_rules! text_type {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+macro_rules! free_text {
+    ($($name:ident),*) => {$(
+        impl $name {
+            /// Takes any text.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
+        }
+    )*};
+}
+
+text_type! {
+    /// A bucket's name.
+    BucketName
+}
+text_type! {
+    /// An object's key, decoded: only the notification parser knows that keys arrive form-encoded.
+    ObjectKey
+}
+text_type! {
+    /// A rule's id, made when the rule is.
+    RuleId
+}
+text_type! {
+    /// The id of one backfill run.
+    JobId
+}
+text_type! {
+    /// A region, such as `us-east-1`.
+    Region
+}
+text_type! {
+    /// A version of an object in a versioned bucket.
+    VersionId
+}
+text_type! {
+    /// An `ETag` without its quotes.
+    Etag
+}
+
+free_text!(RuleId, JobId, Region, VersionId);
+
+impl BucketName {
+    /// Checks `text` against the naming rules of general purpose buckets.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        let edge = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = text.as_bytes();
+        let well_formed = BUCKET_NAME_LEN.contains(&bytes.len())
+            && edge(bytes.first().copied())
+            && edge(bytes.last().copied())
+            && bytes
+                .iter()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'))
+            && !text.contains("..");
+        if well_formed {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Bucket(text.to_owned()))
+        }
+    }
+}
+
+impl ObjectKey {
+    /// Checks the length; S3 allows any UTF-8 text.
+    pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
+        let text = text.into();
+        if (1..=KEY_BYTES_MAX).contains(&text.len()) {
+            Ok(Self(text))
+        } else {
+            Err(NameError::Key(text.len()))
+        }
+    }
+}
+
+impl Etag {
+    /// Takes an `ETag` as S3 writes it anywhere: quoted in headers and listings, bare in notifications.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim_matches('"').to_owned())
+    }
+
+    /// As a condition header wants it.
+    pub fn quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// In how many parts the object was uploaded, where the `ETag` says so (`...-17`).
+    ///
+    /// Such an `ETag` depends on the part boundaries, so a copy in one piece gets another one.
+    pub fn parts(&self) -> Option<u32> {
+        let (_, count) = self.0.rsplit_once('-')?;
+        count.parse().ok().filter(|&count| count > 0)
+    }
+}
+
+/// The order of two notifications about the same key: hexadecimal text of uneven length.
+///
+/// S3 documents the comparison: pad the shorter one with zeros on the right, then compare as text.
+/// Sequencers of different keys say nothing about each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sequencer(String);
+
+impl Sequencer {
+    /// Takes the text of a notification; trailing zeros are only padding.
+    pub fn new(text: &str) -> Self {
+        Self(text.trim_end_matches('0').to_ascii_uppercase())
+    }
+}
+
+impl PartialOrd for Sequencer {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Sequencer {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let width = self.0.len().max(other.0.len());
+        let padded = |text: &str| format!("{text:0<width$}");
+        padded(&self.0).cmp(&padded(&other.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bucket_names_follow_s3s_rules() {
+        for good in ["abc", "a.b-c", "0123", &"x".repeat(63)] {
+            assert!(BucketName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "ab", "Abc", "a_b", "-ab", "ab-", ".ab", "a..b", "a b", "ü12", &"x".repeat(64)] {
+            assert!(BucketName::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn keys_have_1_to_1024_bytes() {
+        assert!(ObjectKey::parse("").is_err());
+        assert!(ObjectKey::parse("ü".repeat(512)).is_ok());
+        assert!(ObjectKey::parse("ü".repeat(513)).is_err());
+    }
+
+    #[test]
+    fn etags_lose_their_quotes_and_tell_their_parts() {
+        assert_eq!(Etag::new("\"abc\""), Etag::new("abc"));
+        assert_eq!(Etag::new("\"abc-17\"").parts(), Some(17));
+        assert_eq!(Etag::new("abc").parts(), None);
+        assert_eq!(Etag::new("abc-x").parts(), None);
+    }
+
+    #[test]
+    fn the_shorter_sequencer_is_padded_before_it_is_compared() {
+        assert!(Sequencer::new("0055AED6DCD90281E5") > Sequencer::new("0055AED6"));
+        assert!(Sequencer::new("1") > Sequencer::new("0FFFFFFF"));
+        assert_eq!(Sequencer::new("00AB"), Sequencer::new("00ab0000"));
+    }
+}

@@ -1,0 +1,219 @@
+//! A rule: which bucket is replicated where, which of its keys, and what happens to deletes. No I/O.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::names::{BucketName, ObjectKey, Region, RuleId};
+
+/// A replication rule, as it is stored and shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Its id.
+    pub id: RuleId,
+    /// The bucket whose changes are carried over.
+    pub source: Bucket,
+    /// The bucket they are carried to.
+    pub destination: Bucket,
+    /// Which keys.
+    pub scope: Scope,
+    /// Whether deletes are carried over.
+    pub policy: Policy,
+    /// Whether historical objects were asked for.
+    pub historical: bool,
+    /// Where in its life the rule is.
+    pub state: RuleState,
+    /// Counts the writes of this rule; every write is conditional on the one before.
+    pub revision: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last written.
+    pub updated_at: Timestamp,
+    /// Since when it has been paused, if it is.
+    #[serde(default)]
+    pub paused_at: Option<Timestamp>,
+}
+
+/// A bucket and the region it lives in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bucket {
+    /// Its name.
+    #[serde(rename = "bucket")]
+    pub name: BucketName,
+    /// Its region.
+    pub region: Region,
+}
+
+/// What happens to deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// Add, change and delete.
+    Full,
+    /// Add and change only: a replica outlives its source.
+    Write,
+}
+
+/// Where in its life a rule is: `enabling -> enabled (<-> paused) -> deleting -> gone`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RuleState {
+    /// Both buckets are claimed; notifications are being attached.
+    Enabling,
+    /// Changes are replicated.
+    Enabled,
+    /// Changes are kept, and replicated when the rule is resumed.
+    Paused,
+    /// Notifications are being detached; nothing is replicated any more.
+    Deleting,
+}
+
+impl RuleState {
+    /// As it is stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Enabling => "enabling",
+            Self::Enabled => "enabled",
+            Self::Paused => "paused",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+/// Which keys a rule covers. Only [`Scope::prefixes_of`] makes the second kind, so it always holds one
+/// to five prefixes of which none contains another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Every key.
+    All,
+    /// Keys that begin with one of these.
+    Prefixes(Vec<String>),
+}
+
+/// The seed's limit: up to five prefixes a rule.
+pub const PREFIXES_MAX: usize = 5;
+
+/// Why a list of prefixes is no scope.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScopeError {
+    /// No prefix at all.
+    #[error("no prefix given; name one to {PREFIXES_MAX}, or use the scope \"all\"")]
+    None,
+    /// More than five.
+    #[error("{0} prefixes; a rule takes at most {PREFIXES_MAX}: choose shorter ones, or the scope \"all\"")]
+    TooMany(usize),
+    /// An empty prefix covers everything.
+    #[error("an empty prefix covers every key; use the scope \"all\" instead")]
+    Empty,
+    /// Longer than any key.
+    #[error("the prefix {0:?}... has {1} bytes; keys have at most 1,024: shorten it")]
+    TooLong(String, usize),
+    /// The same prefix twice.
+    #[error("the prefix {0:?} is there twice; name it once")]
+    Duplicate(String),
+    /// One prefix inside another.
+    #[error("the prefix {inner:?} lies inside {outer:?}; leave one of them out")]
+    Nested {
+        /// The longer one.
+        inner: String,
+        /// The shorter one, which covers it.
+        outer: String,
+    },
+}
+
+impl Scope {
+    /// One to five prefixes, none empty, none twice, none inside another.
+    pub fn prefixes_of(prefixes: Vec<String>) -> Result<Self, ScopeError> {
+        match prefixes.len() {
+            0 => return Err(ScopeError::None),
+            n if n > PREFIXES_MAX => return Err(ScopeError::TooMany(n)),
+            _ => {}
+        }
+        for (i, prefix) in prefixes.iter().enumerate() {
+            if prefix.is_empty() {
+                return Err(ScopeError::Empty);
+            }
+            if prefix.len() > crate::names::KEY_BYTES_MAX {
+                return Err(ScopeError::TooLong(prefix.chars().take(32).collect(), prefix.len()));
+            }
+            for other in &prefixes[..i] {
+                if prefix == other {
+                    return Err(ScopeError::Duplicate(prefix.clone()));
+                }
+                let (outer, inner) =
+                    if prefix.len() < other.len() { (prefix, other) } else { (other, prefix) };
+                if inner.starts_with(outer.as_str()) {
+                    return Err(ScopeError::Nested { inner: inner.clone(), outer: outer.clone() });
+                }
+            }
+        }
+        Ok(Self::Prefixes(prefixes))
+    }
+
+    /// Whether `key` belongs to the rule.
+    pub fn covers(&self, key: &ObjectKey) -> bool {
+        match self {
+            Self::All => true,
+            Self::Prefixes(prefixes) => prefixes.iter().any(|prefix| key.as_str().starts_with(prefix.as_str())),
+        }
+    }
+
+    /// The prefixes to list, in the order of the keys; the empty one for every key.
+    pub fn listing_prefixes(&self) -> Vec<String> {
+        match self {
+            Self::All => vec![String::new()],
+            Self::Prefixes(prefixes) => {
+                let mut sorted = prefixes.clone();
+                sorted.sort();
+                sorted
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prefixes(list: &[&str]) -> Result<Scope, ScopeError> {
+        Scope::prefixes_of(list.iter().map(|&p| p.to_owned()).collect())
+    }
+
+    #[test]
+    fn a_scope_has_one_to_five_prefixes() {
+        assert_eq!(prefixes(&[]), Err(ScopeError::None));
+        assert!(prefixes(&["a", "b", "c", "d", "e"]).is_ok());
+        assert_eq!(prefixes(&["a", "b", "c", "d", "e", "f"]), Err(ScopeError::TooMany(6)));
+    }
+
+    #[test]
+    fn empty_duplicate_nested_and_overlong_prefixes_are_refused() {
+        assert_eq!(prefixes(&["a", ""]), Err(ScopeError::Empty));
+        assert_eq!(prefixes(&["a", "b", "a"]), Err(ScopeError::Duplicate("a".into())));
+        for nested in [["a/", "a/b"], ["a/b", "a/"]] {
+            let refused = ScopeError::Nested { inner: "a/b".into(), outer: "a/".into() };
+            assert_eq!(prefixes(&nested), Err(refused));
+        }
+        assert!(prefixes(&[&"x".repeat(1024)]).is_ok());
+        assert!(matches!(prefixes(&[&"x".repeat(1025)]), Err(ScopeError::TooLong(_, 1025))));
+        // A thousand characters that are more than a thousand bytes.
+        assert!(matches!(prefixes(&[&"ü".repeat(1000)]), Err(ScopeError::TooLong(_, 2000))));
+    }
+
+    #[test]
+    fn a_scope_covers_by_prefix_of_the_key() {
+        let scope = prefixes(&["logs/", "img"]).unwrap();
+        let key = |text: &str| ObjectKey::parse(text).unwrap();
+        assert!(scope.covers(&key("logs/1")));
+        assert!(scope.covers(&key("img1")));
+        assert!(!scope.covers(&key("log")));
+        assert!(Scope::All.covers(&key("anything")));
+    }
+
+    #[test]
+    fn a_scope_is_written_as_the_contract_says() {
+        let json = |scope: &Scope| serde_json::to_string(scope).unwrap();
+        assert_eq!(json(&Scope::All), r#""all""#);
+        assert_eq!(json(&prefixes(&["a/"]).unwrap()), r#"{"prefixes":["a/"]}"#);
+    }
+}

@@ -1,0 +1,208 @@
+//! Which notifications a rule needs from its source bucket, and how they fit beside those that are
+//! there already. No I/O.
+
+use crate::names::RuleId;
+use crate::rule::{Policy, Rule, Scope};
+
+/// To which of our queues an entry sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Objects that were put, copied or completed.
+    Put,
+    /// Objects that were deleted, or hidden by a delete marker.
+    Delete,
+}
+
+impl Lane {
+    /// The event types of the lane, as a notification configuration names them.
+    pub fn events(self) -> &'static str {
+        match self {
+            Self::Put => "s3:ObjectCreated:*",
+            Self::Delete => "s3:ObjectRemoved:*",
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// One entry of a bucket's notification configuration: ours to write, or found there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The entry's name.
+    pub id: String,
+    /// The event types it asks for.
+    pub events: Vec<String>,
+    /// Keys have to begin so; empty for every key.
+    pub prefix: String,
+    /// Keys have to end so; empty for every key.
+    pub suffix: String,
+}
+
+/// The entries that `rule` needs, each with its lane.
+///
+/// The scope's prefixes go into the entries' own filters, so that S3 does not even send what the rule
+/// does not cover. Where a policy keeps deletes, deletes are not asked for.
+pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
+    let lanes: &[Lane] = match rule.policy {
+        Policy::Full => &[Lane::Put, Lane::Delete],
+        Policy::Write => &[Lane::Put],
+    };
+    let prefixes = filter_prefixes(&rule.scope);
+    let entry = |lane: Lane, at: usize, prefix: &String| {
+        let entry = Entry {
+            id: format!("{}{}-{at}", entry_id_start(&rule.id), lane.as_str()),
+            events: vec![lane.events().to_owned()],
+            prefix: prefix.clone(),
+            suffix: String::new(),
+        };
+        (lane, entry)
+    };
+    lanes
+        .iter()
+        .flat_map(|&lane| prefixes.iter().enumerate().map(move |(at, prefix)| entry(lane, at, prefix)))
+        .collect()
+}
+
+/// How the names of all entries of a rule begin; no entry of anybody else does.
+pub fn entry_id_start(rule: &RuleId) -> String {
+    format!("tandem-{rule}-")
+}
+
+/// The rule for which an entry of this name was made, where it is one of ours.
+pub fn rule_of_entry(id: &str) -> Option<RuleId> {
+    let (rule, _) = id.strip_prefix("tandem-")?.rsplit_once('-')?;
+    let (rule, _) = rule.rsplit_once('-')?;
+    Some(RuleId::new(rule))
+}
+
+/// The prefixes that S3 can filter by: the scope's, each cut before its first special character,
+/// without those that another one then covers.
+///
+/// S3 wants special characters in a filter percent-encoded, and servers differ in how they compare; a
+/// shorter filter only lets more through, and the functions check the exact scope.
+/// Source: S3 user guide, "Configuring event notifications using object key name filtering".
+fn filter_prefixes(scope: &Scope) -> Vec<String> {
+    let Scope::Prefixes(prefixes) = scope else { return vec![String::new()] };
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
+    let mut cut: Vec<String> =
+        prefixes.iter().map(|prefix| prefix.chars().take_while(|&c| plain(c)).collect()).collect();
+    cut.sort();
+    let mut kept: Vec<String> = Vec::new();
+    for prefix in cut {
+        if !kept.last().is_some_and(|shorter| prefix.starts_with(shorter.as_str())) {
+            kept.push(prefix);
+        }
+    }
+    kept
+}
+
+/// The entry among `theirs` that S3 would not accept beside `ours`, if there is one.
+///
+/// S3 refuses two entries that can both match one event: a common event type, and prefixes and
+/// suffixes of which one contains the other.
+pub fn conflict<'a>(ours: &[(Lane, Entry)], theirs: &'a [Entry]) -> Option<&'a Entry> {
+    theirs.iter().find(|their| ours.iter().any(|(_, our)| overlap(our, their)))
+}
+
+fn overlap(a: &Entry, b: &Entry) -> bool {
+    let one_contains_other = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
+    let reversed = |text: &str| text.chars().rev().collect::<String>();
+    a.events.iter().any(|x| b.events.iter().any(|y| events_overlap(x, y)))
+        && one_contains_other(&a.prefix, &b.prefix)
+        && one_contains_other(&reversed(&a.suffix), &reversed(&b.suffix))
+}
+
+fn events_overlap(a: &str, b: &str) -> bool {
+    let covers = |wide: &str, narrow: &str| {
+        wide == narrow || wide.strip_suffix('*').is_some_and(|start| narrow.starts_with(start))
+    };
+    covers(a, b) || covers(b, a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+    use crate::names::{BucketName, Region};
+    use crate::rule::{Bucket, RuleState};
+
+    fn rule(scope: Scope, policy: Policy) -> Rule {
+        let bucket =
+            |name: &str| Bucket { name: BucketName::parse(name).unwrap(), region: Region::new("us-east-1") };
+        Rule {
+            id: RuleId::new("rule-1"),
+            source: bucket("source"),
+            destination: bucket("replica"),
+            scope,
+            policy,
+            historical: false,
+            state: RuleState::Enabled,
+            revision: 1,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            paused_at: None,
+        }
+    }
+
+    fn scope(prefixes: &[&str]) -> Scope {
+        Scope::prefixes_of(prefixes.iter().map(|&p| p.to_owned()).collect()).unwrap()
+    }
+
+    fn their(events: &str, prefix: &str, suffix: &str) -> Entry {
+        Entry { id: "theirs".into(), events: vec![events.into()], prefix: prefix.into(), suffix: suffix.into() }
+    }
+
+    #[test]
+    fn prefixes_are_pushed_down_into_the_entries() {
+        let entries = entries(&rule(scope(&["logs/", "img/"]), Policy::Full));
+        let told: Vec<_> = entries.iter().map(|(lane, entry)| (*lane, entry.prefix.as_str())).collect();
+        let wanted = [(Lane::Put, "img/"), (Lane::Put, "logs/"), (Lane::Delete, "img/"), (Lane::Delete, "logs/")];
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn a_write_rule_does_not_ask_for_deletes() {
+        let entries = entries(&rule(Scope::All, Policy::Write));
+        assert_eq!(entries.len(), 1);
+        assert_eq!(entries[0].0, Lane::Put);
+    }
+
+    #[test]
+    fn special_characters_shorten_a_filter_and_never_make_two_overlap() {
+        assert_eq!(filter_prefixes(&scope(&["a b/", "a c/", "x+y"])), ["a", "x"]);
+        assert_eq!(filter_prefixes(&scope(&["ü/", "plain/"])), [""]);
+    }
+
+    #[test]
+    fn an_entrys_name_tells_its_rule() {
+        for (_, entry) in entries(&rule(scope(&["a", "b"]), Policy::Full)) {
+            assert_eq!(rule_of_entry(&entry.id), Some(RuleId::new("rule-1")));
+        }
+        assert_eq!(rule_of_entry("someone-elses"), None);
+        assert_eq!(rule_of_entry("tandem-x"), None);
+    }
+
+    #[test]
+    fn overlapping_entries_of_others_are_found() {
+        let ours = entries(&rule(scope(&["logs/"]), Policy::Full));
+        for clash in [
+            their("s3:ObjectCreated:*", "", ""),
+            their("s3:ObjectCreated:Put", "logs/2026/", ""),
+            their("s3:ObjectRemoved:Delete", "lo", ".gz"),
+        ] {
+            assert!(conflict(&ours, std::slice::from_ref(&clash)).is_some(), "{clash:?}");
+        }
+        for fits in [
+            their("s3:ObjectCreated:*", "img/", ""),
+            their("s3:ObjectRestore:*", "", ""),
+            their("s3:ObjectTagging:Put", "logs/", ""),
+        ] {
+            assert!(conflict(&ours, std::slice::from_ref(&fits)).is_none(), "{fits:?}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What the work queue carries to `backfill-shard`: everything that takes longer than one notification may.
+//! No I/O.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{JobId, ObjectKey, RuleId};
+
+/// Into how many parts a rule's held keys are spread, so that no single table partition takes all writes.
+pub const HELD_PARTITIONS: u8 = 8;
+
+/// One message of the work queue. Each may come twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Work {
+    /// Carry a shard of a backfill job on from its checkpoint.
+    Shard {
+        /// The rule.
+        rule_id: RuleId,
+        /// The job.
+        job_id: JobId,
+        /// Which of the job's shards.
+        shard: u32,
+    },
+    /// Replicate the keys that changed while the rule was paused.
+    Held {
+        /// The rule.
+        rule_id: RuleId,
+        /// Which part of the held keys.
+        partition: u8,
+    },
+    /// Reconcile one object that is too large for a live function.
+    Object {
+        /// The rule.
+        rule_id: RuleId,
+        /// The key.
+        key: ObjectKey,
+        /// When it changed, by the service's clock.
+        event_time: crate::Timestamp,
+    },
+}
+
+/// In which part of the held keys `key` is kept (FNV-1a, so that every version agrees).
+pub fn held_partition(key: &ObjectKey) -> u8 {
+    let hash = key.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    u8::try_from(hash % u64::from(HELD_PARTITIONS)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_written_as_it_is_read() {
+        let work = Work::Shard { rule_id: RuleId::new("r"), job_id: JobId::new("j"), shard: 3 };
+        let json = serde_json::to_string(&work).unwrap();
+        assert_eq!(json, r#"{"kind":"shard","rule_id":"r","job_id":"j","shard":3}"#);
+        assert_eq!(serde_json::from_str::<Work>(&json).unwrap(), work);
+    }
+
+    #[test]
+    fn held_keys_use_every_partition() {
+        let used: std::collections::BTreeSet<u8> =
+            (0..200).map(|n| held_partition(&ObjectKey::parse(format!("k{n}")).unwrap())).collect();
+        assert_eq!(used.len(), usize::from(HELD_PARTITIONS));
+    }
+}
