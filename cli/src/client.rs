@@ -3,15 +3,24 @@
 use std::env;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_lambda::config::http::HttpResponse;
 use aws_sdk_lambda::error::SdkError;
+use aws_sdk_lambda::operation::invoke::InvokeError;
 use aws_sdk_lambda::primitives::Blob;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::args::Global;
+use crate::args::{self, Global};
 use crate::contract::{Backfill, ConfigureRule, FunctionError};
 use crate::error::Error;
+
+/// Where the environment may say that another server is to be asked.
+const ENDPOINTS: [&str; 3] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_LAMBDA",
+    "AWS_ENDPOINT_URL_S3",
+];
 
 /// The deployed stack, as this command reaches it.
 pub struct Client {
@@ -24,6 +33,9 @@ pub struct Client {
 impl Client {
     /// Loads profile, region and endpoint the way every AWS tool does. Sends nothing yet.
     pub async fn connect(global: &Global) -> Result<Self, Error> {
+        if global.endpoint_url.is_none() {
+            check_endpoints()?;
+        }
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(profile) = &global.profile {
             loader = loader.profile_name(profile);
@@ -54,8 +66,8 @@ impl Client {
 
     /// An S3 client for the buckets of one region.
     pub fn s3(&self, region: &str) -> aws_sdk_s3::Client {
-        let elsewhere = self.config.endpoint_url().is_some()
-            || env::var_os("AWS_ENDPOINT_URL_S3").is_some_and(|url| !url.is_empty());
+        let elsewhere =
+            self.config.endpoint_url().is_some() || env::var_os("AWS_ENDPOINT_URL_S3").is_some();
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(Region::new(region.to_owned()))
             // A server at one address can't be found under `bucket.address`.
@@ -89,17 +101,10 @@ impl Client {
         Ok(Answer { json, function })
     }
 
-    fn invoke_error(
-        &self,
-        function: &str,
-        error: &SdkError<
-            aws_sdk_lambda::operation::invoke::InvokeError,
-            aws_sdk_lambda::config::http::HttpResponse,
-        >,
-    ) -> Error {
+    fn invoke_error(&self, function: &str, error: &SdkError<InvokeError, HttpResponse>) -> Error {
         if error
             .as_service_error()
-            .is_some_and(|error| error.is_resource_not_found_exception())
+            .is_some_and(InvokeError::is_resource_not_found_exception)
         {
             return Error::NoFunction {
                 function: function.to_owned(),
@@ -108,6 +113,18 @@ impl Client {
         }
         Error::aws(format!("invoking {function}"), error)
     }
+}
+
+/// An endpoint that is set and unusable is refused: who sets one does not want to reach AWS itself.
+fn check_endpoints() -> Result<(), Error> {
+    for name in ENDPOINTS {
+        if let Some(url) = env::var_os(name) {
+            args::endpoint_url(&url.to_string_lossy()).map_err(|reason| {
+                Error::Usage(format!("{name} is '{}': {reason}", url.display()))
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// What a function answered: as it came, to be printed, and typed, to be shown.

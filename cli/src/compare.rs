@@ -20,10 +20,7 @@ pub struct Listed {
 pub enum Pair {
     SourceOnly(Listed),
     DestinationOnly(Listed),
-    Both {
-        source: Listed,
-        destination: Listed,
-    },
+    Both { source: Listed, destination: Listed },
 }
 
 /// What is to be said about a key.
@@ -40,8 +37,8 @@ pub enum Verdict {
         by: Vec<Field>,
     },
     Extra(Listed),
-    /// The same size, another ETag. Only the replica itself knows whether it is a copy that could
-    /// not keep its source's ETag.
+    /// The same size, another `ETag`. Only the replica itself knows whether it is a copy that
+    /// could not keep its source's.
     AskReplica {
         source: Listed,
         destination: Listed,
@@ -370,7 +367,10 @@ mod tests {
             ]
         );
         assert_eq!((tally.source_bytes, tally.destination_bytes), (10, 18));
-        assert_eq!((tally.source_objects(), tally.destination_objects()), (4, 4));
+        assert_eq!(
+            (tally.source_objects(), tally.destination_objects()),
+            (4, 4)
+        );
     }
 
     #[test]

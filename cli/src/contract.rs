@@ -306,9 +306,15 @@ mod tests {
             panic!("the contract has other examples than RULE, PROGRESS and JOB");
         };
         let parsed: Rule = serde_json::from_str(rule).unwrap();
-        assert_eq!(parsed.scope, Scope::Prefixes(vec!["2025/".into(), "2026/".into()]));
+        assert_eq!(
+            parsed.scope,
+            Scope::Prefixes(vec!["2025/".into(), "2026/".into()])
+        );
         let parsed: Job = serde_json::from_str(job).unwrap();
-        assert_eq!(parsed.listed, parsed.copied + parsed.equal + parsed.gone + parsed.failed);
+        assert_eq!(
+            parsed.listed,
+            parsed.copied + parsed.equal + parsed.gone + parsed.failed
+        );
         for historical in ["null", job] {
             let progress = progress
                 .replace("RULE", rule)

@@ -161,7 +161,7 @@ impl Error {
         let detail = chain(error);
         match error {
             // The SDK has no variant for this: a provider's failure is buried in the source chain.
-            _ if detail.contains("credentials") => Self::Credentials(detail),
+            _ if detail.contains("credential") => Self::Credentials(brief(&detail)),
             SdkError::ResponseError(_) => Self::UnexpectedAnswer {
                 from: doing,
                 detail,
@@ -217,6 +217,14 @@ fn chain(error: &dyn StdError) -> String {
     messages.join(": ")
 }
 
+/// The first line of what the credential chain says, which goes on with every provider it tried.
+fn brief(detail: &str) -> String {
+    let line = detail.lines().next().unwrap_or_default();
+    let line = line.strip_suffix(" Attempted:").unwrap_or(line);
+    let start = line.find("no credentials").unwrap_or(0);
+    line[start..].trim_end_matches('.').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,7 +236,14 @@ mod tests {
         table
             .lines()
             .filter(|line| line.starts_with("| `"))
-            .flat_map(|line| line.split('|').nth(1).unwrap().split('`').skip(1).step_by(2))
+            .flat_map(|line| {
+                line.split('|')
+                    .nth(1)
+                    .unwrap()
+                    .split('`')
+                    .skip(1)
+                    .step_by(2)
+            })
             .collect()
     }
 
@@ -237,7 +252,11 @@ mod tests {
         let codes = codes_of_the_contract();
         assert_eq!(codes.len(), REFUSALS.len() + 1, "{codes:?}");
         for code in codes {
-            let expected = if code == "Internal" { Exit::Failed } else { Exit::Refused };
+            let expected = if code == "Internal" {
+                Exit::Failed
+            } else {
+                Exit::Refused
+            };
             assert_eq!(Error::function("f", code, "m").exit(), expected, "{code}");
         }
     }

@@ -66,7 +66,11 @@ pub fn instant_and_age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
 /// `42.0 %`. Only what is whole is shown as 100 %.
 pub fn percent(fraction: f64) -> String {
     let percent = fraction.clamp(0.0, 1.0) * 100.0;
-    let shown = if percent < 100.0 { percent.min(99.9) } else { percent };
+    let shown = if percent < 100.0 {
+        percent.min(99.9)
+    } else {
+        percent
+    };
     format!("{shown:.1} %")
 }
 

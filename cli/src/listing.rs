@@ -114,7 +114,9 @@ async fn read_page(
         .unwrap_or_default()
         .into_iter()
         .map(|object| {
-            let key = object.key.ok_or_else(|| unexpected("an object without a key"))?;
+            let key = object
+                .key
+                .ok_or_else(|| unexpected("an object without a key"))?;
             let size = object.size.and_then(|size| u64::try_from(size).ok());
             Ok(Listed {
                 key: if is_encoded {
@@ -130,7 +132,9 @@ async fn read_page(
             })
         })
         .collect::<Result<Vec<_>, Error>>()?;
-    let next = page.next_continuation_token.filter(|token| !token.is_empty());
+    let next = page
+        .next_continuation_token
+        .filter(|token| !token.is_empty());
     match (page.is_truncated.unwrap_or(false), next) {
         (true, None) => Err(unexpected("there is more, but not where")),
         (true, next) => Ok((objects, next)),

@@ -1,5 +1,7 @@
 //! The `tandem` command. Parses the arguments, runs one command, turns its end into an exit code.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod args;
 mod backfill;
 mod client;
@@ -33,7 +35,12 @@ async fn main() -> ExitCode {
         Err(answer) => {
             // Help and version come this way too; a reader that went away is not our failure.
             let _ = answer.print();
-            return if answer.use_stderr() { Exit::Refused } else { Exit::Ok }.into();
+            return if answer.use_stderr() {
+                Exit::Refused
+            } else {
+                Exit::Ok
+            }
+            .into();
         }
     };
     run(cli)
@@ -46,7 +53,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<Exit, Error> {
-    cli.command.check()?;
+    cli.command.check(terminal::can_ask())?;
     let client = Client::connect(&cli.global).await?;
     let output = cli.global.output;
     match cli.command {

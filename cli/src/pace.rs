@@ -10,6 +10,9 @@ use crate::contract::Job;
 /// between two looks.
 const WINDOW: TimeDelta = TimeDelta::seconds(20);
 
+/// Below this nothing can be said about the end.
+const GAINED_MIN: f64 = 0.001;
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     pub objects_per_sec: f64,
@@ -78,7 +81,7 @@ fn pace(from: &Sample, to: &Sample, is_finished: bool) -> Option<Pace> {
         return None;
     }
     let gained = to.fraction - from.fraction;
-    let left_ms = (!is_finished && gained > 0.0)
+    let left_ms = (!is_finished && gained >= GAINED_MIN)
         .then(|| elapsed_ms * (1.0 - to.fraction).max(0.0) / gained);
     Some(Pace {
         objects_per_sec: (to.listed - from.listed) as f64 * 1000.0 / elapsed_ms,

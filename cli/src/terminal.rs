@@ -1,10 +1,12 @@
 //! The command's standard streams: answers to stdout, everything else to stderr, and a reader
-//! that goes away is an ordinary end. I/O.
+//! that goes away is an ordinary end. Its clock, and Ctrl-C, too. I/O.
 
 use std::env;
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};
+use std::time::SystemTime;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::error::Error;
@@ -44,7 +46,7 @@ pub fn report(error: &Error) {
 
 /// Whether colours are wanted on stdout (<https://no-color.org>).
 pub fn has_colours() -> bool {
-    io::stdout().is_terminal() && !env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+    io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Whether somebody is there to see a bar move.
@@ -68,6 +70,11 @@ pub fn confirm(question: &str) -> Result<bool, Error> {
         .read_line(&mut answer)
         .map_err(|error| Error::Usage(format!("cannot read the answer: {error}")))?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// This machine's clock; only ever shown, or measured against itself.
+pub fn now() -> DateTime<Utc> {
+    SystemTime::now().into()
 }
 
 /// Runs `work`, and ends it where the user presses Ctrl-C.

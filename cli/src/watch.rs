@@ -1,10 +1,9 @@
 //! What every watch shares: asking again at an interval, and outliving a passing failure.
-//! I/O: sleeps, and notes on stderr.
+//! I/O: sleeps.
 
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::terminal;
 
 /// So many failures in a row end a watch.
 const FAILURES_MAX: u32 = 5;
@@ -16,8 +15,12 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// `None` for a failure that may pass: look again.
-    pub fn outlive<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+    /// `None` for a failure that may pass, after it was told with `say`: look again.
+    pub fn outlive<T>(
+        &mut self,
+        result: Result<T, Error>,
+        say: impl Fn(String),
+    ) -> Result<Option<T>, Error> {
         match result {
             Ok(value) => {
                 self.failures = 0;
@@ -25,7 +28,7 @@ impl Patience {
             }
             Err(error) if error.is_passing() && self.failures + 1 < FAILURES_MAX => {
                 self.failures += 1;
-                terminal::note(format!("{error}\nstill watching; Ctrl-C to end"));
+                say(format!("{error}\nstill watching; Ctrl-C to end"));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -48,19 +51,19 @@ mod tests {
         let mut patience = Patience::default();
         for _ in 0..3 {
             for _ in 1..FAILURES_MAX {
-                assert!(patience.outlive(lost()).unwrap().is_none());
+                assert!(patience.outlive(lost(), |_| {}).unwrap().is_none());
             }
-            assert!(patience.outlive(Ok(())).unwrap().is_some());
+            assert!(patience.outlive(Ok(()), |_| {}).unwrap().is_some());
         }
         for _ in 1..FAILURES_MAX {
-            assert!(patience.outlive(lost()).unwrap().is_none());
+            assert!(patience.outlive(lost(), |_| {}).unwrap().is_none());
         }
-        assert!(patience.outlive(lost()).is_err());
+        assert!(patience.outlive(lost(), |_| {}).is_err());
     }
 
     #[test]
     fn a_refusal_ends_a_watch_at_once() {
         let gone: Result<(), Error> = Err(Error::function("f", "RuleNotFound", "m"));
-        assert!(Patience::default().outlive(gone).is_err());
+        assert!(Patience::default().outlive(gone, |_| {}).is_err());
     }
 }

@@ -1,2 +1,17 @@
-//! x
-fn main() {}
+//! Makes, shows, changes and ends rules: wiring only.
+
+mod change;
+mod create;
+mod error;
+mod handler;
+mod request;
+mod show;
+
+use tandem_lambda::runtime::{Error, serve, start_logging};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    start_logging();
+    let stack = handler::Stack::start().await?;
+    serve(|invocation| stack.handle(invocation)).await
+}

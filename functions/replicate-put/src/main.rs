@@ -1,2 +1,13 @@
-//! x
-fn main() {}
+//! Carries puts over: wiring only, the story is in `handler.rs` and in `tandem_lambda::live`.
+
+mod handler;
+
+use tandem_lambda::live::Live;
+use tandem_lambda::runtime::{Error, serve, start_logging};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    start_logging();
+    let live = Live::start("replicate-put").await?;
+    serve(|invocation| live.handle(invocation, handler::carry_put)).await
+}

@@ -1,1 +1,29 @@
-//! x
+//! The edges to AWS. Wire and table structs stay in here; the domain's types go in and out.
+//!
+//! Modules in reading order: [`clients`] (one client a service and region, built once, requests
+//! counted), the buckets ([`s3_pair`], [`multipart`], [`listing`], [`bucket_lookup`],
+//! [`notifications`]), the table ([`table`], [`rules`], [`jobs`], [`held`], [`failures`],
+//! [`watermark`]), and the rest ([`queues`], [`functions`], [`measures`]).
+
+pub mod clients;
+pub mod error;
+
+pub mod bucket_lookup;
+pub mod listing;
+pub mod multipart;
+pub mod notifications;
+pub mod s3_pair;
+
+pub mod failures;
+pub mod held;
+pub mod jobs;
+pub mod rules;
+pub mod table;
+pub mod watermark;
+
+pub mod functions;
+pub mod measures;
+pub mod queues;
+
+pub use clients::Aws;
+pub use error::AwsError;

@@ -77,7 +77,8 @@ pub trait BucketPair: Sync {
     ) -> impl Future<Output = Result<Option<ObjectState>, Fault>> + Send;
 
     /// The object's tags; none where there is no object.
-    fn tags(&self, side: Side, key: &ObjectKey) -> impl Future<Output = Result<Tags, Fault>> + Send;
+    fn tags(&self, side: Side, key: &ObjectKey)
+    -> impl Future<Output = Result<Tags, Fault>> + Send;
 
     /// The size of the first part of a source that was uploaded in parts; `None` if the server does
     /// not tell.

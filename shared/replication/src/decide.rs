@@ -33,7 +33,11 @@ pub enum KeepReason {
 /// | some | none | any | copy |
 /// | some | the same | any | in sync |
 /// | some | different | any | copy |
-pub fn decide(policy: Policy, source: Option<&ObjectState>, replica: Option<&ObjectState>) -> Decision {
+pub fn decide(
+    policy: Policy,
+    source: Option<&ObjectState>,
+    replica: Option<&ObjectState>,
+) -> Decision {
     match (source, replica) {
         (None, None) => Decision::InSync,
         (None, Some(_)) => match policy {

@@ -30,7 +30,10 @@ pub fn diff<'a>(source: &'a [Listed], replica: &[Listed]) -> Vec<(&'a Listed, Ve
     source
         .iter()
         .map(|object| {
-            while replicas.next_if(|replica| replica.key < object.key).is_some() {}
+            while replicas
+                .next_if(|replica| replica.key < object.key)
+                .is_some()
+            {}
             let verdict = match replicas.next_if(|replica| replica.key == object.key) {
                 Some(replica) if replica.bytes != object.bytes => Verdict::NeedsCopy,
                 Some(replica) if replica.etag == object.etag => Verdict::Same,
@@ -47,20 +50,55 @@ mod tests {
     use super::*;
 
     fn listed(key: &str, etag: &str, bytes: u64) -> Listed {
-        Listed { key: key.into(), etag: Etag::new(etag), bytes }
+        Listed {
+            key: key.into(),
+            etag: Etag::new(etag),
+            bytes,
+        }
     }
 
     #[test]
     fn every_object_of_the_source_is_judged_once() {
-        let source = [listed("a", "1", 1), listed("b", "1", 1), listed("c", "1", 1), listed("d", "1", 1)];
-        let replica = [listed("0", "1", 1), listed("a", "1", 1), listed("b", "2", 1), listed("d", "1", 2), listed("e", "1", 1)];
-        let verdicts: Vec<_> = diff(&source, &replica).into_iter().map(|(_, verdict)| verdict).collect();
-        assert_eq!(verdicts, [Verdict::Same, Verdict::NeedsLook, Verdict::NeedsCopy, Verdict::NeedsCopy]);
+        let source = [
+            listed("a", "1", 1),
+            listed("b", "1", 1),
+            listed("c", "1", 1),
+            listed("d", "1", 1),
+        ];
+        let replica = [
+            listed("0", "1", 1),
+            listed("a", "1", 1),
+            listed("b", "2", 1),
+            listed("d", "1", 2),
+            listed("e", "1", 1),
+        ];
+        let verdicts: Vec<_> = diff(&source, &replica)
+            .into_iter()
+            .map(|(_, verdict)| verdict)
+            .collect();
+        assert_eq!(
+            verdicts,
+            [
+                Verdict::Same,
+                Verdict::NeedsLook,
+                Verdict::NeedsCopy,
+                Verdict::NeedsCopy
+            ]
+        );
     }
 
     #[test]
     fn keys_are_compared_by_their_bytes_as_s3_sorts_them() {
-        let source = [listed("Z", "1", 1), listed("a", "1", 1), listed("ü", "1", 1), listed("\u{10000}", "1", 1)];
-        assert!(diff(&source, &source).iter().all(|(_, verdict)| *verdict == Verdict::Same));
+        let source = [
+            listed("Z", "1", 1),
+            listed("a", "1", 1),
+            listed("ü", "1", 1),
+            listed("\u{10000}", "1", 1),
+        ];
+        assert!(
+            diff(&source, &source)
+                .iter()
+                .all(|(_, verdict)| *verdict == Verdict::Same)
+        );
     }
 }

@@ -90,7 +90,12 @@ impl Refusal {
         value: impl Into<String>,
         problem: impl Into<String>,
     ) -> Self {
-        Self { code, field, value: value.into(), problem: problem.into() }
+        Self {
+            code,
+            field,
+            value: value.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -156,18 +161,32 @@ impl RuleDraft {
             ));
         }
         let refused = |code, problem| {
-            Err(Refusal::new(code, "destination", self.destination.as_str(), problem))
+            Err(Refusal::new(
+                code,
+                "destination",
+                self.destination.as_str(),
+                problem,
+            ))
         };
-        if let Some(expected) = self.destination_region.as_ref().filter(|&expected| expected != destination) {
+        if let Some(expected) = self
+            .destination_region
+            .as_ref()
+            .filter(|&expected| expected != destination)
+        {
             return refused(
                 RefusalCode::DestinationRegionMismatch,
-                format!("is in {destination}, not in {expected}; correct destination_region or leave it out"),
+                format!(
+                    "is in {destination}, not in {expected}; correct destination_region or leave it out"
+                ),
             );
         }
         if source == destination {
             return refused(
                 RefusalCode::SameRegion,
-                format!("is in {destination}, as the source is; choose a bucket in {}", elsewhere(source, groups)),
+                format!(
+                    "is in {destination}, as the source is; choose a bucket in {}",
+                    elsewhere(source, groups)
+                ),
             );
         }
         if !groups.allow(source, destination) {
@@ -180,12 +199,22 @@ impl RuleDraft {
                 ),
             );
         }
-        let bucket = |name: &BucketName, region: &Region| Bucket { name: name.clone(), region: region.clone() };
-        Ok((bucket(&self.source, source), bucket(&self.destination, destination)))
+        let bucket = |name: &BucketName, region: &Region| Bucket {
+            name: name.clone(),
+            region: region.clone(),
+        };
+        Ok((
+            bucket(&self.source, source),
+            bucket(&self.destination, destination),
+        ))
     }
 
     /// Why the claims found on the two buckets stand in the way; `None` where neither has one.
-    pub fn check_claims(&self, on_source: Option<&Claim>, on_destination: Option<&Claim>) -> Option<Refusal> {
+    pub fn check_claims(
+        &self,
+        on_source: Option<&Claim>,
+        on_destination: Option<&Claim>,
+    ) -> Option<Refusal> {
         if let (Some(theirs), Some(ours)) = (on_source, on_destination)
             && theirs.rule_id == ours.rule_id
             && theirs.role == Role::Destination
@@ -226,7 +255,11 @@ fn elsewhere(source: &Region, groups: &RegionGroups) -> String {
         Some(regions) if regions.is_empty() => {
             format!("no region: {source} is in none of this stack's region groups")
         }
-        Some(regions) => regions.iter().map(Region::as_str).collect::<Vec<_>>().join(", "),
+        Some(regions) => regions
+            .iter()
+            .map(Region::as_str)
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
@@ -246,27 +279,54 @@ mod tests {
         }
     }
 
-    fn regions(draft: &RuleDraft, source: &str, destination: &str) -> Result<(Bucket, Bucket), RefusalCode> {
+    fn regions(
+        draft: &RuleDraft,
+        source: &str,
+        destination: &str,
+    ) -> Result<(Bucket, Bucket), RefusalCode> {
         let groups = RegionGroups::parse(DEFAULT_GROUPS).unwrap();
         draft
-            .check_regions(&Region::new(source), &Region::new(destination), &Region::new("us-east-1"), &groups)
+            .check_regions(
+                &Region::new(source),
+                &Region::new(destination),
+                &Region::new("us-east-1"),
+                &groups,
+            )
             .map_err(|refusal| refusal.code)
     }
 
     #[test]
     fn a_bucket_is_not_replicated_to_itself() {
-        let same = RuleDraft { destination: draft().source, ..draft() };
-        assert_eq!(same.check_names().unwrap_err().code, RefusalCode::SameBucket);
+        let same = RuleDraft {
+            destination: draft().source,
+            ..draft()
+        };
+        assert_eq!(
+            same.check_names().unwrap_err().code,
+            RefusalCode::SameBucket
+        );
         assert!(draft().check_names().is_ok());
     }
 
     #[test]
     fn the_seeds_rules_on_regions_hold() {
         assert!(regions(&draft(), "us-east-1", "us-west-2").is_ok());
-        assert_eq!(regions(&draft(), "us-east-1", "us-east-1").unwrap_err(), RefusalCode::SameRegion);
-        assert_eq!(regions(&draft(), "us-east-1", "cn-north-1").unwrap_err(), RefusalCode::RegionsNotAllowed);
-        assert_eq!(regions(&draft(), "us-west-2", "us-east-1").unwrap_err(), RefusalCode::SourceOutsideRegion);
-        let expecting = RuleDraft { destination_region: Some(Region::new("us-east-2")), ..draft() };
+        assert_eq!(
+            regions(&draft(), "us-east-1", "us-east-1").unwrap_err(),
+            RefusalCode::SameRegion
+        );
+        assert_eq!(
+            regions(&draft(), "us-east-1", "cn-north-1").unwrap_err(),
+            RefusalCode::RegionsNotAllowed
+        );
+        assert_eq!(
+            regions(&draft(), "us-west-2", "us-east-1").unwrap_err(),
+            RefusalCode::SourceOutsideRegion
+        );
+        let expecting = RuleDraft {
+            destination_region: Some(Region::new("us-east-2")),
+            ..draft()
+        };
         assert_eq!(
             regions(&expecting, "us-east-1", "us-west-2").unwrap_err(),
             RefusalCode::DestinationRegionMismatch
@@ -277,7 +337,10 @@ mod tests {
     fn a_refusal_names_the_field_the_value_and_what_to_do() {
         let groups = RegionGroups::parse(DEFAULT_GROUPS).unwrap();
         let here = Region::new("us-east-1");
-        let refusal = draft().check_regions(&here, &here, &here, &groups).unwrap_err().to_string();
+        let refusal = draft()
+            .check_regions(&here, &here, &here, &groups)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             refusal,
             "destination = \"photos-replica\": is in us-east-1, as the source is; choose a bucket in us-east-2, \
@@ -287,17 +350,34 @@ mod tests {
 
     #[test]
     fn a_claimed_bucket_and_the_way_back_are_refused() {
-        let claim = |rule: &str, role| Claim { rule_id: RuleId::new(rule), role };
+        let claim = |rule: &str, role| Claim {
+            rule_id: RuleId::new(rule),
+            role,
+        };
         let code = |source: Option<Claim>, destination: Option<Claim>| {
-            draft().check_claims(source.as_ref(), destination.as_ref()).map(|refusal| refusal.code)
+            draft()
+                .check_claims(source.as_ref(), destination.as_ref())
+                .map(|refusal| refusal.code)
         };
         assert_eq!(code(None, None), None);
-        assert_eq!(code(Some(claim("r", Role::Source)), None), Some(RefusalCode::BucketInUse));
-        assert_eq!(code(None, Some(claim("r", Role::Source))), Some(RefusalCode::BucketInUse));
-        let back = (Some(claim("r", Role::Destination)), Some(claim("r", Role::Source)));
+        assert_eq!(
+            code(Some(claim("r", Role::Source)), None),
+            Some(RefusalCode::BucketInUse)
+        );
+        assert_eq!(
+            code(None, Some(claim("r", Role::Source))),
+            Some(RefusalCode::BucketInUse)
+        );
+        let back = (
+            Some(claim("r", Role::Destination)),
+            Some(claim("r", Role::Source)),
+        );
         assert_eq!(code(back.0, back.1), Some(RefusalCode::TwoWay));
         // Both taken, but by two different rules.
-        let apart = (Some(claim("r", Role::Destination)), Some(claim("q", Role::Source)));
+        let apart = (
+            Some(claim("r", Role::Destination)),
+            Some(claim("q", Role::Source)),
+        );
         assert_eq!(code(apart.0, apart.1), Some(RefusalCode::BucketInUse));
     }
 }

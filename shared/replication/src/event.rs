@@ -37,6 +37,8 @@ pub enum Change {
     },
     /// The object was deleted, or hidden by a delete marker.
     Removed,
+    /// A lifecycle rule of the bucket expired the object.
+    Expired,
     /// Its tags, ACL or storage changed, or something that this version does not know: look.
     Other,
 }
@@ -67,7 +69,10 @@ pub fn coalesce<T>(events: impl IntoIterator<Item = (ObjectEvent, T)>) -> Vec<Ke
             }
         } else {
             places.insert(place, changes.len());
-            changes.push(KeyChange { newest: event, received_with: vec![received_with] });
+            changes.push(KeyChange {
+                newest: event,
+                received_with: vec![received_with],
+            });
         }
     }
     changes
@@ -90,7 +95,11 @@ mod tests {
         ObjectEvent {
             bucket: BucketName::parse("source").unwrap(),
             key: ObjectKey::parse(key).unwrap(),
-            change: Change::Created { etag: Some(Etag::new(etag)), bytes: Some(1), version_id: None },
+            change: Change::Created {
+                etag: Some(Etag::new(etag)),
+                bytes: Some(1),
+                version_id: None,
+            },
             event_time: Timestamp::UNIX_EPOCH,
             sequencer: Some(Sequencer::new(sequencer)),
             sent_for: None,
@@ -99,7 +108,11 @@ mod tests {
 
     #[test]
     fn same_key_events_become_the_newest_by_sequencer_and_keep_every_message() {
-        let batch = [(event("a", "02", "two"), 1), (event("b", "01", "b"), 2), (event("a", "01FF", "one"), 3)];
+        let batch = [
+            (event("a", "02", "two"), 1),
+            (event("b", "01", "b"), 2),
+            (event("a", "01FF", "one"), 3),
+        ];
         let changes = coalesce(batch);
         assert_eq!(changes.len(), 2);
         assert_eq!(changes[0].newest, event("a", "02", "two"));

@@ -49,8 +49,11 @@ pub enum Reason {
     KeptChanging,
     /// The service asked to slow down.
     Throttled,
-    /// The service failed, or could not be reached.
+    /// The service failed.
     ServiceFailed,
+    /// The service did not answer, so the request may still be at work there. The next attempt has to wait
+    /// until that is over.
+    NotAnswered,
 }
 
 impl Reason {
@@ -73,13 +76,16 @@ impl Reason {
             Self::KeptChanging => "KeptChanging",
             Self::Throttled => "Throttled",
             Self::ServiceFailed => "ServiceFailed",
+            Self::NotAnswered => "NotAnswered",
         }
     }
 
     /// Whether another attempt can help without anybody doing something.
     pub fn disposition(self) -> Disposition {
         match self {
-            Self::KeptChanging | Self::Throttled | Self::ServiceFailed => Disposition::Retry,
+            Self::KeptChanging | Self::Throttled | Self::ServiceFailed | Self::NotAnswered => {
+                Disposition::Retry
+            }
             _ => Disposition::Park,
         }
     }
@@ -102,12 +108,20 @@ impl Fault {
         message: impl Into<String>,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { reason, message: message.into(), source: Some(source.into()) }
+        Self {
+            reason,
+            message: message.into(),
+            source: Some(source.into()),
+        }
     }
 
     /// A failure that is its own cause.
     pub fn because(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), source: None }
+        Self {
+            reason,
+            message: message.into(),
+            source: None,
+        }
     }
 
     /// Whether to try again.
@@ -124,6 +138,8 @@ impl fmt::Display for Fault {
 
 impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_ref().map(|cause| &**cause as &(dyn Error + 'static))
+        self.source
+            .as_ref()
+            .map(|cause| &**cause as &(dyn Error + 'static))
     }
 }

@@ -61,13 +61,24 @@ fn char_between(low: u32, high: u32) -> Option<char> {
 /// keys were spread evenly.
 pub fn fraction(low: &str, high: Option<&str>, at: &str) -> f64 {
     let high = high.map_or_else(|| format!("{low}{ASCII_END}"), str::to_owned);
-    let shared = low.bytes().zip(high.bytes()).take_while(|(a, b)| a == b).count();
+    let shared = low
+        .bytes()
+        .zip(high.bytes())
+        .take_while(|(a, b)| a == b)
+        .count();
     let place = |text: &str| {
         let digits = text.bytes().skip(shared).take(8);
-        digits.zip(1..).map(|(byte, power)| f64::from(byte) / 256_f64.powi(power)).sum::<f64>()
+        digits
+            .zip(1..)
+            .map(|(byte, power)| f64::from(byte) / 256_f64.powi(power))
+            .sum::<f64>()
     };
     let width = place(&high) - place(low);
-    if width > 0.0 { ((place(at) - place(low)) / width).clamp(0.0, 1.0) } else { 0.0 }
+    if width > 0.0 {
+        ((place(at) - place(low)) / width).clamp(0.0, 1.0)
+    } else {
+        0.0
+    }
 }
 
 #[cfg(test)]
@@ -79,7 +90,10 @@ mod tests {
     #[test]
     fn cuts_are_short_and_lie_in_the_middle() {
         assert_eq!(midpoint("a", Some("c")), Some("b".into()));
-        assert_eq!(midpoint("img/0001", Some("img/0009")), Some("img/0005".into()));
+        assert_eq!(
+            midpoint("img/0001", Some("img/0009")),
+            Some("img/0005".into())
+        );
         assert_eq!(midpoint("a", Some("b")), Some("a?".into()));
         assert_eq!(midpoint("a", None), Some("p".into()));
     }

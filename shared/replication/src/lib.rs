@@ -6,29 +6,30 @@
 //! that the very code that runs in the functions can be driven through a simulated pair of buckets.
 //!
 //! Modules in reading order: the words ([`names`], [`rule`], [`object`], [`event`]), the checks on a
-//! rule ([`draft`], [`region`], [`subscription`]), one key ([`decide`], [`bucket_pair`],
+//! rule ([`draft`], [`region`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
 //! [`replicator`], [`part_plan`], [`fault`]), many keys ([`keyspace`], [`shard`], [`diff`],
 //! [`progress`], [`work`]).
 
-pub mod names;
-pub mod rule;
-pub mod object;
 pub mod event;
+pub mod names;
+pub mod object;
+pub mod rule;
 
-pub mod region;
 pub mod draft;
+pub mod region;
 pub mod subscription;
 
+pub mod admit;
+pub mod bucket_pair;
 pub mod decide;
 pub mod fault;
 pub mod part_plan;
-pub mod bucket_pair;
 pub mod replicator;
 
-pub mod keyspace;
-pub mod shard;
 pub mod diff;
+pub mod keyspace;
 pub mod progress;
+pub mod shard;
 pub mod work;
 
 /// An instant, always UTC. Times are passed in; nothing in this crate reads a clock.

@@ -13,7 +13,9 @@ const BUCKET_NAME_LEN: std::ops::RangeInclusive<usize> = 3..=63;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a bucket name.
-    #[error("{0:?} is not a bucket name: use 3 to 63 lowercase letters, digits, dots and hyphens, beginning and ending with a letter or digit")]
+    #[error(
+        "{0:?} is not a bucket name: use 3 to 63 lowercase letters, digits, dots and hyphens, beginning and ending with a letter or digit"
+    )]
     Bucket(String),
     /// Not an object key.
     #[error("an object key has 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0}")]
@@ -87,7 +89,8 @@ free_text!(RuleId, JobId, Region, VersionId);
 impl BucketName {
     /// Checks `text` against the naming rules of general purpose buckets.
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let edge = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let edge =
+            |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
         let bytes = text.as_bytes();
         let well_formed = BUCKET_NAME_LEN.contains(&bytes.len())
             && edge(bytes.first().copied())
@@ -173,7 +176,19 @@ mod tests {
         for good in ["abc", "a.b-c", "0123", &"x".repeat(63)] {
             assert!(BucketName::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "ab", "Abc", "a_b", "-ab", "ab-", ".ab", "a..b", "a b", "ü12", &"x".repeat(64)] {
+        for bad in [
+            "",
+            "ab",
+            "Abc",
+            "a_b",
+            "-ab",
+            "ab-",
+            ".ab",
+            "a..b",
+            "a b",
+            "ü12",
+            &"x".repeat(64),
+        ] {
             assert!(BucketName::parse(bad).is_err(), "{bad}");
         }
     }

@@ -70,7 +70,11 @@ impl ObjectState {
     /// Whether this replica holds the content that `source` names.
     fn stands_for(&self, source: &Etag) -> bool {
         self.etag == *source
-            || self.metadata.user.get(PROVENANCE_KEY).is_some_and(|recorded| recorded == source.as_str())
+            || self
+                .metadata
+                .user
+                .get(PROVENANCE_KEY)
+                .is_some_and(|recorded| recorded == source.as_str())
     }
 }
 
@@ -102,15 +106,24 @@ mod tests {
     fn size_etag_and_tag_count_each_tell_a_difference() {
         let source = object("a");
         assert!(!source.is_replicated_by(&object("b")));
-        assert!(!source.is_replicated_by(&ObjectState { bytes: 4, ..object("a") }));
-        assert!(!source.is_replicated_by(&ObjectState { tag_count: 1, ..object("a") }));
+        assert!(!source.is_replicated_by(&ObjectState {
+            bytes: 4,
+            ..object("a")
+        }));
+        assert!(!source.is_replicated_by(&ObjectState {
+            tag_count: 1,
+            ..object("a")
+        }));
     }
 
     #[test]
     fn a_recorded_source_etag_stands_for_the_etag_itself() {
         let source = object("multi-2");
         let mut replica = object("single");
-        replica.metadata.user.insert(PROVENANCE_KEY.into(), "multi-2".into());
+        replica
+            .metadata
+            .user
+            .insert(PROVENANCE_KEY.into(), "multi-2".into());
         assert!(source.is_replicated_by(&replica));
         assert!(!object("newer-2").is_replicated_by(&replica));
     }

@@ -22,11 +22,17 @@ pub struct CopyLimits {
     pub single_copy_bytes_max: u64,
     /// The part size where nothing else asks for another one.
     pub part_bytes: u64,
+    /// Larger objects are left to a function that has more time.
+    pub carry_bytes_max: u64,
 }
 
 impl Default for CopyLimits {
     fn default() -> Self {
-        Self { single_copy_bytes_max: SINGLE_COPY_BYTES_MAX, part_bytes: 64 << 20 }
+        Self {
+            single_copy_bytes_max: SINGLE_COPY_BYTES_MAX,
+            part_bytes: 64 << 20,
+            carry_bytes_max: u64::MAX,
+        }
     }
 }
 
@@ -58,16 +64,25 @@ pub fn plan(
         && let Some(first) = first_part_bytes
         && reproducible(bytes, first, u64::from(parts))
     {
-        return Ok(CopyPlan { part_bytes: Some(first), keeps_etag: true });
+        return Ok(CopyPlan {
+            part_bytes: Some(first),
+            keeps_etag: true,
+        });
     }
     if bytes <= limits.single_copy_bytes_max.min(SINGLE_COPY_BYTES_MAX) {
-        return Ok(CopyPlan { part_bytes: None, keeps_etag: source.etag.parts().is_none() });
+        return Ok(CopyPlan {
+            part_bytes: None,
+            keeps_etag: source.etag.parts().is_none(),
+        });
     }
     if bytes > PARTS_MAX * PART_BYTES_MAX {
         return Err(TooLarge(bytes));
     }
     let wanted = limits.part_bytes.max(bytes.div_ceil(PARTS_MAX));
-    Ok(CopyPlan { part_bytes: Some(wanted.clamp(PART_BYTES_MIN, PART_BYTES_MAX)), keeps_etag: false })
+    Ok(CopyPlan {
+        part_bytes: Some(wanted.clamp(PART_BYTES_MIN, PART_BYTES_MAX)),
+        keeps_etag: false,
+    })
 }
 
 /// Whether `parts` equal parts of `first` bytes, the last one smaller or equal, make up `bytes`, within
@@ -81,10 +96,12 @@ fn reproducible(bytes: u64, first: u64, parts: u64) -> bool {
 
 /// The parts of a copy: number from 1, first byte, last byte (inclusive, as a range header wants it).
 pub fn ranges(bytes: u64, part_bytes: u64) -> impl Iterator<Item = (i32, u64, u64)> {
-    (0..bytes.div_ceil(part_bytes)).zip(1..).map(move |(at, number)| {
-        let first = at * part_bytes;
-        (number, first, (first + part_bytes).min(bytes) - 1)
-    })
+    (0..bytes.div_ceil(part_bytes))
+        .zip(1..)
+        .map(move |(at, number)| {
+            let first = at * part_bytes;
+            (number, first, (first + part_bytes).min(bytes) - 1)
+        })
 }
 
 #[cfg(test)]
@@ -109,24 +126,69 @@ mod tests {
 
     #[test]
     fn an_object_in_equal_parts_is_copied_in_the_same_parts() {
-        let plan = plan(&object(20 << 20, "x-3"), Some(8 << 20), CopyLimits::default()).unwrap();
-        assert_eq!(plan, CopyPlan { part_bytes: Some(8 << 20), keeps_etag: true });
+        let plan = plan(
+            &object(20 << 20, "x-3"),
+            Some(8 << 20),
+            CopyLimits::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            plan,
+            CopyPlan {
+                part_bytes: Some(8 << 20),
+                keeps_etag: true
+            }
+        );
     }
 
     #[test]
     fn unknown_or_uneven_parts_cannot_keep_the_etag() {
-        let whole = CopyPlan { part_bytes: None, keeps_etag: false };
-        assert_eq!(plan(&object(20 << 20, "x-3"), None, CopyLimits::default()), Ok(whole));
-        assert_eq!(plan(&object(20 << 20, "x-3"), Some(5 << 20), CopyLimits::default()), Ok(whole));
+        let whole = CopyPlan {
+            part_bytes: None,
+            keeps_etag: false,
+        };
+        assert_eq!(
+            plan(&object(20 << 20, "x-3"), None, CopyLimits::default()),
+            Ok(whole)
+        );
+        assert_eq!(
+            plan(
+                &object(20 << 20, "x-3"),
+                Some(5 << 20),
+                CopyLimits::default()
+            ),
+            Ok(whole)
+        );
     }
 
     #[test]
     fn a_single_part_object_is_copied_whole_up_to_5_gib() {
-        let kept = CopyPlan { part_bytes: None, keeps_etag: true };
+        let kept = CopyPlan {
+            part_bytes: None,
+            keeps_etag: true,
+        };
         assert_eq!(plan(&object(0, "x"), None, CopyLimits::default()), Ok(kept));
-        assert_eq!(plan(&object(SINGLE_COPY_BYTES_MAX, "x"), None, CopyLimits::default()), Ok(kept));
-        let more = plan(&object(SINGLE_COPY_BYTES_MAX + 1, "x"), None, CopyLimits::default()).unwrap();
-        assert_eq!(more, CopyPlan { part_bytes: Some(64 << 20), keeps_etag: false });
+        assert_eq!(
+            plan(
+                &object(SINGLE_COPY_BYTES_MAX, "x"),
+                None,
+                CopyLimits::default()
+            ),
+            Ok(kept)
+        );
+        let more = plan(
+            &object(SINGLE_COPY_BYTES_MAX + 1, "x"),
+            None,
+            CopyLimits::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            more,
+            CopyPlan {
+                part_bytes: Some(64 << 20),
+                keeps_etag: false
+            }
+        );
     }
 
     proptest! {
@@ -138,7 +200,7 @@ mod tests {
             threshold in 0..=SINGLE_COPY_BYTES_MAX,
         ) {
             let etag = parts.map_or("x".to_owned(), |n| format!("x-{n}"));
-            let limits = CopyLimits { single_copy_bytes_max: threshold, part_bytes: 64 << 20 };
+            let limits = CopyLimits { single_copy_bytes_max: threshold, ..CopyLimits::default() };
             let plan = plan(&object(bytes, &etag), first, limits).unwrap();
             let Some(part_bytes) = plan.part_bytes else {
                 prop_assert!(bytes <= SINGLE_COPY_BYTES_MAX);
@@ -160,6 +222,9 @@ mod tests {
     #[test]
     fn more_than_s3_can_hold_is_refused() {
         let bytes = PARTS_MAX * PART_BYTES_MAX + 1;
-        assert_eq!(plan(&object(bytes, "x"), None, CopyLimits::default()), Err(TooLarge(bytes)));
+        assert_eq!(
+            plan(&object(bytes, "x"), None, CopyLimits::default()),
+            Err(TooLarge(bytes))
+        );
     }
 }

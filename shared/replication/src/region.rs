@@ -3,7 +3,8 @@
 use crate::names::Region;
 
 /// The seed's groups: Mainland China, and Eastern and Western United States.
-pub const DEFAULT_GROUPS: &str = "cn-north-1,cn-northwest-1;us-east-1,us-east-2,us-west-1,us-west-2";
+pub const DEFAULT_GROUPS: &str =
+    "cn-north-1,cn-northwest-1;us-east-1,us-east-2,us-west-1,us-west-2";
 
 /// Which pairs of regions are allowed: both in one group, or any two where the stack says `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +17,9 @@ pub enum RegionGroups {
 
 /// Why a text does not describe region groups.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} does not describe region groups: write `*`, or groups of at least two regions, regions separated by commas and groups by semicolons, such as {DEFAULT_GROUPS:?}")]
+#[error(
+    "{0:?} does not describe region groups: write `*`, or groups of at least two regions, regions separated by commas and groups by semicolons, such as {DEFAULT_GROUPS:?}"
+)]
 pub struct RegionGroupsError(String);
 
 impl RegionGroups {
@@ -27,13 +30,20 @@ impl RegionGroups {
         }
         let bad = || RegionGroupsError(text.to_owned());
         let well_formed = |name: &str| {
-            !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            !name.is_empty()
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         text.split(';')
             .map(|group| {
                 let regions: Vec<&str> = group.split(',').map(str::trim).collect();
                 let usable = regions.len() >= 2 && regions.iter().all(|name| well_formed(name));
-                if usable { Ok(regions.into_iter().map(Region::new).collect()) } else { Err(bad()) }
+                if usable {
+                    Ok(regions.into_iter().map(Region::new).collect())
+                } else {
+                    Err(bad())
+                }
             })
             .collect::<Result<_, _>>()
             .map(Self::Groups)
@@ -44,15 +54,17 @@ impl RegionGroups {
         source != destination
             && match self {
                 Self::Any => true,
-                Self::Groups(groups) => {
-                    groups.iter().any(|group| group.contains(source) && group.contains(destination))
-                }
+                Self::Groups(groups) => groups
+                    .iter()
+                    .any(|group| group.contains(source) && group.contains(destination)),
             }
     }
 
     /// Where a bucket of `source` may be replicated to, sorted; `None` means anywhere else.
     pub fn destinations_from(&self, source: &Region) -> Option<Vec<Region>> {
-        let Self::Groups(groups) = self else { return None };
+        let Self::Groups(groups) = self else {
+            return None;
+        };
         let mut regions: Vec<Region> = groups
             .iter()
             .filter(|group| group.contains(source))
@@ -83,7 +95,10 @@ mod tests {
         assert!(!groups.allow(&region("us-east-1"), &region("us-east-1")));
         assert!(!groups.allow(&region("eu-west-1"), &region("us-east-1")));
         let from_ohio = groups.destinations_from(&region("us-east-2")).unwrap();
-        assert_eq!(from_ohio, ["us-east-1", "us-west-1", "us-west-2"].map(region));
+        assert_eq!(
+            from_ohio,
+            ["us-east-1", "us-west-1", "us-west-2"].map(region)
+        );
         assert_eq!(groups.destinations_from(&region("eu-west-1")), Some(vec![]));
     }
 

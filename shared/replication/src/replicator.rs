@@ -39,8 +39,16 @@ pub enum Outcome {
     Deleted,
     /// The replica agreed with the source already.
     InSync,
+    /// Neither side has an object.
+    BothAbsent,
     /// The replica does not agree, and the rule wants it so.
     Kept(KeepReason),
+    /// The object is too large for this function, which did nothing: it has to be handed to one with more
+    /// time before its messages are acknowledged.
+    TooLargeHere {
+        /// The object's size.
+        bytes: u64,
+    },
 }
 
 /// Carries one rule's changes over, key by key.
@@ -62,17 +70,26 @@ enum Standing {
 impl<'a, P: BucketPair> Replicator<'a, P> {
     /// A replicator between the two buckets of `pair`.
     pub fn new(pair: &'a P, policy: Policy, limits: CopyLimits) -> Self {
-        Self { pair, policy, limits }
+        Self {
+            pair,
+            policy,
+            limits,
+        }
     }
 
     /// Carries a put over: the source is said to hold an object of this `ETag` and size.
     ///
     /// Costs one COPY and one HEAD where nothing else happens to the key meanwhile.
     pub async fn put(&self, key: &ObjectKey, etag: &Etag, bytes: u64) -> Result<Outcome, Fault> {
+        if bytes > self.limits.carry_bytes_max {
+            return Ok(Outcome::TooLargeHere { bytes });
+        }
         let mut record_etag = false;
         // An object uploaded in parts is planned from a HEAD, so that the replica keeps its ETag.
         if etag.parts().is_none() && bytes <= self.limits.single_copy_bytes_max {
-            if let CopyOutcome::Landed(landed) = self.pair.copy(key, CopyOrder::Pinned(etag)).await? {
+            if let CopyOutcome::Landed(landed) =
+                self.pair.copy(key, CopyOrder::Pinned(etag)).await?
+            {
                 if let Standing::Settled { bytes } = self.standing(key, &landed).await? {
                     return Ok(Outcome::Replicated { bytes });
                 }
@@ -87,20 +104,35 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         self.reconcile_rounds(key, false).await
     }
 
-    async fn reconcile_rounds(&self, key: &ObjectKey, mut record_etag: bool) -> Result<Outcome, Fault> {
+    async fn reconcile_rounds(
+        &self,
+        key: &ObjectKey,
+        mut record_etag: bool,
+    ) -> Result<Outcome, Fault> {
         for round in 0..ROUNDS_MAX {
             let source = self.pair.head(Side::Source, key).await?;
             let replica = self.pair.head(Side::Replica, key).await?;
-            match (decide(self.policy, source.as_ref(), replica.as_ref()), source, replica) {
+            match (
+                decide(self.policy, source.as_ref(), replica.as_ref()),
+                source,
+                replica,
+            ) {
                 (Decision::InSync, Some(source), _) => {
                     if self.tags_agree(key, &source).await? {
                         return Ok(if round == 0 {
                             Outcome::InSync
                         } else {
-                            Outcome::Replicated { bytes: source.bytes }
+                            Outcome::Replicated {
+                                bytes: source.bytes,
+                            }
                         });
                     }
                     self.copy_known(key, &source, &mut record_etag).await?;
+                }
+                (Decision::Copy, Some(source), _) if source.bytes > self.limits.carry_bytes_max => {
+                    return Ok(Outcome::TooLargeHere {
+                        bytes: source.bytes,
+                    });
                 }
                 (Decision::Copy, Some(source), _) => {
                     if let Some(bytes) = self.copy_known(key, &source, &mut record_etag).await? {
@@ -116,12 +148,15 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
                 }
                 (Decision::Keep(reason), ..) => return Ok(Outcome::Kept(reason)),
                 // In sync because there is nothing on either side; the other pairs cannot be.
-                (_, _, _) => return Ok(Outcome::InSync),
+                (_, _, _) => return Ok(Outcome::BothAbsent),
             }
         }
         Err(Fault::because(
             Reason::KeptChanging,
-            format!("{key:?} kept changing through {ROUNDS_MAX} rounds; it is tried again later", key = key.as_str()),
+            format!(
+                "{key:?} kept changing through {ROUNDS_MAX} rounds; it is tried again later",
+                key = key.as_str()
+            ),
         ))
     }
 
@@ -138,11 +173,22 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             Some(_) => self.pair.first_part_bytes(key, &source.etag).await?,
             None => None,
         };
-        let plan = plan(source, first_part_bytes, self.limits)
-            .map_err(|error| Fault::new(Reason::TooLarge, format!("cannot copy {:?}", key.as_str()), error))?;
+        let plan = plan(source, first_part_bytes, self.limits).map_err(|error| {
+            Fault::new(
+                Reason::TooLarge,
+                format!("cannot copy {:?}", key.as_str()),
+                error,
+            )
+        })?;
         *record_etag |= !plan.keeps_etag;
-        let order = CopyOrder::Known { source, plan, record_etag: *record_etag };
-        let CopyOutcome::Landed(landed) = self.pair.copy(key, order).await? else { return Ok(None) };
+        let order = CopyOrder::Known {
+            source,
+            plan,
+            record_etag: *record_etag,
+        };
+        let CopyOutcome::Landed(landed) = self.pair.copy(key, order).await? else {
+            return Ok(None);
+        };
         match self.standing(key, &landed).await? {
             Standing::Settled { bytes } => Ok(Some(bytes)),
             Standing::Unsettled => {
@@ -158,7 +204,9 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     /// version tells for certain, and so does a `Last-Modified` before the copy began; where neither
     /// does, the replica is looked at too.
     async fn standing(&self, key: &ObjectKey, landed: &Landed) -> Result<Standing, Fault> {
-        let Some(source) = self.pair.head(Side::Source, key).await? else { return Ok(Standing::Unsettled) };
+        let Some(source) = self.pair.head(Side::Source, key).await? else {
+            return Ok(Standing::Unsettled);
+        };
         let settled = if source.etag == landed.etag && read_for_certain(&source, landed) {
             true
         } else if let Some(replica) = self.pair.head(Side::Replica, key).await? {
@@ -166,7 +214,13 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         } else {
             false
         };
-        Ok(if settled { Standing::Settled { bytes: source.bytes } } else { Standing::Unsettled })
+        Ok(if settled {
+            Standing::Settled {
+                bytes: source.bytes,
+            }
+        } else {
+            Standing::Unsettled
+        })
     }
 
     /// Whether both sides have the same tags, given that they have the same number of them.

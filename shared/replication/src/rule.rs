@@ -100,7 +100,9 @@ pub enum ScopeError {
     #[error("no prefix given; name one to {PREFIXES_MAX}, or use the scope \"all\"")]
     None,
     /// More than five.
-    #[error("{0} prefixes; a rule takes at most {PREFIXES_MAX}: choose shorter ones, or the scope \"all\"")]
+    #[error(
+        "{0} prefixes; a rule takes at most {PREFIXES_MAX}: choose shorter ones, or the scope \"all\""
+    )]
     TooMany(usize),
     /// An empty prefix covers everything.
     #[error("an empty prefix covers every key; use the scope \"all\" instead")]
@@ -134,16 +136,25 @@ impl Scope {
                 return Err(ScopeError::Empty);
             }
             if prefix.len() > crate::names::KEY_BYTES_MAX {
-                return Err(ScopeError::TooLong(prefix.chars().take(32).collect(), prefix.len()));
+                return Err(ScopeError::TooLong(
+                    prefix.chars().take(32).collect(),
+                    prefix.len(),
+                ));
             }
             for other in &prefixes[..i] {
                 if prefix == other {
                     return Err(ScopeError::Duplicate(prefix.clone()));
                 }
-                let (outer, inner) =
-                    if prefix.len() < other.len() { (prefix, other) } else { (other, prefix) };
+                let (outer, inner) = if prefix.len() < other.len() {
+                    (prefix, other)
+                } else {
+                    (other, prefix)
+                };
                 if inner.starts_with(outer.as_str()) {
-                    return Err(ScopeError::Nested { inner: inner.clone(), outer: outer.clone() });
+                    return Err(ScopeError::Nested {
+                        inner: inner.clone(),
+                        outer: outer.clone(),
+                    });
                 }
             }
         }
@@ -154,7 +165,9 @@ impl Scope {
     pub fn covers(&self, key: &ObjectKey) -> bool {
         match self {
             Self::All => true,
-            Self::Prefixes(prefixes) => prefixes.iter().any(|prefix| key.as_str().starts_with(prefix.as_str())),
+            Self::Prefixes(prefixes) => prefixes
+                .iter()
+                .any(|prefix| key.as_str().starts_with(prefix.as_str())),
         }
     }
 
@@ -183,21 +196,36 @@ mod tests {
     fn a_scope_has_one_to_five_prefixes() {
         assert_eq!(prefixes(&[]), Err(ScopeError::None));
         assert!(prefixes(&["a", "b", "c", "d", "e"]).is_ok());
-        assert_eq!(prefixes(&["a", "b", "c", "d", "e", "f"]), Err(ScopeError::TooMany(6)));
+        assert_eq!(
+            prefixes(&["a", "b", "c", "d", "e", "f"]),
+            Err(ScopeError::TooMany(6))
+        );
     }
 
     #[test]
     fn empty_duplicate_nested_and_overlong_prefixes_are_refused() {
         assert_eq!(prefixes(&["a", ""]), Err(ScopeError::Empty));
-        assert_eq!(prefixes(&["a", "b", "a"]), Err(ScopeError::Duplicate("a".into())));
+        assert_eq!(
+            prefixes(&["a", "b", "a"]),
+            Err(ScopeError::Duplicate("a".into()))
+        );
         for nested in [["a/", "a/b"], ["a/b", "a/"]] {
-            let refused = ScopeError::Nested { inner: "a/b".into(), outer: "a/".into() };
+            let refused = ScopeError::Nested {
+                inner: "a/b".into(),
+                outer: "a/".into(),
+            };
             assert_eq!(prefixes(&nested), Err(refused));
         }
         assert!(prefixes(&[&"x".repeat(1024)]).is_ok());
-        assert!(matches!(prefixes(&[&"x".repeat(1025)]), Err(ScopeError::TooLong(_, 1025))));
+        assert!(matches!(
+            prefixes(&[&"x".repeat(1025)]),
+            Err(ScopeError::TooLong(_, 1025))
+        ));
         // A thousand characters that are more than a thousand bytes.
-        assert!(matches!(prefixes(&[&"ü".repeat(1000)]), Err(ScopeError::TooLong(_, 2000))));
+        assert!(matches!(
+            prefixes(&[&"ü".repeat(1000)]),
+            Err(ScopeError::TooLong(_, 2000))
+        ));
     }
 
     #[test]

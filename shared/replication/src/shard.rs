@@ -17,7 +17,11 @@ pub struct ShardRange {
 impl ShardRange {
     /// All keys that begin with `prefix`.
     pub fn of_prefix(prefix: impl Into<String>) -> Self {
-        Self { prefix: prefix.into(), after: None, until: None }
+        Self {
+            prefix: prefix.into(),
+            after: None,
+            until: None,
+        }
     }
 
     /// Whether `key` lies in the range.
@@ -95,10 +99,15 @@ impl ShardPlanner {
                 .ranges
                 .iter_mut()
                 .enumerate()
-                .filter(|(_, candidate)| !candidate.settled && (candidate.first.is_none() || !enough))
+                .filter(|(_, candidate)| {
+                    !candidate.settled && (candidate.first.is_none() || !enough)
+                })
                 .min_by_key(|(_, candidate)| candidate.cuts)?;
             let Some(first) = &candidate.first else {
-                self.asked = Some(Asked { candidate: at, cut: None });
+                self.asked = Some(Asked {
+                    candidate: at,
+                    cut: None,
+                });
                 self.glimpses_left -= 1;
                 return Some(candidate.range.clone());
             };
@@ -106,8 +115,14 @@ impl ShardPlanner {
                 candidate.settled = true;
                 continue;
             };
-            let upper = ShardRange { after: Some(cut.clone()), ..candidate.range.clone() };
-            self.asked = Some(Asked { candidate: at, cut: Some(cut) });
+            let upper = ShardRange {
+                after: Some(cut.clone()),
+                ..candidate.range.clone()
+            };
+            self.asked = Some(Asked {
+                candidate: at,
+                cut: Some(cut),
+            });
             self.glimpses_left -= 1;
             return Some(upper);
         }
@@ -115,7 +130,9 @@ impl ShardPlanner {
 
     /// Tells what the page asked for by [`Self::next_glimpse`] showed.
     pub fn saw(&mut self, glimpse: Glimpse) {
-        let Some(asked) = self.asked.take() else { return };
+        let Some(asked) = self.asked.take() else {
+            return;
+        };
         let candidate = &mut self.ranges[asked.candidate];
         match (asked.cut, glimpse.first) {
             (None, first) => {
@@ -127,7 +144,10 @@ impl ShardPlanner {
             (Some(cut), Some(first)) => {
                 candidate.cuts += 1;
                 let upper = Candidate {
-                    range: ShardRange { after: Some(cut.clone()), ..candidate.range.clone() },
+                    range: ShardRange {
+                        after: Some(cut.clone()),
+                        ..candidate.range.clone()
+                    },
                     first: Some(first),
                     seen_until: candidate.seen_until.take(),
                     cuts: candidate.cuts,
@@ -141,7 +161,11 @@ impl ShardPlanner {
 
     /// The shards, in the order of their keys; together they cover every key of the prefixes exactly once.
     pub fn into_shards(self) -> Vec<ShardRange> {
-        let mut shards: Vec<ShardRange> = self.ranges.into_iter().map(|candidate| candidate.range).collect();
+        let mut shards: Vec<ShardRange> = self
+            .ranges
+            .into_iter()
+            .map(|candidate| candidate.range)
+            .collect();
         shards.sort_by(|a, b| (&a.prefix, &a.after).cmp(&(&b.prefix, &b.after)));
         shards
     }
@@ -152,7 +176,11 @@ impl Candidate {
     fn cut_above(&self, first: &str) -> Option<String> {
         let prefix = &self.range.prefix;
         let within = |key: &str| key.strip_prefix(prefix.as_str()).map(str::to_owned);
-        let high = self.seen_until.as_ref().or(self.range.until.as_ref()).and_then(|key| within(key));
+        let high = self
+            .seen_until
+            .as_ref()
+            .or(self.range.until.as_ref())
+            .and_then(|key| within(key));
         let cut = midpoint(&within(first)?, high.as_deref())?;
         Some(format!("{prefix}{cut}"))
     }
@@ -173,7 +201,10 @@ mod tests {
         while let Some(range) = planner.next_glimpse() {
             let mut inside = keys.iter().filter(|key| range.contains(key));
             let first = inside.next().cloned();
-            planner.saw(Glimpse { first, complete: inside.count() < PAGE });
+            planner.saw(Glimpse {
+                first,
+                complete: inside.count() < PAGE,
+            });
         }
         planner.into_shards()
     }
@@ -181,22 +212,33 @@ mod tests {
     #[test]
     fn a_few_keys_are_one_shard() {
         let keys: BTreeSet<String> = (0..5).map(|n| format!("k{n}")).collect();
-        assert_eq!(plan(&keys, vec![String::new()], 16), [ShardRange::of_prefix("")]);
+        assert_eq!(
+            plan(&keys, vec![String::new()], 16),
+            [ShardRange::of_prefix("")]
+        );
     }
 
     #[test]
     fn many_keys_under_one_long_prefix_are_spread_over_all_shards() {
-        let keys: BTreeSet<String> = (0..5_000).map(|n| format!("backup/2026/img-{n:06}.jpg")).collect();
+        let keys: BTreeSet<String> = (0..5_000)
+            .map(|n| format!("backup/2026/img-{n:06}.jpg"))
+            .collect();
         let shards = plan(&keys, vec![String::new()], 16);
         assert_eq!(shards.len(), 16);
-        let largest = shards.iter().map(|s| keys.iter().filter(|key| s.contains(key)).count()).max();
+        let largest = shards
+            .iter()
+            .map(|s| keys.iter().filter(|key| s.contains(key)).count())
+            .max();
         assert!(largest < Some(1_500), "{largest:?} of 5,000 in one shard");
     }
 
     #[test]
     fn every_prefix_has_a_shard_though_nothing_is_there() {
         let shards = plan(&BTreeSet::new(), vec!["a/".into(), "b/".into()], 16);
-        assert_eq!(shards, [ShardRange::of_prefix("a/"), ShardRange::of_prefix("b/")]);
+        assert_eq!(
+            shards,
+            [ShardRange::of_prefix("a/"), ShardRange::of_prefix("b/")]
+        );
     }
 
     proptest! {

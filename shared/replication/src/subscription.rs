@@ -64,7 +64,12 @@ pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
     };
     lanes
         .iter()
-        .flat_map(|&lane| prefixes.iter().enumerate().map(move |(at, prefix)| entry(lane, at, prefix)))
+        .flat_map(|&lane| {
+            prefixes
+                .iter()
+                .enumerate()
+                .map(move |(at, prefix)| entry(lane, at, prefix))
+        })
         .collect()
 }
 
@@ -87,14 +92,21 @@ pub fn rule_of_entry(id: &str) -> Option<RuleId> {
 /// shorter filter only lets more through, and the functions check the exact scope.
 /// Source: S3 user guide, "Configuring event notifications using object key name filtering".
 fn filter_prefixes(scope: &Scope) -> Vec<String> {
-    let Scope::Prefixes(prefixes) = scope else { return vec![String::new()] };
+    let Scope::Prefixes(prefixes) = scope else {
+        return vec![String::new()];
+    };
     let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
-    let mut cut: Vec<String> =
-        prefixes.iter().map(|prefix| prefix.chars().take_while(|&c| plain(c)).collect()).collect();
+    let mut cut: Vec<String> = prefixes
+        .iter()
+        .map(|prefix| prefix.chars().take_while(|&c| plain(c)).collect())
+        .collect();
     cut.sort();
     let mut kept: Vec<String> = Vec::new();
     for prefix in cut {
-        if !kept.last().is_some_and(|shorter| prefix.starts_with(shorter.as_str())) {
+        if !kept
+            .last()
+            .is_some_and(|shorter| prefix.starts_with(shorter.as_str()))
+        {
             kept.push(prefix);
         }
     }
@@ -106,20 +118,27 @@ fn filter_prefixes(scope: &Scope) -> Vec<String> {
 /// S3 refuses two entries that can both match one event: a common event type, and prefixes and
 /// suffixes of which one contains the other.
 pub fn conflict<'a>(ours: &[(Lane, Entry)], theirs: &'a [Entry]) -> Option<&'a Entry> {
-    theirs.iter().find(|their| ours.iter().any(|(_, our)| overlap(our, their)))
+    theirs
+        .iter()
+        .find(|their| ours.iter().any(|(_, our)| overlap(our, their)))
 }
 
 fn overlap(a: &Entry, b: &Entry) -> bool {
     let one_contains_other = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
     let reversed = |text: &str| text.chars().rev().collect::<String>();
-    a.events.iter().any(|x| b.events.iter().any(|y| events_overlap(x, y)))
+    a.events
+        .iter()
+        .any(|x| b.events.iter().any(|y| events_overlap(x, y)))
         && one_contains_other(&a.prefix, &b.prefix)
         && one_contains_other(&reversed(&a.suffix), &reversed(&b.suffix))
 }
 
 fn events_overlap(a: &str, b: &str) -> bool {
     let covers = |wide: &str, narrow: &str| {
-        wide == narrow || wide.strip_suffix('*').is_some_and(|start| narrow.starts_with(start))
+        wide == narrow
+            || wide
+                .strip_suffix('*')
+                .is_some_and(|start| narrow.starts_with(start))
     };
     covers(a, b) || covers(b, a)
 }
@@ -132,8 +151,10 @@ mod tests {
     use crate::rule::{Bucket, RuleState};
 
     fn rule(scope: Scope, policy: Policy) -> Rule {
-        let bucket =
-            |name: &str| Bucket { name: BucketName::parse(name).unwrap(), region: Region::new("us-east-1") };
+        let bucket = |name: &str| Bucket {
+            name: BucketName::parse(name).unwrap(),
+            region: Region::new("us-east-1"),
+        };
         Rule {
             id: RuleId::new("rule-1"),
             source: bucket("source"),
@@ -154,14 +175,27 @@ mod tests {
     }
 
     fn their(events: &str, prefix: &str, suffix: &str) -> Entry {
-        Entry { id: "theirs".into(), events: vec![events.into()], prefix: prefix.into(), suffix: suffix.into() }
+        Entry {
+            id: "theirs".into(),
+            events: vec![events.into()],
+            prefix: prefix.into(),
+            suffix: suffix.into(),
+        }
     }
 
     #[test]
     fn prefixes_are_pushed_down_into_the_entries() {
         let entries = entries(&rule(scope(&["logs/", "img/"]), Policy::Full));
-        let told: Vec<_> = entries.iter().map(|(lane, entry)| (*lane, entry.prefix.as_str())).collect();
-        let wanted = [(Lane::Put, "img/"), (Lane::Put, "logs/"), (Lane::Delete, "img/"), (Lane::Delete, "logs/")];
+        let told: Vec<_> = entries
+            .iter()
+            .map(|(lane, entry)| (*lane, entry.prefix.as_str()))
+            .collect();
+        let wanted = [
+            (Lane::Put, "img/"),
+            (Lane::Put, "logs/"),
+            (Lane::Delete, "img/"),
+            (Lane::Delete, "logs/"),
+        ];
         assert_eq!(told, wanted);
     }
 
@@ -174,7 +208,10 @@ mod tests {
 
     #[test]
     fn special_characters_shorten_a_filter_and_never_make_two_overlap() {
-        assert_eq!(filter_prefixes(&scope(&["a b/", "a c/", "x+y"])), ["a", "x"]);
+        assert_eq!(
+            filter_prefixes(&scope(&["a b/", "a c/", "x+y"])),
+            ["a", "x"]
+        );
         assert_eq!(filter_prefixes(&scope(&["ü/", "plain/"])), [""]);
     }
 
@@ -195,14 +232,20 @@ mod tests {
             their("s3:ObjectCreated:Put", "logs/2026/", ""),
             their("s3:ObjectRemoved:Delete", "lo", ".gz"),
         ] {
-            assert!(conflict(&ours, std::slice::from_ref(&clash)).is_some(), "{clash:?}");
+            assert!(
+                conflict(&ours, std::slice::from_ref(&clash)).is_some(),
+                "{clash:?}"
+            );
         }
         for fits in [
             their("s3:ObjectCreated:*", "img/", ""),
             their("s3:ObjectRestore:*", "", ""),
             their("s3:ObjectTagging:Put", "logs/", ""),
         ] {
-            assert!(conflict(&ours, std::slice::from_ref(&fits)).is_none(), "{fits:?}");
+            assert!(
+                conflict(&ours, std::slice::from_ref(&fits)).is_none(),
+                "{fits:?}"
+            );
         }
     }
 }

@@ -41,9 +41,12 @@ pub enum Work {
 
 /// In which part of the held keys `key` is kept (FNV-1a, so that every version agrees).
 pub fn held_partition(key: &ObjectKey) -> u8 {
-    let hash = key.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = key
+        .as_str()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     u8::try_from(hash % u64::from(HELD_PARTITIONS)).unwrap_or_default()
 }
 
@@ -53,16 +56,24 @@ mod tests {
 
     #[test]
     fn work_is_written_as_it_is_read() {
-        let work = Work::Shard { rule_id: RuleId::new("r"), job_id: JobId::new("j"), shard: 3 };
+        let work = Work::Shard {
+            rule_id: RuleId::new("r"),
+            job_id: JobId::new("j"),
+            shard: 3,
+        };
         let json = serde_json::to_string(&work).unwrap();
-        assert_eq!(json, r#"{"kind":"shard","rule_id":"r","job_id":"j","shard":3}"#);
+        assert_eq!(
+            json,
+            r#"{"kind":"shard","rule_id":"r","job_id":"j","shard":3}"#
+        );
         assert_eq!(serde_json::from_str::<Work>(&json).unwrap(), work);
     }
 
     #[test]
     fn held_keys_use_every_partition() {
-        let used: std::collections::BTreeSet<u8> =
-            (0..200).map(|n| held_partition(&ObjectKey::parse(format!("k{n}")).unwrap())).collect();
+        let used: std::collections::BTreeSet<u8> = (0..200)
+            .map(|n| held_partition(&ObjectKey::parse(format!("k{n}")).unwrap()))
+            .collect();
         assert_eq!(used.len(), usize::from(HELD_PARTITIONS));
     }
 }

@@ -1,0 +1,100 @@
+# Every command a person runs. `make` alone lists them.
+
+PYTHON ?= python3
+CLOUD  := $(PYTHON) local/cloud.py
+SAM     = .local/venv-sam/bin/sam
+
+FUNCTIONS := configure-rule replicate-put replicate-delete backfill backfill-shard
+CRATES    := $(FUNCTIONS:%=-p %)
+
+# Build outputs stay where the template and the scripts look for them, whatever the user's settings.
+export CARGO_TARGET_DIR := $(CURDIR)/target
+unexport CARGO_BUILD_TARGET
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo local local-down test check fmt lint docs template scripts functions build deploy doctor install clean
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- See it work ----------------------------------------------------------------------------------
+
+demo: export DEMO_DIR = $(DIR)
+demo: doctor install functions ## Replicate a folder between two regions of a local AWS, and verify: make demo [DIR=folder]
+	cargo build --profile local -p tandem -p tandem-demo
+	@set --; [ -z "$$DEMO_DIR" ] || set -- --dir "$$DEMO_DIR"; \
+	  $(CLOUD) with --name demo -- target/local/tandem-demo "$$@"
+
+local: doctor install functions ## Start a local AWS with Tandem in it, and say how to use it: make local [PORT=4566]
+	cargo build --profile local -p tandem
+	@$(CLOUD) up $(if $(PORT),--port $(PORT))
+	@$(CLOUD) deploy
+	@$(CLOUD) guide
+
+local-down: ## End what `make local` started
+	@$(CLOUD) down
+
+# ---- Check it -------------------------------------------------------------------------------------
+
+test: doctor install scripts functions ## Run all tests, whole flows on a local AWS among them: make test [ARGS=...]
+	@$(CLOUD) with --name test -- cargo test --profile local --workspace $(ARGS)
+
+check: fmt-check lint docs template test ## Everything that has to pass: format, lints, docs, template, tests
+
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check:
+	cargo fmt --all --check
+
+lint: doctor ## Lint the code
+	cargo clippy --profile local --workspace --all-targets -- -D warnings
+
+docs: doctor ## Build the code's documentation
+	RUSTDOCFLAGS="-D warnings" cargo doc --profile local --workspace --no-deps
+
+template: install ## Check template.yaml
+	SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --template-file template.yaml --region us-east-1
+	.local/venv-sam/bin/cfn-lint template.yaml
+
+scripts: install ## Check the scripts of the local AWS, and that it cannot reach a real one
+	$(PYTHON) -m py_compile local/*.py
+	$(PYTHON) -m unittest discover --start-directory local
+
+# ---- Build and deploy -----------------------------------------------------------------------------
+
+# The processor of the functions on AWS.
+ARCH ?= $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
+
+# stage <profile>: puts the functions of a cargo profile where template.yaml takes them from.
+stage = for name in $(FUNCTIONS); do mkdir -p target/lambda/$$name \
+  && install -m 755 target/$(1)/$$name target/lambda/$$name/bootstrap || exit 1; done
+
+functions: ## Build the functions for the local AWS (quick to build)
+	cargo build --profile local $(CRATES)
+	@$(call stage,local)
+
+# cargo-lambda builds for either processor, and for the C library of Amazon Linux.
+build: ## Build the functions for AWS (small and fast; takes minutes): make build [ARCH=arm64|x86_64]
+	@if cargo lambda --version >/dev/null 2>&1; then set -x; \
+	  cargo lambda build --release $(if $(filter arm64,$(ARCH)),--arm64,--x86-64) $(CRATES); \
+	else echo "cargo-lambda is not installed: building for this machine's own processor and C library" >&2; set -x; \
+	  cargo build --release $(CRATES) && { $(call stage,release); }; fi
+
+deploy: build install ## Deploy to your AWS account: make deploy [STACK=tandem] [ARCH=...] [SAM_ARGS="--region ..."]
+	$(SAM) deploy --stack-name $(or $(STACK),tandem) --parameter-overrides Architecture=$(ARCH) $(SAM_ARGS)
+
+# ---- The machine ----------------------------------------------------------------------------------
+
+doctor: ## Check that this machine has what is needed
+	@$(CLOUD) doctor
+
+install: ## Install the local AWS and SAM into .local/
+	@$(CLOUD) install
+
+clean: ## Remove all that was built or installed here
+	@$(CLOUD) down --all
+	rm -rf target .local

@@ -1,0 +1,540 @@
+//! The command line: every command, argument and example. No I/O.
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::contract::{Policy, Scope};
+use crate::error::Error;
+
+/// Cross-region replication of S3 buckets: rules, backfills, progress, and whether two buckets agree.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tandem",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "\
+Examples:
+  tandem rule create --source photos --destination photos-replica --historical
+  tandem status --watch
+  tandem verify photos
+
+A RULE is a rule's id, or the name of either of its buckets.
+
+Exit codes:
+  0    done; for verify, the two buckets agree
+  1    verify found differences, or a backfill that was waited for had failures
+  2    wrong usage, or the request was refused; nothing was done
+  3    AWS, the network or the credentials failed
+  130  ended by Ctrl-C"
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where the stack is, and how answers are printed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        help = "Profile of the AWS configuration files [default: AWS_PROFILE, or \"default\"]"
+    )]
+    pub profile: Option<String>,
+
+    #[arg(
+        long,
+        global = true,
+        value_name = "REGION",
+        help = "The stack's region [default: AWS_REGION, or the profile's]"
+    )]
+    pub region: Option<String>,
+
+    /// The deployed stack, which is what the functions' names begin with
+    #[arg(
+        long,
+        global = true,
+        env = "TANDEM_STACK_NAME",
+        value_name = "NAME",
+        default_value = "tandem"
+    )]
+    pub stack_name: String,
+
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        value_parser = endpoint_url,
+        help = "Another server than AWS, such as a local one [default: AWS_ENDPOINT_URL]"
+    )]
+    pub endpoint_url: Option<String>,
+
+    /// Tables for people, or the functions' JSON answers for programs
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "table"
+    )]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, see, change and end replication rules
+    #[command(after_help = "\
+Examples:
+  tandem rule create --source photos --destination photos-replica
+  tandem rule list
+  tandem rule pause photos")]
+    Rule {
+        #[command(subcommand)]
+        command: RuleCommand,
+    },
+
+    /// Carry the objects across that were there before the rule
+    #[command(after_help = "\
+Examples:
+  tandem backfill start photos --wait
+  tandem backfill status photos --watch")]
+    Backfill {
+        #[command(subcommand)]
+        command: BackfillCommand,
+    },
+
+    /// Show how far replication is: historical objects, watermark, backlog, lag, failures
+    #[command(after_help = "\
+Examples:
+  tandem status                       every rule
+  tandem status photos --watch        one rule, until Ctrl-C
+  tandem status photos --output json | jq .live.lag_ms
+  tandem status --watch --output json   one JSON document a line
+
+With --output json, one rule is the function's answer; every rule is {\"progress\": [ANSWER, ...]}.")]
+    Status(StatusArgs),
+
+    /// Compare a rule's two buckets by listing them
+    #[command(after_help = "\
+Examples:
+  tandem verify photos
+  tandem verify photos --prefix 2026/ --max-differences 1000
+  tandem verify photos --output json | jq -r '.differences[].key'
+
+Keys, sizes and ETags are compared within the rule's scope. A replica whose ETag cannot be the
+source's carries the source's in its metadata, and that is looked at. Objects at the destination
+only are a difference under policy full; under policy write they are only counted.
+
+The buckets are listed side by side, not frozen: what changes meanwhile, or is still in the
+backlog, may be shown as a difference. `tandem status` shows whether there is any.
+
+Exit codes: 0 they agree, 1 they differ, 2 wrong usage or refused, 3 AWS failed.")]
+    Verify(VerifyArgs),
+}
+
+impl Command {
+    /// What can be refused before AWS is asked anything; `can_ask` where somebody is there to
+    /// confirm.
+    pub fn check(&self, can_ask: bool) -> Result<(), Error> {
+        match self {
+            Self::Rule {
+                command: RuleCommand::Delete { rule, yes: false },
+            } if !can_ask => Err(Error::Usage(format!(
+                "rule {rule} is not deleted: there is no terminal to confirm it on; give --yes"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RuleCommand {
+    /// Make a rule: from now on, every change at the source is carried to the destination
+    #[command(after_help = "\
+Examples:
+  tandem rule create --source photos --destination photos-replica
+  tandem rule create --source photos --destination photos-replica --historical \\
+      --prefix 2025/ --prefix 2026/ --policy write
+  tandem rule create --source photos --destination photos-replica --destination-region us-west-2")]
+    Create(CreateArgs),
+
+    /// List every rule
+    #[command(after_help = "\
+Examples:
+  tandem rule list
+  tandem rule list --output json | jq -r '.rules[].id'")]
+    List,
+
+    /// Show one rule
+    #[command(after_help = "\
+Examples:
+  tandem rule show photos
+  tandem rule show rule-0197f3c2a1b47c3e9d52 --output json")]
+    Show {
+        #[command(flatten)]
+        rule: RuleName,
+    },
+
+    /// Change a rule's scope or policy, or have its historical objects carried across
+    #[command(after_help = "\
+Examples:
+  tandem rule update photos --prefix 2026/
+  tandem rule update photos --all-objects --historical
+  tandem rule update photos --policy write")]
+    Update(UpdateArgs),
+
+    /// Stop carrying changes across; they are kept until the rule is resumed
+    #[command(after_help = "\
+Examples:
+  tandem rule pause photos")]
+    Pause {
+        #[command(flatten)]
+        rule: RuleName,
+    },
+
+    /// Go on where the rule was paused
+    #[command(after_help = "\
+Examples:
+  tandem rule resume photos")]
+    Resume {
+        #[command(flatten)]
+        rule: RuleName,
+    },
+
+    /// End a rule; both buckets keep their objects
+    #[command(after_help = "\
+Examples:
+  tandem rule delete photos
+  tandem rule delete photos --yes        no question; needed without a terminal")]
+    Delete {
+        #[command(flatten)]
+        rule: RuleName,
+        /// Don't ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+
+    /// List the buckets that a source may be replicated to
+    #[command(after_help = "\
+Examples:
+  tandem rule destinations photos")]
+    Destinations {
+        /// The source bucket
+        source: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RuleName {
+    /// The rule's id, or the name of either of its buckets
+    #[arg(value_name = "RULE")]
+    pub name: String,
+}
+
+impl std::fmt::Display for RuleName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Bucket whose changes are carried across; in the stack's region
+    #[arg(long, value_name = "BUCKET")]
+    pub source: String,
+
+    /// Bucket they are carried to; in another region
+    #[arg(long, value_name = "BUCKET")]
+    pub destination: String,
+
+    /// Refuse where the destination is not in this region
+    #[arg(long, value_name = "REGION")]
+    pub destination_region: Option<String>,
+
+    /// Only keys that begin with this; up to five times [default: all objects]
+    #[arg(long = "prefix", value_name = "PREFIX", action = ArgAction::Append, allow_hyphen_values = true)]
+    pub prefixes: Vec<String>,
+
+    /// What is carried across
+    #[arg(long, value_enum, default_value = "full")]
+    pub policy: Policy,
+
+    /// Also the objects that are there already; same-named ones at the destination are overwritten
+    #[arg(long)]
+    pub historical: bool,
+}
+
+impl CreateArgs {
+    pub fn scope(&self) -> Scope {
+        if self.prefixes.is_empty() {
+            Scope::All
+        } else {
+            Scope::Prefixes(self.prefixes.clone())
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    #[command(flatten)]
+    pub rule: RuleName,
+    #[command(flatten)]
+    pub change: RuleChange,
+}
+
+/// At least one of these.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub struct RuleChange {
+    /// From now on only keys that begin with this; up to five times
+    #[arg(long = "prefix", value_name = "PREFIX", action = ArgAction::Append, allow_hyphen_values = true)]
+    pub prefixes: Vec<String>,
+
+    /// From now on every key
+    #[arg(long, conflicts_with = "prefixes")]
+    pub all_objects: bool,
+
+    /// What is carried across from now on
+    #[arg(long, value_enum)]
+    pub policy: Option<Policy>,
+
+    /// Start a backfill of the objects that are there already
+    #[arg(long)]
+    pub historical: bool,
+}
+
+impl RuleChange {
+    pub fn scope(&self) -> Option<Scope> {
+        if self.all_objects {
+            Some(Scope::All)
+        } else if self.prefixes.is_empty() {
+            None
+        } else {
+            Some(Scope::Prefixes(self.prefixes.clone()))
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum BackfillCommand {
+    /// Start a backfill of a rule's historical objects
+    #[command(after_help = "\
+Examples:
+  tandem backfill start photos
+  tandem backfill start photos --wait    exit code 1 if any object failed")]
+    Start {
+        #[command(flatten)]
+        rule: RuleName,
+        /// Show a bar, and end when the backfill does
+        #[arg(long)]
+        wait: bool,
+    },
+
+    /// Show how far a rule's backfill is
+    #[command(after_help = "\
+Examples:
+  tandem backfill status photos
+  tandem backfill status photos --watch
+  tandem backfill status photos --job job-0197f3c2b0c17d1f8a11 --output json")]
+    Status {
+        #[command(flatten)]
+        rule: RuleName,
+        /// Another backfill than the newest
+        #[arg(long, value_name = "ID")]
+        job: Option<String>,
+        /// Go on showing until the backfill ends; with --output json, one document a line
+        #[arg(long)]
+        watch: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The rule's id, or the name of either of its buckets [default: every rule]
+    #[arg(value_name = "RULE")]
+    pub rule: Option<String>,
+
+    /// Go on showing until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECS", requires = "watch", default_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub interval: u64,
+
+    /// Minutes back over which counts and lag are taken [default: 60]
+    #[arg(long, value_name = "MINS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub window_mins: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    pub rule: RuleName,
+
+    /// Only keys that begin with this
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub prefix: String,
+
+    /// Show so many differences; all are counted
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub max_differences: usize,
+}
+
+/// An address the SDK can use; it panics over some that it cannot.
+pub fn endpoint_url(url: &str) -> Result<String, String> {
+    let address = url
+        .strip_prefix("http://")
+        .or_else(|| url.strip_prefix("https://"));
+    match address {
+        Some(address) if !address.is_empty() => Ok(url.to_owned()),
+        _ => Err("an endpoint is http://HOST:PORT or https://HOST".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    fn refused(line: &str) -> String {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        fn look(command: &clap::Command) {
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{}", command.get_name());
+            command.get_subcommands().for_each(look);
+        }
+        look(&Cli::command());
+    }
+
+    #[test]
+    fn create_takes_prefixes_one_by_one() {
+        let line = "tandem rule create --source a --destination b --prefix x/ --prefix -y";
+        let Command::Rule {
+            command: RuleCommand::Create(args),
+        } = parse(line).unwrap().command
+        else {
+            panic!("another command");
+        };
+        assert_eq!(
+            args.scope(),
+            Scope::Prefixes(vec!["x/".into(), "-y".into()])
+        );
+        assert_eq!(args.policy, Policy::Full);
+        assert!(!args.historical);
+    }
+
+    #[test]
+    fn create_without_prefixes_is_all_objects() {
+        let Command::Rule {
+            command: RuleCommand::Create(args),
+        } = parse("tandem rule create --source a --destination b")
+            .unwrap()
+            .command
+        else {
+            panic!("another command");
+        };
+        assert_eq!(args.scope(), Scope::All);
+    }
+
+    #[test]
+    fn update_wants_a_change_and_not_two_scopes() {
+        assert!(refused("tandem rule update a").contains("--all-objects"));
+        refused("tandem rule update a --all-objects --prefix x/");
+        refused("tandem rule update --policy write");
+        for change in [
+            "--all-objects",
+            "--prefix x/",
+            "--policy write",
+            "--historical",
+        ] {
+            parse(&format!("tandem rule update a {change}")).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_change_that_is_not_asked_for_is_not_made() {
+        let Command::Rule {
+            command: RuleCommand::Update(args),
+        } = parse("tandem rule update a --policy write")
+            .unwrap()
+            .command
+        else {
+            panic!("another command");
+        };
+        assert_eq!(args.change.scope(), None);
+        assert!(!args.change.historical);
+    }
+
+    #[test]
+    fn deleting_needs_a_yes_or_somebody_to_ask() {
+        let plain = parse("tandem rule delete a").unwrap().command;
+        assert!(plain.check(true).is_ok());
+        assert!(
+            plain
+                .check(false)
+                .unwrap_err()
+                .to_string()
+                .contains("--yes")
+        );
+        let yes = parse("tandem rule delete a --yes").unwrap().command;
+        assert!(yes.check(false).is_ok());
+    }
+
+    #[test]
+    fn global_options_go_anywhere() {
+        for line in [
+            "tandem --output json --region eu-west-1 rule list",
+            "tandem rule list --output json --region eu-west-1",
+        ] {
+            let global = parse(line).unwrap().global;
+            assert_eq!(global.output, Output::Json);
+            assert_eq!(global.region.as_deref(), Some("eu-west-1"));
+        }
+    }
+
+    #[test]
+    fn wrong_values_are_refused_with_what_is_right() {
+        assert!(refused("tandem rule list --endpoint-url localhost:4566").contains("http://"));
+        assert!(
+            refused("tandem rule create --source a --destination b --policy all").contains("write")
+        );
+        refused("tandem status --watch --interval 0");
+        refused("tandem status --interval 5");
+        refused("tandem verify a --max-differences -1");
+        refused("tandem verify");
+    }
+}

@@ -1,0 +1,135 @@
+//! `tandem rule`: makes, shows, changes and ends rules. I/O: `configure-rule`, stdout, and one
+//! question before a rule is deleted.
+
+use crate::args::{CreateArgs, Output, RuleCommand, UpdateArgs};
+use crate::client::{Answer, Client};
+use crate::contract::{ConfigureRule, Destinations, Rule, RuleAnswer, RulesAnswer};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::render;
+use crate::terminal;
+
+pub async fn run(client: &Client, output: Output, command: RuleCommand) -> Result<Exit, Error> {
+    let show = |answer: Answer| show_rule(output, &answer);
+    match command {
+        RuleCommand::Create(args) => show(create(client, &args).await?),
+        RuleCommand::List => list(client, output).await,
+        RuleCommand::Show { rule } => {
+            let request = ConfigureRule::Get { rule: &rule.name };
+            show(client.configure_rule(&request).await?)
+        }
+        RuleCommand::Update(args) => show(update(client, &args).await?),
+        RuleCommand::Pause { rule } => {
+            let request = ConfigureRule::Pause { rule: &rule.name };
+            show(client.configure_rule(&request).await?)
+        }
+        RuleCommand::Resume { rule } => {
+            let request = ConfigureRule::Resume { rule: &rule.name };
+            show(client.configure_rule(&request).await?)
+        }
+        RuleCommand::Delete { rule, yes } => delete(client, output, &rule.name, yes).await,
+        RuleCommand::Destinations { source } => destinations(client, output, &source).await,
+    }
+}
+
+async fn create(client: &Client, args: &CreateArgs) -> Result<Answer, Error> {
+    let request = ConfigureRule::Create {
+        source: &args.source,
+        destination: &args.destination,
+        destination_region: args.destination_region.as_deref(),
+        scope: args.scope(),
+        policy: args.policy,
+        historical: args.historical,
+    };
+    client.configure_rule(&request).await
+}
+
+async fn update(client: &Client, args: &UpdateArgs) -> Result<Answer, Error> {
+    let request = ConfigureRule::Update {
+        rule: &args.rule.name,
+        scope: args.change.scope(),
+        policy: args.change.policy,
+        historical: args.change.historical.then_some(true),
+    };
+    client.configure_rule(&request).await
+}
+
+async fn list(client: &Client, output: Output) -> Result<Exit, Error> {
+    let answer = client.configure_rule(&ConfigureRule::List).await?;
+    if output == Output::Json {
+        terminal::print_json(&answer.json)?;
+        return Ok(Exit::Ok);
+    }
+    let rules = answer.read::<RulesAnswer>()?.rules;
+    if rules.is_empty() {
+        terminal::note("There are no rules yet; `tandem rule create` makes one.");
+    } else {
+        terminal::print(render::rules(&rules))?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn delete(client: &Client, output: Output, name: &str, yes: bool) -> Result<Exit, Error> {
+    let mut id = name.to_owned();
+    if !yes {
+        let answer = client
+            .configure_rule(&ConfigureRule::Get { rule: name })
+            .await?;
+        let rule = answer.read::<RuleAnswer>()?.rule;
+        if !terminal::confirm(&question(&rule))? {
+            return Err(Error::Usage("the rule is not deleted".to_owned()));
+        }
+        // The very rule that was shown, though another may have its buckets by now.
+        id = rule.id;
+    }
+    let answer = client
+        .configure_rule(&ConfigureRule::Delete { rule: &id })
+        .await?;
+    if output == Output::Json {
+        terminal::print_json(&answer.json)?;
+        return Ok(Exit::Ok);
+    }
+    let rule = answer.read::<RuleAnswer>()?.rule;
+    terminal::print(format!(
+        "Rule {} is deleted; {} and {} keep their objects.",
+        rule.id, rule.source.bucket, rule.destination.bucket
+    ))?;
+    Ok(Exit::Ok)
+}
+
+fn question(rule: &Rule) -> String {
+    format!(
+        "Changes of {} will no longer be carried to {}; both buckets keep their objects.\n\
+         Delete rule {}?",
+        render::bucket(&rule.source),
+        render::bucket(&rule.destination),
+        rule.id
+    )
+}
+
+async fn destinations(client: &Client, output: Output, source: &str) -> Result<Exit, Error> {
+    let request = ConfigureRule::Destinations { source };
+    let answer = client.configure_rule(&request).await?;
+    if output == Output::Json {
+        terminal::print_json(&answer.json)?;
+    } else {
+        terminal::print(render::destinations(&answer.read::<Destinations>()?))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn show_rule(output: Output, answer: &Answer) -> Result<Exit, Error> {
+    if output == Output::Json {
+        terminal::print_json(&answer.json)?;
+        return Ok(Exit::Ok);
+    }
+    let RuleAnswer { rule, job_id } = answer.read()?;
+    terminal::print(render::rule(&rule))?;
+    if let Some(job_id) = job_id {
+        terminal::note(format!(
+            "Backfill {job_id} is started; see `tandem status {} --watch`.",
+            rule.source.bucket
+        ));
+    }
+    Ok(Exit::Ok)
+}

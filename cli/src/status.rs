@@ -1,0 +1,218 @@
+//! `tandem status`: how far replication is, once or until Ctrl-C. I/O: `configure-rule`, stdout,
+//! and bars on stderr.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::args::{Output, StatusArgs};
+use crate::backfill;
+use crate::client::{Answer, Client};
+use crate::contract::{ConfigureRule, Progress, RulesAnswer};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::pace::{self, Pace, Pacer};
+use crate::render;
+use crate::terminal;
+use crate::watch::{self, Patience};
+
+/// Rules asked about at once.
+const ASKED_AT_ONCE: usize = 8;
+
+pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Exit, Error> {
+    if args.watch {
+        terminal::until_interrupted(watch(client, output, &args)).await?;
+        return Ok(Exit::Ok);
+    }
+    let look = Look::take(client, &args).await?;
+    if output == Output::Json {
+        terminal::print_json(&look.json())?;
+        return Ok(Exit::Ok);
+    }
+    let texts: Vec<String> = look
+        .progress()?
+        .iter()
+        .map(|progress| {
+            let now = terminal::now();
+            let pace = progress
+                .historical
+                .as_ref()
+                .and_then(|job| pace::since_start(job, now));
+            render::status(progress, pace, now)
+        })
+        .collect();
+    if texts.is_empty() {
+        terminal::note("There are no rules yet; `tandem rule create` makes one.");
+    } else {
+        terminal::print(texts.join("\n\n"))?;
+    }
+    Ok(Exit::Ok)
+}
+
+async fn watch(client: &Client, output: Output, args: &StatusArgs) -> Result<(), Error> {
+    let interval = Duration::from_secs(args.interval);
+    let mut patience = Patience::default();
+    let mut board = Board::default();
+    loop {
+        let looked = Look::take(client, args).await;
+        if let Some(look) = patience.outlive(looked, |text| board.tell(&text))? {
+            match output {
+                Output::Json => terminal::print_json_line(&look.json())?,
+                Output::Table => board.show(&look.progress()?)?,
+            }
+        }
+        watch::pause(interval).await;
+    }
+}
+
+/// What was answered at one moment: for the one rule asked about, or for every rule.
+enum Look {
+    One(Answer),
+    Every(Vec<Answer>),
+}
+
+impl Look {
+    async fn take(client: &Client, args: &StatusArgs) -> Result<Self, Error> {
+        if let Some(rule) = &args.rule {
+            return Ok(Self::One(ask(client, rule, args.window_mins).await?));
+        }
+        let rules = client.configure_rule(&ConfigureRule::List).await?;
+        let rules = rules.read::<RulesAnswer>()?.rules;
+        let answers: Vec<Option<Answer>> = stream::iter(rules)
+            .map(|rule| async move {
+                match ask(client, &rule.id, args.window_mins).await {
+                    Ok(answer) => Ok(Some(answer)),
+                    // Deleted since the list was made.
+                    Err(Error::Refused { code, .. }) if code == "RuleNotFound" => Ok(None),
+                    Err(error) => Err(error),
+                }
+            })
+            .buffered(ASKED_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Self::Every(answers.into_iter().flatten().collect()))
+    }
+
+    fn progress(&self) -> Result<Vec<Progress>, Error> {
+        match self {
+            Self::One(answer) => Ok(vec![answer.read()?]),
+            Self::Every(answers) => answers.iter().map(Answer::read).collect(),
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::One(answer) => answer.json.clone(),
+            Self::Every(answers) => {
+                let progress: Vec<&Value> = answers.iter().map(|answer| &answer.json).collect();
+                json!({ "progress": progress })
+            }
+        }
+    }
+}
+
+async fn ask(client: &Client, rule: &str, window_mins: Option<u32>) -> Result<Answer, Error> {
+    let request = ConfigureRule::Progress { rule, window_mins };
+    client.configure_rule(&request).await
+}
+
+/// The rules on the screen, each with its bar, redrawn in place; or, where nobody would see a bar
+/// move, as text again and again.
+#[derive(Default)]
+struct Board {
+    screen: MultiProgress,
+    rows: HashMap<String, Row>,
+}
+
+#[derive(Default)]
+struct Row {
+    bar: Option<ProgressBar>,
+    pacer: Pacer,
+}
+
+impl Board {
+    fn tell(&self, text: &str) {
+        self.screen.suspend(|| terminal::note(text));
+    }
+
+    fn show(&mut self, rules: &[Progress]) -> Result<(), Error> {
+        let now = terminal::now();
+        // A rule that is gone leaves the screen.
+        self.rows.retain(|id, row| {
+            let is_there = rules.iter().any(|progress| progress.rule.id == *id);
+            if !is_there {
+                row.clear();
+            }
+            is_there
+        });
+        let mut texts = Vec::new();
+        for progress in rules {
+            let row = self.rows.entry(progress.rule.id.clone()).or_default();
+            let pace = progress
+                .historical
+                .as_ref()
+                .and_then(|job| row.pacer.pace(job, now));
+            if terminal::shows_bars() {
+                row.draw(&self.screen, progress, pace, now);
+            } else {
+                texts.push(render::status(progress, pace, now));
+            }
+        }
+        if !texts.is_empty() {
+            terminal::print(texts.join("\n\n") + "\n")?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Board {
+    /// What was shown last stays; drawn once more at the end, its lines would be miscounted.
+    fn drop(&mut self) {
+        self.screen.set_draw_target(ProgressDrawTarget::hidden());
+    }
+}
+
+impl Row {
+    fn draw(
+        &mut self,
+        screen: &MultiProgress,
+        progress: &Progress,
+        pace: Option<Pace>,
+        now: DateTime<Utc>,
+    ) {
+        let lines = render::status_lines(progress, pace, now);
+        let is_new = self.bar.is_none();
+        // A new bar is filled before it is seen for the first time.
+        let bar = self
+            .bar
+            .get_or_insert_with(|| backfill::bar(ProgressDrawTarget::hidden()));
+        bar.set_style(style(progress.historical.is_some()));
+        bar.set_position(progress.historical.as_ref().map_or(0, backfill::position));
+        bar.set_prefix(lines.head);
+        bar.set_message(format!("{}\n{}\n", lines.historical, lines.rest));
+        if is_new {
+            screen.add(bar.clone()).tick();
+        }
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn style(has_bar: bool) -> ProgressStyle {
+    let template = if has_bar {
+        "{prefix}\n  historical {bar:20}  {msg}"
+    } else {
+        "{prefix}\n  historical {msg}"
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("█▓░")
+}

@@ -1,0 +1,429 @@
+//! The command as it is run: what it sends, what it prints where, and its exit code. I/O: runs the
+//! binary against a server on loopback.
+
+#![allow(clippy::unwrap_used)]
+
+mod server;
+
+use std::io::Read;
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+
+use server::{Request, Response, Server, tandem};
+
+fn rule() -> Value {
+    json!({
+        "id": "rule-1", "source": {"bucket": "photos", "region": "us-east-1"},
+        "destination": {"bucket": "replica", "region": "us-west-2"},
+        "scope": "all", "policy": "full", "historical": false, "state": "enabled",
+        "revision": 1, "created_at": "2026-11-22T21:00:00.000Z",
+        "updated_at": "2026-11-22T21:00:00.000Z", "paused_at": null
+    })
+}
+
+fn job(state: &str, failed: u64) -> Value {
+    json!({"job": {
+        "id": "job-1", "rule_id": "rule-1", "state": state, "fraction": 1.0,
+        "shards": {"total": 1, "done": 1}, "listed": 1, "copied": 1 - failed, "equal": 0,
+        "gone": 0, "failed": failed, "bytes_copied": 5,
+        "started_at": "2026-11-22T21:00:00.000Z", "finished_at": "2026-11-22T21:00:01.000Z"
+    }})
+}
+
+fn exit(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A server that is the two functions only.
+fn functions(answer: impl Fn(&str, Value) -> Response + Send + Sync + 'static) -> Server {
+    Server::start(move |request: &Request| {
+        let function = request.target.split('/').nth(3).unwrap();
+        answer(function, serde_json::from_str(&request.body).unwrap())
+    })
+}
+
+fn refusing(code: &'static str) -> Server {
+    functions(move |_, _| Response::function_error(code, "source: no such thing"))
+}
+
+#[test]
+fn json_is_the_functions_answer_and_nothing_else() {
+    let answer = json!({"rule": rule(), "job_id": "job-1", "news": [1]});
+    let body = answer.to_string();
+    let server = functions(move |function, request| {
+        assert_eq!(function, "other-configure-rule");
+        let expected = json!({"action": "create", "source": "photos", "destination": "replica",
+            "scope": {"prefixes": ["a/"]}, "policy": "write", "historical": true});
+        assert_eq!(request, expected);
+        Response::new(200, body.clone())
+    });
+    let output = server.run(
+        "rule create --source photos --destination replica --prefix a/ --policy write \
+         --historical --output json --stack-name other",
+    );
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    assert_eq!(
+        serde_json::from_str::<Value>(&stdout(&output)).unwrap(),
+        answer
+    );
+    assert_eq!(stderr(&output), "");
+}
+
+#[test]
+fn a_refusal_is_its_message_its_code_and_exit_code_2() {
+    let output = refusing("BucketNotFound").run("rule show photos");
+    assert_eq!(exit(&output), 2);
+    assert_eq!(
+        stderr(&output),
+        "error: source: no such thing (BucketNotFound)\n"
+    );
+    assert_eq!(stdout(&output), "");
+}
+
+#[test]
+fn a_failed_function_is_exit_code_3() {
+    for code in ["Internal", "Sandbox.Timedout"] {
+        assert_eq!(exit(&refusing(code).run("rule list")), 3);
+    }
+}
+
+#[test]
+fn a_stack_that_is_not_there_is_named_with_what_to_do() {
+    let server = Server::start(|_| {
+        Response::new(404, r#"{"Type":"User","Message":"Function not found: x"}"#)
+            .header("X-Amzn-ErrorType", "ResourceNotFoundException")
+    });
+    let output = server.run("rule list --stack-name other");
+    assert_eq!(exit(&output), 3);
+    let said = stderr(&output);
+    assert!(said.contains("other-configure-rule in us-east-1"), "{said}");
+    assert!(
+        said.contains("--stack-name") && said.contains("--region"),
+        "{said}"
+    );
+}
+
+#[test]
+fn what_the_environment_lacks_is_said_with_what_to_do() {
+    let output = tandem("rule list").output().unwrap();
+    assert_eq!((exit(&output), stdout(&output)), (3, String::new()));
+    assert!(
+        stderr(&output).contains("AWS_REGION"),
+        "{}",
+        stderr(&output)
+    );
+
+    let output = tandem("rule list --region us-east-1").output().unwrap();
+    assert_eq!(exit(&output), 3);
+    let said = stderr(&output);
+    assert!(
+        said.starts_with("error: no usable AWS credentials"),
+        "{said}"
+    );
+    assert!(said.lines().count() <= 3, "{said}");
+
+    for url in ["", "localhost:4566"] {
+        let mut command = refusing("Internal").command("rule list");
+        let output = command
+            .env("AWS_ENDPOINT_URL_LAMBDA", url)
+            .output()
+            .unwrap();
+        assert_eq!(exit(&output), 2);
+        let said = stderr(&output);
+        assert!(said.contains("AWS_ENDPOINT_URL_LAMBDA"), "{said}");
+    }
+
+    // Nothing listens on port 1.
+    let output = refusing("Internal").run("rule list --endpoint-url http://127.0.0.1:1");
+    assert_eq!(exit(&output), 3);
+    let said = stderr(&output);
+    assert!(
+        said.contains("no connection") && said.contains("--endpoint-url"),
+        "{said}"
+    );
+}
+
+#[test]
+fn deleting_without_a_terminal_wants_yes() {
+    let server = functions(|_, request| {
+        assert_eq!(request, json!({"action": "delete", "rule": "photos"}));
+        Response::new(200, json!({ "rule": rule() }).to_string())
+    });
+    let output = server.run("rule delete photos");
+    assert_eq!(exit(&output), 2);
+    assert!(stderr(&output).contains("--yes"), "{}", stderr(&output));
+    let output = server.run("rule delete photos --yes");
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    assert!(stdout(&output).contains("keep their objects"));
+}
+
+#[test]
+fn a_backfill_that_is_waited_for_ends_with_its_outcome() {
+    for (state, failed, code) in [("complete", 0, 0), ("complete", 1, 1), ("cancelled", 0, 1)] {
+        let server = functions(move |function, request| {
+            assert_eq!(function, "tandem-backfill");
+            if request["action"] == "start" {
+                return Response::new(200, job("running", 0).to_string());
+            }
+            assert_eq!(request["job_id"], "job-1");
+            Response::new(200, job(state, failed).to_string())
+        });
+        let output = server.run("backfill start photos --wait --output json");
+        assert_eq!(exit(&output), code, "{}", stderr(&output));
+        assert_eq!(
+            serde_json::from_str::<Value>(&stdout(&output)).unwrap(),
+            job(state, failed)
+        );
+    }
+}
+
+fn progress_server() -> Server {
+    functions(|_, request| {
+        let answer = if request["action"] == "list" {
+            json!({ "rules": [rule(), rule()] })
+        } else {
+            assert_eq!(request, json!({"action": "progress", "rule": "rule-1"}));
+            json!({"rule": rule(), "historical": null, "live": {}, "failures": 0})
+        };
+        Response::new(200, answer.to_string())
+    })
+}
+
+#[test]
+fn the_status_of_every_rule_is_one_document() {
+    let output = progress_server().run("status --output json");
+    let document: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(document["progress"].as_array().unwrap().len(), 2);
+    let output = progress_server().run("status");
+    assert_eq!(stdout(&output).matches("no backfill").count(), 2);
+}
+
+#[test]
+fn a_watch_is_one_document_a_line_and_ends_when_its_reader_does() {
+    let mut watch = progress_server()
+        .command("status --watch --interval 1 --output json")
+        .spawn()
+        .unwrap();
+    let mut first = Vec::new();
+    let mut out = watch.stdout.take().unwrap();
+    let mut byte = [0];
+    while byte != *b"\n" {
+        out.read_exact(&mut byte).unwrap();
+        first.push(byte[0]);
+    }
+    serde_json::from_slice::<Value>(&first).unwrap();
+    drop(out);
+    let mut said = String::new();
+    watch
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    assert_eq!(watch.wait().unwrap().code(), Some(141));
+    assert_eq!(said, "");
+}
+
+#[test]
+fn help_and_usage_have_their_streams_and_codes() {
+    let output = tandem("--help").output().unwrap();
+    assert_eq!((exit(&output), stderr(&output)), (0, String::new()));
+    assert!(stdout(&output).contains("Exit codes:"));
+    let output = tandem("rule create --source a")
+        .stdout(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(exit(&output), 2);
+    assert!(stderr(&output).contains("--destination"));
+}
+
+/// One object of a listing.
+fn object(key: &str, size: u64, etag: &str) -> String {
+    format!(
+        "<Contents><Key>{key}</Key><Size>{size}</Size><ETag>&quot;{etag}&quot;</ETag></Contents>"
+    )
+}
+
+fn page(objects: &[String], next: Option<&str>) -> Response {
+    let next = next.map_or_else(
+        || "<IsTruncated>false</IsTruncated>".to_owned(),
+        |token| {
+            format!(
+                "<IsTruncated>true</IsTruncated>\
+                 <NextContinuationToken>{token}</NextContinuationToken>"
+            )
+        },
+    );
+    Response::new(
+        200,
+        format!(
+            "<ListBucketResult><EncodingType>url</EncodingType>{next}{}</ListBucketResult>",
+            objects.concat()
+        ),
+    )
+}
+
+/// The functions and both buckets; `list` answers a listing's bucket and token.
+fn buckets(
+    policy: &'static str,
+    list: impl Fn(&str, Option<&str>) -> Response + Send + Sync + 'static,
+) -> Server {
+    Server::start(move |request: &Request| {
+        if request.method == "POST" {
+            let mut rule = rule();
+            rule["policy"] = policy.into();
+            return Response::new(200, json!({ "rule": rule }).to_string());
+        }
+        let (path, query) = request
+            .target
+            .split_once('?')
+            .unwrap_or((&request.target, ""));
+        if request.method == "HEAD" {
+            let marked = Response::new(200, "").header("x-amz-meta-tandem-source-etag", "big-2");
+            return match path {
+                "/replica/marked" => marked,
+                "/replica/gone" => Response::new(404, ""),
+                _ => Response::new(200, ""),
+            };
+        }
+        assert!(query.contains("encoding-type=url"), "{query}");
+        let token = query
+            .split('&')
+            .find_map(|part| part.strip_prefix("continuation-token="));
+        list(path.trim_matches('/'), token)
+    })
+}
+
+#[test]
+fn buckets_that_agree_are_exit_code_0_over_pages_and_marked_replicas() {
+    let server = buckets("full", |bucket, token| match (bucket, token) {
+        ("photos", None) => page(&[object("a+b%2B", 1, "1")], Some("more")),
+        ("photos", _) => page(&[object("marked", 9, "big-2"), object("z", 3, "3")], None),
+        _ => page(
+            &[
+                object("a%20b%2B", 1, "1"),
+                object("marked", 9, "small"),
+                object("z", 3, "3"),
+            ],
+            None,
+        ),
+    });
+    let output = server.run("verify photos --output json");
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(report["equal"], true);
+    assert_eq!(report["same"], 3);
+    assert_eq!(report["source_bytes"], 13);
+    let output = server.run("verify photos");
+    assert!(stdout(&output).ends_with("agree.\n"), "{}", stdout(&output));
+}
+
+#[test]
+fn buckets_that_differ_are_exit_code_1_and_say_in_what() {
+    let list = |bucket: &str, _: Option<&str>| {
+        let objects = match bucket {
+            "photos" => [
+                object("etag", 5, "1"),
+                object("gone", 5, "1"),
+                object("new", 7, "1"),
+            ],
+            _ => [
+                object("etag", 5, "2"),
+                object("extra", 1, "1"),
+                object("gone", 5, "2"),
+            ],
+        };
+        page(&objects, None)
+    };
+    let output = buckets("full", list).run("verify photos --output json");
+    assert_eq!(exit(&output), 1, "{}", stderr(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    let found: Vec<(&str, &str)> = report["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| {
+            (
+                found["key"].as_str().unwrap(),
+                found["kind"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("etag", "different"),
+            ("extra", "extra"),
+            ("gone", "missing"),
+            ("new", "missing")
+        ]
+    );
+    let output = buckets("full", list).run("verify photos --max-differences 1");
+    assert_eq!(exit(&output), 1);
+    let text = stdout(&output);
+    assert!(
+        text.contains("different (etag)") && text.contains("and 3 more"),
+        "{text}"
+    );
+}
+
+#[test]
+fn extras_alone_are_no_difference_under_policy_write() {
+    let list = |bucket: &str, _: Option<&str>| match bucket {
+        "photos" => page(&[], None),
+        _ => page(&[object("kept", 5, "2")], None),
+    };
+    assert_eq!(exit(&buckets("write", list).run("verify photos")), 0);
+    assert_eq!(exit(&buckets("full", list).run("verify photos")), 1);
+}
+
+#[test]
+fn a_listing_that_fails_on_the_way_is_no_difference_but_a_failure() {
+    let output = buckets("full", |bucket, token| match (bucket, token) {
+        ("replica", Some(_)) => Response::new(
+            403,
+            "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+        ),
+        _ => page(
+            &[object("a", 1, "1")],
+            (bucket == "replica").then_some("more"),
+        ),
+    })
+    .run("verify photos --output json");
+    assert_eq!((exit(&output), stdout(&output)), (3, String::new()));
+    let expected = "error: listing replica: AWS said AccessDenied: Access Denied\n";
+    assert_eq!(stderr(&output), expected);
+}
+
+#[test]
+fn a_listing_out_of_order_is_a_failure() {
+    let list = |_: &str, _: Option<&str>| page(&[object("b", 1, "1"), object("a", 1, "1")], None);
+    let output = buckets("full", list).run("verify photos");
+    assert_eq!(exit(&output), 3);
+    assert!(
+        stderr(&output).contains("not in key order"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_prefix_outside_the_scope_is_refused() {
+    let server = functions(|_, _| {
+        let mut rule = rule();
+        rule["scope"] = json!({"prefixes": ["a/"]});
+        Response::new(200, json!({ "rule": rule }).to_string())
+    });
+    let output = server.run("verify photos --prefix b/");
+    assert_eq!(exit(&output), 2);
+    assert!(stderr(&output).contains("covers a/"), "{}", stderr(&output));
+}

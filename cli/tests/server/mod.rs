@@ -1,0 +1,136 @@
+//! A server on loopback that answers as a test says, in place of AWS. I/O: one thread a connection.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+/// What the command sent.
+pub struct Request {
+    pub method: String,
+    /// Path and query, as sent.
+    pub target: String,
+    pub body: String,
+}
+
+/// What it is answered.
+pub struct Response {
+    status: u16,
+    headers: String,
+    body: String,
+}
+
+impl Response {
+    pub fn new(status: u16, body: impl Into<String>) -> Self {
+        Self {
+            status,
+            headers: String::new(),
+            body: body.into(),
+        }
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        write!(self.headers, "{name}: {value}\r\n").unwrap();
+        self
+    }
+
+    /// A Lambda function error.
+    pub fn function_error(code: &str, message: &str) -> Self {
+        let body = serde_json::json!({"errorType": code, "errorMessage": message});
+        Self::new(200, body.to_string()).header("X-Amz-Function-Error", "Unhandled")
+    }
+}
+
+/// Where the server listens, and how the command is run against it.
+pub struct Server {
+    url: String,
+}
+
+impl Server {
+    /// The server goes on until the test's process ends.
+    pub fn start(answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answer = Arc::new(answer);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let answer = Arc::clone(&answer);
+                thread::spawn(move || serve(&stream.unwrap(), &*answer));
+            }
+        });
+        Self { url }
+    }
+
+    pub fn run(&self, line: &str) -> Output {
+        self.command(line).output().unwrap()
+    }
+
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = tandem(line);
+        command
+            .env("AWS_ENDPOINT_URL", &self.url)
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test");
+        command
+    }
+}
+
+/// The command with nothing of this machine's own AWS configuration.
+pub fn tandem(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
+    command
+        .args(line.split_whitespace())
+        .env_clear()
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Response) {
+    let mut reader = BufReader::new(stream);
+    let mut head = String::new();
+    if reader.read_line(&mut head).unwrap_or(0) == 0 {
+        return;
+    }
+    let mut words = head.split(' ').map(str::to_owned);
+    let (method, target) = (words.next().unwrap(), words.next().unwrap());
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if line.trim().is_empty() {
+            break;
+        }
+        if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    let request = Request {
+        method,
+        target,
+        body: String::from_utf8(body).unwrap(),
+    };
+    let response = answer(&request);
+    let text = format!(
+        "HTTP/1.1 {} Answer\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{}",
+        response.status,
+        response.headers,
+        response.body.len(),
+        if request.method == "HEAD" {
+            ""
+        } else {
+            &response.body
+        }
+    );
+    // A command that was ended no longer reads.
+    let _ = (&*stream).write_all(text.as_bytes());
+}

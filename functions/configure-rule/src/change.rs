@@ -1,0 +1,161 @@
+//! Changing a rule's life: update, pause, resume, delete. Each can be repeated until it is through.
+
+use serde_json::{Value, json};
+use tandem_aws::notifications::detach;
+use tandem_lambda::runtime::now;
+use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::progress::JobState;
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::work::{HELD_PARTITIONS, Work};
+
+use crate::error::ConfigureError;
+use crate::handler::Stack;
+use crate::request::{Changes, RuleName};
+
+impl Stack {
+    /// Changes scope and policy. The rule is written before notifications are attached: a function that
+    /// receives the first notification of a new prefix has to find it covered.
+    pub(crate) async fn update(
+        &self,
+        name: &RuleName,
+        changes: Changes,
+    ) -> Result<Value, ConfigureError> {
+        let before = self.find(name).await?;
+        settled(&before, "updated")?;
+        let after = Rule {
+            scope: changes.scope.unwrap_or_else(|| before.scope.clone()),
+            policy: changes.policy.unwrap_or(before.policy),
+            historical: before.historical || changes.historical,
+            ..next(&before)
+        };
+        self.table.replace_rule(&after).await?;
+        if let Err(error) = self.attach(&after).await {
+            let undone = Rule {
+                revision: after.revision + 1,
+                ..before
+            };
+            self.table.replace_rule(&undone).await?;
+            self.attach(&undone).await?;
+            return Err(error);
+        }
+        let job_id = if changes.historical {
+            Some(self.start_backfill(&after).await?)
+        } else {
+            None
+        };
+        Ok(json!({"rule": after, "job_id": job_id}))
+    }
+
+    /// Keeps changes for later, from the next few seconds on.
+    pub(crate) async fn pause(&self, name: &RuleName) -> Result<Value, ConfigureError> {
+        let rule = self.find(name).await?;
+        settled(&rule, "paused")?;
+        if rule.state == RuleState::Paused {
+            return Ok(json!({"rule": rule}));
+        }
+        let paused = Rule {
+            state: RuleState::Paused,
+            paused_at: Some(now()),
+            ..next(&rule)
+        };
+        self.table.replace_rule(&paused).await?;
+        Ok(json!({"rule": paused}))
+    }
+
+    /// Lets a rule go on, and everything that was kept for it. The rule is written first: whoever keeps a
+    /// key after that looks at the rule again, and whatever was kept before is found here.
+    pub(crate) async fn resume(&self, name: &RuleName) -> Result<Value, ConfigureError> {
+        let mut rule = self.find(name).await?;
+        settled(&rule, "resumed")?;
+        if rule.state == RuleState::Paused {
+            rule = Rule {
+                state: RuleState::Enabled,
+                paused_at: None,
+                ..next(&rule)
+            };
+            self.table.replace_rule(&rule).await?;
+        }
+        for partition in 0..HELD_PARTITIONS {
+            if !self
+                .table
+                .held_keys(&rule.id, partition, None)
+                .await?
+                .is_empty()
+            {
+                let work = Work::Held {
+                    rule_id: rule.id.clone(),
+                    partition,
+                };
+                self.queues.send(&self.config.work_queue_url, &work).await?;
+            }
+        }
+        self.send_unfinished_shards(&rule).await?;
+        Ok(json!({"rule": rule}))
+    }
+
+    /// Shards whose message was acknowledged because the rule was paused.
+    async fn send_unfinished_shards(&self, rule: &Rule) -> Result<(), ConfigureError> {
+        let Some(job) = self.table.newest_job(&rule.id).await? else {
+            return Ok(());
+        };
+        if job.state != JobState::Running {
+            return Ok(());
+        }
+        for shard in self.table.shards(&job).await? {
+            if shard.ended_at.is_none() {
+                let work = Work::Shard {
+                    rule_id: rule.id.clone(),
+                    job_id: job.id.clone(),
+                    shard: shard.index,
+                };
+                self.queues.send(&self.config.work_queue_url, &work).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends a rule: nothing is replicated any more, its notifications are detached, its buckets are free.
+    /// Objects at the destination stay.
+    pub(crate) async fn delete(&self, name: &RuleName) -> Result<Value, ConfigureError> {
+        let mut rule = self.find(name).await?;
+        if rule.state != RuleState::Deleting {
+            rule = Rule {
+                state: RuleState::Deleting,
+                ..next(&rule)
+            };
+            self.table.replace_rule(&rule).await?;
+        }
+        detach(&self.aws, &rule).await?;
+        self.table.remove_jobs(&rule.id).await?;
+        self.table.remove_held(&rule.id).await?;
+        self.table.remove_failures(&rule.id).await?;
+        self.table.remove_watermark(&rule.id).await?;
+        self.table.remove_rule(&rule).await?;
+        Ok(json!({"rule": rule}))
+    }
+}
+
+/// The rule at its next revision.
+fn next(rule: &Rule) -> Rule {
+    Rule {
+        revision: rule.revision + 1,
+        updated_at: now(),
+        ..rule.clone()
+    }
+}
+
+/// Refuses to touch a rule that is on its way in or out.
+fn settled(rule: &Rule, wanted: &str) -> Result<(), Refusal> {
+    match rule.state {
+        RuleState::Enabled | RuleState::Paused => Ok(()),
+        RuleState::Enabling | RuleState::Deleting => Err(Refusal::new(
+            RefusalCode::RuleStateConflict,
+            "rule",
+            rule.id.as_str(),
+            format!(
+                "is {} and cannot be {wanted}; wait a moment, or end it with the action \"delete\"",
+                rule.state.as_str()
+            ),
+        )),
+    }
+}

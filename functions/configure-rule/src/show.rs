@@ -1,0 +1,158 @@
+//! What there is to see: rules, their progress, and where a bucket can be replicated to.
+
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use tandem_aws::bucket_lookup::{look_up, own_buckets};
+use tandem_aws::measures;
+use tandem_lambda::runtime::now;
+use tandem_replication::Timestamp;
+use tandem_replication::draft::Role;
+use tandem_replication::names::{BucketName, Region};
+use tandem_replication::progress::{Backlog, JobView, Live, Progress};
+use tandem_replication::rule::Rule;
+
+use crate::create::readable;
+use crate::error::ConfigureError;
+use crate::handler::Stack;
+use crate::request::RuleName;
+
+/// SQS counts its messages only approximately; its documentation gives the counts a minute to settle.
+const QUEUE_COUNT_SETTLES: TimeDelta = TimeDelta::seconds(60);
+
+impl Stack {
+    /// Shows one rule.
+    pub(crate) async fn get(&self, name: &RuleName) -> Result<Value, ConfigureError> {
+        Ok(json!({"rule": self.find(name).await?}))
+    }
+
+    /// Shows all rules.
+    pub(crate) async fn list(&self) -> Result<Value, ConfigureError> {
+        Ok(json!({"rules": self.table.rules().await?}))
+    }
+
+    /// Shows how far a rule has come.
+    pub(crate) async fn progress(
+        &self,
+        name: &RuleName,
+        window_mins: u32,
+    ) -> Result<Value, ConfigureError> {
+        let asked_at = now();
+        let rule = self.find(name).await?;
+        let (historical, backlog, measures, failures) = futures::try_join!(
+            self.newest_job(&rule),
+            self.backlog(&rule),
+            async { Ok(measures::read(&self.aws, &rule.id, asked_at, window_mins).await?) },
+            async { Ok(self.table.failure_count(&rule.id).await?) },
+        )?;
+        let watermark = self.watermark(&rule, &backlog, asked_at).await?;
+        let live = Live {
+            watermark,
+            backlog,
+            window_mins,
+            replicated: measures.replicated,
+            deleted: measures.deleted,
+            failed: measures.failed,
+            bytes: measures.bytes,
+            lag_ms: measures.lag_ms,
+        };
+        Ok(json!(Progress {
+            rule,
+            historical,
+            live,
+            failures
+        }))
+    }
+
+    async fn newest_job(&self, rule: &Rule) -> Result<Option<JobView>, ConfigureError> {
+        let Some(job) = self.table.newest_job(&rule.id).await? else {
+            return Ok(None);
+        };
+        Ok(Some(job.view(&self.table.shards(&job).await?)))
+    }
+
+    async fn backlog(&self, rule: &Rule) -> Result<Backlog, ConfigureError> {
+        let (put, delete, work, held, dead_letters) = futures::try_join!(
+            self.queues.depth(&self.config.put_queue_url),
+            self.queues.depth(&self.config.delete_queue_url),
+            self.queues.depth(&self.config.work_queue_url),
+            self.table.held_count(&rule.id),
+            futures::future::try_join_all(
+                self.config
+                    .dead_queue_urls
+                    .iter()
+                    .map(|url| self.queues.depth(url))
+            ),
+        )?;
+        Ok(Backlog {
+            put,
+            delete,
+            work,
+            held,
+            dead_letter: dead_letters.iter().sum(),
+        })
+    }
+
+    /// The instant before which every change that was received is replicated. It moves on whenever nothing
+    /// waits, and never back.
+    async fn watermark(
+        &self,
+        rule: &Rule,
+        backlog: &Backlog,
+        asked_at: Timestamp,
+    ) -> Result<Option<Timestamp>, ConfigureError> {
+        let before = self.table.watermark(&rule.id).await?;
+        let nothing_waits = backlog.put + backlog.delete + backlog.work + backlog.held == 0;
+        let settled_until = asked_at - QUEUE_COUNT_SETTLES;
+        let until = rule
+            .paused_at
+            .map_or(settled_until, |paused_at| paused_at.min(settled_until));
+        // Before its creation a rule had received nothing.
+        let reached = nothing_waits
+            .then_some(until)
+            .filter(|until| *until >= rule.created_at);
+        match (before, reached) {
+            (before, Some(reached)) if before.is_none_or(|before| reached > before) => {
+                self.table.put_watermark(&rule.id, reached).await?;
+                Ok(Some(reached))
+            }
+            (before, _) => Ok(before),
+        }
+    }
+
+    /// Shows the regions and buckets to which `source` can be replicated.
+    pub(crate) async fn destinations(&self, source: &BucketName) -> Result<Value, ConfigureError> {
+        let region = readable(Role::Source, source, look_up(&self.aws, source).await?)?;
+        let groups = &self.config.region_groups;
+        let claimed = self.table.claimed_buckets().await?;
+        let mut buckets = Vec::new();
+        for bucket in own_buckets(&self.aws)
+            .await?
+            .into_iter()
+            .filter(|bucket| bucket.name != *source)
+        {
+            let reason = match (&bucket.region, claimed.get(&bucket.name)) {
+                (None, _) => Some("its region cannot be told".to_owned()),
+                (Some(there), _) if *there == region => {
+                    Some("it is in the source's region".to_owned())
+                }
+                (Some(there), _) if !groups.allow(&region, there) => {
+                    Some(format!("{there} is not in one region group with {region}"))
+                }
+                (Some(_), Some(rule)) => Some(format!("it belongs to {rule} already")),
+                (Some(_), None) => None,
+            };
+            buckets.push(json!({
+                "bucket": bucket.name,
+                "region": bucket.region,
+                "available": reason.is_none(),
+                "reason": reason,
+            }));
+        }
+        let regions = groups
+            .destinations_from(&region)
+            .unwrap_or_else(|| vec![Region::new("*")]);
+        Ok(
+            json!({"source": source, "source_region": region, "regions": regions, "buckets": buckets}),
+        )
+    }
+}

@@ -1,0 +1,198 @@
+#!/usr/bin/env python3
+"""The local cloud: an AWS emulator on this machine, with Tandem deployed into it.
+
+    python3 local/cloud.py doctor                     is this machine ready? what is missing?
+    python3 local/cloud.py install [--aws]            install emulator and SAM into .local/
+    python3 local/cloud.py up      [--name N] [--port P]
+    python3 local/cloud.py deploy  [--name N] [KEY=VALUE ...]     template parameters
+    python3 local/cloud.py env     [--name N]         eval "$(...)" points a shell at it
+    python3 local/cloud.py run     [--name N] -- COMMAND...       run a command against it
+    python3 local/cloud.py guide   [--name N]         how to use it by hand
+    python3 local/cloud.py status
+    python3 local/cloud.py down    [--name N | --all]
+    python3 local/cloud.py with    [--name N] [--set KEY=VALUE] -- COMMAND...
+                                                      up, deploy, run, and down whatever happens
+
+The emulator enforces IAM: the functions may do what template.yaml allows them and no more. With
+--no-iam (of up and with) everything is allowed.
+
+Several local clouds can run side by side, told apart by name ("local" unless told otherwise).
+Everything they write is under .local/. None can reach a real AWS account: see environment.py.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+
+if sys.version_info < (3, 10):  # before the imports below, which need it
+    sys.exit(f"error: Python 3.10 or newer is needed; {sys.executable} is {sys.version.split()[0]}\n"
+             "       Install it, then: make PYTHON=python3.12 ...")
+
+sys.pycache_prefix = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ".local", "pycache")
+
+import emulator
+import machine
+import stack
+from paths import Cloud, Problem, REPOSITORY
+
+
+def main() -> int:
+    # A terminated run must still take its emulator down, so it ends as Ctrl-C does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: sys.exit(128 + number))
+    try:
+        arguments = parse_arguments()
+        return arguments.verb(arguments) or 0
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def doctor(_arguments) -> int:
+    return machine.doctor()
+
+
+def install(arguments) -> None:
+    machine.install("emulator", "sam", *(["aws"] if arguments.aws else []))
+
+
+def up(arguments) -> None:
+    emulator.start(arguments.cloud, arguments.port, iam=arguments.iam)
+
+
+def deploy(arguments) -> None:
+    stack.deploy(arguments.cloud, arguments.parameters)
+
+
+def env(arguments) -> None:
+    print(stack.shell_exports(arguments.cloud))
+
+
+def run(arguments) -> int:
+    return run_command(arguments.cloud, arguments.command)
+
+
+def guide(arguments) -> None:
+    print(stack.guide(arguments.cloud))
+
+
+def status(_arguments) -> None:
+    clouds = Cloud.all()
+    for cloud in clouds:
+        print(f"{cloud.name}: {emulator.describe(cloud)}")
+    if not clouds:
+        print("no local cloud is running")
+
+
+def down(arguments) -> None:
+    for cloud in Cloud.all() if arguments.all else [arguments.cloud]:
+        emulator.stop(cloud)
+
+
+def with_cloud(arguments) -> int:
+    """A cloud of its own for one command: fresh before it, gone after it, whatever happens."""
+    cloud = arguments.cloud
+    with cloud.lock():
+        emulator.stop(cloud, quiet=True)  # what a killed run may have left behind
+        code = 1
+        try:
+            emulator.start(cloud, arguments.port, iam=arguments.iam)
+            stack.deploy(cloud, arguments.set)
+            code = run_command(cloud, arguments.command)
+        except KeyboardInterrupt:
+            code = 130
+        except SystemExit as end:  # a signal; see main
+            code = end.code
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            emulator.stop(cloud, keep_logs=code != 0, quiet=True)
+        if code != 0:
+            print(f"failed (exit code {code}); the logs of the local cloud are kept in "
+                  f"{cloud.folder.relative_to(REPOSITORY)}/", file=sys.stderr)
+        return code
+
+
+def run_command(cloud: Cloud, command: list[str]) -> int:
+    """Runs a command against the cloud. Signals are the command's to act on; its exit code is ours."""
+    variables = stack.client_environment(cloud)
+    process, received = None, []
+
+    def pass_on(number, _frame):
+        received.append(number)
+        if process and number != signal.SIGINT:  # the terminal sends Ctrl-C to the command by itself
+            process.send_signal(number)
+
+    previous = {number: signal.signal(number, pass_on)
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        process = subprocess.Popen(command, env=variables)
+        if received:  # while the command was being started
+            process.send_signal(received[0])
+        code = process.wait()
+    except OSError as error:
+        raise Problem(f"cannot run {command[0]}: {error.strerror}") from error
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if code == 0 and received:
+        code = -received[0]
+    return code if code >= 0 else 128 - code
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="local/cloud.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(name, function, *, named=True):
+        adding = verbs.add_parser(name)
+        adding.set_defaults(verb=function)
+        if named:
+            adding.add_argument("--name", dest="cloud", type=Cloud.named, default="local")
+        return adding
+
+    verb("doctor", doctor, named=False)
+    verb("install", install, named=False).add_argument("--aws", action="store_true")
+    adding = verb("up", up)
+    adding.add_argument("--port", type=port, default=emulator.DEFAULT_PORT)
+    adding.add_argument("--no-iam", dest="iam", action="store_false")
+    verb("deploy", deploy).add_argument("parameters", nargs="*", type=parameter, metavar="KEY=VALUE")
+    verb("env", env)
+    verb("run", run).add_argument("command", nargs=argparse.REMAINDER)
+    verb("guide", guide)
+    verb("status", status, named=False)
+    verb("down", down).add_argument("--all", action="store_true")
+    adding = verb("with", with_cloud)
+    adding.add_argument("--port", type=port, default=None, help="(a free one)")
+    adding.add_argument("--no-iam", dest="iam", action="store_false")
+    adding.add_argument("--set", type=parameter, action="append", default=[], metavar="KEY=VALUE")
+    adding.add_argument("command", nargs=argparse.REMAINDER)
+
+    arguments = parser.parse_args()
+    if hasattr(arguments, "command"):
+        arguments.command = arguments.command[arguments.command[:1] == ["--"]:]
+        if not arguments.command:
+            parser.error("no command is given after --")
+    return arguments
+
+
+def port(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is not a port")
+    return int(text)
+
+
+def parameter(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"{text} is not of the form KEY=VALUE")
+    return text
+
+
+if __name__ == "__main__":
+    os.chdir(REPOSITORY)
+    sys.exit(main())

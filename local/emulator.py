@@ -1,0 +1,151 @@
+"""Starting and ending the emulator (MiniStack) and the metrics bridge of one local cloud."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+
+import environment
+import machine
+import processes
+from paths import REPOSITORY, SCRIPTS, Cloud, Problem
+
+DEFAULT_PORT = 4566
+START_SECONDS = 60  # it takes about one; a busy machine may take longer
+FREE_PORT_TRIES = 5
+
+_children = []  # held on to, as they are meant to outlive the objects that started them
+
+
+def start(cloud: Cloud, port: int | None, *, iam: bool = True) -> None:
+    """Starts the cloud if it is not up. Without a port, a free one is taken."""
+    state = cloud.read_state()
+    if is_up(state):
+        print(f"the local cloud \"{cloud.name}\" is up already: {environment.endpoint(state['port'])}")
+        return
+    machine.install("emulator", "sam")
+    stop(cloud, quiet=True)  # what is left of one that died
+    for attempt in range(FREE_PORT_TRIES):
+        chosen = port or free_port()
+        if port and port_is_taken(port):
+            raise Problem(taken(port))
+        if start_on(cloud, chosen, iam=iam, last=port is not None or attempt == FREE_PORT_TRIES - 1):
+            break
+    print(f'the local cloud "{cloud.name}" is up: {environment.endpoint(chosen)}')
+
+
+def start_on(cloud: Cloud, port: int, *, iam: bool, last: bool) -> bool:
+    """Starts both processes. False if another program was faster to take the port."""
+    for folder in (cloud.home, cloud.temporary):
+        folder.mkdir(parents=True, exist_ok=True)
+    process = spawn(cloud, "emulator", [machine.program("emulator", "ministack")],
+                    environment.for_emulator(port, cloud.home, cloud.temporary, iam=iam))
+    cloud.write_state({"port": port, "emulator": processes.identify(process.pid)})
+    deadline = time.monotonic() + START_SECONDS
+    while not is_healthy(port) or process.poll() is not None:
+        if process.poll() is not None:
+            if not last and port_is_taken(port):
+                return False
+            raise Problem(f"the emulator ended at once:\n{tail(cloud, 'emulator')}")
+        if time.monotonic() > deadline:
+            stop(cloud, keep_logs=True, quiet=True)
+            raise Problem(f"the emulator did not answer within {START_SECONDS} s:\n{tail(cloud, 'emulator')}")
+        time.sleep(0.05)
+    bridge = spawn(cloud, "metrics-bridge",
+                   [machine.program("emulator", "python"), SCRIPTS / "metrics_bridge.py", str(process.pid)],
+                   environment.for_tool(port, cloud.home, cloud.temporary))
+    cloud.write_state(cloud.read_state() | {"metrics-bridge": processes.identify(bridge.pid)})
+    return True
+
+
+def stop(cloud: Cloud, *, keep_logs: bool = False, quiet: bool = False) -> None:
+    """Ends the cloud's processes, the functions they run included, and removes its state."""
+    state = cloud.read_state()
+    for name in ("metrics-bridge", "emulator"):
+        if name in state:
+            processes.end(state[name])
+    cloud.state_file.unlink(missing_ok=True)
+    if keep_logs:
+        for left in (cloud.home, cloud.temporary):
+            shutil.rmtree(left, ignore_errors=True)
+    else:
+        shutil.rmtree(cloud.folder, ignore_errors=True)
+    if not quiet:
+        print(f'the local cloud "{cloud.name}" is {"down" if state else "not up"}')
+
+
+def describe(cloud: Cloud) -> str:
+    state = cloud.read_state()
+    if not is_up(state):
+        return f"died; see {cloud.log('emulator').relative_to(REPOSITORY)}, " \
+               f"then: python3 local/cloud.py down --name {cloud.name}"
+    stack = state.get("stack")
+    return (f"{environment.endpoint(state['port'])}, process {state['emulator']['pid']}, "
+            + (f"stack {stack}" if stack else "nothing deployed"))
+
+
+def require_up(cloud: Cloud) -> dict:
+    state = cloud.read_state()
+    if not is_up(state):
+        raise Problem(f'the local cloud "{cloud.name}" is not up. Start it with: '
+                      f"python3 local/cloud.py up --name {cloud.name}")
+    return state
+
+
+def is_up(state: dict) -> bool:
+    return "emulator" in state and processes.is_alive(state["emulator"]) and is_healthy(state["port"])
+
+
+def is_healthy(port: int) -> bool:
+    try:
+        with open_locally(f"{environment.endpoint(port)}/_ministack/health") as answer:
+            return bool(json.load(answer).get("services"))
+    except (OSError, ValueError):
+        return False
+
+
+def open_locally(request, timeout: float = 10):
+    """urlopen without the user's proxies."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout)
+
+
+def spawn(cloud: Cloud, name: str, command: list, variables: dict[str, str]) -> subprocess.Popen:
+    """Starts a process of its own session, so that Ctrl-C in the terminal does not reach it."""
+    with open(cloud.log(name), "ab") as log:
+        process = subprocess.Popen([str(part) for part in command], env=variables, cwd=cloud.temporary,
+                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    _children.append(process)
+    return process
+
+
+def tail(cloud: Cloud, what: str, lines: int = 15) -> str:
+    text = cloud.log(what).read_text(errors="replace").splitlines()[-lines:]
+    return "\n".join(f"    {line}" for line in text)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind((environment.LOOPBACK, 0))
+        return listener.getsockname()[1]
+
+
+def port_is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((environment.LOOPBACK, port)) == 0
+
+
+def taken(port: int) -> str:
+    """Says who has the port, as far as that can be known."""
+    for other in Cloud.all():
+        state = other.read_state()
+        if state.get("port") == port and is_up(state):
+            return (f'port {port} belongs to the local cloud "{other.name}". End it with: '
+                    f"python3 local/cloud.py down --name {other.name}, or choose another: --port {port + 1}")
+    owner = processes.listener(port)
+    if owner is None and is_healthy(port):
+        owner = "another MiniStack (of another checkout?)"
+    return (f"port {port} is taken by {owner or 'another program'}. End that, or choose another port: "
+            f"make local PORT={port + 1}, or: python3 local/cloud.py up --port {port + 1}")

@@ -1,0 +1,76 @@
+"""The environments that programs of the local cloud run in. No I/O.
+
+The promise kept here: neither the emulator, nor the functions it runs, nor a program pointed at it
+can reach a real AWS account. All credentials, profiles, regions, endpoints and proxies of the user
+are taken out; dummies and the emulator's own address are put in. (The functions inherit the
+emulator's environment, and the emulator overrides AWS_ENDPOINT_URL with its own.)
+"""
+
+import os
+
+REGION = "us-east-1"
+LOOPBACK = "127.0.0.1"
+
+# What a program needs that has nothing to do with AWS. Anything else stays outside.
+KEPT = {"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "USER", "LOGNAME", "LD_LIBRARY_PATH"}
+
+
+def endpoint(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}"
+
+
+def aws_variables(port: int, home) -> dict[str, str]:
+    """Everything an AWS client reads, so that nothing is left for it to look up elsewhere."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint(port),
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_CONFIG_FILE": f"{home}/no-aws-config",
+        "AWS_SHARED_CREDENTIALS_FILE": f"{home}/no-aws-credentials",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_PAGER": "",
+        "NO_PROXY": "*",
+        "no_proxy": "*",
+    }
+
+
+def is_dangerous(name: str) -> bool:
+    """Whether a variable of the user's could lead a client to another account, address or setting."""
+    upper = name.upper()
+    return (upper.startswith(("AWS_", "TANDEM_", "SAM_", "BOTO", "_LAMBDA", "LAMBDA_", "_X_AMZN"))
+            or upper.endswith("_PROXY"))
+
+
+def for_client(port: int, home, stack_name: str) -> dict[str, str]:
+    """The user's own environment, safely pointed at the local cloud: for tests, demo, `run`."""
+    kept = {name: value for name, value in os.environ.items() if not is_dangerous(name)}
+    return kept | aws_variables(port, home) | {"TANDEM_STACK_NAME": stack_name}
+
+
+def for_tool(port: int, home, temporary) -> dict[str, str]:
+    """Almost nothing of the user's, and a HOME of its own: for the emulator, SAM and the bridge."""
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("LC_")}
+    return kept | aws_variables(port, home) | {
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "PYTHONUNBUFFERED": "1",
+        "SAM_CLI_TELEMETRY": "0",
+    }
+
+
+def for_emulator(port: int, home, temporary, *, iam: bool) -> dict[str, str]:
+    """MiniStack's own switches: this machine only, nothing kept on disk, no Docker, no other port.
+    With `iam` it enforces policies: the functions may do what template.yaml allows them, no more."""
+    return for_tool(port, home, temporary) | {
+        "BIND_HOST": LOOPBACK,
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_HOST": LOOPBACK,
+        "MINISTACK_REGION": REGION,
+        "DOCKER_HOST": f"unix://{temporary}/no-docker",
+        "SFTP_ENABLED": "0",
+        "IOT_MTLS_ENABLED": "0",
+        "AUTH": str(iam).lower(),
+        "LOG_LEVEL": "WARNING",
+    }

@@ -1,0 +1,129 @@
+"""Deploying template.yaml into a local cloud, and using what was deployed."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import textwrap
+
+import emulator
+import environment
+import machine
+from paths import REPOSITORY, SCRIPTS, Cloud, Problem
+
+STACK = "tandem"
+ARTIFACTS = "tandem-artifacts"  # the bucket SAM puts the functions' code into
+# Warm environments of each function: one emulator process serves them all, more would only queue.
+LOCAL_PARAMETERS = ("LiveConcurrency=8", "BackfillConcurrency=4")
+FUNCTIONS = ("configure-rule", "replicate-put", "replicate-delete", "backfill", "backfill-shard")
+
+
+def deploy(cloud: Cloud, parameters: list[str]) -> None:
+    """Deploys the template, unmodified, with SAM: what would be done for AWS."""
+    state = emulator.require_up(cloud)
+    require_functions()
+    print(f'deploying template.yaml into the local cloud "{cloud.name}"', flush=True)
+    cloud.log("deploy").unlink(missing_ok=True)
+    python, signed_calls = machine.program("emulator", "python"), SCRIPTS / "signed_calls.py"
+    run_tool(cloud, [python, signed_calls, "make-bucket", ARTIFACTS])
+    run_tool(cloud, [
+        machine.program("sam", "sam"), "deploy",
+        "--template-file", "template.yaml", "--stack-name", STACK, "--region", environment.REGION,
+        "--s3-bucket", ARTIFACTS, "--s3-prefix", STACK, "--capabilities", "CAPABILITY_IAM",
+        "--config-env", "local", "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
+        "--parameter-overrides", f"Architecture={architecture()}", *LOCAL_PARAMETERS, *parameters,
+    ])
+    run_tool(cloud, [python, signed_calls, "correct-concurrency"])
+    cloud.write_state(state | {"stack": STACK})
+    print(f'deployed the stack "{STACK}"')
+
+
+def run_tool(cloud: Cloud, command: list) -> None:
+    """Runs a step of the deployment. What it says goes to the log, and is shown if it fails."""
+    variables = environment.for_tool(cloud.read_state()["port"], cloud.home, cloud.temporary)
+    with open(cloud.log("deploy"), "ab") as log:
+        done = subprocess.run([str(part) for part in command], cwd=REPOSITORY, env=variables,
+                              stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    if done.returncode != 0:
+        raise Problem(f"deploying failed:\n{emulator.tail(cloud, 'deploy', 40)}")
+
+
+def require_functions() -> None:
+    missing = [name for name in FUNCTIONS
+               if not os.access(REPOSITORY / "target" / "lambda" / name / "bootstrap", os.X_OK)]
+    if missing:
+        raise Problem(f"the functions are not built ({', '.join(missing)}); build them with: make functions")
+
+
+def architecture() -> str:
+    machine_name = platform.machine().lower()
+    if machine_name in ("x86_64", "amd64"):
+        return "x86_64"
+    if machine_name in ("arm64", "aarch64"):
+        return "arm64"
+    raise Problem(f"Lambda has no processor like this machine's ({machine_name})")
+
+
+def client_environment(cloud: Cloud) -> dict[str, str]:
+    port = emulator.require_up(cloud)["port"]
+    return environment.for_client(port, cloud.home, STACK)
+
+
+def shell_exports(cloud: Cloud) -> str:
+    """Lines for a shell's eval: what could lead elsewhere is unset, then the local cloud is set."""
+    variables = environment.aws_variables(emulator.require_up(cloud)["port"], cloud.home)
+    variables["TANDEM_STACK_NAME"] = STACK
+    stray = sorted(name for name in os.environ
+                   if environment.is_dangerous(name) and name not in variables and re.fullmatch(r"\w+", name))
+    lines = [f"unset {' '.join(stray)}"] if stray else []
+    return "\n".join(lines + [f"export {name}='{value}'" for name, value in variables.items()])
+
+
+def guide(cloud: Cloud) -> str:
+    """How to use the local cloud by hand."""
+    state = emulator.require_up(cloud)
+    named = "" if cloud.name == "local" else f" --name {cloud.name}"
+    try:
+        request = json.loads((REPOSITORY / "events/configure-rule/create.json").read_text())
+    except (OSError, ValueError):
+        request = {}
+    source, destination = request.get("source", "photos"), request.get("destination", "photos-replica")
+    return textwrap.dedent(f"""
+        The local cloud "{cloud.name}" is up at {environment.endpoint(state['port'])} with the stack "{STACK}".
+
+        1. Point this shell at it (only this shell, and never at a real account):
+
+            eval "$(python3 local/cloud.py env{named})"
+
+           No aws command? `python3 local/cloud.py install --aws` installs one as .local/bin/aws.
+
+        2. Make two buckets, in two regions:
+
+            aws s3 mb s3://{source} --region us-east-1
+            aws s3 mb s3://{destination} --region us-west-2
+
+        3. Make a rule: with the aws command, or with tandem (cargo build --profile local -p tandem).
+           Any of the requests in events/ works the same way.
+
+            aws lambda invoke --function-name {STACK}-configure-rule \\
+              --payload fileb://events/configure-rule/create.json /dev/stdout
+
+            target/local/tandem rule create {source} {destination}
+
+        4. Put an object, and see it arrive; delete it, and see it go:
+
+            echo hello | aws s3 cp - "s3://{source}/a file.txt"
+            aws s3 ls s3://{destination} --region us-west-2
+            aws s3 rm "s3://{source}/a file.txt"
+
+        5. See what the functions logged, and what the queues hold. (Version 1 of the aws command
+           needs the endpoint said for sqs, or it goes to AWS, with credentials that are not valid there.)
+
+            aws logs filter-log-events --log-group-name /aws/lambda/{STACK}-replicate-put \\
+              --query 'events[].message'
+            aws sqs get-queue-attributes --attribute-names All --endpoint-url "$AWS_ENDPOINT_URL" \\
+              --queue-url "$AWS_ENDPOINT_URL/000000000000/{STACK}-put"
+
+        End it with: make local-down
+    """).strip("\n")

@@ -1,0 +1,125 @@
+"""Shows that the local cloud cannot reach a real AWS account, whatever the user's environment holds."""
+
+import base64
+import io
+import json
+import os
+import subprocess
+import sys
+import unittest
+import urllib.request
+import zipfile
+from pathlib import Path
+from unittest import mock
+
+import emulator
+import environment
+import stack
+from paths import SCRIPTS, Cloud
+
+# What a user with real accounts may have set.
+USERS = {
+    "AWS_ACCESS_KEY_ID": "AKIAUSERSOWNKEY",
+    "AWS_SECRET_ACCESS_KEY": "users-own-secret",
+    "AWS_SESSION_TOKEN": "users-own-token",
+    "AWS_PROFILE": "users-own-profile",
+    "AWS_REGION": "users-own-region-1",
+    "AWS_ENDPOINT_URL": "https://users-own-endpoint.example",
+    "AWS_ENDPOINT_URL_S3": "https://users-own-endpoint.example",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+    "AWS_CONFIG_FILE": "/users-own/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "/users-own/credentials",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://users-own-endpoint.example",
+    "AWS_WEB_IDENTITY_TOKEN_FILE": "/users-own/token",
+    "HTTPS_PROXY": "http://users-own-proxy.example",
+    "http_proxy": "http://users-own-proxy.example",
+    "TANDEM_STACK_NAME": "users-own-stack",
+    "BIND_HOST": "0.0.0.0",
+    "GATEWAY_PORT": "1",
+}
+
+# A function that answers with its environment. It runs as the functions of the template do.
+BOOTSTRAP = """#!%s
+import json, os, urllib.request
+api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
+while True:
+    request = urllib.request.urlopen(api + "next").headers["Lambda-Runtime-Aws-Request-Id"]
+    urllib.request.urlopen(api + request + "/response", json.dumps(dict(os.environ)).encode())
+""" % sys.executable
+
+
+class TheLocalCloud(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.cloud = Cloud.named("isolation-test")
+        emulator.stop(cls.cloud, quiet=True)
+        cls.addClassCleanup(emulator.stop, cls.cloud, quiet=True)
+        with mock.patch.dict(os.environ, USERS):
+            emulator.start(cls.cloud, port=None, iam=False)  # it is sent unsigned requests below
+            cls.client = stack.client_environment(cls.cloud)
+            cls.exports = stack.shell_exports(cls.cloud)
+        cls.port = cls.cloud.read_state()["port"]
+        cls.endpoint = environment.endpoint(cls.port)
+
+    def check(self, variables):
+        """All that decides where an AWS client goes, and as whom."""
+        self.assertEqual(variables["AWS_ENDPOINT_URL"], self.endpoint)
+        self.assertIn(variables["AWS_ACCESS_KEY_ID"], ("test", "000000000000"))
+        self.assertEqual(variables["AWS_SECRET_ACCESS_KEY"], "test")
+        self.assertEqual(variables["AWS_EC2_METADATA_DISABLED"], "true")
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            self.assertFalse(Path(variables[name]).exists())
+        self.assertFalse([name for name, value in variables.items() if "users-own" in value.lower()])
+
+    def test_its_functions_see_only_the_emulator_and_dummy_credentials(self):
+        self.check(self.invoke(BOOTSTRAP))
+
+    def test_commands_run_against_it_see_only_the_emulator_and_dummy_credentials(self):
+        self.check(self.client)
+        self.assertEqual(self.client["TANDEM_STACK_NAME"], stack.STACK)
+
+    def test_a_shell_pointed_at_it_sees_only_the_emulator_and_dummy_credentials(self):
+        script = f'{self.exports}\nexec "{sys.executable}" -c "import json, os; print(json.dumps(dict(os.environ)))"'
+        answer = subprocess.run(["sh", "-c", script], env=os.environ | USERS | {"BIND_HOST": ""},
+                                capture_output=True, text=True, check=True)
+        self.check(json.loads(answer.stdout))
+
+    @unittest.skipUnless(Path("/proc/net/tcp").exists(), "needs /proc")
+    def test_it_listens_on_the_loopback_only(self):
+        processes = self.members(self.cloud.read_state()["emulator"]["pid"])
+        sockets = {os.readlink(handle) for process in processes for handle in (process / "fd").iterdir()
+                   if handle.is_symlink()}
+        addresses = set()
+        for table in ("tcp", "tcp6"):
+            for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+                fields = row.split()
+                if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                    addresses.add(fields[1].partition(":")[0])
+        self.assertEqual(addresses, {"0100007F"})  # 127.0.0.1
+
+    @staticmethod
+    def members(group):
+        for process in Path("/proc").glob("[0-9]*"):
+            if int((process / "stat").read_text().rpartition(")")[2].split()[2]) == group:
+                yield process
+
+    def invoke(self, bootstrap):
+        code = io.BytesIO()
+        with zipfile.ZipFile(code, "w") as archive:
+            entry = zipfile.ZipInfo("bootstrap")
+            entry.external_attr = 0o755 << 16
+            archive.writestr(entry, bootstrap)
+        self.post("/2015-03-31/functions", {
+            "FunctionName": "environment", "Runtime": "provided.al2023", "Handler": "bootstrap",
+            "Role": "arn:aws:iam::000000000000:role/any",
+            "Code": {"ZipFile": base64.b64encode(code.getvalue()).decode()}})
+        return self.post("/2015-03-31/functions/environment/invocations", {})
+
+    def post(self, path, body):
+        request = urllib.request.Request(self.endpoint + path, json.dumps(body).encode(), method="POST")
+        with emulator.open_locally(request, timeout=60) as answer:
+            return json.load(answer)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,185 @@
+//! One client a service and region, built once; every S3 request is counted.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, InterceptorContext,
+};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::retries::classifiers::{
+    ClassifyRetry, RetryAction, RetryClassifierPriority,
+};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+use aws_types::region::Region as SdkRegion;
+use tandem_replication::names::Region;
+
+/// Everything needed to talk to AWS as one account.
+#[derive(Debug)]
+pub struct Aws {
+    config: SdkConfig,
+    account_id: String,
+    region: Region,
+    s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
+    requests: RequestCounter,
+}
+
+impl Aws {
+    /// Reads the ordinary configuration chain. Buckets have to belong to `account_id`.
+    pub async fn from_environment(account_id: String) -> Result<Self, crate::AwsError> {
+        let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        Self::new(config, account_id)
+    }
+
+    /// Uses a configuration that is there already. It has to name a region.
+    pub fn new(config: SdkConfig, account_id: String) -> Result<Self, crate::AwsError> {
+        let region = config
+            .region()
+            .map(|region| Region::new(region.as_ref()))
+            .ok_or_else(|| {
+                crate::AwsError::unexpected(
+                    "reading the AWS configuration",
+                    "no region; set AWS_REGION",
+                )
+            })?;
+        Ok(Self {
+            config,
+            account_id,
+            region,
+            s3: Mutex::default(),
+            requests: RequestCounter::default(),
+        })
+    }
+
+    /// The account whose buckets these are.
+    pub fn account_id(&self) -> &str {
+        &self.account_id
+    }
+
+    /// The stack's own region.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// The configuration that clients of other services are made from.
+    pub fn config(&self) -> &SdkConfig {
+        &self.config
+    }
+
+    /// How many S3 requests were sent since this was last asked, by operation.
+    pub fn take_request_counts(&self) -> BTreeMap<&'static str, u64> {
+        self.requests.take()
+    }
+
+    /// The S3 client of a region; a bucket is addressed through a client of its own region.
+    pub fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
+        let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
+        clients
+            .entry(region.clone())
+            .or_insert_with(|| self.new_s3(region))
+            .clone()
+    }
+
+    fn new_s3(&self, region: &Region) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&self.config)
+            .region(SdkRegion::new(region.as_str().to_owned()))
+            // Local servers answer to one host name only.
+            .force_path_style(self.config.endpoint_url().is_some())
+            .interceptor(self.requests.clone())
+            .retry_classifier(NoBlindRewrites)
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+}
+
+/// Counts requests as they are sent, retries included: they are the bill.
+#[derive(Debug, Clone, Default)]
+struct RequestCounter(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+
+/// The operations that are counted under their own name.
+const COUNTED: [&str; 14] = [
+    "AbortMultipartUpload",
+    "CompleteMultipartUpload",
+    "CopyObject",
+    "CreateMultipartUpload",
+    "DeleteObject",
+    "GetBucketNotificationConfiguration",
+    "GetObjectTagging",
+    "HeadBucket",
+    "HeadObject",
+    "ListBuckets",
+    "ListObjectsV2",
+    "PutBucketNotificationConfiguration",
+    "PutObjectTagging",
+    "UploadPartCopy",
+];
+
+impl RequestCounter {
+    fn take(&self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Intercept for RequestCounter {
+    fn name(&self) -> &'static str {
+        "RequestCounter"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let operation = config.load::<Metadata>().map_or("", Metadata::name);
+        let counted = COUNTED
+            .iter()
+            .find(|&&name| name == operation)
+            .copied()
+            .unwrap_or("Other");
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(counted)
+            .or_default() += 1;
+        Ok(())
+    }
+}
+
+/// Forbids to repeat a request that changes a replica when it was not answered.
+///
+/// Such a request may still be at work in the service. Sent again at once, its second try could land and
+/// be verified before the first one lands on top of it, stale. Left to the queue, the message comes back
+/// after the visibility timeout, when nothing of this attempt can be in flight any more.
+#[derive(Debug)]
+struct NoBlindRewrites;
+
+impl ClassifyRetry for NoBlindRewrites {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let unanswered = context.response().is_none();
+        let rewrites = context.request().is_some_and(|request| {
+            request.method() == "DELETE"
+                || request.headers().get("x-amz-copy-source").is_some()
+                || request.uri().contains("uploadId=") && request.method() == "POST"
+                || request.uri().contains("tagging")
+        });
+        if unanswered && rewrites {
+            RetryAction::RetryForbidden
+        } else {
+            RetryAction::NoActionIndicated
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "NoBlindRewrites"
+    }
+
+    fn priority(&self) -> RetryClassifierPriority {
+        RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
+}

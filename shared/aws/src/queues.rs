@@ -1,0 +1,94 @@
+//! The stack's queues: work is sent, messages are put off, and what waits is counted.
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::QueueAttributeName;
+use tandem_replication::work::Work;
+
+use crate::{Aws, AwsError};
+
+/// Sends and counts messages.
+#[derive(Debug, Clone)]
+pub struct Queues {
+    client: Client,
+}
+
+/// The longest that SQS hides a message: 12 hours.
+const VISIBILITY_SECS_MAX: i32 = 43_200;
+
+impl Queues {
+    /// The queues of this account and region.
+    pub fn new(aws: &Aws) -> Self {
+        Self {
+            client: Client::new(aws.config()),
+        }
+    }
+
+    /// Sends one piece of work.
+    pub async fn send(&self, queue_url: &str, work: &Work) -> Result<(), AwsError> {
+        self.send_later(queue_url, work, 0).await
+    }
+
+    /// Sends one piece of work that is not received before `delay_secs` are over, at most 900.
+    pub async fn send_later(
+        &self,
+        queue_url: &str,
+        work: &Work,
+        delay_secs: i32,
+    ) -> Result<(), AwsError> {
+        let body = serde_json::to_string(work)
+            .map_err(|error| AwsError::unexpected("writing work", error))?;
+        self.client
+            .send_message()
+            .queue_url(queue_url)
+            .message_body(body)
+            .delay_seconds(delay_secs)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("sending work to {queue_url}"), &error))?;
+        Ok(())
+    }
+
+    /// Lets a received message come again after `delay_secs` instead of the queue's visibility timeout.
+    pub async fn put_off(
+        &self,
+        queue_url: &str,
+        receipt_handle: &str,
+        delay_secs: i32,
+    ) -> Result<(), AwsError> {
+        self.client
+            .change_message_visibility()
+            .queue_url(queue_url)
+            .receipt_handle(receipt_handle)
+            .visibility_timeout(delay_secs.clamp(0, VISIBILITY_SECS_MAX))
+            .send()
+            .await
+            .map_err(|error| {
+                AwsError::request(format!("putting a message of {queue_url} off"), &error)
+            })?;
+        Ok(())
+    }
+
+    /// How many messages a queue holds, approximately: waiting, delayed and being worked on.
+    pub async fn depth(&self, queue_url: &str) -> Result<u64, AwsError> {
+        let counted = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(queue_url)
+            .set_attribute_names(Some(counted.to_vec()))
+            .send()
+            .await
+            .map_err(|error| {
+                AwsError::request(format!("counting the messages of {queue_url}"), &error)
+            })?;
+        let attributes = answer.attributes.unwrap_or_default();
+        Ok(attributes
+            .values()
+            .filter_map(|count| count.parse::<u64>().ok())
+            .sum())
+    }
+}

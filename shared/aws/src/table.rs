@@ -1,0 +1,201 @@
+//! The one table: its keys, and how items are read and written. Everything about an item's form stays in
+//! this crate.
+//!
+//! | item | `pk` | `sk` |
+//! |---|---|---|
+//! | rule | `rule` | rule id |
+//! | claim on a bucket | `bucket` | bucket name |
+//! | backfill job | `job#` rule id | job id |
+//! | shard of a job | `shard#` job id `#` plan id | six digits |
+//! | held key | `held#` rule id `#` partition | object key |
+//! | failure | `failure#` rule id | object key |
+//! | watermark | `watermark` | rule id |
+//!
+//! A sort key has at most 1,024 bytes, exactly as many as an object key.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, Select};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::{Aws, AwsError};
+
+/// An item as the table holds it.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// The table and its client. Every read is strongly consistent.
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub(crate) client: Client,
+    pub(crate) name: String,
+}
+
+impl Table {
+    /// The table of this name.
+    pub fn new(aws: &Aws, name: impl Into<String>) -> Self {
+        Self {
+            client: Client::new(aws.config()),
+            name: name.into(),
+        }
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        pk: &str,
+        sk: &str,
+    ) -> Result<Option<T>, AwsError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.name)
+            .set_key(Some(key(pk, sk)))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("reading {pk} {sk}"), &error))?;
+        answer.item.map(|item| parsed(pk, item)).transpose()
+    }
+
+    pub(crate) async fn put<T: Serialize>(
+        &self,
+        pk: &str,
+        sk: &str,
+        value: &T,
+    ) -> Result<(), AwsError> {
+        self.client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item(pk, sk, value)?))
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("writing {pk} {sk}"), &error))?;
+        Ok(())
+    }
+
+    pub(crate) async fn delete(&self, pk: &str, sk: &str) -> Result<(), AwsError> {
+        self.client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(key(pk, sk)))
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("deleting {pk} {sk}"), &error))?;
+        Ok(())
+    }
+
+    /// Items of one `pk` after `after`, in the order of their `sk`, at most `limit` of them.
+    pub(crate) async fn page<T: DeserializeOwned>(
+        &self,
+        pk: &str,
+        after: Option<&str>,
+        limit: i32,
+    ) -> Result<Vec<T>, AwsError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .set_exclusive_start_key(after.map(|after| key(pk, after)))
+            .limit(limit)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("reading {pk}"), &error))?;
+        answer
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| parsed(pk, item))
+            .collect()
+    }
+
+    /// All items of one `pk`, in the order of their `sk`.
+    pub(crate) async fn all<T: DeserializeOwned>(&self, pk: &str) -> Result<Vec<T>, AwsError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut found = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| AwsError::request(format!("reading {pk}"), &error))?;
+            found.push(parsed(pk, item)?);
+        }
+        Ok(found)
+    }
+
+    /// The item of one `pk` with the greatest `sk`.
+    pub(crate) async fn newest<T: DeserializeOwned>(
+        &self,
+        pk: &str,
+    ) -> Result<Option<T>, AwsError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .scan_index_forward(false)
+            .limit(1)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("reading {pk}"), &error))?;
+        answer
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .next()
+            .map(|item| parsed(pk, item))
+            .transpose()
+    }
+
+    /// How many items one `pk` has.
+    pub(crate) async fn count(&self, pk: &str) -> Result<u64, AwsError> {
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .select(Select::Count)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .into_paginator()
+            .send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| AwsError::request(format!("counting {pk}"), &error))?;
+            count += u64::try_from(page.count()).unwrap_or_default();
+        }
+        Ok(count)
+    }
+}
+
+/// The key of an item.
+pub(crate) fn key(pk: &str, sk: &str) -> Item {
+    HashMap::from([
+        ("pk".to_owned(), AttributeValue::S(pk.to_owned())),
+        ("sk".to_owned(), AttributeValue::S(sk.to_owned())),
+    ])
+}
+
+/// A value as an item, with its key.
+pub(crate) fn item<T: Serialize>(pk: &str, sk: &str, value: &T) -> Result<Item, AwsError> {
+    let mut item: Item = serde_dynamo::aws_sdk_dynamodb_1::to_item(value)
+        .map_err(|error| AwsError::unexpected(format!("writing {pk} {sk}"), error))?;
+    item.extend(key(pk, sk));
+    Ok(item)
+}
+
+pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, item: Item) -> Result<T, AwsError> {
+    serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
+        .map_err(|error| AwsError::unexpected(format!("reading an item of {pk}"), error))
+}

@@ -1,0 +1,164 @@
+//! What the template tells the functions, read from the environment once.
+
+use tandem_aws::notifications::LaneQueues;
+use tandem_replication::part_plan::CopyLimits;
+use tandem_replication::region::RegionGroups;
+
+/// The stack as its functions see it.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The account that owns the buckets.
+    pub account_id: String,
+    /// The table's name.
+    pub rule_table: String,
+    /// Between which regions rules may be made.
+    pub region_groups: RegionGroups,
+    /// The queues that S3 sends to.
+    pub lane_queues: LaneQueues,
+    /// Of notifications of puts.
+    pub put_queue_url: String,
+    /// Of notifications of deletes.
+    pub delete_queue_url: String,
+    /// Of work for `backfill-shard`.
+    pub work_queue_url: String,
+    /// Of messages that were given up.
+    pub dead_queue_urls: Vec<String>,
+    /// The name of the `backfill` function.
+    pub backfill_function: String,
+    /// How often a notification is received before it is given up.
+    pub receives_max: u32,
+    /// The sizes by which objects are copied, with no bound on what one function carries.
+    pub copy_limits: CopyLimits,
+    /// What a live function carries; larger objects go to the work queue.
+    pub live_bytes_max: u64,
+}
+
+/// A variable of the environment that is missing or makes no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("environment variable {name} {problem}; the template sets it")]
+pub struct ConfigError {
+    name: &'static str,
+    problem: String,
+}
+
+impl Config {
+    /// Reads the environment.
+    pub fn from_environment() -> Result<Self, ConfigError> {
+        Self::from_lookup(|name| std::env::var(name).ok())
+    }
+
+    /// Reads variables through `lookup`.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let text = |name| {
+            lookup(name)
+                .filter(|value| !value.is_empty())
+                .ok_or(ConfigError {
+                    name,
+                    problem: "is not set".to_owned(),
+                })
+        };
+        let number = |name| {
+            let value = text(name)?;
+            value.parse::<u64>().map_err(|_| ConfigError {
+                name,
+                problem: format!("is {value:?}, which is no number"),
+            })
+        };
+        let groups = "TANDEM_REGION_GROUPS";
+        Ok(Self {
+            account_id: text("TANDEM_ACCOUNT_ID")?,
+            rule_table: text("TANDEM_RULE_TABLE")?,
+            region_groups: RegionGroups::parse(&text(groups)?).map_err(|error| ConfigError {
+                name: groups,
+                problem: format!("is wrong: {error}"),
+            })?,
+            lane_queues: LaneQueues {
+                put_arn: text("TANDEM_PUT_QUEUE_ARN")?,
+                delete_arn: text("TANDEM_DELETE_QUEUE_ARN")?,
+            },
+            put_queue_url: text("TANDEM_PUT_QUEUE_URL")?,
+            delete_queue_url: text("TANDEM_DELETE_QUEUE_URL")?,
+            work_queue_url: text("TANDEM_WORK_QUEUE_URL")?,
+            dead_queue_urls: vec![
+                text("TANDEM_PUT_DEAD_QUEUE_URL")?,
+                text("TANDEM_DELETE_DEAD_QUEUE_URL")?,
+                text("TANDEM_WORK_DEAD_QUEUE_URL")?,
+            ],
+            backfill_function: text("TANDEM_BACKFILL_FUNCTION")?,
+            receives_max: u32::try_from(number("TANDEM_RECEIVES_MAX")?).unwrap_or(u32::MAX),
+            copy_limits: CopyLimits {
+                single_copy_bytes_max: number("TANDEM_SINGLE_COPY_BYTES_MAX")?,
+                part_bytes: number("TANDEM_PART_BYTES")?,
+                carry_bytes_max: u64::MAX,
+            },
+            live_bytes_max: number("TANDEM_LIVE_BYTES_MAX")?,
+        })
+    }
+
+    /// The URL of one of the stack's queues, from its ARN.
+    pub fn queue_url(&self, queue_arn: &str) -> Option<&str> {
+        let name = queue_arn.rsplit(':').next()?;
+        [
+            &self.put_queue_url,
+            &self.delete_queue_url,
+            &self.work_queue_url,
+        ]
+        .into_iter()
+        .map(String::as_str)
+        .find(|url| url.rsplit('/').next() == Some(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(name: &str) -> Option<String> {
+        let value = match name {
+            "TANDEM_REGION_GROUPS" => "*",
+            "TANDEM_SINGLE_COPY_BYTES_MAX"
+            | "TANDEM_PART_BYTES"
+            | "TANDEM_LIVE_BYTES_MAX"
+            | "TANDEM_RECEIVES_MAX" => "8",
+            "TANDEM_PUT_QUEUE_URL" => "http://sqs/0/stack-put",
+            _ => "text",
+        };
+        Some(value.to_owned())
+    }
+
+    #[test]
+    fn a_bad_variable_is_named() {
+        assert!(Config::from_lookup(environment).is_ok());
+        let missing =
+            Config::from_lookup(|name| environment(name).filter(|_| name != "TANDEM_RULE_TABLE"));
+        assert!(
+            missing
+                .unwrap_err()
+                .to_string()
+                .contains("TANDEM_RULE_TABLE is not set")
+        );
+        let wrong = Config::from_lookup(|name| {
+            if name == "TANDEM_PART_BYTES" {
+                Some("64 MiB".into())
+            } else {
+                environment(name)
+            }
+        });
+        assert!(
+            wrong
+                .unwrap_err()
+                .to_string()
+                .contains("TANDEM_PART_BYTES is \"64 MiB\"")
+        );
+    }
+
+    #[test]
+    fn a_queues_url_is_found_by_its_arn() {
+        let config = Config::from_lookup(environment).unwrap();
+        assert_eq!(
+            config.queue_url("arn:aws:sqs:us-east-1:0:stack-put"),
+            Some("http://sqs/0/stack-put")
+        );
+        assert_eq!(config.queue_url("arn:aws:sqs:us-east-1:0:other"), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! What a function was invoked with: a batch of SQS messages, or one document by hand.
+
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use serde_json::Value;
+
+/// One document to work on, and the message that brought it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Message {
+    /// The document, or why there is none.
+    pub body: Result<Value, String>,
+    /// Where it came from; `None` for an invocation by hand.
+    pub envelope: Option<Envelope>,
+}
+
+/// The parts of an SQS message that matter here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The message's id, by which a batch names its failures.
+    pub message_id: String,
+    /// By which a message is put off.
+    pub receipt_handle: String,
+    /// The queue.
+    pub queue_arn: String,
+    /// How often it was received, this time included.
+    pub receives: u32,
+}
+
+/// Takes an invocation apart.
+pub fn open(invocation: Value) -> Vec<Message> {
+    let from_sqs = invocation["Records"][0]["eventSource"] == "aws:sqs";
+    let by_hand = |body| {
+        vec![Message {
+            body: Ok(body),
+            envelope: None,
+        }]
+    };
+    if !from_sqs {
+        return by_hand(invocation);
+    }
+    match serde_json::from_value::<SqsEvent>(invocation.clone()) {
+        Err(_) => by_hand(invocation),
+        Ok(batch) => batch
+            .records
+            .into_iter()
+            .map(|record| {
+                let body = record.body.unwrap_or_default();
+                let receives = record
+                    .attributes
+                    .get("ApproximateReceiveCount")
+                    .and_then(|n| n.parse().ok());
+                Message {
+                    body: serde_json::from_str(&body)
+                        .map_err(|error| format!("the body is not JSON: {error}")),
+                    envelope: Some(Envelope {
+                        message_id: record.message_id.unwrap_or_default(),
+                        receipt_handle: record.receipt_handle.unwrap_or_default(),
+                        queue_arn: record.event_source_arn.unwrap_or_default(),
+                        receives: receives.unwrap_or(1),
+                    }),
+                }
+            })
+            .collect(),
+    }
+}
+
+/// The answer that lets SQS keep the messages that failed, and only those.
+pub fn answer<'a>(failed: impl IntoIterator<Item = &'a Envelope>) -> SqsBatchResponse {
+    let mut response = SqsBatchResponse::default();
+    for envelope in failed {
+        let mut failure = BatchItemFailure::default();
+        failure.item_identifier.clone_from(&envelope.message_id);
+        response.batch_item_failures.push(failure);
+    }
+    response
+}
+
+/// After how many seconds a message that failed comes again: 5, 10, 20, ... up to 15 minutes.
+pub fn retry_delay_secs(receives: u32) -> i32 {
+    const FIRST_SECS: i32 = 5;
+    const LONGEST_SECS: i32 = 900;
+    FIRST_SECS
+        .saturating_mul(1 << receives.saturating_sub(1).min(12))
+        .min(LONGEST_SECS)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_opened_message_by_message() {
+        let messages = open(json!({"Records": [
+            {"eventSource": "aws:sqs", "messageId": "1", "body": "{\"a\":1}", "eventSourceARN": "arn:q",
+             "receiptHandle": "r", "attributes": {"ApproximateReceiveCount": "3"}},
+            {"eventSource": "aws:sqs", "messageId": "2", "body": "not json"},
+        ]}));
+        assert_eq!(messages[0].body, Ok(json!({"a": 1})));
+        assert_eq!(messages[0].envelope.as_ref().unwrap().receives, 3);
+        assert!(messages[1].body.is_err());
+        assert_eq!(messages[1].envelope.as_ref().unwrap().message_id, "2");
+    }
+
+    #[test]
+    fn anything_else_is_one_document_by_hand() {
+        for document in [
+            json!({"Event": "s3:TestEvent"}),
+            json!({"Records": []}),
+            json!(null),
+            json!(3),
+        ] {
+            let messages = open(document.clone());
+            assert_eq!(
+                messages,
+                [Message {
+                    body: Ok(document),
+                    envelope: None
+                }]
+            );
+        }
+    }
+
+    #[test]
+    fn retries_come_at_growing_distances() {
+        assert_eq!(
+            [1, 2, 3, 8, 99].map(retry_delay_secs),
+            [5, 10, 20, 640, 900]
+        );
+    }
+}

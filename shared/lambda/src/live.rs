@@ -1,0 +1,438 @@
+//! One batch of notifications, from message to acknowledgement:
+//!
+//! message -> notification -> object events, coalesced by key -> rule -> admitted? -> the function's own
+//! step (`carry`) -> what became of the key -> every message of the key acknowledged, or kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde_json::{Value, json};
+use tandem_aws::held::HeldKey;
+use tandem_aws::queues::Queues;
+use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::table::Table;
+use tandem_aws::{Aws, AwsError};
+use tandem_replication::Timestamp;
+use tandem_replication::admit::{Admission, SkipReason, admit};
+use tandem_replication::event::{KeyChange, ObjectEvent, coalesce};
+use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::names::RuleId;
+use tandem_replication::part_plan::CopyLimits;
+use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::work::Work;
+
+use crate::config::Config;
+use crate::inbox::{Envelope, Message, answer, open, retry_delay_secs};
+use crate::measure::{Tally, write_requests, write_tallies};
+use crate::notification::parse;
+use crate::record::{Record, Unsuccessful, table_fault};
+use crate::rule_cache::{Known, RuleCache};
+use crate::runtime::{Error, now};
+
+/// How many keys of a batch are under way at once.
+const KEYS_AT_ONCE: usize = 32;
+/// After how many seconds a message comes again that can never be read: it soon reaches the dead-letter
+/// queue, where it can be looked at.
+const UNREADABLE_RETRY_SECS: i32 = 1;
+
+/// A live function: everything it needs, built once.
+#[derive(Debug)]
+pub struct Live {
+    function: &'static str,
+    config: Config,
+    aws: Aws,
+    table: Table,
+    queues: Queues,
+    rules: RuleCache,
+}
+
+/// What became of a key.
+#[derive(Debug)]
+enum Fate {
+    /// The protocol ended.
+    Done(Outcome),
+    /// Too large: it is on the work queue.
+    HandedOver,
+    /// Its rule is paused: the key is in the table.
+    Held,
+    /// There is nothing to do.
+    Skipped(SkipReason),
+    /// It failed, which is recorded; another attempt would not help.
+    Parked(Fault),
+    /// It failed and has to come again.
+    Failed(Fault),
+}
+
+/// A key's fate, with the rule under which it came.
+struct Settled {
+    change: KeyChange<usize>,
+    rule: Option<Arc<Rule>>,
+    fate: Fate,
+}
+
+impl Live {
+    /// Reads the environment and builds the clients of the function of this name.
+    pub async fn start(function: &'static str) -> Result<Self, Error> {
+        let config = Config::from_environment()?;
+        let aws = Aws::from_environment(config.account_id.clone()).await?;
+        let table = Table::new(&aws, &config.rule_table);
+        let queues = Queues::new(&aws);
+        let rules = RuleCache::new(table.clone());
+        Ok(Self {
+            function,
+            config,
+            aws,
+            table,
+            queues,
+            rules,
+        })
+    }
+
+    /// Handles one invocation. `carry` is what the function does with a change that its rule admits.
+    pub async fn handle<C>(
+        &self,
+        invocation: LambdaEvent<Value>,
+        carry: C,
+    ) -> Result<Value, Diagnostic>
+    where
+        C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
+    {
+        let attempt = invocation.context.request_id;
+        let messages = open(invocation.payload);
+        let mut failed: BTreeMap<usize, i32> = BTreeMap::new();
+        let mut events = Vec::new();
+        for (index, message) in messages.iter().enumerate() {
+            match read(message) {
+                Ok(read) => events.extend(read.into_iter().map(|event| (event, index))),
+                Err(reason) => {
+                    log_unreadable(message, &reason);
+                    failed.insert(index, UNREADABLE_RETRY_SECS);
+                }
+            }
+        }
+        let settled: Vec<Settled> = stream::iter(coalesce(events))
+            .map(|change| self.settle(change, &attempt, &messages, &carry))
+            .buffer_unordered(KEYS_AT_ONCE)
+            .collect()
+            .await;
+        for settled in settled
+            .iter()
+            .filter(|settled| matches!(settled.fate, Fate::Failed(_)))
+        {
+            for &index in &settled.change.received_with {
+                failed.insert(index, self.retry_secs(settled, &messages[index]));
+            }
+        }
+        self.measure(&settled);
+        self.put_off(&messages, &failed).await;
+        respond(&messages, &failed, &settled)
+    }
+
+    /// Finds the key's rule and does what it says.
+    async fn settle<C>(
+        &self,
+        change: KeyChange<usize>,
+        attempt: &str,
+        messages: &[Message],
+        carry: &C,
+    ) -> Settled
+    where
+        C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
+    {
+        let event = &change.newest;
+        let (known, admission) = match self.admission(event).await {
+            Ok(found) => found,
+            Err(error) => {
+                let fate = Fate::Failed(table_fault(error));
+                log_fate(event, None, &fate);
+                return Settled {
+                    change,
+                    rule: None,
+                    fate,
+                };
+            }
+        };
+        let fate = match (&known.rule, admission) {
+            (_, Admission::Skip(reason)) => Ok(Fate::Skipped(reason)),
+            (Some(rule), Admission::Hold) => self.hold(rule, event, attempt, carry).await,
+            (Some(rule), Admission::Replicate) => self.replicate(rule, event, carry).await,
+            (None, _) => Ok(Fate::Skipped(SkipReason::NoRule)),
+        };
+        let last_chance = change.received_with.iter().any(|&index| {
+            messages[index]
+                .envelope
+                .as_ref()
+                .is_some_and(|envelope| envelope.receives >= self.config.receives_max)
+        });
+        let fate = match (&known.rule, fate) {
+            (_, Ok(fate @ (Fate::Skipped(_) | Fate::Held | Fate::HandedOver))) => fate,
+            (None, fate) => fate.unwrap_or_else(Fate::Failed),
+            (Some(rule), fate) => {
+                let record = Record {
+                    table: &self.table,
+                    rule: &rule.id,
+                    key: &event.key,
+                };
+                match record.keep(fate, known.has_failures, last_chance).await {
+                    Ok(fate) => fate,
+                    Err(Unsuccessful::Parked(fault)) => Fate::Parked(fault),
+                    Err(Unsuccessful::TryAgain(fault)) => Fate::Failed(fault),
+                }
+            }
+        };
+        log_fate(event, known.rule.as_deref(), &fate);
+        Settled {
+            change,
+            rule: known.rule,
+            fate,
+        }
+    }
+
+    /// What the key's rule says. Only a rule read just now can let a change be passed over or held: a rule
+    /// that was made, resumed or widened a moment ago must not lose what it is the first to send.
+    async fn admission(&self, event: &ObjectEvent) -> Result<(Known, Admission), AwsError> {
+        let known = self.rules.recent(&event.bucket).await?;
+        let sent_for_it = match (&event.sent_for, &known.rule) {
+            (Some(sent_for), Some(rule)) => *sent_for == rule.id,
+            _ => true,
+        };
+        let admission = admit(known.rule.as_deref(), event);
+        if admission == Admission::Replicate && sent_for_it {
+            return Ok((known, admission));
+        }
+        let known = self.rules.fresh(&event.bucket).await?;
+        let admission = admit(known.rule.as_deref(), event);
+        Ok((known, admission))
+    }
+
+    async fn replicate<C>(&self, rule: &Rule, event: &ObjectEvent, carry: &C) -> Result<Fate, Fault>
+    where
+        C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
+    {
+        let pair = S3Pair::of_rule(&self.aws, rule);
+        let limits = CopyLimits {
+            carry_bytes_max: self.config.live_bytes_max,
+            ..self.config.copy_limits
+        };
+        match carry(&Replicator::new(&pair, rule.policy, limits), event).await? {
+            Outcome::TooLargeHere { .. } => {
+                let work = Work::Object {
+                    rule_id: rule.id.clone(),
+                    key: event.key.clone(),
+                    event_time: event.event_time,
+                };
+                self.queues
+                    .send(&self.config.work_queue_url, &work)
+                    .await
+                    .map_err(table_fault)?;
+                Ok(Fate::HandedOver)
+            }
+            outcome => Ok(Fate::Done(outcome)),
+        }
+    }
+
+    /// Keeps the key of a paused rule. If the rule is not paused any more once the key is kept, whoever
+    /// resumed it may have missed the key: then it is replicated now.
+    async fn hold<C>(
+        &self,
+        rule: &Rule,
+        event: &ObjectEvent,
+        attempt: &str,
+        carry: &C,
+    ) -> Result<Fate, Fault>
+    where
+        C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
+    {
+        let held = HeldKey {
+            key: event.key.clone(),
+            changed_at: event.event_time,
+            token: attempt.to_owned(),
+        };
+        self.table
+            .hold(&rule.id, &held)
+            .await
+            .map_err(table_fault)?;
+        match self.table.rule(&rule.id).await.map_err(table_fault)? {
+            Some(rule) if rule.state == RuleState::Paused => Ok(Fate::Held),
+            Some(rule) => {
+                let fate = self.replicate(&rule, event, carry).await?;
+                self.table
+                    .release(&rule.id, &held)
+                    .await
+                    .map_err(table_fault)?;
+                Ok(fate)
+            }
+            None => {
+                self.table
+                    .release(&rule.id, &held)
+                    .await
+                    .map_err(table_fault)?;
+                Ok(Fate::Skipped(SkipReason::NoRule))
+            }
+        }
+    }
+
+    /// When a failed message comes again; a negative number leaves that to the queue.
+    fn retry_secs(&self, settled: &Settled, message: &Message) -> i32 {
+        match &settled.fate {
+            // The request may still be at work: only the visibility timeout is long enough.
+            Fate::Failed(fault) if fault.reason == Reason::NotAnswered => -1,
+            _ => retry_delay_secs(
+                message
+                    .envelope
+                    .as_ref()
+                    .map_or(1, |envelope| envelope.receives),
+            ),
+        }
+    }
+
+    /// Lets failed messages come again sooner than after the visibility timeout, which is for crashes.
+    async fn put_off(&self, messages: &[Message], failed: &BTreeMap<usize, i32>) {
+        for (&index, &delay_secs) in failed.iter().filter(|&(_, &delay_secs)| delay_secs >= 0) {
+            let Some(envelope) = &messages[index].envelope else {
+                continue;
+            };
+            let Some(queue_url) = self.config.queue_url(&envelope.queue_arn) else {
+                continue;
+            };
+            if let Err(error) = self
+                .queues
+                .put_off(queue_url, &envelope.receipt_handle, delay_secs)
+                .await
+            {
+                tracing::warn!(%error, "the message comes again after the queue's visibility timeout");
+            }
+        }
+    }
+
+    fn measure(&self, settled: &[Settled]) {
+        let at = now();
+        let mut tallies: BTreeMap<RuleId, Tally> = BTreeMap::new();
+        for Settled { change, rule, fate } in settled {
+            let Some(rule) = rule else { continue };
+            let tally = tallies.entry(rule.id.clone()).or_default();
+            let lag_ms = lag_ms(&change.newest, at);
+            match fate {
+                Fate::Done(Outcome::Replicated { bytes }) => {
+                    tally.replicated += 1;
+                    tally.bytes += bytes;
+                    tally.lag_ms.push(lag_ms);
+                }
+                Fate::Done(Outcome::Deleted) => {
+                    tally.deleted += 1;
+                    tally.lag_ms.push(lag_ms);
+                }
+                Fate::Parked(_) => tally.failed += 1,
+                _ => {}
+            }
+        }
+        tallies.retain(|_, tally| *tally != Tally::default());
+        write_tallies(&tallies, at);
+        write_requests(self.function, &self.aws.take_request_counts(), at);
+    }
+}
+
+fn read(message: &Message) -> Result<Vec<ObjectEvent>, String> {
+    let body = message.body.clone()?;
+    parse(body).map_err(|error| error.to_string())
+}
+
+fn lag_ms(event: &ObjectEvent, at: Timestamp) -> i64 {
+    (at - event.event_time).num_milliseconds().max(0)
+}
+
+fn log_unreadable(message: &Message, reason: &str) {
+    let message_id = message
+        .envelope
+        .as_ref()
+        .map(|envelope| envelope.message_id.as_str());
+    tracing::error!(message_id, reason, "a message that cannot be read");
+}
+
+fn log_fate(event: &ObjectEvent, rule: Option<&Rule>, fate: &Fate) {
+    let rule_id = rule.map(|rule| rule.id.as_str());
+    let key = event.key.as_str();
+    let lag_ms = lag_ms(event, now());
+    match fate {
+        Fate::Done(outcome) => tracing::debug!(
+            rule.id = rule_id,
+            object.key = key,
+            lag_ms,
+            ?outcome,
+            "replicated"
+        ),
+        Fate::HandedOver => tracing::info!(
+            rule.id = rule_id,
+            object.key = key,
+            "handed to the work queue"
+        ),
+        Fate::Held => tracing::debug!(
+            rule.id = rule_id,
+            object.key = key,
+            "held: the rule is paused"
+        ),
+        Fate::Skipped(reason) => {
+            tracing::debug!(
+                rule.id = rule_id,
+                object.key = key,
+                reason = reason.as_str(),
+                "skipped"
+            );
+        }
+        Fate::Parked(fault) => {
+            tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "parked")
+        }
+        Fate::Failed(fault) => {
+            tracing::warn!(rule.id = rule_id, object.key = key, lag_ms, %fault, "failed")
+        }
+    }
+}
+
+/// For SQS, which messages to keep; by hand, what became of every key, or an error if any has to come again.
+fn respond(
+    messages: &[Message],
+    failed: &BTreeMap<usize, i32>,
+    settled: &[Settled],
+) -> Result<Value, Diagnostic> {
+    let keep: BTreeSet<usize> = failed.keys().copied().collect();
+    let envelopes: Vec<&Envelope> = keep
+        .iter()
+        .filter_map(|&index| messages[index].envelope.as_ref())
+        .collect();
+    if messages.iter().any(|message| message.envelope.is_some()) {
+        return Ok(json!(answer(envelopes)));
+    }
+    if let Some(message) = keep.first().map(|&index| &messages[index]) {
+        let failures = settled.iter().filter_map(|settled| match &settled.fate {
+            Fate::Failed(fault) => Some(fault.to_string()),
+            _ => None,
+        });
+        let reasons: Vec<String> = read(message).err().into_iter().chain(failures).collect();
+        return Err(Diagnostic {
+            error_type: "NotReplicated".into(),
+            error_message: reasons.join("; "),
+        });
+    }
+    let objects: Vec<Value> = settled
+        .iter()
+        .map(|settled| json!({"key": settled.change.newest.key.as_str(), "outcome": told(&settled.fate)}))
+        .collect();
+    Ok(json!({"objects": objects}))
+}
+
+fn told(fate: &Fate) -> String {
+    match fate {
+        Fate::Done(Outcome::Replicated { .. }) => "Replicated".to_owned(),
+        Fate::Done(Outcome::Deleted) => "Deleted".to_owned(),
+        Fate::Done(Outcome::InSync) => "InSync".to_owned(),
+        Fate::Done(Outcome::BothAbsent) => "BothAbsent".to_owned(),
+        Fate::Done(Outcome::Kept(_)) => "Kept(PolicyKeepsDeletes)".to_owned(),
+        Fate::Done(Outcome::TooLargeHere { .. }) | Fate::HandedOver => "HandedOver".to_owned(),
+        Fate::Held => "Held".to_owned(),
+        Fate::Skipped(reason) => format!("Skipped({})", reason.as_str()),
+        Fate::Parked(fault) | Fate::Failed(fault) => format!("Parked({fault})"),
+    }
+}

@@ -1,0 +1,130 @@
+//! Metrics, written to the log in CloudWatch's embedded metric format.
+//!
+//! Names are those of S3's own replication metrics where it has one; the format is CloudWatch's
+//! "Embedded metric format specification".
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+use tandem_aws::measures::{
+    BYTES_REPLICATED, NAMESPACE, OPERATIONS_DELETED, OPERATIONS_FAILED, OPERATIONS_REPLICATED,
+    REPLICATION_LATENCY, RULE_DIMENSION,
+};
+use tandem_replication::Timestamp;
+use tandem_replication::names::RuleId;
+
+/// The format's limit on the values of one metric in one document.
+const VALUES_MAX: usize = 100;
+
+/// What one invocation did for one rule.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Tally {
+    /// Lags in milliseconds, one a replica written or deleted.
+    pub lag_ms: Vec<i64>,
+    /// Replicas written.
+    pub replicated: u64,
+    /// Replicas deleted.
+    pub deleted: u64,
+    /// Objects that failed and were recorded.
+    pub failed: u64,
+    /// The sizes of the replicas written.
+    pub bytes: u64,
+}
+
+/// Writes the tallies of an invocation, a document a rule.
+pub fn write_tallies(tallies: &BTreeMap<RuleId, Tally>, now: Timestamp) {
+    for (rule, tally) in tallies {
+        for document in documents(rule, tally, now) {
+            println!("{document}");
+        }
+    }
+}
+
+/// Writes how many S3 requests an invocation sent, by operation; the metrics' dimension is the function.
+pub fn write_requests(function: &str, requests: &BTreeMap<&'static str, u64>, now: Timestamp) {
+    if requests.is_empty() {
+        return;
+    }
+    let mut values = Map::new();
+    values.insert("FunctionName".to_owned(), json!(function));
+    let mut metrics = Vec::new();
+    for (operation, count) in requests {
+        let name = format!("{operation}Requests");
+        metrics.push(json!({"Name": name, "Unit": "Count"}));
+        values.insert(name, json!(count));
+    }
+    println!("{}", document("FunctionName", &metrics, values, now));
+}
+
+fn documents(rule: &RuleId, tally: &Tally, now: Timestamp) -> Vec<Value> {
+    let counts = [
+        (OPERATIONS_REPLICATED, "Count", tally.replicated),
+        (OPERATIONS_DELETED, "Count", tally.deleted),
+        (OPERATIONS_FAILED, "Count", tally.failed),
+        (BYTES_REPLICATED, "Bytes", tally.bytes),
+    ];
+    // The first document carries the counts, each the lags that fit.
+    let mut lags = tally.lag_ms.chunks(VALUES_MAX);
+    let mut written = Vec::new();
+    loop {
+        let lags = lags.next();
+        if lags.is_none() && !written.is_empty() {
+            return written;
+        }
+        let mut metrics = Vec::new();
+        let mut values = Map::new();
+        values.insert(RULE_DIMENSION.to_owned(), json!(rule.as_str()));
+        if written.is_empty() {
+            for (name, unit, value) in counts {
+                metrics.push(json!({"Name": name, "Unit": unit}));
+                values.insert(name.to_owned(), json!(value));
+            }
+        }
+        if let Some(lags) = lags {
+            metrics.push(json!({"Name": REPLICATION_LATENCY, "Unit": "Milliseconds"}));
+            values.insert(REPLICATION_LATENCY.to_owned(), json!(lags));
+        }
+        written.push(document(RULE_DIMENSION, &metrics, values, now));
+    }
+}
+
+fn document(
+    dimension: &str,
+    metrics: &[Value],
+    mut values: Map<String, Value>,
+    now: Timestamp,
+) -> Value {
+    let about = json!({
+        "Timestamp": now.timestamp_millis(),
+        "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [[dimension]], "Metrics": metrics}],
+    });
+    values.insert("_aws".to_owned(), about);
+    Value::Object(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_lags_than_fit_are_spread_and_counts_are_written_once() {
+        let tally = Tally {
+            lag_ms: (0..250).collect(),
+            replicated: 250,
+            ..Tally::default()
+        };
+        let documents = documents(&RuleId::new("r"), &tally, Timestamp::UNIX_EPOCH);
+        assert_eq!(documents.len(), 3);
+        let lags: usize = documents
+            .iter()
+            .map(|d| d[REPLICATION_LATENCY].as_array().unwrap().len())
+            .sum();
+        assert_eq!(lags, 250);
+        assert_eq!(documents[0][OPERATIONS_REPLICATED], 250);
+        assert!(documents[1].get(OPERATIONS_REPLICATED).is_none());
+        assert_eq!(
+            documents[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"],
+            json!([["RuleId"]])
+        );
+    }
+}

@@ -1,0 +1,273 @@
+//! What S3 says: its own notifications, the same through EventBridge, and the test event. Only the fields
+//! that are used; only this module knows that keys arrive form-encoded.
+
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::Value;
+use tandem_replication::Timestamp;
+use tandem_replication::event::{Change, ObjectEvent};
+use tandem_replication::names::{BucketName, Etag, NameError, ObjectKey, Sequencer, VersionId};
+use tandem_replication::subscription::rule_of_entry;
+
+/// Why a document is no notification.
+#[derive(Debug, thiserror::Error)]
+pub enum NotificationError {
+    /// Neither `Records`, nor EventBridge's `detail`, nor a test event.
+    #[error(
+        "not a notification: it has neither \"Records\", nor \"detail-type\" and \"detail\", nor is it an s3:TestEvent"
+    )]
+    Unknown,
+    /// A field is missing or of the wrong type.
+    #[error("a notification that cannot be read: {0}")]
+    Malformed(#[from] serde_json::Error),
+    /// A bucket or key that cannot be one.
+    #[error("a notification that names no object: {0}")]
+    Name(#[from] NameError),
+    /// A key whose bytes are no text.
+    #[error("a notification whose key {0:?} does not decode to UTF-8")]
+    Encoding(String),
+}
+
+#[derive(Deserialize)]
+struct S3Notification {
+    #[serde(rename = "Records")]
+    records: Vec<S3Record>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct S3Record {
+    event_name: String,
+    event_time: Timestamp,
+    s3: S3Part,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct S3Part {
+    #[serde(default)]
+    configuration_id: Option<String>,
+    bucket: BucketPart,
+    object: ObjectPart,
+}
+
+#[derive(Deserialize)]
+struct BucketPart {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ObjectPart {
+    key: String,
+    #[serde(default)]
+    size: Option<u64>,
+    #[serde(default)]
+    e_tag: Option<String>,
+    #[serde(default)]
+    version_id: Option<String>,
+    #[serde(default)]
+    sequencer: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct BridgeEvent {
+    #[serde(rename = "detail-type")]
+    detail_type: String,
+    time: Timestamp,
+    detail: BridgeDetail,
+}
+
+#[derive(Deserialize)]
+struct BridgeDetail {
+    bucket: BucketPart,
+    object: BridgeObject,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct BridgeObject {
+    key: String,
+    #[serde(default)]
+    size: Option<u64>,
+    #[serde(default)]
+    etag: Option<String>,
+    #[serde(rename = "version-id", default)]
+    version_id: Option<String>,
+    #[serde(default)]
+    sequencer: Option<String>,
+}
+
+/// Reads one document. A test event is no object event at all.
+pub fn parse(document: Value) -> Result<Vec<ObjectEvent>, NotificationError> {
+    if document["Event"] == "s3:TestEvent" {
+        return Ok(Vec::new());
+    }
+    if document["Records"].is_array() {
+        let notification: S3Notification = serde_json::from_value(document)?;
+        return notification
+            .records
+            .into_iter()
+            .map(ObjectEvent::try_from)
+            .collect();
+    }
+    if document["detail-type"].is_string() && document["detail"].is_object() {
+        let event: BridgeEvent = serde_json::from_value(document)?;
+        return Ok(vec![event.try_into()?]);
+    }
+    Err(NotificationError::Unknown)
+}
+
+impl TryFrom<S3Record> for ObjectEvent {
+    type Error = NotificationError;
+
+    fn try_from(record: S3Record) -> Result<Self, NotificationError> {
+        let S3Part {
+            configuration_id,
+            bucket,
+            object,
+        } = record.s3;
+        let kind = record.event_name.trim_start_matches("s3:");
+        Ok(Self {
+            bucket: BucketName::parse(&bucket.name)?,
+            key: ObjectKey::parse(form_decoded(&object.key)?)?,
+            change: match kind.split(':').next() {
+                Some("ObjectCreated") => created(object.e_tag, object.size, object.version_id),
+                Some("ObjectRemoved") => Change::Removed,
+                Some("LifecycleExpiration") => Change::Expired,
+                _ => Change::Other,
+            },
+            event_time: record.event_time,
+            sequencer: object.sequencer.as_deref().map(Sequencer::new),
+            sent_for: configuration_id.as_deref().and_then(rule_of_entry),
+        })
+    }
+}
+
+impl TryFrom<BridgeEvent> for ObjectEvent {
+    type Error = NotificationError;
+
+    fn try_from(event: BridgeEvent) -> Result<Self, NotificationError> {
+        let BridgeDetail {
+            bucket,
+            object,
+            reason,
+        } = event.detail;
+        Ok(Self {
+            bucket: BucketName::parse(&bucket.name)?,
+            // EventBridge writes keys as they are.
+            key: ObjectKey::parse(object.key)?,
+            change: match event.detail_type.as_str() {
+                "Object Created" => created(object.etag, object.size, object.version_id),
+                "Object Deleted" if reason.as_deref() == Some("Lifecycle Expiration") => {
+                    Change::Expired
+                }
+                "Object Deleted" => Change::Removed,
+                _ => Change::Other,
+            },
+            event_time: event.time,
+            sequencer: object.sequencer.as_deref().map(Sequencer::new),
+            sent_for: None,
+        })
+    }
+}
+
+fn created(etag: Option<String>, bytes: Option<u64>, version_id: Option<String>) -> Change {
+    Change::Created {
+        etag: etag
+            .filter(|etag| !etag.is_empty())
+            .map(|etag| Etag::new(&etag)),
+        bytes,
+        version_id: version_id.map(VersionId::new),
+    }
+}
+
+/// `red+flower%2B.jpg` is the key `red flower+.jpg`.
+fn form_decoded(key: &str) -> Result<String, NotificationError> {
+    let spaced = key.replace('+', " ");
+    match percent_decode_str(&spaced).decode_utf8() {
+        Ok(decoded) => Ok(decoded.into_owned()),
+        Err(_) => Err(NotificationError::Encoding(key.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(name: &str, key: &str) -> Value {
+        json!({"eventName": name, "eventTime": "2026-11-22T21:00:00.123Z", "s3": {
+            "configurationId": "tandem-rule-7-put-0",
+            "bucket": {"name": "photos"},
+            "object": {"key": key, "size": 3, "eTag": "abc", "sequencer": "0055"}}})
+    }
+
+    #[test]
+    fn every_record_is_read_and_keys_are_form_decoded() {
+        let events = parse(json!({"Records": [record("ObjectCreated:Put", "red+flower%2B%25.jpg"), record("ObjectRemoved:Delete", "b")]})).unwrap();
+        assert_eq!(events[0].key.as_str(), "red flower+%.jpg");
+        assert_eq!(events[0].sent_for.as_ref().unwrap().as_str(), "rule-7");
+        assert_eq!(events[1].change, Change::Removed);
+    }
+
+    #[test]
+    fn eventbridge_keys_are_taken_as_they_are() {
+        let events = parse(json!({"detail-type": "Object Created", "time": "2026-11-22T21:00:00Z",
+            "detail": {"bucket": {"name": "photos"}, "object": {"key": "a+b%20c", "etag": "abc", "size": 1}}}))
+        .unwrap();
+        assert_eq!(events[0].key.as_str(), "a+b%20c");
+    }
+
+    #[test]
+    fn a_lifecycle_expiration_is_told_from_a_delete() {
+        let events =
+            parse(json!({"Records": [record("LifecycleExpiration:Delete", "a")]})).unwrap();
+        assert_eq!(events[0].change, Change::Expired);
+    }
+
+    #[test]
+    fn a_test_event_is_no_object_event() {
+        let events =
+            parse(json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"}))
+                .unwrap();
+        assert!(events.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_notification_is_refused_with_a_reason() {
+        for (document, said) in [
+            (json!({}), "neither"),
+            (json!([1]), "neither"),
+            (
+                json!({"Records": [{"eventName": "ObjectCreated:Put"}]}),
+                "missing field",
+            ),
+            (
+                json!({"Records": [record("ObjectCreated:Put", "%ff")]}),
+                "UTF-8",
+            ),
+            (
+                json!({"Records": [record("ObjectCreated:Put", "")]}),
+                "1 to 1024",
+            ),
+        ] {
+            let error = parse(document.clone()).unwrap_err().to_string();
+            assert!(error.contains(said), "{document}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text in "\\PC{0,200}", key in ".{0,40}") {
+            if let Ok(document) = serde_json::from_str::<Value>(&text) {
+                let _ = parse(document);
+            }
+            let _ = parse(json!({"Records": [record(&text, &key)]}));
+            let _ = parse(json!({"detail-type": text, "detail": {"object": key}}));
+        }
+    }
+}

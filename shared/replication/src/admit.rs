@@ -1,0 +1,153 @@
+//! Whether a change is replicated, kept for later or passed over, and under which name. No I/O.
+
+use crate::event::{Change, ObjectEvent};
+use crate::rule::{Policy, Rule, RuleState};
+
+/// What a rule says of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is replicated now.
+    Replicate,
+    /// Its key is kept until the rule is resumed.
+    Hold,
+    /// Nothing is done about it.
+    Skip(SkipReason),
+}
+
+/// Why nothing is done about a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SkipReason {
+    /// No rule replicates from this bucket, or not any more.
+    NoRule,
+    /// The rule is being deleted.
+    RuleDeleting,
+    /// The rule does not cover the key.
+    OutOfScope,
+    /// The rule's policy is `write`, and the object was deleted.
+    PolicyKeepsDeletes,
+    /// A lifecycle rule of the source expired the object; such deletes are not replicated.
+    LifecycleExpiration,
+}
+
+impl SkipReason {
+    /// As it is logged and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRule => "NoRule",
+            Self::RuleDeleting => "RuleDeleting",
+            Self::OutOfScope => "OutOfScope",
+            Self::PolicyKeepsDeletes => "PolicyKeepsDeletes",
+            Self::LifecycleExpiration => "LifecycleExpiration",
+        }
+    }
+}
+
+/// Decides. A rule that is `enabling` counts as enabled: its notifications may already flow.
+pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
+    let Some(rule) = rule else {
+        return Admission::Skip(SkipReason::NoRule);
+    };
+    if rule.state == RuleState::Deleting {
+        return Admission::Skip(SkipReason::RuleDeleting);
+    }
+    if !rule.scope.covers(&event.key) {
+        return Admission::Skip(SkipReason::OutOfScope);
+    }
+    match (&event.change, rule.policy) {
+        (Change::Expired, _) => return Admission::Skip(SkipReason::LifecycleExpiration),
+        (Change::Removed, Policy::Write) => return Admission::Skip(SkipReason::PolicyKeepsDeletes),
+        _ => {}
+    }
+    if rule.state == RuleState::Paused {
+        Admission::Hold
+    } else {
+        Admission::Replicate
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Timestamp;
+    use crate::names::{BucketName, ObjectKey, Region, RuleId};
+    use crate::rule::{Bucket, Scope};
+
+    fn rule(state: RuleState, policy: Policy) -> Rule {
+        let bucket = |name: &str| Bucket {
+            name: BucketName::parse(name).unwrap(),
+            region: Region::new("us-east-1"),
+        };
+        Rule {
+            id: RuleId::new("rule-1"),
+            source: bucket("source"),
+            destination: bucket("replica"),
+            scope: Scope::prefixes_of(vec!["in/".into()]).unwrap(),
+            policy,
+            historical: false,
+            state,
+            revision: 1,
+            created_at: Timestamp::UNIX_EPOCH,
+            updated_at: Timestamp::UNIX_EPOCH,
+            paused_at: None,
+        }
+    }
+
+    fn event(key: &str, change: Change) -> ObjectEvent {
+        ObjectEvent {
+            bucket: BucketName::parse("source").unwrap(),
+            key: ObjectKey::parse(key).unwrap(),
+            change,
+            event_time: Timestamp::UNIX_EPOCH,
+            sequencer: None,
+            sent_for: None,
+        }
+    }
+
+    #[test]
+    fn every_admission_has_its_reason() {
+        use Admission::{Hold, Replicate, Skip};
+        let removed = || event("in/a", Change::Removed);
+        for (state, policy, event, wanted) in [
+            (RuleState::Enabled, Policy::Full, removed(), Replicate),
+            (RuleState::Enabling, Policy::Full, removed(), Replicate),
+            (RuleState::Paused, Policy::Full, removed(), Hold),
+            (
+                RuleState::Deleting,
+                Policy::Full,
+                removed(),
+                Skip(SkipReason::RuleDeleting),
+            ),
+            (
+                RuleState::Enabled,
+                Policy::Write,
+                removed(),
+                Skip(SkipReason::PolicyKeepsDeletes),
+            ),
+            (
+                RuleState::Paused,
+                Policy::Write,
+                removed(),
+                Skip(SkipReason::PolicyKeepsDeletes),
+            ),
+            (
+                RuleState::Enabled,
+                Policy::Full,
+                event("out", Change::Removed),
+                Skip(SkipReason::OutOfScope),
+            ),
+            (
+                RuleState::Enabled,
+                Policy::Full,
+                event("in/a", Change::Expired),
+                Skip(SkipReason::LifecycleExpiration),
+            ),
+        ] {
+            assert_eq!(
+                admit(Some(&rule(state, policy)), &event),
+                wanted,
+                "{state:?} {policy:?} {event:?}"
+            );
+        }
+        assert_eq!(admit(None, &removed()), Skip(SkipReason::NoRule));
+    }
+}
