@@ -1,2 +1,14 @@
-//! x
-fn main() {}
+//! Does the work that takes longer than a notification may: wiring only.
+
+mod keys;
+mod shard;
+mod worker;
+
+use tandem_lambda::runtime::{Error, serve, start_logging};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    start_logging();
+    let worker = worker::Worker::start().await?;
+    serve(|invocation| worker.handle(invocation)).await
+}

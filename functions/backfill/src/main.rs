@@ -1,2 +1,13 @@
-//! x
-fn main() {}
+//! Starts backfills of historical objects: wiring only.
+
+mod handler;
+mod request;
+
+use tandem_lambda::runtime::{Error, serve, start_logging};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    start_logging();
+    let backfill = handler::Backfill::start().await?;
+    serve(|invocation| backfill.handle(invocation)).await
+}

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 use tandem_aws::notifications::detach;
+use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::progress::JobState;
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::work::{HELD_PARTITIONS, Work};
 
-use crate::error::ConfigureError;
 use crate::handler::Stack;
 use crate::request::{Changes, RuleName};
 
@@ -19,7 +19,7 @@ impl Stack {
         &self,
         name: &RuleName,
         changes: Changes,
-    ) -> Result<Value, ConfigureError> {
+    ) -> Result<Value, RequestError> {
         let before = self.find(name).await?;
         settled(&before, "updated")?;
         let after = Rule {
@@ -47,7 +47,7 @@ impl Stack {
     }
 
     /// Keeps changes for later, from the next few seconds on.
-    pub(crate) async fn pause(&self, name: &RuleName) -> Result<Value, ConfigureError> {
+    pub(crate) async fn pause(&self, name: &RuleName) -> Result<Value, RequestError> {
         let rule = self.find(name).await?;
         settled(&rule, "paused")?;
         if rule.state == RuleState::Paused {
@@ -64,7 +64,7 @@ impl Stack {
 
     /// Lets a rule go on, and everything that was kept for it. The rule is written first: whoever keeps a
     /// key after that looks at the rule again, and whatever was kept before is found here.
-    pub(crate) async fn resume(&self, name: &RuleName) -> Result<Value, ConfigureError> {
+    pub(crate) async fn resume(&self, name: &RuleName) -> Result<Value, RequestError> {
         let mut rule = self.find(name).await?;
         settled(&rule, "resumed")?;
         if rule.state == RuleState::Paused {
@@ -94,7 +94,7 @@ impl Stack {
     }
 
     /// Shards whose message was acknowledged because the rule was paused.
-    async fn send_unfinished_shards(&self, rule: &Rule) -> Result<(), ConfigureError> {
+    async fn send_unfinished_shards(&self, rule: &Rule) -> Result<(), RequestError> {
         let Some(job) = self.table.newest_job(&rule.id).await? else {
             return Ok(());
         };
@@ -116,7 +116,7 @@ impl Stack {
 
     /// Ends a rule: nothing is replicated any more, its notifications are detached, its buckets are free.
     /// Objects at the destination stay.
-    pub(crate) async fn delete(&self, name: &RuleName) -> Result<Value, ConfigureError> {
+    pub(crate) async fn delete(&self, name: &RuleName) -> Result<Value, RequestError> {
         let mut rule = self.find(name).await?;
         if rule.state != RuleState::Deleting {
             rule = Rule {

@@ -6,13 +6,12 @@ use tandem_aws::bucket_lookup::{Found, look_up};
 use tandem_aws::functions::start_backfill;
 use tandem_aws::notifications::{AttachError, attach, detach};
 use tandem_aws::rules::WriteError;
+use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Claim, Refusal, RefusalCode, Role, RuleDraft};
-use tandem_replication::names::{BucketName, JobId, Region, RuleId};
+use tandem_replication::names::{BucketName, JobId, Region};
 use tandem_replication::rule::{Bucket, Rule, RuleState};
-use uuid::Uuid;
 
-use crate::error::ConfigureError;
 use crate::handler::Stack;
 
 /// A rule that has been `enabling` for longer was left by a function that died: twice its timeout.
@@ -20,7 +19,7 @@ const ENABLING_MAX: TimeDelta = TimeDelta::seconds(120);
 
 impl Stack {
     /// Makes a rule.
-    pub(crate) async fn create(&self, draft: RuleDraft) -> Result<Value, ConfigureError> {
+    pub(crate) async fn create(&self, draft: RuleDraft) -> Result<Value, RequestError> {
         draft.check_names()?;
         let (source, destination) = self.check_buckets(&draft).await?;
         self.check_claims(&draft).await?;
@@ -48,7 +47,7 @@ impl Stack {
     }
 
     /// Attaches the notifications, and only then starts to list: so nothing falls between.
-    async fn enable(&self, rule: &Rule) -> Result<(Rule, Option<JobId>), ConfigureError> {
+    async fn enable(&self, rule: &Rule) -> Result<(Rule, Option<JobId>), RequestError> {
         self.attach(rule).await?;
         let enabled = Rule {
             state: RuleState::Enabled,
@@ -66,7 +65,7 @@ impl Stack {
     }
 
     /// Attaches what `rule` needs.
-    pub(crate) async fn attach(&self, rule: &Rule) -> Result<(), ConfigureError> {
+    pub(crate) async fn attach(&self, rule: &Rule) -> Result<(), RequestError> {
         match attach(&self.aws, &self.config.lane_queues, rule).await {
             Ok(()) => Ok(()),
             Err(AttachError::Aws(error)) => Err(error.into()),
@@ -84,8 +83,8 @@ impl Stack {
     }
 
     /// Starts a backfill of the rule.
-    pub(crate) async fn start_backfill(&self, rule: &Rule) -> Result<JobId, ConfigureError> {
-        let job_id = JobId::new(new_id("job"));
+    pub(crate) async fn start_backfill(&self, rule: &Rule) -> Result<JobId, RequestError> {
+        let job_id = new_job_id();
         start_backfill(&self.aws, &self.config.backfill_function, &rule.id, &job_id).await?;
         Ok(job_id)
     }
@@ -102,7 +101,7 @@ impl Stack {
         }
     }
 
-    async fn check_buckets(&self, draft: &RuleDraft) -> Result<(Bucket, Bucket), ConfigureError> {
+    async fn check_buckets(&self, draft: &RuleDraft) -> Result<(Bucket, Bucket), RequestError> {
         let (source, destination) = futures::try_join!(
             look_up(&self.aws, &draft.source),
             look_up(&self.aws, &draft.destination)
@@ -114,7 +113,7 @@ impl Stack {
     }
 
     /// Refuses buckets that have a relationship, unless it is the remains of a creation that died.
-    async fn check_claims(&self, draft: &RuleDraft) -> Result<(), ConfigureError> {
+    async fn check_claims(&self, draft: &RuleDraft) -> Result<(), RequestError> {
         let on_source = self.living_claim(&draft.source).await?;
         let on_destination = self.living_claim(&draft.destination).await?;
         match draft.check_claims(on_source.as_ref(), on_destination.as_ref()) {
@@ -123,7 +122,7 @@ impl Stack {
         }
     }
 
-    async fn living_claim(&self, bucket: &BucketName) -> Result<Option<Claim>, ConfigureError> {
+    async fn living_claim(&self, bucket: &BucketName) -> Result<Option<Claim>, RequestError> {
         let Some(claim) = self.table.claim(bucket.as_str()).await? else {
             return Ok(None);
         };
@@ -162,7 +161,7 @@ pub(crate) fn readable(role: Role, bucket: &BucketName, found: Found) -> Result<
 fn new_rule(draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
     let at = now();
     Rule {
-        id: RuleId::new(new_id("rule")),
+        id: new_rule_id(),
         source,
         destination,
         scope: draft.scope.clone(),
@@ -174,11 +173,4 @@ fn new_rule(draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
         updated_at: at,
         paused_at: None,
     }
-}
-
-/// An id that sorts by the time it was made: the first 20 digits of a UUID version 7.
-fn new_id(kind: &str) -> String {
-    let mut digits = Uuid::now_v7().simple().to_string();
-    digits.truncate(20);
-    format!("{kind}-{digits}")
 }

@@ -6,12 +6,10 @@ use tandem_aws::Aws;
 use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_lambda::config::Config;
+use tandem_lambda::request::{RequestError, find_rule};
 use tandem_lambda::runtime::Error;
-use tandem_replication::draft::{Refusal, RefusalCode};
-use tandem_replication::names::RuleId;
 use tandem_replication::rule::Rule;
 
-use crate::error::ConfigureError;
 use crate::request::{Request, RuleName};
 
 /// The stack, as far as rules are concerned.
@@ -45,7 +43,7 @@ impl Stack {
         Ok(answer?)
     }
 
-    async fn carry_out(&self, payload: Value) -> Result<Value, ConfigureError> {
+    async fn carry_out(&self, payload: Value) -> Result<Value, RequestError> {
         match Request::parse(payload)? {
             Request::Create(draft) => self.create(draft).await,
             Request::Get(name) => self.get(&name).await,
@@ -60,18 +58,7 @@ impl Stack {
     }
 
     /// The rule of this id, or with this bucket.
-    pub(crate) async fn find(&self, name: &RuleName) -> Result<Rule, ConfigureError> {
-        let by_id = self.table.rule(&RuleId::new(&*name.0)).await?;
-        let found = match by_id {
-            Some(rule) => Some(rule),
-            None => match self.table.claim(&name.0).await? {
-                Some(claim) => self.table.rule(&claim.rule_id).await?,
-                None => None,
-            },
-        };
-        found.ok_or_else(|| {
-            let problem = "is neither a rule's id nor one of its buckets; the action \"list\" shows all rules";
-            Refusal::new(RefusalCode::RuleNotFound, "rule", &*name.0, problem).into()
-        })
+    pub(crate) async fn find(&self, name: &RuleName) -> Result<Rule, RequestError> {
+        find_rule(&self.table, &name.0).await
     }
 }

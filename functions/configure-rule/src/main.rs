@@ -2,7 +2,6 @@
 
 mod change;
 mod create;
-mod error;
 mod handler;
 mod request;
 mod show;

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_aws::bucket_lookup::{look_up, own_buckets};
 use tandem_aws::measures;
+use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
 use tandem_replication::draft::Role;
@@ -12,7 +13,6 @@ use tandem_replication::progress::{Backlog, JobView, Live, Progress};
 use tandem_replication::rule::Rule;
 
 use crate::create::readable;
-use crate::error::ConfigureError;
 use crate::handler::Stack;
 use crate::request::RuleName;
 
@@ -21,12 +21,12 @@ const QUEUE_COUNT_SETTLES: TimeDelta = TimeDelta::seconds(60);
 
 impl Stack {
     /// Shows one rule.
-    pub(crate) async fn get(&self, name: &RuleName) -> Result<Value, ConfigureError> {
+    pub(crate) async fn get(&self, name: &RuleName) -> Result<Value, RequestError> {
         Ok(json!({"rule": self.find(name).await?}))
     }
 
     /// Shows all rules.
-    pub(crate) async fn list(&self) -> Result<Value, ConfigureError> {
+    pub(crate) async fn list(&self) -> Result<Value, RequestError> {
         Ok(json!({"rules": self.table.rules().await?}))
     }
 
@@ -35,7 +35,7 @@ impl Stack {
         &self,
         name: &RuleName,
         window_mins: u32,
-    ) -> Result<Value, ConfigureError> {
+    ) -> Result<Value, RequestError> {
         let asked_at = now();
         let rule = self.find(name).await?;
         let (historical, backlog, measures, failures) = futures::try_join!(
@@ -63,14 +63,14 @@ impl Stack {
         }))
     }
 
-    async fn newest_job(&self, rule: &Rule) -> Result<Option<JobView>, ConfigureError> {
+    async fn newest_job(&self, rule: &Rule) -> Result<Option<JobView>, RequestError> {
         let Some(job) = self.table.newest_job(&rule.id).await? else {
             return Ok(None);
         };
         Ok(Some(job.view(&self.table.shards(&job).await?)))
     }
 
-    async fn backlog(&self, rule: &Rule) -> Result<Backlog, ConfigureError> {
+    async fn backlog(&self, rule: &Rule) -> Result<Backlog, RequestError> {
         let (put, delete, work, held, dead_letters) = futures::try_join!(
             self.queues.depth(&self.config.put_queue_url),
             self.queues.depth(&self.config.delete_queue_url),
@@ -99,7 +99,7 @@ impl Stack {
         rule: &Rule,
         backlog: &Backlog,
         asked_at: Timestamp,
-    ) -> Result<Option<Timestamp>, ConfigureError> {
+    ) -> Result<Option<Timestamp>, RequestError> {
         let before = self.table.watermark(&rule.id).await?;
         let nothing_waits = backlog.put + backlog.delete + backlog.work + backlog.held == 0;
         let settled_until = asked_at - QUEUE_COUNT_SETTLES;
@@ -120,7 +120,7 @@ impl Stack {
     }
 
     /// Shows the regions and buckets to which `source` can be replicated.
-    pub(crate) async fn destinations(&self, source: &BucketName) -> Result<Value, ConfigureError> {
+    pub(crate) async fn destinations(&self, source: &BucketName) -> Result<Value, RequestError> {
         let region = readable(Role::Source, source, look_up(&self.aws, source).await?)?;
         let groups = &self.config.region_groups;
         let claimed = self.table.claimed_buckets().await?;

@@ -147,6 +147,17 @@ impl Table {
         Ok(found.map(Claim::from))
     }
 
+    /// The rule of this id, or with this bucket at either end.
+    pub async fn rule_named(&self, id_or_bucket: &str) -> Result<Option<Rule>, AwsError> {
+        if let Some(rule) = self.rule(&RuleId::new(id_or_bucket)).await? {
+            return Ok(Some(rule));
+        }
+        match self.claim(id_or_bucket).await? {
+            Some(claim) => self.rule(&claim.rule_id).await,
+            None => Ok(None),
+        }
+    }
+
     /// All buckets that have a relationship.
     pub async fn claimed_buckets(&self) -> Result<HashMap<BucketName, RuleId>, AwsError> {
         let claims = self.all::<ListedClaim>(BUCKETS).await?;

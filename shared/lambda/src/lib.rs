@@ -10,5 +10,6 @@ pub mod live;
 pub mod measure;
 pub mod notification;
 pub mod record;
+pub mod request;
 pub mod rule_cache;
 pub mod runtime;

@@ -1,0 +1,149 @@
+//! Single keys: those that were held while their rule was paused, and large objects.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tandem_aws::held::HeldKey;
+use tandem_aws::s3_pair::S3Pair;
+use tandem_lambda::measure::{Tally, write_tallies};
+use tandem_lambda::record::{Record, Unsuccessful};
+use tandem_lambda::runtime::now;
+use tandem_replication::Timestamp;
+use tandem_replication::names::{ObjectKey, RuleId};
+use tandem_replication::replicator::Outcome;
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::work::Work;
+
+use crate::worker::{Deadline, Unfinished, Worker};
+
+/// How many held keys are under way at once.
+const KEYS_AT_ONCE: usize = 32;
+/// What has to be left of an invocation to begin another page of held keys.
+const PAGE_TIME: Duration = Duration::from_secs(300);
+
+impl Worker {
+    /// Replicates the keys of one partition that changed while the rule was paused, and lets each go when
+    /// it is done. If the rule is paused again, whoever resumes it sends this work again.
+    pub(crate) async fn release_held(
+        &self,
+        work: &Work,
+        rule_id: &RuleId,
+        partition: u8,
+        deadline: Deadline,
+    ) -> Result<(), Unfinished> {
+        let mut after: Option<ObjectKey> = None;
+        let mut to_come_again = None;
+        let mut first_page = true;
+        loop {
+            let Some(rule) = self.enabled(rule_id).await? else {
+                return Ok(());
+            };
+            if !first_page && deadline.left() < PAGE_TIME {
+                self.queues.send(&self.config.work_queue_url, work).await?;
+                return Ok(());
+            }
+            first_page = false;
+            let page = self
+                .table
+                .held_keys(rule_id, partition, after.as_ref())
+                .await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.key.clone());
+            let ended: Vec<Result<(), Unfinished>> = stream::iter(page)
+                .map(|held| self.release_key(&rule, held))
+                .buffer_unordered(KEYS_AT_ONCE)
+                .collect()
+                .await;
+            to_come_again = ended.into_iter().find_map(Result::err).or(to_come_again);
+        }
+        to_come_again.map_or(Ok(()), Err)
+    }
+
+    async fn release_key(&self, rule: &Rule, held: HeldKey) -> Result<(), Unfinished> {
+        if rule.scope.covers(&held.key) {
+            self.reconcile_key(rule, &held.key, held.changed_at, false)
+                .await?;
+        }
+        Ok(self.table.release(&rule.id, &held).await?)
+    }
+
+    /// Reconciles one object of whatever size. While the rule is paused the key is held instead.
+    pub(crate) async fn carry_object(
+        &self,
+        rule_id: &RuleId,
+        key: &ObjectKey,
+        event_time: Timestamp,
+        last_chance: bool,
+    ) -> Result<(), Unfinished> {
+        let Some(rule) = self.table.rule(rule_id).await? else {
+            return Ok(());
+        };
+        if rule.state == RuleState::Paused {
+            let token = now().timestamp_micros().to_string();
+            let held = HeldKey {
+                key: key.clone(),
+                changed_at: event_time,
+                token,
+            };
+            self.table.hold(rule_id, &held).await?;
+        }
+        // A rule that was resumed before the key was held may have been resumed without it.
+        match self.enabled(rule_id).await? {
+            Some(rule) if rule.scope.covers(key) => {
+                self.reconcile_key(&rule, key, event_time, last_chance)
+                    .await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn enabled(&self, rule_id: &RuleId) -> Result<Option<Rule>, Unfinished> {
+        Ok(self
+            .table
+            .rule(rule_id)
+            .await?
+            .filter(|rule| rule.state == RuleState::Enabled))
+    }
+
+    async fn reconcile_key(
+        &self,
+        rule: &Rule,
+        key: &ObjectKey,
+        event_time: Timestamp,
+        last_chance: bool,
+    ) -> Result<(), Unfinished> {
+        let pair = S3Pair::of_rule(&self.aws, rule);
+        let attempt = self.replicator(&pair, rule).reconcile(key).await;
+        let record = Record {
+            table: &self.table,
+            rule: &rule.id,
+            key,
+        };
+        let lag_ms = vec![(now() - event_time).num_milliseconds().max(0)];
+        let tally = match record.keep(attempt, true, last_chance).await {
+            Ok(Outcome::Replicated { bytes }) => Tally {
+                replicated: 1,
+                bytes,
+                lag_ms,
+                ..Tally::default()
+            },
+            Ok(Outcome::Deleted) => Tally {
+                deleted: 1,
+                lag_ms,
+                ..Tally::default()
+            },
+            Ok(_) => return Ok(()),
+            Err(Unsuccessful::Parked(fault)) => {
+                tracing::error!(rule.id = rule.id.as_str(), object.key = key.as_str(), %fault, "parked");
+                Tally {
+                    failed: 1,
+                    ..Tally::default()
+                }
+            }
+            Err(Unsuccessful::TryAgain(fault)) => return Err(fault.into()),
+        };
+        write_tallies(&BTreeMap::from([(rule.id.clone(), tally)]), now());
+        Ok(())
+    }
+}

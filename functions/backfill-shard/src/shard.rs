@@ -1,0 +1,248 @@
+//! A shard of a backfill: page by page, both sides are listed, what differs is carried over through the
+//! protocol, and the page is accounted for in one conditional write.
+
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use tandem_aws::jobs::{Job, Shard, Step};
+use tandem_aws::listing::Page;
+use tandem_aws::s3_pair::S3Pair;
+use tandem_lambda::record::{Record, Unsuccessful};
+use tandem_lambda::runtime::now;
+use tandem_replication::bucket_pair::Side;
+use tandem_replication::diff::{Listed, Verdict, diff};
+use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::names::{JobId, ObjectKey, RuleId};
+use tandem_replication::progress::{Counts, JobState};
+use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::shard::ShardRange;
+use tandem_replication::work::Work;
+
+use crate::worker::{Deadline, Unfinished, Worker};
+
+/// How many objects of a shard are under way at once.
+const OBJECTS_AT_ONCE: usize = 32;
+/// What has to be left of an invocation to begin another page.
+const PAGE_TIME: Duration = Duration::from_secs(120);
+/// What has to be left of an invocation to begin another small object.
+const OBJECT_TIME: Duration = Duration::from_secs(60);
+/// How fast a large object is copied, at the least to be expected: bytes a second.
+const COPY_BYTES_PER_SEC: u64 = 50 << 20;
+/// An object whose copy failed, though another attempt may succeed, is tried again after this time: when
+/// nothing of the failed attempt can be at work any more. The longest that SQS delays a message.
+const SECOND_ATTEMPT_SECS: i32 = 900;
+
+/// What is needed for every object of a shard.
+struct Errand<'a> {
+    worker: &'a Worker,
+    rule: &'a Rule,
+    replicator: Replicator<'a, S3Pair>,
+    may_have_failed: bool,
+    deadline: Deadline,
+}
+
+impl Worker {
+    /// Carries a shard on from its checkpoint: to its end, or until the invocation's time is nearly up and
+    /// the rest is handed on. The message is acknowledged only then.
+    pub(crate) async fn carry_shard_on(
+        &self,
+        work: &Work,
+        rule_id: &RuleId,
+        job_id: &JobId,
+        index: u32,
+        deadline: Deadline,
+    ) -> Result<(), Unfinished> {
+        let mut first_page = true;
+        loop {
+            let Some((rule, job, shard)) = self.still_wanted(rule_id, job_id, index).await? else {
+                return Ok(());
+            };
+            if !first_page && deadline.left() < PAGE_TIME {
+                self.queues.send(&self.config.work_queue_url, work).await?;
+                return Ok(());
+            }
+            first_page = false;
+            let pair = S3Pair::of_rule(&self.aws, &rule);
+            let errand = Errand {
+                worker: self,
+                rule: &rule,
+                replicator: self.replicator(&pair, &rule),
+                may_have_failed: self.table.has_failures(&rule.id).await?,
+                deadline,
+            };
+            let step = errand.page(&pair, &shard).await?;
+            if !self.table.step_shard(&job, &shard, &step).await? {
+                // Whoever was faster goes on; this message stays, in case they die.
+                return Err(Unfinished::Overtaken {
+                    job: job_id.to_string(),
+                    shard: index,
+                });
+            }
+            if step.ended_at.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The shard, if there is anything to do about it now. What is not wanted while the rule is paused is
+    /// sent again when it is resumed: the rule is written before unfinished shards are looked for.
+    async fn still_wanted(
+        &self,
+        rule_id: &RuleId,
+        job_id: &JobId,
+        index: u32,
+    ) -> Result<Option<(Rule, Job, Shard)>, Unfinished> {
+        let Some(rule) = self.table.rule(rule_id).await? else {
+            return Ok(None);
+        };
+        if rule.state != RuleState::Enabled {
+            return Ok(None);
+        }
+        let Some(job) = self.table.job(rule_id, job_id).await? else {
+            return Ok(None);
+        };
+        if job.state != JobState::Running {
+            return Ok(None);
+        }
+        let shard = self.table.shard(&job, index).await?;
+        Ok(shard
+            .filter(|shard| shard.ended_at.is_none())
+            .map(|shard| (rule, job, shard)))
+    }
+}
+
+impl Errand<'_> {
+    /// Does one page of the shard, or as much of it as time allows.
+    async fn page(&self, pair: &S3Pair, shard: &Shard) -> Result<Step, Unfinished> {
+        let rest = shard.rest();
+        let Page { objects, last } = pair.list(Side::Source, &rest).await?;
+        let Some(last_object) = objects.last() else {
+            return Ok(Step {
+                checkpoint: None,
+                counts: Counts::default(),
+                ended_at: Some(now()),
+            });
+        };
+        let span = ShardRange {
+            until: Some(last_object.key.clone()),
+            ..rest
+        };
+        let replicas = pair.list_all(Side::Replica, &span).await?;
+        let judged = diff(&objects, &replicas);
+        let total = judged.len();
+        // Objects are begun and accounted for in the order of their keys. What has begun is waited for: a
+        // copy that nobody reads back could land on top of a newer one.
+        let done: Vec<(&Listed, Counts)> =
+            stream::iter(judged.into_iter().enumerate())
+                .take_while(|(at, (object, _))| {
+                    let goes_on = *at == 0 || self.deadline.left() > time_for(object);
+                    async move { goes_on }
+                })
+                .map(|(_, (object, verdict))| async move {
+                    (object, self.object(object, verdict).await)
+                })
+                .buffered(OBJECTS_AT_ONCE)
+                .collect()
+                .await;
+        let mut counts = Counts::default();
+        done.iter().for_each(|(_, object)| counts.add(object));
+        let whole = done.len() == total;
+        Ok(Step {
+            checkpoint: done.last().map(|(object, _)| object.key.clone()),
+            counts,
+            ended_at: (whole && last).then(now),
+        })
+    }
+
+    /// Does one object, and says how it counts.
+    async fn object(&self, object: &Listed, verdict: Verdict) -> Counts {
+        let listed = Counts {
+            listed: 1,
+            ..Counts::default()
+        };
+        let failed = Counts {
+            failed: 1,
+            ..listed
+        };
+        // A listing never shows a key that is none; if it does, nobody can record it either.
+        let Ok(key) = ObjectKey::parse(object.key.as_str()) else {
+            return failed;
+        };
+        let record = Record {
+            table: &self.worker.table,
+            rule: &self.rule.id,
+            key: &key,
+        };
+        let attempt = match self.attempt(&key, object, verdict).await {
+            Err(fault) if again_at_once(&fault) => self.replicator.reconcile(&key).await,
+            attempt => attempt,
+        };
+        match record.keep(attempt, self.may_have_failed, true).await {
+            Ok(Outcome::Replicated { bytes }) => Counts {
+                copied: 1,
+                bytes_copied: bytes,
+                ..listed
+            },
+            Ok(Outcome::InSync) => Counts { equal: 1, ..listed },
+            Ok(_) => Counts { gone: 1, ..listed },
+            Err(unsuccessful) => {
+                self.failed(&key, &unsuccessful).await;
+                failed
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        key: &ObjectKey,
+        object: &Listed,
+        verdict: Verdict,
+    ) -> Result<Outcome, Fault> {
+        match verdict {
+            Verdict::Same => Ok(Outcome::InSync),
+            Verdict::NeedsCopy => self.replicator.put(key, &object.etag, object.bytes).await,
+            Verdict::NeedsLook => self.replicator.reconcile(key).await,
+        }
+    }
+
+    /// The failure is recorded. One that may go away by itself is also tried again later, which clears the
+    /// record if it succeeds.
+    async fn failed(&self, key: &ObjectKey, unsuccessful: &Unsuccessful) {
+        let rule_id = self.rule.id.as_str();
+        match unsuccessful {
+            Unsuccessful::Parked(fault) => {
+                tracing::error!(rule.id = rule_id, object.key = key.as_str(), %fault, "parked")
+            }
+            Unsuccessful::TryAgain(fault) => {
+                tracing::warn!(rule.id = rule_id, object.key = key.as_str(), %fault, "failed; tried again later");
+                let work = Work::Object {
+                    rule_id: self.rule.id.clone(),
+                    key: key.clone(),
+                    event_time: now(),
+                };
+                let queue_url = &self.worker.config.work_queue_url;
+                if let Err(error) = self
+                    .worker
+                    .queues
+                    .send_later(queue_url, &work, SECOND_ATTEMPT_SECS)
+                    .await
+                {
+                    tracing::error!(rule.id = rule_id, object.key = key.as_str(), %error, "not tried again");
+                }
+            }
+        }
+    }
+}
+
+/// Whether a failed attempt left nothing behind that another one could meet.
+fn again_at_once(fault: &Fault) -> bool {
+    matches!(
+        fault.reason,
+        Reason::ServiceFailed | Reason::Throttled | Reason::KeptChanging
+    )
+}
+
+fn time_for(object: &Listed) -> Duration {
+    OBJECT_TIME + Duration::from_secs(object.bytes / COPY_BYTES_PER_SEC)
+}

@@ -1,0 +1,169 @@
+//! One message of the work queue, from its JSON to its acknowledgement.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use lambda_runtime::{Diagnostic, LambdaEvent};
+use serde_json::{Value, json};
+use tandem_aws::queues::Queues;
+use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::table::Table;
+use tandem_aws::{Aws, AwsError};
+use tandem_lambda::config::Config;
+use tandem_lambda::inbox::{Message, answer, open, retry_delay_secs};
+use tandem_lambda::measure::write_requests;
+use tandem_lambda::runtime::{Error, now};
+use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::replicator::Replicator;
+use tandem_replication::rule::Rule;
+use tandem_replication::work::Work;
+
+/// The function: everything it needs, built once.
+#[derive(Debug)]
+pub struct Worker {
+    pub(crate) config: Config,
+    pub(crate) aws: Aws,
+    pub(crate) table: Table,
+    pub(crate) queues: Queues,
+}
+
+/// Why a piece of work has to come again.
+#[derive(Debug, thiserror::Error)]
+pub enum Unfinished {
+    /// The message is not work.
+    #[error("not a piece of work: {0}")]
+    Unreadable(String),
+    /// Another worker is at the same shard.
+    #[error("another worker has moved shard {shard} of {job} on")]
+    Overtaken {
+        /// The job.
+        job: String,
+        /// The shard.
+        shard: u32,
+    },
+    /// One object failed.
+    #[error(transparent)]
+    Object(#[from] Fault),
+    /// The table, a queue or a listing failed.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+}
+
+/// How much time an invocation has left.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    fn of(deadline: SystemTime) -> Self {
+        Self(
+            Instant::now()
+                + deadline
+                    .duration_since(SystemTime::now())
+                    .unwrap_or_default(),
+        )
+    }
+
+    /// What is left.
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Worker {
+    /// Reads the environment and builds the clients.
+    pub async fn start() -> Result<Self, Error> {
+        let config = Config::from_environment()?;
+        let aws = Aws::from_environment(config.account_id.clone()).await?;
+        Ok(Self {
+            table: Table::new(&aws, &config.rule_table),
+            queues: Queues::new(&aws),
+            config,
+            aws,
+        })
+    }
+
+    /// Handles one invocation.
+    pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
+        let deadline = Deadline::of(invocation.context.deadline());
+        let messages = open(invocation.payload);
+        let mut failed = Vec::new();
+        for message in &messages {
+            if let Err(unfinished) = self.work(message, deadline).await {
+                tracing::warn!(error = %unfinished, "the work has to come again");
+                self.put_off(message, &unfinished).await;
+                failed.push((message, unfinished));
+            }
+        }
+        write_requests("backfill-shard", &self.aws.take_request_counts(), now());
+        match failed.first() {
+            Some((Message { envelope: None, .. }, unfinished)) => Err(Diagnostic {
+                error_type: "Unfinished".to_owned(),
+                error_message: unfinished.to_string(),
+            }),
+            _ => Ok(json!(answer(
+                failed
+                    .iter()
+                    .filter_map(|(message, _)| message.envelope.as_ref())
+            ))),
+        }
+    }
+
+    async fn work(&self, message: &Message, deadline: Deadline) -> Result<(), Unfinished> {
+        let body = message.body.clone().map_err(Unfinished::Unreadable)?;
+        let work = serde_json::from_value(body)
+            .map_err(|error| Unfinished::Unreadable(error.to_string()))?;
+        let last_chance = message
+            .envelope
+            .as_ref()
+            .is_some_and(|envelope| envelope.receives >= self.config.receives_max);
+        match &work {
+            Work::Shard {
+                rule_id,
+                job_id,
+                shard,
+            } => {
+                self.carry_shard_on(&work, rule_id, job_id, *shard, deadline)
+                    .await
+            }
+            Work::Held { rule_id, partition } => {
+                self.release_held(&work, rule_id, *partition, deadline)
+                    .await
+            }
+            Work::Object {
+                rule_id,
+                key,
+                event_time,
+            } => {
+                self.carry_object(rule_id, key, *event_time, last_chance)
+                    .await
+            }
+        }
+    }
+
+    /// Lets a message come again sooner than after the visibility timeout, which is for crashes, unless a
+    /// request may still be at work.
+    async fn put_off(&self, message: &Message, unfinished: &Unfinished) {
+        let Some(envelope) = &message.envelope else {
+            return;
+        };
+        let delay_secs = match unfinished {
+            Unfinished::Object(fault) if fault.reason == Reason::NotAnswered => return,
+            Unfinished::Unreadable(_) => 1,
+            _ => retry_delay_secs(envelope.receives),
+        };
+        let Some(queue_url) = self.config.queue_url(&envelope.queue_arn) else {
+            return;
+        };
+        if let Err(error) = self
+            .queues
+            .put_off(queue_url, &envelope.receipt_handle, delay_secs)
+            .await
+        {
+            tracing::warn!(%error, "the message comes again after the queue's visibility timeout");
+        }
+    }
+
+    /// A replicator for objects of any size.
+    pub(crate) fn replicator<'a>(&self, pair: &'a S3Pair, rule: &Rule) -> Replicator<'a, S3Pair> {
+        Replicator::new(pair, rule.policy, self.config.copy_limits)
+    }
+}

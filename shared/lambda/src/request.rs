@@ -1,0 +1,73 @@
+//! What the functions that are invoked with requests share: how a request fails, and the ids it makes.
+
+use lambda_runtime::Diagnostic;
+use tandem_aws::AwsError;
+use tandem_aws::rules::WriteError;
+use tandem_aws::table::Table;
+use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::names::{JobId, RuleId};
+use tandem_replication::rule::Rule;
+use uuid::Uuid;
+
+/// Why a request was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The request cannot be granted.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// AWS failed or refused.
+    #[error(transparent)]
+    Aws(#[from] AwsError),
+}
+
+impl From<WriteError> for RequestError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Aws(error) => Self::Aws(error),
+            WriteError::Conflict(rule) => Self::Refused(Refusal::new(
+                RefusalCode::RuleStateConflict,
+                "rule",
+                rule.as_str(),
+                "was changed by another request at the same time; look at it again, then repeat yours",
+            )),
+        }
+    }
+}
+
+impl From<RequestError> for Diagnostic {
+    fn from(error: RequestError) -> Self {
+        let error_type = match &error {
+            RequestError::Refused(refusal) => refusal.code.as_str(),
+            RequestError::Aws(_) => "Internal",
+        };
+        Self {
+            error_type: error_type.to_owned(),
+            error_message: error.to_string(),
+        }
+    }
+}
+
+/// The rule of this id, or with this bucket at either end; refused if there is none.
+pub async fn find_rule(table: &Table, id_or_bucket: &str) -> Result<Rule, RequestError> {
+    table.rule_named(id_or_bucket).await?.ok_or_else(|| {
+        let problem = "is neither a rule's id nor one of its buckets; configure-rule's action \"list\" shows all rules";
+        Refusal::new(RefusalCode::RuleNotFound, "rule", id_or_bucket, problem).into()
+    })
+}
+
+/// The id of a new rule; ids sort by the time they were made.
+pub fn new_rule_id() -> RuleId {
+    RuleId::new(format!("rule-{}", sortable_digits()))
+}
+
+/// The id of a new job; ids sort by the time they were made.
+pub fn new_job_id() -> JobId {
+    JobId::new(format!("job-{}", sortable_digits()))
+}
+
+/// The first 20 digits of a UUID version 7: milliseconds, then 26 random bits.
+fn sortable_digits() -> String {
+    let mut digits = Uuid::now_v7().simple().to_string();
+    digits.truncate(20);
+    digits
+}
