@@ -23,12 +23,10 @@ help: ## List these commands
 
 demo: export DEMO_DIR = $(DIR)
 demo: doctor install functions ## Replicate a folder between two regions of a local AWS, and verify: make demo [DIR=folder]
-	cargo build --profile local -p tandem -p tandem-demo
 	@set --; [ -z "$$DEMO_DIR" ] || set -- --dir "$$DEMO_DIR"; \
 	  $(CLOUD) with --name demo -- target/local/tandem-demo "$$@"
 
 local: doctor install functions ## Start a local AWS with Tandem in it, and say how to use it: make local [PORT=4566]
-	cargo build --profile local -p tandem
 	@$(CLOUD) up $(if $(PORT),--port $(PORT))
 	@$(CLOUD) deploy
 	@$(CLOUD) guide
@@ -73,8 +71,10 @@ ARCH ?= $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 stage = for name in $(FUNCTIONS); do mkdir -p target/lambda/$$name \
   && install -m 755 target/$(1)/$$name target/lambda/$$name/bootstrap || exit 1; done
 
-functions: ## Build the functions for the local AWS (quick to build)
-	cargo build --profile local $(CRATES)
+# The whole workspace at once: a choice of packages would have other dependency features, and with them
+# build the AWS SDK again.
+functions: ## Build everything for the local AWS (quick to build)
+	cargo build --profile local --workspace
 	@$(call stage,local)
 
 # cargo-lambda builds for either processor, and for the C library of Amazon Linux.

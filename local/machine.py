@@ -76,6 +76,7 @@ def install(*names: str) -> None:
     if "aws" in names:
         command = HOME / "bin" / "aws"
         command.parent.mkdir(exist_ok=True)
+        command.unlink(missing_ok=True)
         command.write_text(AWS_COMMAND.format(program=program("aws", "aws")))
         command.chmod(0o755)
         print(f"the aws command is {command.relative_to(REPOSITORY)}")

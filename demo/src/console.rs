@@ -1,0 +1,180 @@
+//! What the user sees: the story to stdout; bars, or a line now and then where nobody would see a
+//! bar move, to stderr. I/O: both streams. A reader that goes away is no reason to fail.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
+
+/// Between two lines about something that goes on, where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
+static STEPS: AtomicU32 = AtomicU32::new(0);
+
+/// Announces the next step.
+pub fn step(text: impl AsRef<str>) {
+    let number = STEPS.fetch_add(1, Ordering::Relaxed) + 1;
+    print(&format!("\n{number}. {}", text.as_ref()));
+}
+
+/// Says something about the step.
+pub fn say(text: impl AsRef<str>) {
+    let mut indented = String::new();
+    for line in text.as_ref().lines() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(indented, "   {line}");
+    }
+    print(indented.trim_end_matches('\n'));
+}
+
+/// Says that nothing was wrong with something.
+pub fn check(text: impl AsRef<str>) {
+    say(format!("✓ {}", text.as_ref()));
+}
+
+/// Writes a line as it is.
+pub fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
+/// Tells the user something that is not the story.
+pub fn note(text: impl AsRef<str>) {
+    let _ = writeln!(io::stderr(), "{}", text.as_ref());
+}
+
+/// Ends a line that a bar, or the terminal's `^C`, may have left half-written.
+pub fn end_line() {
+    if io::stderr().is_terminal() {
+        let _ = writeln!(io::stderr());
+    }
+}
+
+/// `1,234`.
+pub fn count(number: impl TryInto<u64>) -> String {
+    HumanCount(number.try_into().unwrap_or(u64::MAX)).to_string()
+}
+
+/// `1,234 objects`, `1 object`.
+pub fn counted(number: impl TryInto<u64>, noun: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", count(number))
+}
+
+/// `7.75 MiB`.
+pub fn bytes(number: u64) -> String {
+    BinaryBytes(number).to_string()
+}
+
+/// `410 ms`, `1.9 s`, `2 min 5 s`.
+pub fn duration(duration: Duration) -> String {
+    let ms = duration.as_millis();
+    match ms {
+        ..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{:.1} s", duration.as_secs_f64()),
+        _ => format!(
+            "{} min {} s",
+            duration.as_secs() / 60,
+            duration.as_secs() % 60
+        ),
+    }
+}
+
+/// Text as it can be shown on one line: what could move the cursor is escaped.
+pub fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character.is_control() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    shown
+}
+
+/// A bar, or lines in its place.
+pub struct Meter {
+    bar: ProgressBar,
+    what: &'static str,
+    last_line: Instant,
+}
+
+impl Meter {
+    /// For something that is done `total` times.
+    pub fn start(what: &'static str, total: usize) -> Self {
+        let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear);
+        bar.set_style(
+            ProgressStyle::with_template(
+                "   {prefix} {bar:24} {human_pos}/{human_len} {msg} [{elapsed}]",
+            )
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("█▓░"),
+        );
+        bar.set_prefix(what);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self {
+            bar,
+            what,
+            last_line: Instant::now(),
+        }
+    }
+
+    /// For something whose end is not known beforehand.
+    pub fn waiting(what: &'static str) -> Self {
+        let meter = Self::start(what, 0);
+        meter.bar.set_style(
+            ProgressStyle::with_template("   {spinner} {prefix} {msg} [{elapsed}]")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
+        meter
+    }
+
+    /// Once more is done.
+    pub fn advance(&mut self, beside: impl FnOnce() -> String) {
+        self.bar.inc(1);
+        self.show(beside);
+    }
+
+    /// Says how it stands.
+    pub fn show(&mut self, beside: impl FnOnce() -> String) {
+        if !self.bar.is_hidden() {
+            self.bar.set_message(beside());
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.last_line = Instant::now();
+            let counts = match self.bar.length() {
+                Some(0) | None => String::new(),
+                Some(total) => format!("{}/{} ", count(self.bar.position()), count(total)),
+            };
+            note(format!("   {} {counts}{}", self.what, beside()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_move_the_cursor() {
+        assert_eq!(
+            shown("a b+é😀\u{1b}[2J\n\u{7}"),
+            "a b+é😀\\u{1b}[2J\\n\\u{7}"
+        );
+    }
+
+    #[test]
+    fn one_is_singular() {
+        assert_eq!(counted(1_u64, "object"), "1 object");
+        assert_eq!(counted(1_234_usize, "object"), "1,234 objects");
+    }
+
+    #[test]
+    fn durations_have_two_units_at_most() {
+        let shown = [999, 1_940, 125_000].map(|ms| duration(Duration::from_millis(ms)));
+        assert_eq!(shown, ["999 ms", "1.9 s", "2 min 5 s"]);
+    }
+}
