@@ -30,7 +30,10 @@ impl LocalEndpoint {
         let (host, port) = match authority.strip_prefix('[') {
             Some(bracketed) => {
                 let (host, port) = bracketed.split_once(']')?;
-                (host, port.strip_prefix(':').or((port.is_empty()).then_some("")))
+                (
+                    host,
+                    port.strip_prefix(':').or((port.is_empty()).then_some("")),
+                )
             }
             None => match authority.split_once(':') {
                 Some((host, port)) => (host, Some(port)),

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_aws::bucket_lookup::{look_up, own_buckets};
-use tandem_aws::measures;
+use tandem_aws::measures::{self, Measures};
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
@@ -41,7 +41,7 @@ impl Stack {
         let (historical, backlog, measures, failures) = futures::try_join!(
             self.newest_job(&rule),
             self.backlog(&rule),
-            async { Ok(measures::read(&self.aws, &rule.id, asked_at, window_mins).await?) },
+            async { Ok(self.measures(&rule, asked_at, window_mins).await) },
             async { Ok(self.table.failure_count(&rule.id).await?) },
         )?;
         let watermark = self.watermark(&rule, &backlog, asked_at).await?;
@@ -61,6 +61,16 @@ impl Stack {
             live,
             failures
         }))
+    }
+
+    /// What CloudWatch knows; progress is worth showing without it.
+    async fn measures(&self, rule: &Rule, asked_at: Timestamp, window_mins: u32) -> Measures {
+        measures::read(&self.aws, &rule.id, asked_at, window_mins)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "progress is shown without metrics");
+                Measures::default()
+            })
     }
 
     async fn newest_job(&self, rule: &Rule) -> Result<Option<JobView>, RequestError> {

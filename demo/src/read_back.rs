@@ -1,0 +1,201 @@
+//! Reads replicas back and compares them with what was written, byte by byte and header by header:
+//! more than listings show, and without believing any `ETag`. I/O: reads S3 and the folder.
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::cloud::Bucket;
+use crate::console::{Meter, shown};
+use crate::error::Error;
+use crate::object::{Expected, Object};
+use crate::source_tree::SourceFile;
+use crate::upload::{MODIFIED, content_type, has_changed};
+
+/// Objects that are read at once.
+const OBJECTS_AT_ONCE: usize = 16;
+/// Files of the folder that are read back, spread over all of it.
+const FILES_MAX: usize = 300;
+/// Larger files are not.
+const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Faults that are named.
+const NAMED_MAX: usize = 10;
+/// User metadata that a replica may have beyond its source's: the `ETag` it could not keep.
+const SOURCE_ETAG: &str = "tandem-source-etag";
+
+/// How much was read back, and found as it has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadBack {
+    /// Objects that were written live.
+    pub live: usize,
+    /// Files of the folder.
+    pub files: usize,
+    /// Deleted keys that are not there.
+    pub gone: usize,
+}
+
+/// One replica to look at.
+enum Look<'a> {
+    Live(&'a str, &'a Object),
+    File(&'a SourceFile),
+    Gone(&'a str),
+}
+
+/// Reads every live object back, and a sample of the historical ones.
+pub async fn read_back(destination: &Bucket, expected: &Expected) -> Result<ReadBack, Error> {
+    let files = sample(expected);
+    let live = expected
+        .live
+        .iter()
+        .map(|(key, object)| Look::Live(key, object));
+    let gone = expected.gone.iter().map(|key| Look::Gone(key));
+    let looks: Vec<Look> = live
+        .chain(files.iter().map(|file| Look::File(file)))
+        .chain(gone)
+        .collect();
+    let mut meter = Meter::start("reading back", looks.len());
+    let mut found = stream::iter(&looks)
+        .map(|look| look.fault(destination))
+        .buffer_unordered(OBJECTS_AT_ONCE);
+    let mut faults = Vec::new();
+    while let Some(fault) = found.try_next().await? {
+        faults.extend(fault);
+        meter.advance(|| "replicas".to_owned());
+    }
+    if faults.is_empty() {
+        return Ok(ReadBack {
+            live: expected.live.len(),
+            files: files.len(),
+            gone: expected.gone.len(),
+        });
+    }
+    faults.sort();
+    let (number, named) = (faults.len(), faults.into_iter().take(NAMED_MAX));
+    let named: Vec<String> = named.collect();
+    Err(Error::Unexpected(format!(
+        "{number} replicas are not as their objects were written:\n   {}",
+        named.join("\n   ")
+    )))
+}
+
+/// Files evenly from all over the folder.
+fn sample(expected: &Expected) -> Vec<&SourceFile> {
+    let small: Vec<&SourceFile> = expected
+        .historical
+        .values()
+        .filter(|file| file.bytes <= FILE_BYTES_MAX)
+        .collect();
+    let every = small.len().div_ceil(FILES_MAX).max(1);
+    small.into_iter().step_by(every).collect()
+}
+
+impl Look<'_> {
+    /// What is wrong with the replica, if anything is.
+    async fn fault(&self, destination: &Bucket) -> Result<Option<String>, Error> {
+        match self {
+            Self::Gone(key) => {
+                let found = destination.head(key).await?;
+                Ok(found.map(|_| fault(key, "was deleted and is still there")))
+            }
+            Self::Live(key, object) => {
+                let found = destination.get(key).await?;
+                let difference = found.map_or(Some("is missing".to_owned()), |found| {
+                    difference(object, found)
+                });
+                Ok(difference.map(|difference| fault(key, &difference)))
+            }
+            Self::File(file) => {
+                let found = destination.get(&file.key).await?;
+                let difference = match (found, std::fs::read(&file.path)) {
+                    (None, _) => Some("is missing".to_owned()),
+                    (Some(found), Ok(body)) if !has_changed(file) => {
+                        difference(&uploaded(file, body), found)
+                    }
+                    // The folder is not what it was; there is nothing to compare with.
+                    _ => None,
+                };
+                Ok(difference.map(|difference| fault(&file.key, &difference)))
+            }
+        }
+    }
+}
+
+fn fault(key: &str, problem: &str) -> String {
+    format!("{} {problem}", shown(key))
+}
+
+/// A file as it was uploaded.
+fn uploaded(file: &SourceFile, body: Vec<u8>) -> Object {
+    let mut object = Object::text(body);
+    object.headers.content_type = Some(content_type(&file.path).to_owned());
+    if let Some(secs) = file.modified_secs {
+        object
+            .metadata
+            .insert(MODIFIED.to_owned(), secs.to_string());
+    }
+    object
+}
+
+fn difference(wanted: &Object, mut found: Object) -> Option<String> {
+    found.metadata.remove(SOURCE_ETAG);
+    if found.body != wanted.body {
+        return Some(format!(
+            "has other bytes: {} instead of {}",
+            found.body.len(),
+            wanted.body.len()
+        ));
+    }
+    if found.headers != wanted.headers {
+        return Some(format!(
+            "has {:?} instead of {:?}",
+            found.headers, wanted.headers
+        ));
+    }
+    if found.metadata != wanted.metadata {
+        return Some(format!(
+            "has metadata {:?} instead of {:?}",
+            found.metadata, wanted.metadata
+        ));
+    }
+    (found.tags != wanted.tags)
+        .then(|| format!("has tags {:?} instead of {:?}", found.tags, wanted.tags))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_differs_is_named() {
+        let wanted = Object::text("body").dressed("a");
+        assert_eq!(difference(&wanted, wanted.clone()), None);
+        let mut marked = wanted.clone();
+        marked.metadata.insert(SOURCE_ETAG.into(), "abc-2".into());
+        assert_eq!(difference(&wanted, marked), None);
+        let said = |found: Object| difference(&wanted, found).unwrap();
+        assert!(said(Object::text("b0dy").dressed("a")).contains("other bytes"));
+        assert!(said(Object::text("body")).contains("Headers"));
+        let mut other = wanted.clone();
+        other.metadata.clear();
+        assert!(said(other).contains("has metadata {}"));
+        let mut other = wanted.clone();
+        other.tags.clear();
+        assert!(said(other).contains("has tags {}"));
+    }
+
+    #[test]
+    fn a_sample_is_spread_over_the_folder_and_small() {
+        let mut expected = Expected::default();
+        for n in 0..1000 {
+            let key = format!("{n:04}");
+            let file = SourceFile {
+                path: key.clone().into(),
+                key: key.clone(),
+                bytes: if n == 0 { u64::MAX } else { 1 },
+                modified_secs: None,
+            };
+            expected.historical.insert(key, file);
+        }
+        let sample = sample(&expected);
+        assert!(sample.len() <= FILES_MAX && sample.len() > FILES_MAX / 2);
+        assert!(sample[0].key == "0001" && sample.last().unwrap().key > "0990".to_owned());
+    }
+}

@@ -1,0 +1,270 @@
+//! The real `tandem` command, as a user would run it. I/O: starts processes.
+
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::process::Command;
+
+use crate::cloud::{ACCESS_KEY, SOURCE_REGION};
+use crate::console;
+use crate::endpoint::LocalEndpoint;
+use crate::error::Error;
+
+/// The command's exit code for "done, and there is something to look at".
+const DIFFERENCES: i32 = 1;
+/// SIGINT's number; a command that the user interrupted ends with 128 and this.
+const INTERRUPT: i32 = 2;
+
+/// The command, and where it is pointed.
+#[derive(Debug)]
+pub struct Tandem {
+    program: PathBuf,
+    endpoint: LocalEndpoint,
+    stack: String,
+}
+
+/// How a command ended that the user saw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Done.
+    Done,
+    /// Done, and it found differences or failed objects.
+    Differences,
+}
+
+impl Tandem {
+    /// The `tandem` that was built together with this program.
+    pub fn beside_this_program(endpoint: &LocalEndpoint, stack: &str) -> Result<Self, Error> {
+        let beside = std::env::current_exe().ok().and_then(|program| {
+            Some(
+                program
+                    .parent()?
+                    .join(format!("tandem{}", std::env::consts::EXE_SUFFIX)),
+            )
+        });
+        match beside.filter(|program| program.is_file()) {
+            Some(program) => Ok(Self {
+                program,
+                endpoint: endpoint.clone(),
+                stack: stack.to_owned(),
+            }),
+            None => Err(Error::Refused(
+                "the tandem command is not beside this program; build both with: \
+                 cargo build --profile local -p tandem -p tandem-demo"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// Runs the command before the user's eyes.
+    pub async fn show(&self, arguments: &[&str]) -> Result<End, Error> {
+        console::print(&format!("   $ tandem {}", arguments.join(" ")));
+        let status = self
+            .command(arguments)
+            .status()
+            .await
+            .map_err(|error| self.cannot_run(&error))?;
+        match code(status) {
+            0 => Ok(End::Done),
+            DIFFERENCES => Ok(End::Differences),
+            code => Err(failed(arguments, code, "")),
+        }
+    }
+
+    /// Runs the command for its answer. "There are differences" is an answer, too.
+    pub async fn ask<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T, Error> {
+        let output = self
+            .command(arguments)
+            .args(["--output", "json"])
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .map_err(|error| self.cannot_run(&error))?;
+        let code = code(output.status);
+        if code != 0 && code != DIFFERENCES {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(failed(arguments, code, said.trim()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| {
+            Error::Unexpected(format!(
+                "the answer of `tandem {}` cannot be read: {error}",
+                arguments.join(" ")
+            ))
+        })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(arguments)
+            .args(["--endpoint-url", self.endpoint.url()])
+            .args(["--region", SOURCE_REGION])
+            .args(["--stack-name", &self.stack])
+            .kill_on_drop(true);
+        // Nothing of the user's: not the account, nor anything that could lead to another address.
+        for (name, _) in std::env::vars_os() {
+            let upper = name.to_string_lossy().to_ascii_uppercase();
+            if upper.starts_with("AWS_") || upper.ends_with("_PROXY") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
+            .env("AWS_CONFIG_FILE", "/dev/null")
+            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+    }
+
+    fn cannot_run(&self, error: &std::io::Error) -> Error {
+        Error::Unexpected(format!("cannot run {}: {error}", self.program.display()))
+    }
+}
+
+/// As a shell would give it.
+fn code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(-1)
+}
+
+fn failed(arguments: &[&str], code: i32, said: &str) -> Error {
+    if code == 128 + INTERRUPT {
+        return Error::Interrupted { signal: INTERRUPT };
+    }
+    let said = if said.is_empty() {
+        String::new()
+    } else {
+        format!(":\n{said}")
+    };
+    Error::Command {
+        command: arguments.join(" "),
+        code,
+        said,
+    }
+}
+
+/// The parts of `tandem backfill status` that are looked at.
+#[derive(Debug, Deserialize)]
+pub struct JobAnswer {
+    /// The job.
+    pub job: Job,
+}
+
+/// One backfill.
+#[derive(Debug, Deserialize)]
+#[expect(missing_docs, reason = "the fields of the contract, docs/contract.md")]
+pub struct Job {
+    pub id: String,
+    pub state: String,
+    pub listed: u64,
+    pub copied: u64,
+    pub equal: u64,
+    pub gone: u64,
+    pub failed: u64,
+    pub bytes_copied: u64,
+}
+
+/// The parts of `tandem status` that are looked at.
+#[derive(Debug, Deserialize)]
+pub struct Status {
+    /// What is carried live.
+    pub live: Live,
+    /// Objects that failed and wait for somebody to look.
+    pub failures: Option<u64>,
+}
+
+/// What is carried live.
+#[derive(Debug, Deserialize)]
+pub struct Live {
+    /// What waits.
+    pub backlog: Backlog,
+    /// How long changes took, in milliseconds.
+    pub lag_ms: Option<Lag>,
+}
+
+/// Messages and keys that wait.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[expect(missing_docs, reason = "the fields of the contract, docs/contract.md")]
+pub struct Backlog {
+    pub put: u64,
+    pub delete: u64,
+    pub work: u64,
+    pub held: u64,
+    pub dead_letter: u64,
+}
+
+impl Backlog {
+    /// How much still has to be done.
+    pub fn waiting(&self) -> u64 {
+        self.put + self.delete + self.work + self.held
+    }
+}
+
+/// Milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[expect(missing_docs, reason = "the fields of the contract, docs/contract.md")]
+pub struct Lag {
+    pub p50: f64,
+    pub p99: f64,
+    pub max: f64,
+}
+
+/// The parts of `tandem verify` that are looked at.
+#[derive(Debug, Deserialize)]
+pub struct Comparison {
+    /// Whether the buckets agree.
+    pub equal: bool,
+    /// Keys that do.
+    pub same: u64,
+    /// Keys at the source only.
+    pub missing: u64,
+    /// Keys that hold different objects.
+    pub different: u64,
+    /// Keys at the destination only.
+    pub extra: u64,
+    /// What the source holds.
+    pub source_bytes: u64,
+    /// What the destination holds.
+    pub destination_bytes: u64,
+    /// The first keys that differ.
+    pub differences: Vec<Difference>,
+}
+
+/// A key that differs.
+#[derive(Debug, Deserialize)]
+pub struct Difference {
+    /// The key.
+    pub key: String,
+    /// `missing`, `different` or `extra`.
+    pub kind: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_as_the_contract_writes_them() {
+        let status = r#"{"rule": {}, "historical": null, "failures": 0, "live": {"watermark": null,
+            "backlog": {"put": 1, "delete": 2, "work": 3, "held": 4, "dead_letter": 5},
+            "window_mins": 60, "replicated": null, "lag_ms": {"p50": 410, "p99": 1900, "max": 2300}}}"#;
+        let status: Status = serde_json::from_str(status).unwrap();
+        assert_eq!(status.live.backlog.waiting(), 10);
+        assert_eq!(status.live.lag_ms.unwrap().p99, 1900.0);
+    }
+
+    #[test]
+    fn a_command_that_was_interrupted_is_no_failure() {
+        let error = failed(&["status"], 130, "");
+        assert_eq!(error.exit_code(), 130);
+        let error = failed(&["status"], 3, "error: no");
+        assert_eq!(error.exit_code(), 1);
+        assert!(error.to_string().ends_with("exit code 3:\nerror: no"));
+    }
+}

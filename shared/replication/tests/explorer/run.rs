@@ -1,0 +1,252 @@
+//! One run: source writes, notifications, workers, crashes and duplicates, in the order that `choose` says.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use tandem_replication::fault::Fault;
+use tandem_replication::names::{Etag, ObjectKey};
+use tandem_replication::part_plan::CopyLimits;
+use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_replication::rule::Policy;
+
+use super::buckets::{Object, Pair, Weakness, World};
+
+/// What is done to the source, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// Put an object with these bytes and metadata.
+    Put(&'static str, &'static str),
+    /// Delete the object.
+    Delete,
+}
+
+/// What may happen in a run.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub writes: Vec<Write>,
+    pub workers: usize,
+    pub crashes: u32,
+    pub duplicates: u32,
+    pub versioned: bool,
+    pub policy: Policy,
+    /// How much time passes with each step.
+    pub tick_ms: i64,
+    /// An old object at the destination, and a backfill that listed the source before the first write.
+    pub backfill_of: Option<Object>,
+    pub weakness: Weakness,
+}
+
+/// A notification that waits or is being worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Message {
+    Put(&'static str),
+    Delete,
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Write,
+    Deliver { message: usize, worker: usize },
+    DeliverCopy { message: usize, worker: usize },
+    Step { worker: usize },
+    Land { copy: u64 },
+    Crash { worker: usize },
+}
+
+type Attempt = Pin<Box<dyn Future<Output = Result<Outcome, Fault>>>>;
+
+struct Worker {
+    attempt: Option<(Message, Attempt)>,
+}
+
+/// Plays the scenario to its end. `choose` picks one of the events that can happen next. Answers what
+/// happened, and what is wrong in the end, if anything is.
+pub fn play(
+    scenario: &Scenario,
+    mut choose: impl FnMut(usize) -> usize,
+) -> (Vec<Event>, Option<String>) {
+    let world = Arc::new(Mutex::new(World {
+        source: scenario.backfill_of.clone(),
+        replica: None,
+        versioned: scenario.versioned,
+        clock_ms: 10_000,
+        in_flight: std::collections::BTreeMap::new(),
+        next_id: 0,
+    }));
+    let mut queue: Vec<Message> = scenario
+        .backfill_of
+        .iter()
+        .map(|object| Message::Put(object.etag))
+        .collect();
+    // Messages of attempts that died; they come again when nothing of the attempt is in flight.
+    let mut dead: Vec<(usize, Message)> = Vec::new();
+    let mut workers: Vec<Worker> = (0..scenario.workers)
+        .map(|_| Worker { attempt: None })
+        .collect();
+    let (mut written, mut crashes, mut duplicates) = (0, scenario.crashes, scenario.duplicates);
+    let mut history = Vec::new();
+    loop {
+        dead.retain(|&(worker, message)| {
+            let at_work = world
+                .lock()
+                .unwrap()
+                .in_flight
+                .values()
+                .any(|copy| copy.worker == worker);
+            if !at_work {
+                queue.push(message);
+            }
+            at_work
+        });
+        let events = possible(
+            scenario, &world, &queue, &workers, written, crashes, duplicates,
+        );
+        if events.is_empty() {
+            return (history, verdict(scenario, &world));
+        }
+        let event = events[choose(events.len())];
+        history.push(event);
+        world.lock().unwrap().clock_ms += scenario.tick_ms;
+        match event {
+            Event::Write => {
+                queue.push(write(&world, scenario.writes[written], written));
+                written += 1;
+            }
+            Event::Deliver { message, worker } => {
+                let message = queue.remove(message);
+                workers[worker].attempt =
+                    Some((message, attempt(scenario, &world, worker, message)));
+            }
+            Event::DeliverCopy { message, worker } => {
+                duplicates -= 1;
+                let message = queue[message];
+                workers[worker].attempt =
+                    Some((message, attempt(scenario, &world, worker, message)));
+            }
+            Event::Land { copy } => world.lock().unwrap().land(copy),
+            Event::Crash { worker } => {
+                crashes -= 1;
+                if let Some((message, _)) = workers[worker].attempt.take() {
+                    dead.push((worker, message));
+                }
+            }
+            Event::Step { worker } => {
+                let Some((message, attempt)) = &mut workers[worker].attempt else {
+                    continue;
+                };
+                let message = *message;
+                match attempt
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                {
+                    Poll::Pending => {}
+                    Poll::Ready(Ok(_)) => workers[worker].attempt = None,
+                    Poll::Ready(Err(_)) => {
+                        workers[worker].attempt = None;
+                        queue.push(message);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn possible(
+    scenario: &Scenario,
+    world: &Mutex<World>,
+    queue: &[Message],
+    workers: &[Worker],
+    written: usize,
+    crashes: u32,
+    duplicates: u32,
+) -> Vec<Event> {
+    let mut events = Vec::new();
+    if written < scenario.writes.len() {
+        events.push(Event::Write);
+    }
+    let world = world.lock().unwrap();
+    let idle = workers.iter().position(|worker| worker.attempt.is_none());
+    let zombie = |worker: usize| world.in_flight.values().any(|copy| copy.worker == worker);
+    // Idle workers are alike: the first one takes the message.
+    if let Some(worker) = idle.filter(|&worker| !zombie(worker)) {
+        events.extend((0..queue.len()).map(|message| Event::Deliver { message, worker }));
+        if duplicates > 0 {
+            events.extend((0..queue.len()).map(|message| Event::DeliverCopy { message, worker }));
+        }
+    }
+    events.extend(world.in_flight.keys().map(|&copy| Event::Land { copy }));
+    for (worker, _) in workers
+        .iter()
+        .enumerate()
+        .filter(|(_, worker)| worker.attempt.is_some())
+    {
+        // A worker whose copy is under way waits for its answer.
+        if !zombie(worker) {
+            events.push(Event::Step { worker });
+        }
+        if crashes > 0 {
+            events.push(Event::Crash { worker });
+        }
+    }
+    events
+}
+
+fn write(world: &Mutex<World>, write: Write, count: usize) -> Message {
+    let mut world = world.lock().unwrap();
+    let (version, written_ms) = (count as u64 + 1, world.clock_ms);
+    match write {
+        Write::Put(etag, metadata) => {
+            world.source = Some(Object {
+                etag,
+                metadata,
+                version,
+                written_ms,
+            });
+            Message::Put(etag)
+        }
+        Write::Delete => {
+            world.source = None;
+            Message::Delete
+        }
+    }
+}
+
+fn attempt(
+    scenario: &Scenario,
+    world: &Arc<Mutex<World>>,
+    worker: usize,
+    message: Message,
+) -> Attempt {
+    let pair = Pair {
+        world: world.clone(),
+        worker,
+        weakness: scenario.weakness,
+        believed: Mutex::new(None),
+    };
+    let policy = scenario.policy;
+    Box::pin(async move {
+        let key = ObjectKey::parse("key").unwrap();
+        let replicator = Replicator::new(&pair, policy, CopyLimits::default());
+        match (message, policy) {
+            (Message::Put(etag), _) => replicator.put(&key, &Etag::new(etag), 1).await,
+            (Message::Delete, Policy::Full) => replicator.reconcile(&key).await,
+            // The functions pass such a delete over.
+            (Message::Delete, Policy::Write) => Ok(Outcome::BothAbsent),
+        }
+    })
+}
+
+fn verdict(scenario: &Scenario, world: &Mutex<World>) -> Option<String> {
+    let world = world.lock().unwrap();
+    let content = |object: &Object| (object.etag, object.metadata);
+    let (source, replica) = (
+        world.source.as_ref().map(content),
+        world.replica.as_ref().map(content),
+    );
+    let kept = scenario.policy == Policy::Write && source.is_none();
+    (source != replica && !kept)
+        .then(|| format!("the source holds {source:?}, the replica {replica:?}"))
+}
