@@ -103,7 +103,7 @@ def guide(cloud: Cloud) -> str:
             aws s3 mb s3://{source} --region us-east-1
             aws s3 mb s3://{destination} --region us-west-2
 
-        3. Make a rule: with the aws command, or with tandem (cargo build --profile local -p tandem).
+        3. Make a rule: with the aws command, or with tandem (built by `make local`).
            Any of the requests in events/ works the same way.
 
             aws lambda invoke --function-name {STACK}-configure-rule \\

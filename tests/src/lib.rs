@@ -1,1 +1,16 @@
-//! x
+//! What the whole flows need: a local cloud with Tandem deployed in it, pairs of buckets, the functions'
+//! own binaries run by hand, and a proxy that counts requests and makes them fail.
+//!
+//! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
+//! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
+//! [`function_process`].
+
+pub mod endpoint;
+
+pub mod bucket;
+pub mod buckets;
+pub mod cloud;
+pub mod eventually;
+pub mod function_process;
+pub mod notification;
+pub mod proxy;

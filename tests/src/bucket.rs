@@ -1,0 +1,326 @@
+//! One bucket of the local cloud, and what a user can do with it.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    BucketLocationConstraint, BucketVersioningStatus, CompletedMultipartUpload, CompletedPart,
+    CreateBucketConfiguration, EncodingType, NotificationConfiguration, VersioningConfiguration,
+};
+use futures::{StreamExt, stream};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use crate::cloud::Cloud;
+
+/// How many requests a helper has under way at once.
+const AT_ONCE: usize = 24;
+
+/// A bucket, through a client of its own region.
+#[derive(Debug, Clone)]
+pub struct Bucket {
+    /// The client.
+    pub client: Client,
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: &'static str,
+}
+
+/// An object as a user writes it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Object {
+    /// The bytes.
+    pub body: Vec<u8>,
+    /// `Content-Type`.
+    pub content_type: Option<String>,
+    /// `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// `Content-Language`.
+    pub content_language: Option<String>,
+    /// `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// `x-amz-meta-*`.
+    pub metadata: BTreeMap<String, String>,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Object {
+    /// An object of these bytes and nothing else.
+    pub fn of(body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            body: body.into(),
+            ..Self::default()
+        }
+    }
+
+    /// The object with every header, metadata and tags; `mark` occurs in each.
+    #[must_use]
+    pub fn dressed(self, mark: &str) -> Self {
+        let some = |text: String| Some(text);
+        Self {
+            content_type: some(format!("text/x-{mark}; charset=utf-8")),
+            content_encoding: some(format!("x-{mark}")),
+            content_language: some("de, en-GB".to_owned()),
+            content_disposition: some(format!("attachment; filename=\"{mark} 1.txt\"")),
+            cache_control: some(format!("max-age=60, x-{mark}")),
+            metadata: [("written-by", mark), ("empty", ""), ("mixed", "a=b; c+d %20")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            tags: [("written by", mark), ("a+b=c", "d/e @:_")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..self
+        }
+    }
+}
+
+/// An object as a listing shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Without quotes.
+    pub etag: String,
+    /// Its size.
+    pub bytes: i64,
+}
+
+impl Bucket {
+    /// Makes a bucket.
+    pub async fn create(cloud: &Cloud, region: &'static str, name: String, versioned: bool) -> Self {
+        let client = cloud.s3(region);
+        // S3's own rule: this region is not named.
+        let place = (region != "us-east-1").then(|| {
+            CreateBucketConfiguration::builder()
+                .location_constraint(BucketLocationConstraint::from(region))
+                .build()
+        });
+        let made = client.create_bucket().bucket(&name);
+        made.set_create_bucket_configuration(place).send().await.expect("a bucket");
+        if versioned {
+            let enabled = VersioningConfiguration::builder()
+                .status(BucketVersioningStatus::Enabled)
+                .build();
+            client
+                .put_bucket_versioning()
+                .bucket(&name)
+                .versioning_configuration(enabled)
+                .send()
+                .await
+                .expect("a versioned bucket");
+        }
+        Self {
+            client,
+            name,
+            region,
+        }
+    }
+
+    /// Writes a plain object. Answers its `ETag`, unquoted.
+    pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> String {
+        self.put_object(key, &Object::of(body)).await
+    }
+
+    /// Writes an object by one request. Answers its `ETag`, unquoted.
+    pub async fn put_object(&self, key: &str, object: &Object) -> String {
+        let answer = self
+            .client
+            .put_object()
+            .bucket(&self.name)
+            .key(key)
+            .body(ByteStream::from(object.body.clone()))
+            .set_content_type(object.content_type.clone())
+            .set_content_encoding(object.content_encoding.clone())
+            .set_content_language(object.content_language.clone())
+            .set_content_disposition(object.content_disposition.clone())
+            .set_cache_control(object.cache_control.clone())
+            .set_metadata(Some(object.metadata.clone().into_iter().collect()))
+            .set_tagging(tagging(&object.tags))
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("putting {key:?}: {error:?}"));
+        unquoted(answer.e_tag.as_deref())
+    }
+
+    /// Writes many plain objects, each with its key for a body unless `body` says otherwise.
+    pub async fn put_all(&self, keys: &[String], body: impl Fn(&str) -> Vec<u8>) {
+        let puts = keys.iter().map(|key| self.put(key, body(key)));
+        stream::iter(puts).buffer_unordered(AT_ONCE).count().await;
+    }
+
+    /// Writes an object in parts of `part_bytes`. Answers its `ETag`, unquoted.
+    pub async fn put_in_parts(&self, key: &str, object: &Object, part_bytes: usize) -> String {
+        let upload = self
+            .client
+            .create_multipart_upload()
+            .bucket(&self.name)
+            .key(key)
+            .set_content_type(object.content_type.clone())
+            .set_content_encoding(object.content_encoding.clone())
+            .set_content_language(object.content_language.clone())
+            .set_content_disposition(object.content_disposition.clone())
+            .set_cache_control(object.cache_control.clone())
+            .set_metadata(Some(object.metadata.clone().into_iter().collect()))
+            .set_tagging(tagging(&object.tags))
+            .send()
+            .await
+            .expect("an upload");
+        let upload_id = upload.upload_id.expect("an upload's id");
+        let mut parts = Vec::new();
+        for (number, part) in (1..).zip(object.body.chunks(part_bytes)) {
+            let sent = self
+                .client
+                .upload_part()
+                .bucket(&self.name)
+                .key(key)
+                .upload_id(&upload_id)
+                .part_number(number)
+                .body(ByteStream::from(part.to_vec()))
+                .send()
+                .await
+                .expect("a part");
+            let part = CompletedPart::builder().part_number(number);
+            parts.push(part.set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32).build());
+        }
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let answer = self
+            .client
+            .complete_multipart_upload()
+            .bucket(&self.name)
+            .key(key)
+            .upload_id(upload_id)
+            .multipart_upload(parts)
+            .send()
+            .await
+            .expect("an object of parts");
+        unquoted(answer.e_tag.as_deref())
+    }
+
+    /// Replaces an object's tags, without a new version.
+    pub async fn put_tags(&self, key: &str, tags: &BTreeMap<String, String>) {
+        let set = tags.iter().map(|(key, value)| {
+            aws_sdk_s3::types::Tag::builder().key(key).value(value).build().expect("a tag")
+        });
+        let tagging = aws_sdk_s3::types::Tagging::builder().set_tag_set(Some(set.collect()));
+        self.client
+            .put_object_tagging()
+            .bucket(&self.name)
+            .key(key)
+            .tagging(tagging.build().expect("tags"))
+            .send()
+            .await
+            .expect("tags are put");
+    }
+
+    /// Deletes an object; in a versioned bucket, hides it.
+    pub async fn delete(&self, key: &str) {
+        let deletion = self.client.delete_object().bucket(&self.name).key(key);
+        deletion.send().await.unwrap_or_else(|error| panic!("deleting {key:?}: {error:?}"));
+    }
+
+    /// Deletes many objects.
+    pub async fn delete_all(&self, keys: &[String]) {
+        let deletes = keys.iter().map(|key| self.delete(key));
+        stream::iter(deletes).buffer_unordered(AT_ONCE).count().await;
+    }
+
+    /// What is said about an object; `None` if there is none.
+    pub async fn head(&self, key: &str) -> Option<HeadObjectOutput> {
+        match self.client.head_object().bucket(&self.name).key(key).send().await {
+            Ok(head) => Some(head),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => None,
+            Err(error) => panic!("looking at {key:?}: {error:?}"),
+        }
+    }
+
+    /// The bytes of an object; `None` if there is none.
+    pub async fn bytes(&self, key: &str) -> Option<Vec<u8>> {
+        match self.client.get_object().bucket(&self.name).key(key).send().await {
+            Ok(answer) => Some(answer.body.collect().await.expect("a body").to_vec()),
+            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => None,
+            Err(error) => panic!("reading {key:?}: {error:?}"),
+        }
+    }
+
+    /// An object's tags.
+    pub async fn tags(&self, key: &str) -> BTreeMap<String, String> {
+        let answer = self.client.get_object_tagging().bucket(&self.name).key(key).send().await;
+        let tags = answer.expect("tags").tag_set.into_iter();
+        tags.map(|tag| (tag.key, tag.value)).collect()
+    }
+
+    /// Every object whose key begins with `prefix`.
+    pub async fn list(&self, prefix: &str) -> BTreeMap<String, Listed> {
+        let mut pages = self
+            .client
+            .list_objects_v2()
+            .bucket(&self.name)
+            .set_prefix((!prefix.is_empty()).then(|| prefix.to_owned()))
+            .encoding_type(EncodingType::Url)
+            .into_paginator()
+            .send();
+        let mut listed = BTreeMap::new();
+        while let Some(page) = pages.next().await {
+            for object in page.expect("a listing").contents() {
+                let escaped = object.key().unwrap_or_default().replace('+', " ");
+                let key = percent_decode_str(&escaped).decode_utf8().expect("UTF-8").into_owned();
+                let found = Listed {
+                    etag: unquoted(object.e_tag()),
+                    bytes: object.size().unwrap_or_default(),
+                };
+                listed.insert(key, found);
+            }
+        }
+        listed
+    }
+
+    /// Looks at many objects, and reads their tags where they have any.
+    pub async fn looks(&self, keys: Vec<String>) -> BTreeMap<String, Option<(HeadObjectOutput, BTreeMap<String, String>)>> {
+        let looks = keys.into_iter().map(|key| async move {
+            let Some(head) = self.head(&key).await else {
+                return (key, None);
+            };
+            let tags = match head.tag_count() {
+                Some(1..) => self.tags(&key).await,
+                _ => BTreeMap::new(),
+            };
+            (key, Some((head, tags)))
+        });
+        stream::iter(looks).buffer_unordered(AT_ONCE).collect().await
+    }
+
+    /// The bucket's notification configuration.
+    pub async fn notifications(&self) -> GetBucketNotificationConfigurationOutput {
+        let answer = self.client.get_bucket_notification_configuration().bucket(&self.name);
+        answer.send().await.expect("a notification configuration")
+    }
+
+    /// Replaces the bucket's notification configuration.
+    pub async fn set_notifications(&self, configuration: NotificationConfiguration) {
+        self.client
+            .put_bucket_notification_configuration()
+            .bucket(&self.name)
+            .notification_configuration(configuration)
+            .send()
+            .await
+            .expect("a notification configuration is put");
+    }
+}
+
+/// Tags as the header wants them.
+fn tagging(tags: &BTreeMap<String, String>) -> Option<String> {
+    let escaped = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+    let pairs: Vec<String> = tags
+        .iter()
+        .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
+        .collect();
+    (!pairs.is_empty()).then(|| pairs.join("&"))
+}
+
+fn unquoted(etag: Option<&str>) -> String {
+    etag.unwrap_or_default().trim_matches('"').to_owned()
+}

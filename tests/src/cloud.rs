@@ -1,0 +1,274 @@
+//! The local cloud in which Tandem is deployed: its clients, and the functions' contract.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::{Value, json};
+
+use crate::buckets::Buckets;
+use crate::endpoint;
+
+/// The stack's own region, where sources are.
+pub const EAST: &str = "us-east-1";
+/// Where destinations are, unless a test says otherwise.
+pub const WEST: &str = "us-west-2";
+
+/// An item of the rule table.
+pub type Item = HashMap<String, AttributeValue>;
+
+/// The cloud.
+#[derive(Debug, Clone)]
+pub struct Cloud {
+    /// Its address.
+    pub endpoint: String,
+    /// What clients are made from.
+    pub config: SdkConfig,
+    /// The stack's name.
+    pub stack: String,
+    /// Functions.
+    pub lambda: aws_sdk_lambda::Client,
+    /// Queues.
+    pub sqs: aws_sdk_sqs::Client,
+    /// The rule table.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Metrics.
+    pub cloudwatch: aws_sdk_cloudwatch::Client,
+}
+
+/// A function's error, as the contract has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionError {
+    /// `errorType`.
+    pub code: String,
+    /// `errorMessage`.
+    pub message: String,
+}
+
+impl FunctionError {
+    /// Reads a function's error document.
+    pub fn read(document: &Value) -> Self {
+        let text = |field: &str| document[field].as_str().unwrap_or_default().to_owned();
+        Self {
+            code: text("errorType"),
+            message: text("errorMessage"),
+        }
+    }
+}
+
+impl Cloud {
+    /// Connects to the cloud that the environment names.
+    ///
+    /// # Panics
+    /// If that is not one of this machine.
+    pub async fn connect() -> Self {
+        let endpoint = endpoint::from_environment();
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(EAST))
+            .endpoint_url(&endpoint)
+            .load()
+            .await;
+        Self {
+            stack: std::env::var("TANDEM_STACK_NAME").expect("TANDEM_STACK_NAME: run `make test`"),
+            lambda: aws_sdk_lambda::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
+            endpoint,
+            config,
+        }
+    }
+
+    /// An S3 client of a region.
+    pub fn s3(&self, region: &'static str) -> aws_sdk_s3::Client {
+        let config = aws_sdk_s3::config::Builder::from(&self.config)
+            .region(Region::new(region))
+            .force_path_style(true)
+            .build();
+        aws_sdk_s3::Client::from_conf(config)
+    }
+
+    /// Invokes one of the stack's functions and waits for its answer.
+    pub async fn invoke(&self, function: &str, payload: Value) -> Result<Value, FunctionError> {
+        let answer = self
+            .lambda
+            .invoke()
+            .function_name(format!("{}-{function}", self.stack))
+            .payload(Blob::new(payload.to_string()))
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("invoking {function}: {error:?}"));
+        let document = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        let document = serde_json::from_slice(&document).unwrap_or_else(|error| {
+            panic!("{function} answered {:?}: {error}", String::from_utf8_lossy(&document))
+        });
+        match answer.function_error {
+            None => Ok(document),
+            Some(_) => Err(FunctionError::read(&document)),
+        }
+    }
+
+    /// Sends a request to `configure-rule`.
+    pub async fn configure(&self, request: Value) -> Result<Value, FunctionError> {
+        self.invoke("configure-rule", request).await
+    }
+
+    /// Makes a rule of the pair; `fields` are the request's other fields. Answers the rule.
+    pub async fn create(&self, buckets: &Buckets, fields: Value) -> Result<Value, FunctionError> {
+        let mut request = json!({
+            "action": "create",
+            "source": buckets.source.name,
+            "destination": buckets.destination.name,
+        });
+        let fields = fields.as_object().cloned().unwrap_or_default();
+        request.as_object_mut().expect("an object").extend(fields);
+        Ok(self.configure(request).await?["rule"].take())
+    }
+
+    /// Makes a rule of the pair that has to be granted. Answers its id.
+    pub async fn rule(&self, buckets: &Buckets, fields: Value) -> String {
+        let rule = self.create(buckets, fields).await.expect("a rule that is fine");
+        assert_eq!(rule["state"], "enabled", "{rule}");
+        rule["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Makes a rule whose source notifies nobody: all that happens is what the test makes happen.
+    pub async fn quiet_rule(&self, buckets: &Buckets, fields: Value) -> String {
+        let id = self.rule(buckets, fields).await;
+        buckets.source.set_notifications(aws_sdk_s3::types::NotificationConfiguration::builder().build()).await;
+        id
+    }
+
+    /// Applies `action` to a rule, which has to be granted. Answers the rule.
+    pub async fn change(&self, action: &str, rule: &str) -> Value {
+        self.configure(json!({"action": action, "rule": rule}))
+            .await
+            .unwrap_or_else(|error| panic!("{action} {rule}: {error:?}"))["rule"]
+            .take()
+    }
+
+    /// A rule's progress.
+    pub async fn progress(&self, rule: &str) -> Value {
+        self.configure(json!({"action": "progress", "rule": rule}))
+            .await
+            .expect("progress")
+    }
+
+    /// The environment that the template gave a function.
+    pub async fn variables(&self, function: &str) -> BTreeMap<String, String> {
+        let answer = self
+            .lambda
+            .get_function_configuration()
+            .function_name(format!("{}-{function}", self.stack))
+            .send()
+            .await
+            .expect("the function's configuration");
+        let variables = answer.environment.and_then(|environment| environment.variables);
+        variables.unwrap_or_default().into_iter().collect()
+    }
+
+    /// The rule table's name.
+    pub async fn table(&self) -> String {
+        self.variables("configure-rule").await["TANDEM_RULE_TABLE"].clone()
+    }
+
+    /// Every item of the rule table in which `text` occurs.
+    pub async fn items_with(&self, text: &str) -> Vec<Item> {
+        let mut pages = self
+            .dynamodb
+            .scan()
+            .table_name(self.table().await)
+            .consistent_read(true)
+            .into_paginator()
+            .items()
+            .send();
+        let mut found = Vec::new();
+        while let Some(item) = pages.next().await {
+            let item = item.expect("the rule table");
+            if format!("{item:?}").contains(text) {
+                found.push(item);
+            }
+        }
+        found
+    }
+
+    /// The URL of one of the stack's queues.
+    pub async fn queue_url(&self, queue: &str) -> String {
+        let name = format!("{}-{queue}", self.stack);
+        let answer = self.sqs.get_queue_url().queue_name(name).send().await;
+        answer.expect("the stack's queue").queue_url.expect("a URL")
+    }
+
+    /// A queue of the test's own; answers its URL.
+    pub async fn own_queue(&self) -> String {
+        let answer = self.sqs.create_queue().queue_name(unique("queue")).send().await;
+        answer.expect("a queue").queue_url.expect("a URL")
+    }
+
+    /// The ARN of a queue.
+    pub async fn queue_arn(&self, queue_url: &str) -> String {
+        let answer = self
+            .sqs
+            .get_queue_attributes()
+            .queue_url(queue_url)
+            .attribute_names(QueueAttributeName::QueueArn)
+            .send()
+            .await
+            .expect("a queue's attributes");
+        answer.attributes.expect("attributes")[&QueueAttributeName::QueueArn].clone()
+    }
+
+    /// Sends a message.
+    pub async fn send(&self, queue_url: &str, body: &str) {
+        self.sqs
+            .send_message()
+            .queue_url(queue_url)
+            .message_body(body)
+            .send()
+            .await
+            .expect("a message is sent");
+    }
+
+    /// Takes every message that a queue holds now.
+    pub async fn drain(&self, queue_url: &str) -> Vec<String> {
+        let mut bodies = Vec::new();
+        loop {
+            let answer = self
+                .sqs
+                .receive_message()
+                .queue_url(queue_url)
+                .max_number_of_messages(10)
+                .send()
+                .await
+                .expect("messages");
+            let messages = answer.messages.unwrap_or_default();
+            if messages.is_empty() {
+                return bodies;
+            }
+            for message in messages {
+                self.sqs
+                    .delete_message()
+                    .queue_url(queue_url)
+                    .receipt_handle(message.receipt_handle.unwrap_or_default())
+                    .send()
+                    .await
+                    .expect("a message is deleted");
+                bodies.push(message.body.unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// A name that nobody else has, in this or another run.
+pub fn unique(what: &str) -> String {
+    static MADE: AtomicU32 = AtomicU32::new(0);
+    let millis = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    let made = MADE.fetch_add(1, Ordering::Relaxed);
+    format!("{what}-{millis:x}-{:x}-{made}", std::process::id())
+}
