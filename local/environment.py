@@ -19,7 +19,7 @@ def endpoint(port: int) -> str:
     return f"http://{LOOPBACK}:{port}"
 
 
-def aws_variables(port: int, home) -> dict[str, str]:
+def aws_variables(port: int) -> dict[str, str]:
     """Everything an AWS client reads, so that nothing is left for it to look up elsewhere."""
     return {
         "AWS_ENDPOINT_URL": endpoint(port),
@@ -27,8 +27,8 @@ def aws_variables(port: int, home) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_CONFIG_FILE": f"{home}/no-aws-config",
-        "AWS_SHARED_CREDENTIALS_FILE": f"{home}/no-aws-credentials",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_PAGER": "",
         "NO_PROXY": "*",
@@ -43,16 +43,16 @@ def is_dangerous(name: str) -> bool:
             or upper.endswith("_PROXY"))
 
 
-def for_client(port: int, home, stack_name: str) -> dict[str, str]:
+def for_client(port: int, stack_name: str) -> dict[str, str]:
     """The user's own environment, safely pointed at the local cloud: for tests, demo, `run`."""
     kept = {name: value for name, value in os.environ.items() if not is_dangerous(name)}
-    return kept | aws_variables(port, home) | {"TANDEM_STACK_NAME": stack_name}
+    return kept | aws_variables(port) | {"TANDEM_STACK_NAME": stack_name}
 
 
 def for_tool(port: int, home, temporary) -> dict[str, str]:
     """Almost nothing of the user's, and a HOME of its own: for the emulator, SAM and the bridge."""
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("LC_")}
-    return kept | aws_variables(port, home) | {
+    return kept | aws_variables(port) | {
         "HOME": str(home),
         "TMPDIR": str(temporary),
         "PYTHONUNBUFFERED": "1",

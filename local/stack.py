@@ -67,12 +67,12 @@ def architecture() -> str:
 
 def client_environment(cloud: Cloud) -> dict[str, str]:
     port = emulator.require_up(cloud)["port"]
-    return environment.for_client(port, cloud.home, STACK)
+    return environment.for_client(port, STACK)
 
 
 def shell_exports(cloud: Cloud) -> str:
     """Lines for a shell's eval: what could lead elsewhere is unset, then the local cloud is set."""
-    variables = environment.aws_variables(emulator.require_up(cloud)["port"], cloud.home)
+    variables = environment.aws_variables(emulator.require_up(cloud)["port"])
     variables["TANDEM_STACK_NAME"] = STACK
     stray = sorted(name for name in os.environ
                    if environment.is_dangerous(name) and name not in variables and re.fullmatch(r"\w+", name))
@@ -109,7 +109,7 @@ def guide(cloud: Cloud) -> str:
             aws lambda invoke --function-name {STACK}-configure-rule \\
               --payload fileb://events/configure-rule/create.json /dev/stdout
 
-            target/local/tandem rule create {source} {destination}
+            target/local/tandem rule create --source {source} --destination {destination}
 
         4. Put an object, and see it arrive; delete it, and see it go:
 

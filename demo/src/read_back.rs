@@ -196,6 +196,6 @@ mod tests {
         }
         let sample = sample(&expected);
         assert!(sample.len() <= FILES_MAX && sample.len() > FILES_MAX / 2);
-        assert!(sample[0].key == "0001" && sample.last().unwrap().key > "0990".to_owned());
+        assert!(sample[0].key == "0001" && sample.last().unwrap().key > *"0990");
     }
 }

@@ -19,7 +19,7 @@ const NAME_END: &str = "Requests";
 /// Makes and shows rules; what it sends is not about objects.
 const NOT_OBJECTS: &str = "configure-rule";
 /// CloudWatch's shortest period for metrics like these.
-const PERIOD: Duration = Duration::from_secs(60);
+const PERIOD: Duration = Duration::from_mins(1);
 /// CloudWatch's limit on the metrics asked for at once.
 const QUERIES_MAX: usize = 500;
 /// Metrics come a second or two after what they count. What has not changed for so long is complete.

@@ -64,6 +64,21 @@ impl Settling<'_> {
         }
     }
 
+    /// Waits until the rule's backfill is there: it is begun by another function.
+    pub async fn until_backfill_begins(&self) -> Result<(), Error> {
+        let started = Instant::now();
+        while self.status().await?.historical.is_none() {
+            if started.elapsed() > self.timeout {
+                return Err(Error::Unexpected(format!(
+                    "no backfill has begun within {} s",
+                    self.timeout.as_secs()
+                )));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
     /// How the rule stands.
     pub async fn status(&self) -> Result<Status, Error> {
         self.tandem.ask(&["status", self.rule]).await

@@ -4,6 +4,7 @@
 //! Symbolic links are followed, as most tools that copy to S3 do: a link to a file is that file, a
 //! link to a folder that folder, and one that leads back into itself is left out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
 use std::io;
@@ -147,7 +148,10 @@ pub fn read(root: &Path, limits: Limits) -> Result<SourceTree, TreeError> {
     };
     let walk = WalkDir::new(root).follow_links(true).sort_by_file_name();
     for found in walk.min_depth(1) {
-        match found.map_err(left_out).and_then(|entry| look(root, &entry)) {
+        match found
+            .map_err(|error| left_out(&error))
+            .and_then(|entry| look(root, &entry))
+        {
             Ok(Some(file)) if tree.has_room(&file, limits) => {
                 tree.bytes += file.bytes;
                 tree.files.push(file);
@@ -180,7 +184,7 @@ impl SourceTree {
 
 /// One line for each reason, with the number of entries and the first of them.
 pub fn summary(skipped: &[Skipped]) -> Vec<String> {
-    let mut by_reason: std::collections::BTreeMap<&SkipReason, Vec<&Path>> = Default::default();
+    let mut by_reason: BTreeMap<&SkipReason, Vec<&Path>> = BTreeMap::new();
     for skipped in skipped {
         by_reason
             .entry(&skipped.reason)
@@ -206,14 +210,12 @@ pub fn summary(skipped: &[Skipped]) -> Vec<String> {
 }
 
 fn lines(skipped: &[Skipped]) -> String {
-    summary(skipped)
-        .into_iter()
-        .map(|line| format!("\n   {line}"))
-        .collect()
+    let indented = |line| ["\n   ".to_owned(), line];
+    summary(skipped).into_iter().flat_map(indented).collect()
 }
 
 /// An entry that could not even be looked at.
-fn left_out(error: walkdir::Error) -> Skipped {
+fn left_out(error: &walkdir::Error) -> Skipped {
     let path = error.path().map(Path::to_owned).unwrap_or_default();
     let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
     let reason = if error.loop_ancestor().is_some() {

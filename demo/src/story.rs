@@ -183,6 +183,7 @@ impl Demo<'_> {
         self.tandem.show(&create).await?;
         let status = self.settling.status().await?;
         self.settling.dead_before = status.live.backlog.dead_letter;
+        self.settling.until_backfill_begins().await?;
         let watch = ["backfill", "status", &source, "--watch"];
         self.tandem.show(&watch).await?;
         let took = started.elapsed();

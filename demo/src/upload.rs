@@ -178,6 +178,7 @@ pub fn content_type(path: &Path) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source_tree::Limits;
 
     #[test]
     fn parts_cover_every_byte_once() {
@@ -210,7 +211,7 @@ mod tests {
     fn a_file_that_was_rewritten_or_removed_has_changed() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a"), "one").unwrap();
-        let tree = crate::source_tree::read(folder.path(), Default::default()).unwrap();
+        let tree = crate::source_tree::read(folder.path(), Limits::default()).unwrap();
         let file = &tree.files[0];
         assert!(!has_changed(file));
         std::fs::write(&file.path, "three").unwrap();

@@ -69,9 +69,13 @@ impl Object {
             content_language: some("de, en-GB".to_owned()),
             content_disposition: some(format!("attachment; filename=\"{mark} 1.txt\"")),
             cache_control: some(format!("max-age=60, x-{mark}")),
-            metadata: [("written-by", mark), ("empty", ""), ("mixed", "a=b; c+d %20")]
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .into(),
+            metadata: [
+                ("written-by", mark),
+                ("empty", ""),
+                ("mixed", "a=b; c+d %20"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
             tags: [("written by", mark), ("a+b=c", "d/e @:_")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into(),
@@ -91,7 +95,12 @@ pub struct Listed {
 
 impl Bucket {
     /// Makes a bucket.
-    pub async fn create(cloud: &Cloud, region: &'static str, name: String, versioned: bool) -> Self {
+    pub async fn create(
+        cloud: &Cloud,
+        region: &'static str,
+        name: String,
+        versioned: bool,
+    ) -> Self {
         let client = cloud.s3(region);
         // S3's own rule: this region is not named.
         let place = (region != "us-east-1").then(|| {
@@ -100,7 +109,10 @@ impl Bucket {
                 .build()
         });
         let made = client.create_bucket().bucket(&name);
-        made.set_create_bucket_configuration(place).send().await.expect("a bucket");
+        made.set_create_bucket_configuration(place)
+            .send()
+            .await
+            .expect("a bucket");
         if versioned {
             let enabled = VersioningConfiguration::builder()
                 .status(BucketVersioningStatus::Enabled)
@@ -184,9 +196,15 @@ impl Bucket {
                 .await
                 .expect("a part");
             let part = CompletedPart::builder().part_number(number);
-            parts.push(part.set_e_tag(sent.e_tag).set_checksum_crc32(sent.checksum_crc32).build());
+            parts.push(
+                part.set_e_tag(sent.e_tag)
+                    .set_checksum_crc32(sent.checksum_crc32)
+                    .build(),
+            );
         }
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts))
+            .build();
         let answer = self
             .client
             .complete_multipart_upload()
@@ -203,7 +221,11 @@ impl Bucket {
     /// Replaces an object's tags, without a new version.
     pub async fn put_tags(&self, key: &str, tags: &BTreeMap<String, String>) {
         let set = tags.iter().map(|(key, value)| {
-            aws_sdk_s3::types::Tag::builder().key(key).value(value).build().expect("a tag")
+            aws_sdk_s3::types::Tag::builder()
+                .key(key)
+                .value(value)
+                .build()
+                .expect("a tag")
         });
         let tagging = aws_sdk_s3::types::Tagging::builder().set_tag_set(Some(set.collect()));
         self.client
@@ -219,36 +241,74 @@ impl Bucket {
     /// Deletes an object; in a versioned bucket, hides it.
     pub async fn delete(&self, key: &str) {
         let deletion = self.client.delete_object().bucket(&self.name).key(key);
-        deletion.send().await.unwrap_or_else(|error| panic!("deleting {key:?}: {error:?}"));
+        deletion
+            .send()
+            .await
+            .unwrap_or_else(|error| panic!("deleting {key:?}: {error:?}"));
     }
 
     /// Deletes many objects.
     pub async fn delete_all(&self, keys: &[String]) {
         let deletes = keys.iter().map(|key| self.delete(key));
-        stream::iter(deletes).buffer_unordered(AT_ONCE).count().await;
+        stream::iter(deletes)
+            .buffer_unordered(AT_ONCE)
+            .count()
+            .await;
     }
 
     /// What is said about an object; `None` if there is none.
     pub async fn head(&self, key: &str) -> Option<HeadObjectOutput> {
-        match self.client.head_object().bucket(&self.name).key(key).send().await {
+        match self
+            .client
+            .head_object()
+            .bucket(&self.name)
+            .key(key)
+            .send()
+            .await
+        {
             Ok(head) => Some(head),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_not_found()) => None,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_not_found()) =>
+            {
+                None
+            }
             Err(error) => panic!("looking at {key:?}: {error:?}"),
         }
     }
 
     /// The bytes of an object; `None` if there is none.
     pub async fn bytes(&self, key: &str) -> Option<Vec<u8>> {
-        match self.client.get_object().bucket(&self.name).key(key).send().await {
+        match self
+            .client
+            .get_object()
+            .bucket(&self.name)
+            .key(key)
+            .send()
+            .await
+        {
             Ok(answer) => Some(answer.body.collect().await.expect("a body").to_vec()),
-            Err(error) if error.as_service_error().is_some_and(|error| error.is_no_such_key()) => None,
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_no_such_key()) =>
+            {
+                None
+            }
             Err(error) => panic!("reading {key:?}: {error:?}"),
         }
     }
 
     /// An object's tags.
     pub async fn tags(&self, key: &str) -> BTreeMap<String, String> {
-        let answer = self.client.get_object_tagging().bucket(&self.name).key(key).send().await;
+        let answer = self
+            .client
+            .get_object_tagging()
+            .bucket(&self.name)
+            .key(key)
+            .send()
+            .await;
         let tags = answer.expect("tags").tag_set.into_iter();
         tags.map(|tag| (tag.key, tag.value)).collect()
     }
@@ -267,7 +327,10 @@ impl Bucket {
         while let Some(page) = pages.next().await {
             for object in page.expect("a listing").contents() {
                 let escaped = object.key().unwrap_or_default().replace('+', " ");
-                let key = percent_decode_str(&escaped).decode_utf8().expect("UTF-8").into_owned();
+                let key = percent_decode_str(&escaped)
+                    .decode_utf8()
+                    .expect("UTF-8")
+                    .into_owned();
                 let found = Listed {
                     etag: unquoted(object.e_tag()),
                     bytes: object.size().unwrap_or_default(),
@@ -279,23 +342,30 @@ impl Bucket {
     }
 
     /// Looks at many objects, and reads their tags where they have any.
-    pub async fn looks(&self, keys: Vec<String>) -> BTreeMap<String, Option<(HeadObjectOutput, BTreeMap<String, String>)>> {
+    pub async fn looks(
+        &self,
+        keys: Vec<String>,
+    ) -> BTreeMap<String, Option<(HeadObjectOutput, BTreeMap<String, String>)>> {
         let looks = keys.into_iter().map(|key| async move {
             let Some(head) = self.head(&key).await else {
                 return (key, None);
             };
-            let tags = match head.tag_count() {
-                Some(1..) => self.tags(&key).await,
-                _ => BTreeMap::new(),
-            };
+            // Not every server counts an object's tags in a HEAD.
+            let tags = self.tags(&key).await;
             (key, Some((head, tags)))
         });
-        stream::iter(looks).buffer_unordered(AT_ONCE).collect().await
+        stream::iter(looks)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await
     }
 
     /// The bucket's notification configuration.
     pub async fn notifications(&self) -> GetBucketNotificationConfigurationOutput {
-        let answer = self.client.get_bucket_notification_configuration().bucket(&self.name);
+        let answer = self
+            .client
+            .get_bucket_notification_configuration()
+            .bucket(&self.name);
         answer.send().await.expect("a notification configuration")
     }
 

@@ -46,13 +46,17 @@ impl Buckets {
         let name = unique("pair");
         Self {
             source: Bucket::create(cloud, source, format!("{name}-source"), versioned).await,
-            destination: Bucket::create(cloud, destination, format!("{name}-replica"), versioned).await,
+            destination: Bucket::create(cloud, destination, format!("{name}-replica"), versioned)
+                .await,
         }
     }
 
     /// Waits until the two agree, within the key prefix `scope`.
     pub async fn become_equal(&self, scope: &str, limit: Duration) {
-        let what = format!("{} becomes equal to {}", self.destination.name, self.source.name);
+        let what = format!(
+            "{} becomes equal to {}",
+            self.destination.name, self.source.name
+        );
         eventually(&what, limit, async || self.agree(scope).await).await;
     }
 
@@ -64,12 +68,14 @@ impl Buckets {
 
     /// Waits until the destination has no such object.
     pub async fn vanish(&self, key: &str, limit: Duration) {
-        eventually(&format!("the replica of {key:?} goes"), limit, async || {
-            match self.destination.head(key).await {
+        eventually(
+            &format!("the replica of {key:?} goes"),
+            limit,
+            async || match self.destination.head(key).await {
                 None => Ok(()),
                 Some(head) => Err(format!("{head:?}")),
-            }
-        })
+            },
+        )
         .await;
     }
 
@@ -84,12 +90,15 @@ impl Buckets {
     /// Compares keys, `ETag` (or the source's, recorded on the replica), size, content headers, user
     /// metadata and tags.
     pub async fn agree(&self, scope: &str) -> Result<(), String> {
-        let (source, replica) = futures::join!(self.source.list(scope), self.destination.list(scope));
+        let (source, replica) =
+            futures::join!(self.source.list(scope), self.destination.list(scope));
         let mut differences = listed_differences(&source, &replica);
         if differences.is_empty() {
             let keys: Vec<String> = source.keys().cloned().collect();
-            let (sources, replicas) =
-                futures::join!(self.source.looks(keys.clone()), self.destination.looks(keys));
+            let (sources, replicas) = futures::join!(
+                self.source.looks(keys.clone()),
+                self.destination.looks(keys)
+            );
             differences = looks_differences(sources, replicas);
         }
         match differences.len() {
@@ -112,9 +121,14 @@ fn listed_differences(
         match replica.get(key) {
             None => differences.push(format!("{key:?} is missing")),
             Some(other) if other.bytes != object.bytes => {
-                differences.push(format!("{key:?} has {} bytes, not {}", other.bytes, object.bytes));
+                differences.push(format!(
+                    "{key:?} has {} bytes, not {}",
+                    other.bytes, object.bytes
+                ));
             }
-            Some(other) if other.etag != object.etag && !is_of_parts(object) && !is_of_parts(other) => {
+            Some(other)
+                if other.etag != object.etag && !is_of_parts(object) && !is_of_parts(other) =>
+            {
                 differences.push(format!("{key:?} is {}, not {}", other.etag, object.etag));
             }
             Some(_) => {}
@@ -139,10 +153,16 @@ fn looks_differences(sources: LooksOfAll, mut replicas: LooksOfAll) -> Vec<Strin
             differences.push(format!("{key:?} changed while it was compared"));
             continue;
         };
-        let recorded = replica.metadata().and_then(|metadata| metadata.get(PROVENANCE_KEY));
+        let recorded = replica
+            .metadata()
+            .and_then(|metadata| metadata.get(PROVENANCE_KEY));
         let stands_for = recorded.map(|etag| format!("\"{etag}\""));
         if replica.e_tag() != source.e_tag() && stands_for.as_deref() != source.e_tag() {
-            differences.push(format!("{key:?} is {:?}, not {:?}", replica.e_tag(), source.e_tag()));
+            differences.push(format!(
+                "{key:?} is {:?}, not {:?}",
+                replica.e_tag(),
+                source.e_tag()
+            ));
         }
         let (source, replica) = (looks(&source, source_tags), looks(&replica, replica_tags));
         if source != replica {
@@ -154,8 +174,12 @@ fn looks_differences(sources: LooksOfAll, mut replicas: LooksOfAll) -> Vec<Strin
 
 fn looks(head: &HeadObjectOutput, tags: BTreeMap<String, String>) -> Looks {
     let owned = |text: Option<&str>| text.map(str::to_owned);
-    let mut metadata: BTreeMap<String, String> =
-        head.metadata().cloned().unwrap_or_default().into_iter().collect();
+    let mut metadata: BTreeMap<String, String> = head
+        .metadata()
+        .cloned()
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
     metadata.remove(PROVENANCE_KEY);
     Looks {
         headers: [

@@ -104,7 +104,10 @@ impl Cloud {
             .unwrap_or_else(|error| panic!("invoking {function}: {error:?}"));
         let document = answer.payload.map(Blob::into_inner).unwrap_or_default();
         let document = serde_json::from_slice(&document).unwrap_or_else(|error| {
-            panic!("{function} answered {:?}: {error}", String::from_utf8_lossy(&document))
+            panic!(
+                "{function} answered {:?}: {error}",
+                String::from_utf8_lossy(&document)
+            )
         });
         match answer.function_error {
             None => Ok(document),
@@ -131,7 +134,10 @@ impl Cloud {
 
     /// Makes a rule of the pair that has to be granted. Answers its id.
     pub async fn rule(&self, buckets: &Buckets, fields: Value) -> String {
-        let rule = self.create(buckets, fields).await.expect("a rule that is fine");
+        let rule = self
+            .create(buckets, fields)
+            .await
+            .expect("a rule that is fine");
         assert_eq!(rule["state"], "enabled", "{rule}");
         rule["id"].as_str().expect("an id").to_owned()
     }
@@ -139,7 +145,10 @@ impl Cloud {
     /// Makes a rule whose source notifies nobody: all that happens is what the test makes happen.
     pub async fn quiet_rule(&self, buckets: &Buckets, fields: Value) -> String {
         let id = self.rule(buckets, fields).await;
-        buckets.source.set_notifications(aws_sdk_s3::types::NotificationConfiguration::builder().build()).await;
+        buckets
+            .source
+            .set_notifications(aws_sdk_s3::types::NotificationConfiguration::builder().build())
+            .await;
         id
     }
 
@@ -167,7 +176,9 @@ impl Cloud {
             .send()
             .await
             .expect("the function's configuration");
-        let variables = answer.environment.and_then(|environment| environment.variables);
+        let variables = answer
+            .environment
+            .and_then(|environment| environment.variables);
         variables.unwrap_or_default().into_iter().collect()
     }
 
@@ -205,7 +216,12 @@ impl Cloud {
 
     /// A queue of the test's own; answers its URL.
     pub async fn own_queue(&self) -> String {
-        let answer = self.sqs.create_queue().queue_name(unique("queue")).send().await;
+        let answer = self
+            .sqs
+            .create_queue()
+            .queue_name(unique("queue"))
+            .send()
+            .await;
         answer.expect("a queue").queue_url.expect("a URL")
     }
 

@@ -23,8 +23,12 @@ pub fn from_environment() -> String {
 pub fn checked(url: Option<String>) -> String {
     match url {
         Some(url) if is_loopback(&url) => url,
-        Some(url) => panic!("{VARIABLE} is {url:?}, which is no address of this machine: run `make test`"),
-        None => panic!("{VARIABLE} is not set, so this could reach a real account: run `make test`"),
+        Some(url) => {
+            panic!("{VARIABLE} is {url:?}, which is no address of this machine: run `make test`")
+        }
+        None => {
+            panic!("{VARIABLE} is not set, so this could reach a real account: run `make test`")
+        }
     }
 }
 

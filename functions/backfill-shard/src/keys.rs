@@ -20,7 +20,7 @@ use crate::worker::{Deadline, Unfinished, Worker};
 /// How many held keys are under way at once.
 const KEYS_AT_ONCE: usize = 32;
 /// What has to be left of an invocation to begin another page of held keys.
-const PAGE_TIME: Duration = Duration::from_secs(300);
+const PAGE_TIME: Duration = Duration::from_mins(5);
 
 impl Worker {
     /// Replicates the keys of one partition that changed while the rule was paused, and lets each go when

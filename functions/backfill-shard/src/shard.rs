@@ -24,9 +24,9 @@ use crate::worker::{Deadline, Unfinished, Worker};
 /// How many objects of a shard are under way at once.
 const OBJECTS_AT_ONCE: usize = 32;
 /// What has to be left of an invocation to begin another page.
-const PAGE_TIME: Duration = Duration::from_secs(120);
+const PAGE_TIME: Duration = Duration::from_mins(2);
 /// What has to be left of an invocation to begin another small object.
-const OBJECT_TIME: Duration = Duration::from_secs(60);
+const OBJECT_TIME: Duration = Duration::from_mins(1);
 /// How fast a large object is copied, at the least to be expected: bytes a second.
 const COPY_BYTES_PER_SEC: u64 = 50 << 20;
 /// An object whose copy failed, though another attempt may succeed, is tried again after this time: when
@@ -146,7 +146,9 @@ impl Errand<'_> {
                 .collect()
                 .await;
         let mut counts = Counts::default();
-        done.iter().for_each(|(_, object)| counts.add(object));
+        for (_, object) in &done {
+            counts.add(object);
+        }
         let whole = done.len() == total;
         Ok(Step {
             checkpoint: done.last().map(|(object, _)| object.key.clone()),
@@ -212,7 +214,7 @@ impl Errand<'_> {
         let rule_id = self.rule.id.as_str();
         match unsuccessful {
             Unsuccessful::Parked(fault) => {
-                tracing::error!(rule.id = rule_id, object.key = key.as_str(), %fault, "parked")
+                tracing::error!(rule.id = rule_id, object.key = key.as_str(), %fault, "parked");
             }
             Unsuccessful::TryAgain(fault) => {
                 tracing::warn!(rule.id = rule_id, object.key = key.as_str(), %fault, "failed; tried again later");

@@ -152,7 +152,7 @@ impl Backfill {
         }
         let ranges = planner.into_shards();
         let plan_id = Uuid::now_v7().simple().to_string();
-        let planned = Job {
+        let ready = Job {
             state: JobState::Running,
             plan_id: Some(plan_id.clone()),
             shards: u32::try_from(ranges.len()).unwrap_or(u32::MAX),
@@ -165,16 +165,16 @@ impl Backfill {
                 async move { table.put_shard(&job.id, plan_id, &shard).await }
             })
             .await?;
-        let running = if self.table.start_job(&planned).await? {
-            planned
+        let job = if self.table.start_job(&ready).await? {
+            ready
         } else {
             let found = self.table.job(&rule.id, &job.id).await?;
             found.ok_or_else(|| no_such_job(rule, Some(&job.id)))?
         };
-        if running.state == JobState::Running {
-            self.send_shards(&running).await?;
+        if job.state == JobState::Running {
+            self.send_shards(&job).await?;
         }
-        Ok(running)
+        Ok(job)
     }
 
     /// Sends every shard that has not ended. A shard may be sent twice; its steps count once.
@@ -196,17 +196,13 @@ impl Backfill {
 }
 
 fn no_such_job(rule: &Rule, job_id: Option<&JobId>) -> Refusal {
-    match job_id {
-        Some(job_id) => {
-            let problem = format!(
-                "is no backfill of {}; leave job_id out for the newest",
-                rule.id
-            );
-            Refusal::new(RefusalCode::JobNotFound, "job_id", job_id.as_str(), problem)
-        }
-        None => {
-            let problem = "has had no backfill; start one with the action \"start\"";
-            Refusal::new(RefusalCode::JobNotFound, "rule", rule.id.as_str(), problem)
-        }
+    if let Some(job_id) = job_id {
+        let problem = format!(
+            "is no backfill of {}; leave job_id out for the newest",
+            rule.id
+        );
+        return Refusal::new(RefusalCode::JobNotFound, "job_id", job_id.as_str(), problem);
     }
+    let problem = "has had no backfill; start one with the action \"start\"";
+    Refusal::new(RefusalCode::JobNotFound, "rule", rule.id.as_str(), problem)
 }

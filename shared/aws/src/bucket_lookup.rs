@@ -33,8 +33,7 @@ pub async fn look_up(aws: &Aws, bucket: &BucketName) -> Result<Found, AwsError> 
     let region = match head(aws, aws.region(), bucket).await {
         Ok(answer) => answer
             .bucket_region()
-            .map(Region::new)
-            .unwrap_or_else(|| aws.region().clone()),
+            .map_or_else(|| aws.region().clone(), Region::new),
         Err(error) => match (bucket_region(&error), Refused::of(&error).status) {
             (_, Some(404)) => return Ok(Found::Missing),
             // A redirect names the region; ask there who owns the bucket.

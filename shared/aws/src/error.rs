@@ -37,7 +37,7 @@ impl AwsError {
     }
 
     /// An answer, or a stored item, that cannot be understood.
-    pub fn unexpected(doing: impl Into<String>, said: impl ToString) -> Self {
+    pub fn unexpected(doing: impl Into<String>, said: impl std::fmt::Display) -> Self {
         Self {
             doing: doing.into(),
             said: said.to_string(),

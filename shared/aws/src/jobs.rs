@@ -109,7 +109,9 @@ impl Job {
     /// The job and its shards as callers see them.
     pub fn view(&self, shards: &[Shard]) -> JobView {
         let mut counts = Counts::default();
-        shards.iter().for_each(|shard| counts.add(&shard.counts));
+        for shard in shards {
+            counts.add(&shard.counts);
+        }
         let done = shards
             .iter()
             .filter(|shard| shard.ended_at.is_some())

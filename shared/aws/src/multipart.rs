@@ -19,7 +19,7 @@ const PARTS_AT_ONCE: usize = 16;
 
 /// A part that was copied, or the outcome that ends the whole copy.
 enum Part {
-    Copied(CompletedPart),
+    Copied(Box<CompletedPart>),
     Ended(CopyOutcome),
 }
 
@@ -33,11 +33,8 @@ impl S3Pair {
         metadata: &Metadata,
         part_bytes: u64,
     ) -> Result<CopyOutcome, Fault> {
-        let tags = if source.tag_count > 0 {
-            self.tags(Side::Source, key).await?
-        } else {
-            Tags::new()
-        };
+        // Not every server counts an object's tags in a HEAD.
+        let tags = self.tags(Side::Source, key).await?;
         let upload_id = self.create_upload(key, metadata, &tags).await?;
         let outcome = match self.copy_parts(key, source, &upload_id, part_bytes).await {
             Ok(Ok(parts)) => self.complete_upload(key, &upload_id, parts).await,
@@ -99,7 +96,7 @@ impl S3Pair {
         let mut parts = Vec::new();
         while let Some(part) = copies.try_next().await? {
             match part {
-                Part::Copied(part) => parts.push(part),
+                Part::Copied(part) => parts.push(*part),
                 Part::Ended(outcome) => return Ok(Err(outcome)),
             }
         }
@@ -133,12 +130,11 @@ impl S3Pair {
         match answer {
             Ok(answer) => {
                 let etag = answer.copy_part_result.and_then(|result| result.e_tag);
-                Ok(Part::Copied(
-                    CompletedPart::builder()
-                        .part_number(number)
-                        .set_e_tag(etag)
-                        .build(),
-                ))
+                let part = CompletedPart::builder()
+                    .part_number(number)
+                    .set_e_tag(etag)
+                    .build();
+                Ok(Part::Copied(Box::new(part)))
             }
             Err(error) => copy_refused(key, error).map(Part::Ended),
         }

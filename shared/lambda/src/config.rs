@@ -113,6 +113,7 @@ impl Config {
 mod tests {
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "the form of a look-up")]
     fn environment(name: &str) -> Option<String> {
         let value = match name {
             "TANDEM_REGION_GROUPS" => "*",

@@ -123,7 +123,7 @@ impl Live {
             .filter(|settled| matches!(settled.fate, Fate::Failed(_)))
         {
             for &index in &settled.change.received_with {
-                failed.insert(index, self.retry_secs(settled, &messages[index]));
+                failed.insert(index, retry_secs(settled, &messages[index]));
             }
         }
         self.measure(&settled);
@@ -275,20 +275,6 @@ impl Live {
         }
     }
 
-    /// When a failed message comes again; a negative number leaves that to the queue.
-    fn retry_secs(&self, settled: &Settled, message: &Message) -> i32 {
-        match &settled.fate {
-            // The request may still be at work: only the visibility timeout is long enough.
-            Fate::Failed(fault) if fault.reason == Reason::NotAnswered => -1,
-            _ => retry_delay_secs(
-                message
-                    .envelope
-                    .as_ref()
-                    .map_or(1, |envelope| envelope.receives),
-            ),
-        }
-    }
-
     /// Lets failed messages come again sooner than after the visibility timeout, which is for crashes.
     async fn put_off(&self, messages: &[Message], failed: &BTreeMap<usize, i32>) {
         for (&index, &delay_secs) in failed.iter().filter(|&(_, &delay_secs)| delay_secs >= 0) {
@@ -332,6 +318,20 @@ impl Live {
         tallies.retain(|_, tally| *tally != Tally::default());
         write_tallies(&tallies, at);
         write_requests(self.function, &self.aws.take_request_counts(), at);
+    }
+}
+
+/// When a failed message comes again; a negative number leaves that to the queue.
+fn retry_secs(settled: &Settled, message: &Message) -> i32 {
+    match &settled.fate {
+        // The request may still be at work: only the visibility timeout is long enough.
+        Fate::Failed(fault) if fault.reason == Reason::NotAnswered => -1,
+        _ => retry_delay_secs(
+            message
+                .envelope
+                .as_ref()
+                .map_or(1, |envelope| envelope.receives),
+        ),
     }
 }
 
@@ -383,10 +383,10 @@ fn log_fate(event: &ObjectEvent, rule: Option<&Rule>, fate: &Fate) {
             );
         }
         Fate::Parked(fault) => {
-            tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "parked")
+            tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "parked");
         }
         Fate::Failed(fault) => {
-            tracing::warn!(rule.id = rule_id, object.key = key, lag_ms, %fault, "failed")
+            tracing::warn!(rule.id = rule_id, object.key = key, lag_ms, %fault, "failed");
         }
     }
 }

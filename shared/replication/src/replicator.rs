@@ -86,15 +86,15 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         }
         let mut record_etag = false;
         // An object uploaded in parts is planned from a HEAD, so that the replica keeps its ETag.
-        if etag.parts().is_none() && bytes <= self.limits.single_copy_bytes_max {
-            if let CopyOutcome::Landed(landed) =
+        if etag.parts().is_none()
+            && bytes <= self.limits.single_copy_bytes_max
+            && let CopyOutcome::Landed(landed) =
                 self.pair.copy(key, CopyOrder::Pinned(etag)).await?
-            {
-                if let Standing::Settled { bytes } = self.standing(key, &landed).await? {
-                    return Ok(Outcome::Replicated { bytes });
-                }
-                record_etag = landed.etag != *etag;
+        {
+            if let Standing::Settled { bytes } = self.standing(key, &landed).await? {
+                return Ok(Outcome::Replicated { bytes });
             }
+            record_etag = landed.etag != *etag;
         }
         self.reconcile_rounds(key, record_etag).await
     }

@@ -3,6 +3,8 @@
 //!
 //! And shown to be worth something: without the protocol's rules the same search finds what goes wrong.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
 mod explorer;
 
 use explorer::buckets::{Object, Weakness};
@@ -101,7 +103,7 @@ fn one_write_with_a_crash_and_a_duplicate_converges_under_every_schedule() {
 
 /// Four writes, three workers, crashes and duplicates; `seed` repeats a failure.
 fn large(seed: u64, weakness: Weakness) -> Result<(), Box<Violation>> {
-    let pick = |n: u64| usize::try_from((seed / 7 >> (2 * n)) % 4).unwrap_or_default();
+    let pick = |n: u64| usize::try_from(((seed / 7) >> (2 * n)) % 4).unwrap_or_default();
     let writes = (0..4).map(|n| WRITES[pick(n)]).collect();
     let backfill_of = seed.is_multiple_of(2).then_some(Object {
         etag: "y",

@@ -1,0 +1,82 @@
+//! Notifications as S3 writes them, and the SQS messages that bring them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use crate::bucket::Bucket;
+
+/// S3 form-encodes keys.
+const FORM: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'/')
+    .remove(b' ');
+
+/// A put: the bucket is said to hold this object now.
+pub fn put(bucket: &Bucket, key: &str, etag: &str, bytes: usize) -> Value {
+    let mut record = record(bucket, "ObjectCreated:Put", key);
+    record["s3"]["object"]["eTag"] = json!(etag);
+    record["s3"]["object"]["size"] = json!(bytes);
+    json!({"Records": [record]})
+}
+
+/// A delete.
+pub fn delete(bucket: &Bucket, key: &str) -> Value {
+    json!({"Records": [record(bucket, "ObjectRemoved:Delete", key)]})
+}
+
+/// A batch of SQS messages, received for the first time; ids are their places: `"0"`, `"1"`, ...
+pub fn batch(queue_arn: &str, bodies: &[String]) -> Value {
+    let records = bodies.iter().enumerate().map(|(place, body)| {
+        json!({
+            "messageId": place.to_string(),
+            "receiptHandle": "of a message that no queue has",
+            "body": body,
+            "attributes": {"ApproximateReceiveCount": "1"},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": queue_arn,
+            "awsRegion": "us-east-1",
+        })
+    });
+    json!({"Records": records.collect::<Vec<_>>()})
+}
+
+/// The ids of the messages that a function wants to keep.
+pub fn kept(answer: &Value) -> Vec<String> {
+    let failures = answer["batchItemFailures"]
+        .as_array()
+        .expect("an answer to a batch");
+    failures
+        .iter()
+        .map(|failure| {
+            failure["itemIdentifier"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        })
+        .collect()
+}
+
+fn record(bucket: &Bucket, event_name: &str, key: &str) -> Value {
+    static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+    let sequencer = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+    json!({
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": bucket.region,
+        "eventTime": tandem_lambda::runtime::now(),
+        "eventName": event_name,
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "configurationId": "",
+            "bucket": {"name": bucket.name, "arn": format!("arn:aws:s3:::{}", bucket.name)},
+            "object": {
+                "key": utf8_percent_encode(key, FORM).to_string().replace(' ', "+"),
+                "sequencer": format!("{sequencer:018X}"),
+            },
+        },
+    })
+}

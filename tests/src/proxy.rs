@@ -1,0 +1,397 @@
+//! A proxy in front of the local cloud: it records every request that passes, and on demand answers in
+//! the cloud's place, breaks the connection, or holds a request until the test lets it go.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderMap, HeaderName};
+use hyper::http::request::Parts;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use percent_encoding::percent_decode_str;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::buckets::Buckets;
+
+type Body = Full<Bytes>;
+
+/// The proxy. It ends with the test's runtime.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    upstream: String,
+    client: Client<HttpConnector, Body>,
+    seen: Mutex<Vec<Seen>>,
+    scripts: Mutex<Vec<Script>>,
+}
+
+/// A request, as far as tests tell requests apart.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Such as `CopyObject`; with the service's name if it is another than S3: `DynamoDB.GetItem`.
+    pub operation: String,
+    /// The bucket, or empty.
+    pub bucket: String,
+    /// The key, decoded, or empty.
+    pub key: String,
+    /// The headers.
+    pub headers: HeaderMap,
+}
+
+/// What becomes of a request instead of passing.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// This answer; the cloud never hears of it.
+    Answer(u16, String),
+    /// The connection breaks; the cloud never hears of it.
+    BreakBefore,
+    /// The cloud does it, but the connection breaks before its answer.
+    BreakAfter,
+    /// It waits at the gate before it passes.
+    HoldBefore(Gate),
+    /// The cloud does it, but its answer waits at the gate.
+    HoldAfter(Gate),
+}
+
+/// Where a request waits for the test.
+#[derive(Debug, Clone)]
+pub struct Gate {
+    arrived: Arc<watch::Sender<bool>>,
+    open: Arc<watch::Sender<bool>>,
+}
+
+type Matcher = Box<dyn Fn(&Seen) -> bool + Send + Sync>;
+
+struct Script {
+    times: usize,
+    matches: Matcher,
+    action: Action,
+}
+
+impl std::fmt::Debug for Script {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} x {:?}", self.times, self.action)
+    }
+}
+
+impl Action {
+    /// One of S3's errors.
+    pub fn s3_error(status: u16, code: &str) -> Self {
+        Self::Answer(
+            status,
+            format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
+            ),
+        )
+    }
+}
+
+impl Gate {
+    fn new() -> Self {
+        Self {
+            arrived: Arc::new(watch::Sender::new(false)),
+            open: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// Waits until a request is at the gate.
+    pub async fn arrived(&self) {
+        let mut arrived = self.arrived.subscribe();
+        arrived
+            .wait_for(|arrived| *arrived)
+            .await
+            .expect("the gate is there");
+    }
+
+    /// Lets all pass.
+    pub fn open(&self) {
+        self.open.send_replace(true);
+    }
+
+    async fn pass(&self) {
+        self.arrived.send_replace(true);
+        let mut open = self.open.subscribe();
+        open.wait_for(|open| *open)
+            .await
+            .expect("the gate is there");
+    }
+}
+
+impl Seen {
+    /// Whether it is this operation.
+    pub fn is(&self, operation: &str) -> bool {
+        self.operation == operation
+    }
+}
+
+impl Proxy {
+    /// Starts a proxy before `upstream`.
+    pub async fn start(upstream: &str) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let proxy = Self {
+            address: listener.local_addr().expect("an address"),
+            state: Arc::new(State {
+                upstream: upstream.trim_end_matches('/').to_owned(),
+                client: Client::builder(TokioExecutor::new()).build(connector),
+                seen: Mutex::default(),
+                scripts: Mutex::default(),
+            }),
+        };
+        let state = proxy.state.clone();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                // Or every answer takes 40 ms.
+                connection.set_nodelay(true).expect("TCP_NODELAY");
+                let state = state.clone();
+                tokio::spawn(async move {
+                    let service = service_fn(|request| state.serve(request));
+                    // A connection that a script breaks ends in an error.
+                    let _ = http1::Builder::new()
+                        .serve_connection(TokioIo::new(connection), service)
+                        .await;
+                });
+            }
+        });
+        proxy
+    }
+
+    /// Its address, as `AWS_ENDPOINT_URL` wants it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The next `times` requests that match do not pass, but meet `action`. The oldest script that matches
+    /// is the one that counts.
+    pub fn script(
+        &self,
+        times: usize,
+        matches: impl Fn(&Seen) -> bool + Send + Sync + 'static,
+        action: Action,
+    ) {
+        self.state.scripts().push(Script {
+            times,
+            matches: Box::new(matches),
+            action,
+        });
+    }
+
+    /// The next request that matches waits at the gate before it passes.
+    pub fn hold_before(&self, matches: impl Fn(&Seen) -> bool + Send + Sync + 'static) -> Gate {
+        let gate = Gate::new();
+        self.script(1, matches, Action::HoldBefore(gate.clone()));
+        gate
+    }
+
+    /// The answer of the next request that matches waits at the gate.
+    pub fn hold_after(&self, matches: impl Fn(&Seen) -> bool + Send + Sync + 'static) -> Gate {
+        let gate = Gate::new();
+        self.script(1, matches, Action::HoldAfter(gate.clone()));
+        gate
+    }
+
+    /// The requests since this was last asked, in the order in which they came.
+    pub fn take(&self) -> Vec<Seen> {
+        std::mem::take(
+            &mut *self
+                .state
+                .seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
+    }
+
+    /// The same, each as its operation and the side it was sent to: `HeadObject source`.
+    pub fn take_story(&self, buckets: &Buckets) -> Vec<String> {
+        let side = |seen: &Seen| {
+            if seen.bucket == buckets.source.name {
+                " source"
+            } else if seen.bucket == buckets.destination.name {
+                " replica"
+            } else {
+                ""
+            }
+        };
+        let told = |seen: Seen| format!("{}{}", seen.operation, side(&seen));
+        self.take().into_iter().map(told).collect()
+    }
+
+    /// The same, counted by operation.
+    pub fn take_counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for seen in self.take() {
+            *counts.entry(seen.operation).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl State {
+    fn scripts(&self) -> std::sync::MutexGuard<'_, Vec<Script>> {
+        self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, &'static str> {
+        let (head, body) = request.into_parts();
+        let body = body
+            .collect()
+            .await
+            .map_err(|_| "the client went away")?
+            .to_bytes();
+        let seen = recognized(&head);
+        let action = self.action_for(&seen);
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(seen);
+        match action {
+            None => self.forward(head, body).await,
+            Some(Action::Answer(status, body)) => {
+                let mut answer = Response::new(Full::from(body));
+                *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+                Ok(answer)
+            }
+            Some(Action::BreakBefore) => Err("broken by the test"),
+            Some(Action::BreakAfter) => {
+                self.forward(head, body).await?;
+                Err("broken by the test")
+            }
+            Some(Action::HoldBefore(gate)) => {
+                gate.pass().await;
+                self.forward(head, body).await
+            }
+            Some(Action::HoldAfter(gate)) => {
+                let answer = self.forward(head, body).await;
+                gate.pass().await;
+                answer
+            }
+        }
+    }
+
+    fn action_for(&self, seen: &Seen) -> Option<Action> {
+        let mut scripts = self.scripts();
+        let at = scripts
+            .iter()
+            .position(|script| script.times > 0 && (script.matches)(seen))?;
+        scripts[at].times -= 1;
+        Some(scripts[at].action.clone())
+    }
+
+    async fn forward(&self, head: Parts, body: Bytes) -> Result<Response<Body>, &'static str> {
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let uri: Uri = format!("{}{path}", self.upstream)
+            .parse()
+            .map_err(|_| "no address")?;
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = head.method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = head.headers;
+        hop_by_hop(request.headers_mut());
+        let answer = self
+            .client
+            .request(request)
+            .await
+            .map_err(|_| "the cloud is gone")?;
+        let (mut head, body) = answer.into_parts();
+        let body = body
+            .collect()
+            .await
+            .map_err(|_| "the cloud went away")?
+            .to_bytes();
+        // The answer to a HEAD says how long the object is, and has no body.
+        let length = head.headers.get("content-length").cloned();
+        hop_by_hop(&mut head.headers);
+        if let Some(length) = length {
+            head.headers.insert("content-length", length);
+        }
+        Ok(Response::from_parts(head, Full::new(body)))
+    }
+}
+
+/// What is between two programs only.
+fn hop_by_hop(headers: &mut HeaderMap) {
+    for name in [
+        "connection",
+        "keep-alive",
+        "transfer-encoding",
+        "content-length",
+    ] {
+        headers.remove(HeaderName::from_static(name));
+    }
+}
+
+fn recognized(head: &Parts) -> Seen {
+    let path = head.uri.path().trim_start_matches('/');
+    let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
+    let seen = |operation: String, bucket: &str, key: &str| Seen {
+        operation,
+        bucket: bucket.to_owned(),
+        key: percent_decode_str(key).decode_utf8_lossy().into_owned(),
+        headers: head.headers.clone(),
+    };
+    if let Some(target) = head
+        .headers
+        .get("x-amz-target")
+        .and_then(|value| value.to_str().ok())
+    {
+        let (service, operation) = target.split_once('.').unwrap_or(("", target));
+        let service = service.split('_').next().unwrap_or_default();
+        return seen(
+            format!("{}.{operation}", service.trim_start_matches("Amazon")),
+            "",
+            "",
+        );
+    }
+    if bucket == "service" {
+        let operation = path.rsplit('/').next().unwrap_or_default();
+        return seen(format!("CloudWatch.{operation}"), "", "");
+    }
+    if path.starts_with("2015-03-31/functions/") {
+        return seen("Lambda.Invoke".to_owned(), "", "");
+    }
+    seen(s3_operation(head, key).to_owned(), bucket, key)
+}
+
+fn s3_operation(head: &Parts, key: &str) -> &'static str {
+    let query = head.uri.query().unwrap_or_default();
+    let asks = |name: &str| {
+        query
+            .split('&')
+            .any(|pair| pair.split('=').next() == Some(name))
+    };
+    let copies = head.headers.contains_key("x-amz-copy-source");
+    let of_object = !key.is_empty();
+    match (&head.method, of_object) {
+        (&Method::PUT, true) if copies && asks("uploadId") => "UploadPartCopy",
+        (&Method::PUT, true) if copies => "CopyObject",
+        (&Method::PUT, true) if asks("tagging") => "PutObjectTagging",
+        (&Method::PUT, true) => "PutObject",
+        (&Method::PUT, false) if asks("notification") => "PutBucketNotificationConfiguration",
+        (&Method::GET, true) if asks("tagging") => "GetObjectTagging",
+        (&Method::GET, true) => "GetObject",
+        (&Method::GET, false) if asks("notification") => "GetBucketNotificationConfiguration",
+        (&Method::GET, false) if asks("list-type") => "ListObjectsV2",
+        (&Method::GET, false) => "ListBuckets",
+        (&Method::HEAD, true) => "HeadObject",
+        (&Method::HEAD, false) => "HeadBucket",
+        (&Method::DELETE, true) if asks("uploadId") => "AbortMultipartUpload",
+        (&Method::DELETE, true) => "DeleteObject",
+        (&Method::POST, true) if asks("uploads") => "CreateMultipartUpload",
+        (&Method::POST, true) => "CompleteMultipartUpload",
+        _ => "Other",
+    }
+}

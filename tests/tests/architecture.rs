@@ -1,0 +1,142 @@
+//! The arrows between the crates, as `ARCHITECTURE.md` draws them.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
+
+/// What a function's `main.rs` may have: it only wires.
+const MAIN_LINES_MAX: usize = 40;
+
+fn workspace() -> Metadata {
+    MetadataCommand::new()
+        .manifest_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
+        .other_options(["--offline".to_owned(), "--locked".to_owned()])
+        .exec()
+        .expect("cargo metadata")
+}
+
+fn package<'a>(workspace: &'a Metadata, name: &str) -> &'a Package {
+    let mut packages = workspace.workspace_packages().into_iter();
+    packages.find(|package| package.name == name).expect("a crate of the workspace")
+}
+
+/// The crates of `functions/`.
+fn functions(workspace: &Metadata) -> Vec<&Package> {
+    let functions: Vec<&Package> = workspace
+        .workspace_packages()
+        .into_iter()
+        .filter(|package| package.manifest_path.as_str().contains("/functions/"))
+        .collect();
+    assert_eq!(functions.len(), 5, "the seed's functions");
+    functions
+}
+
+/// The names of what a crate depends on directly, tests aside.
+fn dependencies(package: &Package) -> BTreeSet<String> {
+    package
+        .dependencies
+        .iter()
+        .filter(|dependency| dependency.kind != DependencyKind::Development)
+        .map(|dependency| dependency.name.clone())
+        .collect()
+}
+
+/// The names of everything a crate depends on, tests aside.
+fn all_dependencies(workspace: &Metadata, root: &PackageId) -> BTreeSet<String> {
+    let nodes = &workspace.resolve.as_ref().expect("a resolved workspace").nodes;
+    let mut reached: BTreeSet<&PackageId> = BTreeSet::from([root]);
+    let mut to_visit = vec![root];
+    while let Some(id) = to_visit.pop() {
+        let node = nodes.iter().find(|node| node.id == *id).expect("a resolved crate");
+        for dependency in &node.deps {
+            let needed = dependency.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development);
+            if needed && reached.insert(&dependency.pkg) {
+                to_visit.push(&dependency.pkg);
+            }
+        }
+    }
+    reached.remove(root);
+    reached.into_iter().map(|id| workspace[id].name.to_string()).collect()
+}
+
+#[test]
+fn functions_depend_on_no_function_and_on_all_of_the_shared_crates() {
+    let workspace = workspace();
+    let functions = functions(&workspace);
+    for function in &functions {
+        let dependencies = dependencies(function);
+        for other in &functions {
+            assert!(!dependencies.contains(other.name.as_str()), "{} -> {}", function.name, other.name);
+        }
+        for shared in ["tandem-replication", "tandem-aws", "tandem-lambda"] {
+            assert!(dependencies.contains(shared), "{} does not use {shared}", function.name);
+        }
+    }
+}
+
+#[test]
+fn the_domain_knows_no_runtime_and_no_aws() {
+    let workspace = workspace();
+    let domain = package(&workspace, "tandem-replication");
+    for name in all_dependencies(&workspace, &domain.id) {
+        let foreign = name.starts_with("tokio")
+            || name.starts_with("aws")
+            || name.starts_with("lambda")
+            || name.starts_with("hyper")
+            || name.starts_with("tandem");
+        assert!(!foreign, "tandem-replication -> {name}");
+    }
+}
+
+#[test]
+fn the_adapters_know_no_lambda_and_the_shell_is_used_by_functions_only() {
+    let workspace = workspace();
+    let adapters = all_dependencies(&workspace, &package(&workspace, "tandem-aws").id);
+    for name in ["tandem-lambda", "lambda_runtime", "aws_lambda_events"] {
+        assert!(!adapters.contains(name), "tandem-aws -> {name}");
+    }
+    let command = all_dependencies(&workspace, &package(&workspace, "tandem").id);
+    assert!(!command.contains("tandem-lambda"), "tandem -> tandem-lambda");
+}
+
+#[test]
+fn everything_shared_is_used() {
+    let workspace = workspace();
+    let used: BTreeSet<String> = functions(&workspace).iter().flat_map(|function| dependencies(function)).collect();
+    for package in workspace.workspace_packages() {
+        if package.manifest_path.as_str().contains("/shared/") {
+            assert!(used.contains(package.name.as_str()), "{} is used by no function", package.name);
+        }
+    }
+}
+
+#[test]
+fn a_functions_main_only_wires() {
+    for function in functions(&workspace()) {
+        let main = function.manifest_path.with_file_name("src").join("main.rs");
+        let text = std::fs::read_to_string(&main).expect("a main.rs");
+        let lines = text.lines().count();
+        assert!(lines < MAIN_LINES_MAX, "{main} has {lines} lines");
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let workspace = workspace();
+    for package in workspace.workspace_packages() {
+        let root = package.manifest_path.parent().expect("a folder").join("src");
+        let mut folders = vec![root.into_std_path_buf()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a folder") {
+                let path = entry.expect("an entry").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let text = std::fs::read_to_string(&path).expect("a module");
+                    assert!(text.starts_with("//!"), "{} opens without //!", path.display());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The files in `events/`: each is what its function accepts.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use tandem_lambda::inbox::open;
+use tandem_lambda::notification::parse;
+use tandem_replication::event::{Change, ObjectEvent};
+use tandem_replication::work::Work;
+use tandem_tests::cloud::Cloud;
+
+/// The files of a function, each with its name.
+fn files(function: &str) -> Vec<(String, Value)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(function);
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .expect("a folder of events")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{} is empty", folder.display());
+    let read = paths.into_iter().map(|path| {
+        let text = std::fs::read(&path).expect("an event");
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        let event = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        (name, event)
+    });
+    read.collect()
+}
+
+/// The object events of a file, through whatever wraps them.
+fn object_events(event: Value) -> Vec<ObjectEvent> {
+    let bodies = open(event).into_iter().map(|message| message.body.expect("a body that is JSON"));
+    bodies.flat_map(|body| parse(body).expect("a notification")).collect()
+}
+
+#[test]
+fn every_notification_of_a_put_is_read() {
+    for (name, event) in files("replicate-put") {
+        let read = object_events(event);
+        assert_eq!(read.is_empty(), name == "test-event", "{name}");
+        for event in read {
+            let Change::Created { etag, bytes, .. } = event.change else {
+                panic!("{name}: {event:?}");
+            };
+            assert!(etag.is_some() && bytes.is_some(), "{name}");
+            assert!(!event.key.as_str().contains('%'), "{name}: {}", event.key);
+        }
+    }
+}
+
+#[test]
+fn every_notification_of_a_delete_is_read() {
+    for (name, event) in files("replicate-delete") {
+        let read = object_events(event);
+        assert_eq!(read.is_empty(), name == "test-event", "{name}");
+        for event in read {
+            assert_eq!(event.change, Change::Removed, "{name}");
+            assert!(!event.key.as_str().contains('%'), "{name}: {}", event.key);
+        }
+    }
+}
+
+#[test]
+fn every_message_of_the_work_queue_is_work() {
+    for (name, event) in files("backfill-shard") {
+        let messages = open(event);
+        assert!(!messages.is_empty() && messages[0].envelope.is_some(), "{name}");
+        for message in messages {
+            let body = message.body.expect("a body that is JSON");
+            serde_json::from_value::<Work>(body).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn live_functions_take_their_files_and_pass_over_what_has_no_rule() {
+    let cloud = Cloud::connect().await;
+    for function in ["replicate-put", "replicate-delete"] {
+        for (name, event) in files(function) {
+            let answer = cloud.invoke(function, event).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            match name.as_str() {
+                "sqs" => assert_eq!(answer["batchItemFailures"], json!([]), "{name}"),
+                "test-event" => assert_eq!(answer, json!({"objects": []}), "{name}"),
+                _ => assert_eq!(answer["objects"][0]["outcome"], "Skipped(NoRule)", "{name}: {answer}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_are_understood_and_work_of_no_rule_is_done_at_once() {
+    let cloud = Cloud::connect().await;
+    for function in ["configure-rule", "backfill"] {
+        for (name, event) in files(function) {
+            match cloud.invoke(function, event).await {
+                Ok(answer) => assert!(answer.is_object(), "{name}"),
+                // There are no such buckets here.
+                Err(error) => {
+                    let codes = ["BucketNotFound", "RuleNotFound"];
+                    assert!(codes.contains(&error.code.as_str()), "{name}: {error:?}");
+                }
+            }
+        }
+    }
+    for (name, event) in files("backfill-shard") {
+        let answer = cloud.invoke("backfill-shard", event).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        assert_eq!(answer["batchItemFailures"], json!([]), "{name}");
+    }
+}
+
+#[test]
+fn every_action_of_the_contract_has_a_file() {
+    let actions = |function: &str| {
+        let mut actions: Vec<String> = files(function)
+            .iter()
+            .map(|(_, event)| event["action"].as_str().expect("an action").to_owned())
+            .collect();
+        actions.sort();
+        actions.dedup();
+        actions
+    };
+    let wanted = ["create", "delete", "destinations", "get", "list", "pause", "progress", "resume", "update"];
+    assert_eq!(actions("configure-rule"), wanted);
+    assert_eq!(actions("backfill"), ["start", "status"]);
+}

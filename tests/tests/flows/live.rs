@@ -1,0 +1,456 @@
+//! Live replication: what is put, overwritten or deleted at the source arrives, whatever the policy, the
+//! prefixes, the versions and the key; and nothing else does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use tandem_tests::bucket::Object;
+use tandem_tests::buckets::Buckets;
+use tandem_tests::cloud::{Cloud, unique};
+use tandem_tests::eventually::{SOON, eventually};
+use tandem_tests::function_process::Start;
+use tandem_tests::notification;
+
+async fn stage(versioned: bool, fields: Value) -> (Cloud, Buckets, String) {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, versioned).await;
+    let rule = cloud.rule(&buckets, fields).await;
+    (cloud, buckets, rule)
+}
+
+/// What a function said became of the one key of a notification that it was invoked with by hand.
+async fn outcome(cloud: &Cloud, function: &str, notification: Value) -> String {
+    let answer = cloud
+        .invoke(function, notification)
+        .await
+        .expect("an answer");
+    answer["objects"][0]["outcome"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
+}
+
+// ---- Puts and deletes, by policy and versions ---------------------------------------------------
+
+async fn changes_are_carried(policy: &str, versioned: bool) {
+    let (_, buckets, _) = stage(versioned, json!({"policy": policy})).await;
+    let Buckets {
+        source,
+        destination,
+    } = &buckets;
+    source.put("plain", "plain").await;
+    source
+        .put_object("dressed", &Object::of("dressed").dressed("first"))
+        .await;
+    source.put("overwritten", "first").await;
+    source
+        .put_object("redressed", &Object::of("the same bytes").dressed("first"))
+        .await;
+    source.put("deleted", "soon").await;
+    buckets.become_equal("", SOON).await;
+
+    source.put("overwritten", "and again").await;
+    source
+        .put_object("redressed", &Object::of("the same bytes").dressed("second"))
+        .await;
+    source.delete("deleted").await;
+    if policy == "full" {
+        buckets.become_equal("", SOON).await;
+        assert_eq!(destination.head("deleted").await, None);
+    } else {
+        for key in ["plain", "dressed", "overwritten", "redressed"] {
+            buckets.arrive(key, SOON).await;
+        }
+        assert_eq!(
+            destination.bytes("deleted").await.as_deref(),
+            Some(&b"soon"[..])
+        );
+    }
+    assert_eq!(
+        destination.bytes("overwritten").await.as_deref(),
+        Some(&b"and again"[..])
+    );
+}
+
+#[tokio::test]
+async fn puts_overwrites_and_deletes_are_carried_without_versions() {
+    changes_are_carried("full", false).await;
+}
+
+#[tokio::test]
+async fn puts_overwrites_and_deletes_are_carried_between_versioned_buckets() {
+    changes_are_carried("full", true).await;
+}
+
+#[tokio::test]
+async fn policy_write_keeps_what_is_deleted_without_versions() {
+    changes_are_carried("write", false).await;
+}
+
+#[tokio::test]
+async fn policy_write_keeps_what_is_deleted_between_versioned_buckets() {
+    changes_are_carried("write", true).await;
+}
+
+#[tokio::test]
+async fn a_delete_marker_hides_the_replica_and_keeps_its_versions() {
+    let (_, buckets, _) = stage(true, json!({})).await;
+    buckets.source.put("a", "one").await;
+    buckets.arrive("a", SOON).await;
+    buckets.source.delete("a").await;
+    buckets.vanish("a", SOON).await;
+    let versions = buckets
+        .destination
+        .client
+        .list_object_versions()
+        .bucket(&buckets.destination.name)
+        .send()
+        .await
+        .expect("versions");
+    assert!(!versions.versions().is_empty(), "{versions:?}");
+    assert!(!versions.delete_markers().is_empty(), "{versions:?}");
+}
+
+#[tokio::test]
+async fn an_object_completed_from_parts_and_one_copied_at_the_source_are_carried() {
+    let (_, buckets, _) = stage(false, json!({})).await;
+    let object = Object::of(vec![7; 6 << 20]).dressed("parts");
+    buckets
+        .source
+        .put_in_parts("of parts", &object, 5 << 20)
+        .await;
+    buckets.source.put("original", "copied").await;
+    let copy = buckets
+        .source
+        .client
+        .copy_object()
+        .bucket(&buckets.source.name)
+        .key("a copy");
+    copy.copy_source(format!("{}/original", buckets.source.name))
+        .send()
+        .await
+        .expect("a copy");
+    buckets.become_equal("", SOON).await;
+    assert_eq!(
+        buckets.destination.bytes("of parts").await,
+        Some(object.body)
+    );
+}
+
+#[tokio::test]
+async fn other_tags_on_the_same_bytes_are_carried() {
+    let (_, buckets, _) = stage(true, json!({})).await;
+    let mut object = Object::of("the same");
+    for (name, value) in [("colour", "red"), ("colour", "blue"), ("size", "blue")] {
+        object.tags = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        buckets.source.put_object("tagged", &object).await;
+        buckets.arrive("tagged", SOON).await;
+    }
+}
+
+// ---- Keys and prefixes -------------------------------------------------------------------------
+
+/// Keys that tools get wrong, and one as long as can be.
+fn awkward_keys() -> Vec<String> {
+    let mut keys: Vec<String> = [
+        "two words.txt",
+        " at both ends ",
+        "a+b.txt",
+        "100%.txt",
+        "%2B is no plus.txt",
+        "caf\u{e9} cafe\u{301} 日本語/😀.txt",
+        "what?versionId=null&acl#anchor",
+        "double//slash.txt",
+        "/before",
+        "a folder/",
+        "quotes \"'`<Key>&amp;.txt",
+        "back\\slash $(true) ~*!^|:@=,;()[]{}",
+        "...",
+        "tab\tline\nbell\u{7}.txt",
+    ]
+    .map(str::to_owned)
+    .into();
+    let mut longest = "lang/".to_owned();
+    while longest.len() + "ü".len() <= 1_024 {
+        longest.push('ü');
+    }
+    while longest.len() < 1_024 {
+        longest.push('+');
+    }
+    keys.push(longest);
+    keys
+}
+
+#[tokio::test]
+async fn awkward_keys_and_empty_objects_are_carried_and_deleted() {
+    let (_, buckets, _) = stage(false, json!({})).await;
+    let keys = awkward_keys();
+    buckets
+        .source
+        .put_all(&keys, |key| key.as_bytes().to_vec())
+        .await;
+    buckets.source.put("empty", "").await;
+    buckets.become_equal("", SOON).await;
+    assert_eq!(buckets.destination.list("").await.len(), keys.len() + 1);
+    buckets.source.delete_all(&keys).await;
+    buckets.become_equal("", SOON).await;
+    assert_eq!(buckets.destination.list("").await.len(), 1);
+}
+
+#[tokio::test]
+async fn only_keys_within_the_prefixes_are_carried() {
+    let prefixes = ["in/", "ä b+%/", "ä c"];
+    let (_, buckets, _) = stage(false, json!({"scope": {"prefixes": prefixes}})).await;
+    buckets.destination.put("out/deleted", "stays").await;
+    for key in ["out/a", "in", "ä b", "out/deleted", "In/a"] {
+        buckets.source.put(key, "out of scope").await;
+    }
+    buckets.source.delete("out/deleted").await;
+    for key in ["in/a", "in/", "ä b+%/a", "ä cd"] {
+        buckets.source.put(key, "in scope").await;
+        buckets.arrive(key, SOON).await;
+    }
+    let found: Vec<String> = buckets.destination.list("").await.into_keys().collect();
+    assert_eq!(found, ["in/", "in/a", "out/deleted", "ä b+%/a", "ä cd"]);
+}
+
+// ---- Late, outdated and unwanted notifications, by name -----------------------------------------
+
+#[tokio::test]
+async fn a_put_whose_object_is_gone_by_then_is_a_success() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    cloud.quiet_rule(&buckets, json!({})).await;
+    let gone =
+        |key: &str| notification::put(&buckets.source, key, "0cc175b9c0f1b6a831c399e269772661", 1);
+    assert_eq!(
+        outcome(&cloud, "replicate-put", gone("never there")).await,
+        "BothAbsent"
+    );
+    buckets.destination.put("a", "a").await;
+    assert_eq!(outcome(&cloud, "replicate-put", gone("a")).await, "Deleted");
+    buckets.assert_equal("").await;
+}
+
+#[tokio::test]
+async fn a_delete_whose_key_was_put_again_by_then_carries_the_new_object() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    cloud.quiet_rule(&buckets, json!({})).await;
+    buckets.source.put("a", "again").await;
+    let late = notification::delete(&buckets.source, "a");
+    assert_eq!(
+        outcome(&cloud, "replicate-delete", late.clone()).await,
+        "Replicated"
+    );
+    buckets.assert_equal("").await;
+    assert_eq!(outcome(&cloud, "replicate-delete", late).await, "InSync");
+}
+
+#[tokio::test]
+async fn every_change_that_is_passed_over_has_a_name() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let put =
+        |key: &str| notification::put(&buckets.source, key, "0cc175b9c0f1b6a831c399e269772661", 1);
+    let delete = |key: &str| notification::delete(&buckets.source, key);
+    assert_eq!(
+        outcome(&cloud, "replicate-put", put("in/a")).await,
+        "Skipped(NoRule)"
+    );
+    let fields = json!({"policy": "write", "scope": {"prefixes": ["in/"]}});
+    let rule = cloud.quiet_rule(&buckets, fields).await;
+    assert_eq!(
+        outcome(&cloud, "replicate-put", put("out/a")).await,
+        "Skipped(OutOfScope)"
+    );
+    assert_eq!(
+        outcome(&cloud, "replicate-delete", delete("in/a")).await,
+        "Skipped(PolicyKeepsDeletes)"
+    );
+    cloud.change("pause", &rule).await;
+    eventually("the pause takes effect", SOON, async || {
+        match outcome(&cloud, "replicate-put", put("in/a")).await.as_str() {
+            "Held" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    })
+    .await;
+    cloud.change("delete", &rule).await;
+    assert_eq!(
+        outcome(&cloud, "replicate-put", put("in/a")).await,
+        "Skipped(NoRule)"
+    );
+    assert!(buckets.destination.list("").await.is_empty());
+}
+
+#[tokio::test]
+async fn after_its_rule_is_deleted_nothing_of_a_bucket_is_carried() {
+    let (cloud, buckets, rule) = stage(false, json!({})).await;
+    buckets.source.put("before", "before").await;
+    buckets.arrive("before", SOON).await;
+    cloud.change("delete", &rule).await;
+    let etag = buckets.source.put("after", "after").await;
+    let late = notification::put(&buckets.source, "after", &etag, 5);
+    eventually(
+        "the end of the rule takes effect",
+        SOON,
+        async || match outcome(&cloud, "replicate-put", late.clone())
+            .await
+            .as_str()
+        {
+            "Skipped(NoRule)" => Ok(()),
+            other => Err(other.to_owned()),
+        },
+    )
+    .await;
+    let found: Vec<String> = buckets.destination.list("").await.into_keys().collect();
+    assert_eq!(found[0], "before", "replicas outlive their rule: {found:?}");
+}
+
+// ---- Pausing -----------------------------------------------------------------------------------
+
+async fn held(cloud: &Cloud, rule: &str) -> u64 {
+    cloud.progress(rule).await["live"]["backlog"]["held"]
+        .as_u64()
+        .expect("a count")
+}
+
+#[tokio::test]
+async fn a_paused_rule_keeps_changes_and_resuming_carries_them_all() {
+    let (cloud, buckets, rule) = stage(false, json!({})).await;
+    let Buckets {
+        source,
+        destination,
+    } = &buckets;
+    let keys: Vec<String> = (0..20).map(|n| format!("key {n}")).collect();
+    source.put_all(&keys, |_| b"before".to_vec()).await;
+    buckets.become_equal("", SOON).await;
+
+    assert_eq!(cloud.change("pause", &rule).await["state"], "paused");
+    // A function may believe in the rule as it was for some seconds yet.
+    let marker = notification::put(source, "marker", "0cc175b9c0f1b6a831c399e269772661", 1);
+    for function in ["replicate-put", "replicate-delete"] {
+        becomes_held(&cloud, function, &marker).await;
+    }
+    source
+        .put_all(&keys[..5], |_| b"overwritten".to_vec())
+        .await;
+    source.delete_all(&keys[5..10]).await;
+    source.put("new", "new").await;
+    source.put("come and gone", "soon").await;
+    source.delete("come and gone").await;
+    // Ten keys, the new one, the one that went again, and the marker.
+    eventually("every changed key is held", SOON, async || {
+        match held(&cloud, &rule).await {
+            13 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+    assert_eq!(
+        destination.bytes("key 0").await.as_deref(),
+        Some(&b"before"[..])
+    );
+    assert!(destination.head("key 5").await.is_some() && destination.head("new").await.is_none());
+
+    assert_eq!(cloud.change("resume", &rule).await["state"], "enabled");
+    buckets.become_equal("", SOON).await;
+    eventually("nothing is held any more", SOON, async || {
+        match held(&cloud, &rule).await {
+            0 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+}
+
+/// The emulator has several environments of a function, each with a cache of its own: all have to know.
+async fn becomes_held(cloud: &Cloud, function: &str, notification: &Value) {
+    eventually(&format!("{function} keeps what comes"), SOON, async || {
+        let asked = (0..8).map(|_| outcome(cloud, function, notification.clone()));
+        let outcomes: Vec<String> = stream::iter(asked).buffer_unordered(8).collect().await;
+        if outcomes.iter().all(|outcome| outcome == "Held") {
+            Ok(())
+        } else {
+            Err(format!("{outcomes:?}"))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_while_a_rule_is_paused_and_resumed_again_and_again() {
+    let (cloud, buckets, rule) = stage(false, json!({})).await;
+    let (source, putting) = (buckets.source.clone(), 40);
+    let puts = async {
+        for round in 0..putting {
+            let keys: Vec<String> = (0..8).map(|n| format!("{n}/{}", round % 10)).collect();
+            source
+                .put_all(&keys, |key| format!("{key} {round}").into_bytes())
+                .await;
+            if round % 7 == 3 {
+                source.delete_all(&keys[..2]).await;
+            }
+        }
+    };
+    let toggles = async {
+        for _ in 0..4 {
+            cloud.change("pause", &rule).await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            cloud.change("resume", &rule).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    futures::join!(puts, toggles);
+    buckets.become_equal("", SOON * 2).await;
+}
+
+// ---- Messages that cannot be read ---------------------------------------------------------------
+
+#[tokio::test]
+async fn a_bad_body_fails_alone() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    cloud.quiet_rule(&buckets, json!({})).await;
+    let mut bodies = Vec::new();
+    for key in ["a", "b", "c"] {
+        let etag = buckets.source.put(key, key).await;
+        bodies.push(notification::put(&buckets.source, key, &etag, 1).to_string());
+    }
+    bodies.insert(1, "{\"Records\": [{\"eventName\"".to_owned());
+    bodies.insert(3, "{\"neither\": \"nor\"}".to_owned());
+    let function = Start::of(&cloud, "replicate-put").await.start().await;
+    let queue_arn = function_queue(&cloud, "put").await;
+    let answer = function
+        .invoke(notification::batch(&queue_arn, &bodies))
+        .await;
+    assert_eq!(notification::kept(&answer.expect("an answer")), ["1", "3"]);
+    buckets.assert_equal("").await;
+}
+
+async fn function_queue(cloud: &Cloud, queue: &str) -> String {
+    cloud.queue_arn(&cloud.queue_url(queue).await).await
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_ends_in_the_dead_letter_queue_and_stops_nobody() {
+    let (cloud, buckets, _) = stage(false, json!({})).await;
+    let poison = unique("not a notification");
+    let queue = cloud.queue_url("put").await;
+    cloud.send(&queue, &poison).await;
+    buckets.source.put("beside it", "fine").await;
+    buckets.arrive("beside it", SOON).await;
+    let dead = cloud.queue_url("put-dead").await;
+    eventually("it is given up", SOON, async || {
+        let given_up = cloud.drain(&dead).await;
+        if given_up.contains(&poison) {
+            Ok(())
+        } else {
+            Err(format!("{given_up:?}"))
+        }
+    })
+    .await;
+}

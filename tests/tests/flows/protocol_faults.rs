@@ -1,0 +1,377 @@
+//! S3 at its worst, answered by the real functions: conditions that fail, errors inside a 200, answers
+//! that never come, changes between any two requests. A replica is never deleted but on the source's own
+//! 404, and a message is never acknowledged before its key agrees.
+
+use serde_json::{Value, json};
+use tandem_tests::bucket::Object;
+use tandem_tests::buckets::Buckets;
+use tandem_tests::cloud::Cloud;
+use tandem_tests::eventually::SOON;
+use tandem_tests::function_process::{FunctionProcess, Start};
+use tandem_tests::notification;
+use tandem_tests::proxy::{Action, Proxy, Seen};
+
+struct Stage {
+    cloud: Cloud,
+    buckets: Buckets,
+    rule: String,
+    proxy: Proxy,
+    function: FunctionProcess,
+    queue_arn: String,
+}
+
+impl Stage {
+    /// A rule that nothing but the test feeds, and the function of this name behind a proxy.
+    async fn new(name: &str) -> Self {
+        let cloud = Cloud::connect().await;
+        let buckets = Buckets::new(&cloud, false).await;
+        let rule = cloud.quiet_rule(&buckets, json!({})).await;
+        let proxy = Proxy::start(&cloud.endpoint).await;
+        let function = Start::of(&cloud, name).await.through(&proxy).start().await;
+        let queue = name.trim_start_matches("replicate-");
+        Self {
+            queue_arn: format!("arn:aws:sqs:us-east-1:000000000000:{}-{queue}", cloud.stack),
+            cloud,
+            buckets,
+            rule,
+            proxy,
+            function,
+        }
+    }
+
+    fn batch(&self, notifications: &[Value]) -> Value {
+        let bodies: Vec<String> = notifications.iter().map(Value::to_string).collect();
+        notification::batch(&self.queue_arn, &bodies)
+    }
+
+    /// Hands over one message; answers whether it is acknowledged.
+    async fn acknowledged(&self, notification: Value) -> bool {
+        let answer = self.function.invoke(self.batch(&[notification])).await;
+        notification::kept(&answer.expect("a batch is answered")).is_empty()
+    }
+
+    /// Puts an object and answers its notification.
+    async fn put(&self, key: &str, body: &str) -> Value {
+        let etag = self.buckets.source.put(key, body).await;
+        notification::put(&self.buckets.source, key, &etag, body.len())
+    }
+
+    /// An object on both sides, deleted at the source; answers the notification.
+    async fn deleted(&self, key: &str) -> Value {
+        self.buckets.destination.put(key, "to be deleted").await;
+        notification::delete(&self.buckets.source, key)
+    }
+
+    fn heads_of_the_source(&self) -> impl Fn(&Seen) -> bool + Send + Sync + 'static {
+        let name = self.buckets.source.name.clone();
+        move |seen| seen.is("HeadObject") && seen.bucket == name
+    }
+
+    async fn failures(&self) -> u64 {
+        self.cloud.progress(&self.rule).await["failures"].as_u64().expect("a count")
+    }
+}
+
+fn copies(seen: &Seen) -> bool {
+    seen.is("CopyObject")
+}
+
+fn count(story: &[String], request: &str) -> usize {
+    story.iter().filter(|told| told.starts_with(request)).count()
+}
+
+// ---- Copies that are refused, or fail, or are not answered ---------------------------------------
+
+#[tokio::test]
+async fn a_copy_is_pinned_to_the_etag_of_its_notification_and_guarded_against_other_owners() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("a", "one").await;
+    let etag = put["Records"][0]["s3"]["object"]["eTag"].as_str().expect("an ETag").to_owned();
+    assert!(stage.acknowledged(put).await);
+    let seen = stage.proxy.take();
+    let copy = seen.iter().find(|seen| copies(seen)).expect("a copy");
+    assert_eq!(copy.headers["x-amz-copy-source-if-match"], format!("\"{etag}\""));
+    for owner in ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"] {
+        assert_eq!(copy.headers[owner], "000000000000");
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_copy_that_finds_another_object_or_none_is_no_success() {
+    for refusal in [(412, "PreconditionFailed"), (404, "NoSuchKey")] {
+        let stage = Stage::new("replicate-put").await;
+        let put = stage.put("a", "one").await;
+        stage.proxy.script(1, copies, Action::s3_error(refusal.0, refusal.1));
+        assert!(stage.acknowledged(put).await, "{refusal:?}");
+        let story = stage.proxy.take_story(&stage.buckets);
+        assert_eq!(count(&story, "CopyObject"), 2, "{refusal:?}: {story:?}");
+        stage.buckets.assert_equal("").await;
+    }
+}
+
+#[tokio::test]
+async fn a_stale_replica_is_removed_though_the_pinned_copy_found_nothing() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("a", "one").await;
+    stage.buckets.destination.put("a", "stale").await;
+    stage.buckets.source.delete("a").await;
+    assert!(stage.acknowledged(put).await);
+    stage.buckets.assert_equal("").await;
+}
+
+#[tokio::test]
+async fn an_error_inside_a_200_is_no_copy() {
+    for code in ["InternalError", "SlowDown", "ServiceUnavailable"] {
+        let stage = Stage::new("replicate-put").await;
+        let put = stage.put("a", "one").await;
+        stage.proxy.script(1, copies, Action::s3_error(200, code));
+        let acknowledged = stage.acknowledged(put.clone()).await;
+        if acknowledged {
+            stage.buckets.assert_equal("").await;
+        } else {
+            assert!(stage.acknowledged(put.clone()).await, "{code}, the second time");
+        }
+        stage.buckets.assert_equal("").await;
+        // However often it is said, it is no reason to give up.
+        stage.proxy.script(99, copies, Action::s3_error(200, code));
+        let put = stage.put("a", "two").await;
+        assert!(!stage.acknowledged(put).await, "{code} is given up; log:\n{}", stage.function.log());
+        assert_eq!(stage.failures().await, 0, "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_fails_once_is_asked_again_at_once() {
+    for (status, code) in [(500, "InternalError"), (503, "SlowDown"), (503, "ServiceUnavailable")] {
+        let stage = Stage::new("replicate-put").await;
+        let put = stage.put("a", "one").await;
+        stage.proxy.script(1, copies, Action::s3_error(status, code));
+        assert!(stage.acknowledged(put).await, "{code}");
+        let story = stage.proxy.take_story(&stage.buckets);
+        assert_eq!(count(&story, "CopyObject"), 2, "{code}: {story:?}");
+        stage.buckets.assert_equal("").await;
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_keeps_failing_keeps_the_message_and_puts_it_off() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("a", "one").await;
+    stage.proxy.script(99, copies, Action::s3_error(503, "SlowDown"));
+    assert!(!stage.acknowledged(put).await);
+    let story = stage.proxy.take_story(&stage.buckets);
+    assert_eq!(count(&story, "SQS.ChangeMessageVisibility"), 1, "{story:?}");
+    assert_eq!(stage.failures().await, 0, "it is not given up");
+}
+
+/// Sent again at once it could be verified before the first try lands, stale.
+#[tokio::test]
+async fn a_copy_that_is_not_answered_is_left_to_the_visibility_timeout() {
+    for action in [Action::BreakBefore, Action::BreakAfter] {
+        let stage = Stage::new("replicate-put").await;
+        let put = stage.put("a", "one").await;
+        stage.proxy.script(1, copies, action.clone());
+        assert!(!stage.acknowledged(put.clone()).await, "{action:?}");
+        let story = stage.proxy.take_story(&stage.buckets);
+        assert_eq!(count(&story, "CopyObject"), 1, "{action:?}: {story:?}");
+        assert_eq!(count(&story, "SQS.ChangeMessageVisibility"), 0, "{action:?}: {story:?}");
+        assert!(stage.acknowledged(put).await, "the redelivery");
+        stage.buckets.assert_equal("").await;
+    }
+}
+
+#[tokio::test]
+async fn a_message_with_one_copy_that_is_not_answered_waits_whatever_else_it_holds() {
+    for unanswered in ["a", "b"] {
+        let stage = Stage::new("replicate-put").await;
+        let mut message = stage.put("a", "one").await;
+        let other = stage.put("b", "two").await;
+        message["Records"].as_array_mut().expect("records").push(other["Records"][0].clone());
+        let breaks = move |seen: &Seen| copies(seen) && seen.key == unanswered;
+        stage.proxy.script(1, breaks, Action::BreakBefore);
+        stage.proxy.script(99, copies, Action::s3_error(503, "SlowDown"));
+        assert!(!stage.acknowledged(message).await);
+        let story = stage.proxy.take_story(&stage.buckets);
+        assert_eq!(count(&story, "SQS.ChangeMessageVisibility"), 0, "{unanswered}: {story:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("a", "one").await;
+    stage.proxy.script(1, copies, Action::s3_error(403, "AccessDenied"));
+    assert!(stage.acknowledged(put.clone()).await, "another attempt would not help");
+    assert_eq!(stage.failures().await, 1);
+    let record = stage.cloud.items_with("DstPutObjectNotPermitted").await;
+    assert!(record.iter().any(|item| format!("{item:?}").contains(&stage.rule)), "{record:?}");
+    // The cache knows of no failure for some seconds yet; a function that starts now does.
+    let function = Start::of(&stage.cloud, "replicate-put").await.start().await;
+    let answer = function.invoke(stage.batch(&[put])).await.expect("an answer");
+    assert!(notification::kept(&answer).is_empty());
+    assert_eq!(stage.failures().await, 0);
+    stage.buckets.assert_equal("").await;
+}
+
+// ---- Deletes ------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn only_the_sources_own_404_deletes_a_replica() {
+    for (action, parked) in [
+        (Action::s3_error(403, "AccessDenied"), true),
+        (Action::s3_error(400, "BadRequest"), true),
+        (Action::s3_error(500, "InternalError"), false),
+        (Action::s3_error(503, "SlowDown"), false),
+        (Action::BreakBefore, false),
+    ] {
+        let stage = Stage::new("replicate-delete").await;
+        let delete = stage.deleted("a").await;
+        stage.proxy.script(99, stage.heads_of_the_source(), action.clone());
+        assert_eq!(stage.acknowledged(delete).await, parked, "{action:?}");
+        let story = stage.proxy.take_story(&stage.buckets);
+        assert_eq!(count(&story, "DeleteObject"), 0, "{action:?}: {story:?}");
+        assert!(stage.buckets.destination.head("a").await.is_some(), "{action:?}");
+        assert_eq!(stage.failures().await, u64::from(parked), "{action:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_replica_is_deleted_only_if_it_is_the_one_that_was_seen() {
+    let stage = Stage::new("replicate-delete").await;
+    let delete = stage.deleted("a").await;
+    let etag = stage.buckets.destination.head("a").await.expect("a replica").e_tag.expect("an ETag");
+    stage.proxy.script(1, |seen| seen.is("DeleteObject"), Action::s3_error(412, "PreconditionFailed"));
+    assert!(stage.acknowledged(delete).await);
+    let seen = stage.proxy.take();
+    let deletions: Vec<&Seen> = seen.iter().filter(|seen| seen.is("DeleteObject")).collect();
+    assert_eq!(deletions.len(), 2, "the first was refused: look again, then delete");
+    assert!(deletions.iter().all(|deletion| deletion.headers["if-match"] == etag));
+    stage.buckets.assert_equal("").await;
+}
+
+#[tokio::test]
+async fn a_server_without_conditional_deletes_deletes_without_a_condition() {
+    let stage = Stage::new("replicate-delete").await;
+    let delete = stage.deleted("a").await;
+    let conditional = |seen: &Seen| seen.is("DeleteObject") && seen.headers.contains_key("if-match");
+    stage.proxy.script(99, conditional, Action::s3_error(501, "NotImplemented"));
+    assert!(stage.acknowledged(delete).await);
+    stage.buckets.assert_equal("").await;
+}
+
+#[tokio::test]
+async fn a_delete_that_is_not_answered_is_left_to_the_visibility_timeout() {
+    let stage = Stage::new("replicate-delete").await;
+    let delete = stage.deleted("a").await;
+    stage.proxy.script(1, |seen| seen.is("DeleteObject"), Action::BreakAfter);
+    assert!(!stage.acknowledged(delete.clone()).await);
+    let story = stage.proxy.take_story(&stage.buckets);
+    assert_eq!(count(&story, "DeleteObject"), 1, "{story:?}");
+    assert_eq!(count(&story, "SQS.ChangeMessageVisibility"), 0, "{story:?}");
+    assert!(stage.acknowledged(delete).await, "the redelivery");
+    stage.buckets.assert_equal("").await;
+}
+
+// ---- Changes between two requests ----------------------------------------------------------------
+
+/// What happens to the source while the function is between two requests.
+#[derive(Debug, Clone, Copy)]
+enum Meanwhile {
+    Overwritten,
+    Redressed,
+    Deleted,
+    DeletedAndPutAgain,
+}
+
+impl Meanwhile {
+    const ALL: [Self; 4] = [Self::Overwritten, Self::Redressed, Self::Deleted, Self::DeletedAndPutAgain];
+
+    async fn happen(self, buckets: &Buckets) {
+        match self {
+            Self::Overwritten => {
+                buckets.source.put("a", "two").await;
+            }
+            Self::Redressed => {
+                buckets.source.put_object("a", &Object::of("one").dressed("meanwhile")).await;
+            }
+            Self::Deleted => buckets.source.delete("a").await,
+            Self::DeletedAndPutAgain => {
+                buckets.source.delete("a").await;
+                buckets.source.put_object("a", &Object::of("one").dressed("again")).await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_happens_after_a_copy_landed_is_seen_by_the_look_that_follows() {
+    for meanwhile in Meanwhile::ALL {
+        let stage = Stage::new("replicate-put").await;
+        let put = stage.put("a", "one").await;
+        let gate = stage.proxy.hold_after(copies);
+        let answer = stage.function.begin(stage.batch(&[put]));
+        gate.arrived().await;
+        stage.buckets.arrive("a", SOON).await;
+        meanwhile.happen(&stage.buckets).await;
+        gate.open();
+        let answer = answer.await.expect("an answer");
+        assert!(notification::kept(&answer).is_empty(), "{meanwhile:?}");
+        stage.buckets.assert_equal("").await;
+    }
+}
+
+#[tokio::test]
+async fn whatever_happens_before_a_copy_lands_is_what_is_carried() {
+    for meanwhile in Meanwhile::ALL {
+        let stage = Stage::new("replicate-put").await;
+        let put = stage.put("a", "one").await;
+        let gate = stage.proxy.hold_before(copies);
+        let answer = stage.function.begin(stage.batch(&[put]));
+        gate.arrived().await;
+        meanwhile.happen(&stage.buckets).await;
+        gate.open();
+        let answer = answer.await.expect("an answer");
+        assert!(notification::kept(&answer).is_empty(), "{meanwhile:?}");
+        stage.buckets.assert_equal("").await;
+    }
+}
+
+#[tokio::test]
+async fn a_put_during_a_delete_survives_it() {
+    for before in [true, false] {
+        let stage = Stage::new("replicate-delete").await;
+        let delete = stage.deleted("a").await;
+        let deletes = |seen: &Seen| seen.is("DeleteObject");
+        let gate = if before { stage.proxy.hold_before(deletes) } else { stage.proxy.hold_after(deletes) };
+        let answer = stage.function.begin(stage.batch(&[delete]));
+        gate.arrived().await;
+        stage.buckets.source.put("a", "put meanwhile").await;
+        gate.open();
+        let answer = answer.await.expect("an answer");
+        assert!(notification::kept(&answer).is_empty());
+        stage.buckets.assert_equal("").await;
+    }
+}
+
+// ---- Processes that die --------------------------------------------------------------------------
+
+#[tokio::test]
+async fn a_function_killed_between_any_two_requests_is_made_good_by_the_redelivery() {
+    for at in ["CopyObject", "HeadObject"] {
+        for after in [false, true] {
+            let stage = Stage::new("replicate-put").await;
+            let put = stage.put("a", "one").await;
+            let there = move |seen: &Seen| seen.is(at);
+            let gate = if after { stage.proxy.hold_after(there) } else { stage.proxy.hold_before(there) };
+            let answer = stage.function.begin(stage.batch(std::slice::from_ref(&put)));
+            gate.arrived().await;
+            stage.function.kill();
+            assert_eq!(answer.await.expect_err("no answer").code, "Killed");
+            stage.buckets.source.put("a", "two").await;
+            let function = Start::of(&stage.cloud, "replicate-put").await.start().await;
+            let answer = function.invoke(stage.batch(&[put])).await.expect("an answer");
+            assert!(notification::kept(&answer).is_empty(), "{at} {after}");
+            stage.buckets.assert_equal("").await;
+        }
+    }
+}
