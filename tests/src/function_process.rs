@@ -126,10 +126,11 @@ impl Start {
 
 /// The very file that is deployed.
 fn binary(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../target/lambda")
-        .join(name)
-        .join("bootstrap")
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
+        PathBuf::from,
+    );
+    target.join("lambda").join(name).join("bootstrap")
 }
 
 impl FunctionProcess {

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{HeaderMap, HeaderName};
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
@@ -21,7 +22,7 @@ use tokio::sync::watch;
 
 use crate::buckets::Buckets;
 
-type Body = Full<Bytes>;
+type Body = BoxBody<Bytes, std::io::Error>;
 
 /// The proxy. It ends with the test's runtime.
 #[derive(Debug, Clone)]
@@ -33,7 +34,7 @@ pub struct Proxy {
 #[derive(Debug)]
 struct State {
     upstream: String,
-    client: Client<HttpConnector, Body>,
+    client: Client<HttpConnector, Full<Bytes>>,
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<Vec<Script>>,
 }
@@ -60,6 +61,8 @@ pub enum Action {
     BreakBefore,
     /// The cloud does it, but the connection breaks before its answer.
     BreakAfter,
+    /// The cloud does it, and its answer begins with the status 200, but breaks off.
+    BreakInAnswer,
     /// It waits at the gate before it passes.
     HoldBefore(Gate),
     /// The cloud does it, but its answer waits at the gate.
@@ -261,7 +264,7 @@ impl State {
         match action {
             None => self.forward(head, body).await,
             Some(Action::Answer(status, body)) => {
-                let mut answer = Response::new(Full::from(body));
+                let mut answer = Response::new(whole(body.into()));
                 *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
                 Ok(answer)
             }
@@ -269,6 +272,10 @@ impl State {
             Some(Action::BreakAfter) => {
                 self.forward(head, body).await?;
                 Err("broken by the test")
+            }
+            Some(Action::BreakInAnswer) => {
+                self.forward(head, body).await?;
+                Ok(Response::new(broken()))
             }
             Some(Action::HoldBefore(gate)) => {
                 gate.pass().await;
@@ -318,8 +325,18 @@ impl State {
         if let Some(length) = length {
             head.headers.insert("content-length", length);
         }
-        Ok(Response::from_parts(head, Full::new(body)))
+        Ok(Response::from_parts(head, whole(body)))
     }
+}
+
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never| match never {}).boxed()
+}
+
+fn broken() -> Body {
+    let begins = Ok(Frame::data(Bytes::from_static(b"<?xml version=")));
+    let breaks = Err(std::io::Error::other("broken by the test"));
+    StreamBody::new(futures::stream::iter([begins, breaks])).boxed()
 }
 
 /// What is between two programs only.

@@ -2,23 +2,33 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
 
 /// What a function's `main.rs` may have: it only wires.
 const MAIN_LINES_MAX: usize = 40;
 
+/// As it is built on this machine: what other platforms need may not even be downloaded.
 fn workspace() -> Metadata {
+    let rustc = Command::new("rustc").arg("-vV").output().expect("rustc");
+    let about = String::from_utf8(rustc.stdout).expect("text");
+    let host = about
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .expect("the host");
     MetadataCommand::new()
         .manifest_path(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml"))
-        .other_options(["--offline".to_owned(), "--locked".to_owned()])
+        .other_options(["--locked", "--filter-platform", host].map(str::to_owned))
         .exec()
         .expect("cargo metadata")
 }
 
 fn package<'a>(workspace: &'a Metadata, name: &str) -> &'a Package {
     let mut packages = workspace.workspace_packages().into_iter();
-    packages.find(|package| package.name == name).expect("a crate of the workspace")
+    packages
+        .find(|package| package.name == name)
+        .expect("a crate of the workspace")
 }
 
 /// The crates of `functions/`.
@@ -44,20 +54,33 @@ fn dependencies(package: &Package) -> BTreeSet<String> {
 
 /// The names of everything a crate depends on, tests aside.
 fn all_dependencies(workspace: &Metadata, root: &PackageId) -> BTreeSet<String> {
-    let nodes = &workspace.resolve.as_ref().expect("a resolved workspace").nodes;
+    let nodes = &workspace
+        .resolve
+        .as_ref()
+        .expect("a resolved workspace")
+        .nodes;
     let mut reached: BTreeSet<&PackageId> = BTreeSet::from([root]);
     let mut to_visit = vec![root];
     while let Some(id) = to_visit.pop() {
-        let node = nodes.iter().find(|node| node.id == *id).expect("a resolved crate");
+        let node = nodes
+            .iter()
+            .find(|node| node.id == *id)
+            .expect("a resolved crate");
         for dependency in &node.deps {
-            let needed = dependency.dep_kinds.iter().any(|kind| kind.kind != DependencyKind::Development);
+            let needed = dependency
+                .dep_kinds
+                .iter()
+                .any(|kind| kind.kind != DependencyKind::Development);
             if needed && reached.insert(&dependency.pkg) {
                 to_visit.push(&dependency.pkg);
             }
         }
     }
     reached.remove(root);
-    reached.into_iter().map(|id| workspace[id].name.to_string()).collect()
+    reached
+        .into_iter()
+        .map(|id| workspace[id].name.to_string())
+        .collect()
 }
 
 #[test]
@@ -67,10 +90,19 @@ fn functions_depend_on_no_function_and_on_all_of_the_shared_crates() {
     for function in &functions {
         let dependencies = dependencies(function);
         for other in &functions {
-            assert!(!dependencies.contains(other.name.as_str()), "{} -> {}", function.name, other.name);
+            assert!(
+                !dependencies.contains(other.name.as_str()),
+                "{} -> {}",
+                function.name,
+                other.name
+            );
         }
         for shared in ["tandem-replication", "tandem-aws", "tandem-lambda"] {
-            assert!(dependencies.contains(shared), "{} does not use {shared}", function.name);
+            assert!(
+                dependencies.contains(shared),
+                "{} does not use {shared}",
+                function.name
+            );
         }
     }
 }
@@ -97,16 +129,26 @@ fn the_adapters_know_no_lambda_and_the_shell_is_used_by_functions_only() {
         assert!(!adapters.contains(name), "tandem-aws -> {name}");
     }
     let command = all_dependencies(&workspace, &package(&workspace, "tandem").id);
-    assert!(!command.contains("tandem-lambda"), "tandem -> tandem-lambda");
+    assert!(
+        !command.contains("tandem-lambda"),
+        "tandem -> tandem-lambda"
+    );
 }
 
 #[test]
 fn everything_shared_is_used() {
     let workspace = workspace();
-    let used: BTreeSet<String> = functions(&workspace).iter().flat_map(|function| dependencies(function)).collect();
+    let used: BTreeSet<String> = functions(&workspace)
+        .iter()
+        .flat_map(|function| dependencies(function))
+        .collect();
     for package in workspace.workspace_packages() {
         if package.manifest_path.as_str().contains("/shared/") {
-            assert!(used.contains(package.name.as_str()), "{} is used by no function", package.name);
+            assert!(
+                used.contains(package.name.as_str()),
+                "{} is used by no function",
+                package.name
+            );
         }
     }
 }
@@ -125,7 +167,11 @@ fn a_functions_main_only_wires() {
 fn every_module_says_what_it_is() {
     let workspace = workspace();
     for package in workspace.workspace_packages() {
-        let root = package.manifest_path.parent().expect("a folder").join("src");
+        let root = package
+            .manifest_path
+            .parent()
+            .expect("a folder")
+            .join("src");
         let mut folders = vec![root.into_std_path_buf()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).expect("a folder") {
@@ -134,7 +180,11 @@ fn every_module_says_what_it_is() {
                     folders.push(path);
                 } else if path.extension().is_some_and(|extension| extension == "rs") {
                     let text = std::fs::read_to_string(&path).expect("a module");
-                    assert!(text.starts_with("//!"), "{} opens without //!", path.display());
+                    assert!(
+                        text.starts_with("//!"),
+                        "{} opens without //!",
+                        path.display()
+                    );
                 }
             }
         }

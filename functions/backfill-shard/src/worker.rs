@@ -9,10 +9,10 @@ use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
 use tandem_lambda::config::Config;
-use tandem_lambda::inbox::{Message, answer, open, retry_delay_secs};
+use tandem_lambda::inbox::{ComesAgain, Message, answer, open};
 use tandem_lambda::measure::write_requests;
 use tandem_lambda::runtime::{Error, now};
-use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::fault::Fault;
 use tandem_replication::replicator::Replicator;
 use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
@@ -111,10 +111,7 @@ impl Worker {
         let body = message.body.clone().map_err(Unfinished::Unreadable)?;
         let work = serde_json::from_value(body)
             .map_err(|error| Unfinished::Unreadable(error.to_string()))?;
-        let last_chance = message
-            .envelope
-            .as_ref()
-            .is_some_and(|envelope| envelope.receives >= self.config.receives_max);
+        let last_chance = message.receives() >= self.config.receives_max;
         match &work {
             Work::Shard {
                 rule_id,
@@ -145,10 +142,15 @@ impl Worker {
         let Some(envelope) = &message.envelope else {
             return;
         };
-        let delay_secs = match unfinished {
-            Unfinished::Object(fault) if fault.reason == Reason::NotAnswered => return,
-            Unfinished::Unreadable(_) => 1,
-            _ => retry_delay_secs(envelope.receives),
+        let again = match unfinished {
+            Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.receives),
+            Unfinished::Unreadable(_) => ComesAgain::UNREADABLE,
+            Unfinished::Overtaken { .. } | Unfinished::Aws(_) => {
+                ComesAgain::after_retries(envelope.receives)
+            }
+        };
+        let ComesAgain::After(delay_secs) = again else {
+            return;
         };
         let Some(queue_url) = self.config.queue_url(&envelope.queue_arn) else {
             return;

@@ -90,7 +90,6 @@ impl Aws {
             // Local servers answer to one host name only.
             .force_path_style(self.config.endpoint_url().is_some())
             .interceptor(self.requests.clone())
-            .retry_classifier(NoBlindRewrites)
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }
@@ -151,32 +150,38 @@ impl Intercept for RequestCounter {
     }
 }
 
-/// Forbids to repeat a request that changes a replica when it was not answered.
+/// How a request that changes a replica is sent: it is not repeated when it was not answered.
 ///
 /// Such a request may still be at work in the service. Sent again at once, its second try could land and
 /// be verified before the first one lands on top of it, stale. Left to the queue, the message comes back
 /// after the visibility timeout, when nothing of this attempt can be in flight any more.
-#[derive(Debug)]
-struct NoBlindRewrites;
+pub(crate) fn never_blindly_again() -> aws_sdk_s3::config::Builder {
+    aws_sdk_s3::config::Builder::new().retry_classifier(NotUnanswered)
+}
 
-impl ClassifyRetry for NoBlindRewrites {
+/// Forbids to repeat a request whose answer did not come, or not to its end.
+///
+/// It cannot tell requests apart, as the request is gone by the time that its failure is classified: each
+/// operation that has to be sent so says it itself.
+#[derive(Debug)]
+struct NotUnanswered;
+
+impl ClassifyRetry for NotUnanswered {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let unanswered = context.response().is_none();
-        let rewrites = context.request().is_some_and(|request| {
-            request.method() == "DELETE"
-                || request.headers().get("x-amz-copy-source").is_some()
-                || request.uri().contains("uploadId=") && request.method() == "POST"
-                || request.uri().contains("tagging")
-        });
-        if unanswered && rewrites {
-            RetryAction::RetryForbidden
-        } else {
-            RetryAction::NoActionIndicated
+        match context.output_or_error() {
+            Some(Err(error))
+                if error.is_connector_error()
+                    || error.is_timeout_error()
+                    || error.is_response_error() =>
+            {
+                RetryAction::RetryForbidden
+            }
+            _ => RetryAction::NoActionIndicated,
         }
     }
 
     fn name(&self) -> &'static str {
-        "NoBlindRewrites"
+        "NotUnanswered"
     }
 
     fn priority(&self) -> RetryClassifierPriority {

@@ -64,9 +64,13 @@ impl Refused {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let status = error
-            .raw_response()
-            .map(|response| response.status().as_u16());
+        let status = match error {
+            // The answer began, but did not come to its end: its status says nothing yet.
+            SdkError::ResponseError(_) => None,
+            _ => error
+                .raw_response()
+                .map(|response| response.status().as_u16()),
+        };
         let code = error.code().map(str::to_owned);
         let said = match (&code, error.message(), status) {
             (Some(code), Some(message), _) => format!("{code}: {message}"),
@@ -149,6 +153,8 @@ where
         ("EntityTooLarge", _) => Reason::TooLarge,
         // Credentials that have just run out are new at the next attempt; clocks that differ are not ours.
         ("ExpiredToken" | "RequestTimeTooSkewed" | "RequestTimeout" | "OperationAborted", _)
+        // These come with the status 200 too: a copy's answer begins before its end is known.
+        | ("InternalError" | "ServiceUnavailable", _)
         | (_, Some(409 | 500..=599)) => Reason::ServiceFailed,
         (_, None) => Reason::NotAnswered,
         ("AccessDenied", _) | (_, Some(401 | 403)) => doing.denied(),

@@ -1,8 +1,6 @@
 //! One large object copied in parts, in parallel, within one invocation.
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
 use futures::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tandem_replication::bucket_pair::{BucketPair, CopyOutcome, Landed, Side};
@@ -11,8 +9,9 @@ use tandem_replication::names::{Etag, ObjectKey};
 use tandem_replication::object::{Metadata, ObjectState, Tags};
 use tandem_replication::part_plan::ranges;
 
+use crate::clients::never_blindly_again;
 use crate::error::{Doing, Refused, fault};
-use crate::s3_pair::{S3Pair, copy_refused};
+use crate::s3_pair::{S3Pair, copy_refused, http_date};
 
 /// How many parts of one object are under way at once.
 const PARTS_AT_ONCE: usize = 16;
@@ -159,6 +158,8 @@ impl S3Pair {
                     .set_parts(Some(parts))
                     .build(),
             )
+            .customize()
+            .config_override(never_blindly_again())
             .send()
             .await
             .map_err(|error| fault(Doing::Copy, key, error))?;
@@ -206,6 +207,8 @@ impl S3Pair {
             .key(key.as_str())
             .expected_bucket_owner(&self.replica.owner)
             .tagging(tagging)
+            .customize()
+            .config_override(never_blindly_again())
             .send()
             .await
             .map_err(|error| fault(Doing::PutTags, key, error))?;
@@ -231,11 +234,6 @@ impl S3Pair {
             tracing::warn!(object.key = key.as_str(), upload_id, %error, "an unfinished upload is left behind");
         }
     }
-}
-
-/// An `Expires` header as the SDK takes it; anything but a date is not carried over.
-pub(crate) fn http_date(text: &str) -> Option<DateTime> {
-    DateTime::from_str(text, Format::HttpDate).ok()
 }
 
 fn as_query(tags: &Tags) -> String {

@@ -11,7 +11,9 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::date_time::Format;
 use chrono::TimeDelta;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tandem_replication::Timestamp;
@@ -24,6 +26,7 @@ use tandem_replication::object::{Metadata, ObjectState, PROVENANCE_KEY, Tags};
 use tandem_replication::rule::Rule;
 
 use crate::Aws;
+use crate::clients::never_blindly_again;
 use crate::error::{Doing, Refused, fault};
 
 /// The source and the destination of one rule, each through a client of its own region.
@@ -95,17 +98,16 @@ impl S3Pair {
                 .set_content_language(metadata.content_language.clone())
                 .set_content_disposition(metadata.content_disposition.clone())
                 .set_cache_control(metadata.cache_control.clone())
-                .set_expires(
-                    metadata
-                        .expires
-                        .as_deref()
-                        .and_then(crate::multipart::http_date),
-                )
+                .set_expires(metadata.expires.as_deref().and_then(http_date))
                 .set_metadata(Some(metadata.user.clone().into_iter().collect()));
         }
         let clock = ServiceClock::default();
         let sent = Instant::now();
-        match request.customize().interceptor(clock.clone()).send().await {
+        let request = request
+            .customize()
+            .config_override(never_blindly_again())
+            .interceptor(clock.clone());
+        match request.send().await {
             Ok(answer) => {
                 let etag = answer
                     .copy_object_result()
@@ -247,9 +249,20 @@ impl BucketPair for S3Pair {
             .bucket(self.replica.name.as_str())
             .key(key.as_str())
             .expected_bucket_owner(&self.replica.owner);
-        let answer = match request.clone().if_match(seen.quoted()).send().await {
+        let conditional = request.clone().if_match(seen.quoted()).customize();
+        let answer = match conditional
+            .config_override(never_blindly_again())
+            .send()
+            .await
+        {
             // A server without conditional deletes says so; the protocol holds without them.
-            Err(error) if Refused::of(&error).status == Some(501) => request.send().await,
+            Err(error) if Refused::of(&error).status == Some(501) => {
+                let unconditional = request.customize();
+                unconditional
+                    .config_override(never_blindly_again())
+                    .send()
+                    .await
+            }
             answer => answer,
         };
         match answer {
@@ -275,6 +288,11 @@ const COPY_SOURCE_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
 /// object can be overwritten in place, so it is as good as no version.
 pub(crate) fn version(text: &str) -> Option<VersionId> {
     (text != "null").then(|| VersionId::new(text))
+}
+
+/// An `Expires` header as the SDK takes it; anything but a date is not carried over.
+pub(crate) fn http_date(text: &str) -> Option<DateTime> {
+    DateTime::from_str(text, Format::HttpDate).ok()
 }
 
 fn state(answer: &HeadObjectOutput) -> ObjectState {

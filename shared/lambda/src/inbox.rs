@@ -2,6 +2,7 @@
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
 use serde_json::Value;
+use tandem_replication::fault::{Fault, Reason};
 
 /// One document to work on, and the message that brought it.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +24,15 @@ pub struct Envelope {
     pub queue_arn: String,
     /// How often it was received, this time included.
     pub receives: u32,
+}
+
+impl Message {
+    /// How often it was received; once if it came by hand.
+    pub fn receives(&self) -> u32 {
+        self.envelope
+            .as_ref()
+            .map_or(1, |envelope| envelope.receives)
+    }
 }
 
 /// Takes an invocation apart.
@@ -74,8 +84,37 @@ pub fn answer<'a>(failed: impl IntoIterator<Item = &'a Envelope>) -> SqsBatchRes
     response
 }
 
+/// When a message that failed comes again. Of several reasons the last in this order counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ComesAgain {
+    /// After so many seconds.
+    After(i32),
+    /// After the queue's visibility timeout, when nothing of this attempt can be at work any more.
+    WhenNothingIsInFlight,
+}
+
+impl ComesAgain {
+    /// When to try again what failed for this reason, received so often.
+    pub fn after_fault(fault: &Fault, receives: u32) -> Self {
+        if fault.reason == Reason::NotAnswered {
+            Self::WhenNothingIsInFlight
+        } else {
+            Self::after_retries(receives)
+        }
+    }
+
+    /// When to try again what was received so often.
+    pub fn after_retries(receives: u32) -> Self {
+        Self::After(retry_delay_secs(receives))
+    }
+
+    /// When to try again what can never be read: soon, so that it reaches the dead-letter queue, where it
+    /// can be looked at.
+    pub const UNREADABLE: Self = Self::After(1);
+}
+
 /// After how many seconds a message that failed comes again: 5, 10, 20, ... up to 15 minutes.
-pub fn retry_delay_secs(receives: u32) -> i32 {
+fn retry_delay_secs(receives: u32) -> i32 {
     const FIRST_SECS: i32 = 5;
     const LONGEST_SECS: i32 = 900;
     FIRST_SECS
@@ -119,6 +158,16 @@ mod tests {
                 }]
             );
         }
+    }
+
+    #[test]
+    fn a_message_waits_for_the_longest_of_its_reasons() {
+        let fault = |reason| Fault::because(reason, "");
+        let throttled = ComesAgain::after_fault(&fault(Reason::Throttled), 3);
+        let unanswered = ComesAgain::after_fault(&fault(Reason::NotAnswered), 1);
+        assert_eq!(throttled, ComesAgain::After(20));
+        assert_eq!(throttled.max(unanswered), ComesAgain::WhenNothingIsInFlight);
+        assert_eq!(throttled.max(ComesAgain::UNREADABLE), throttled);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tandem_aws::{Aws, AwsError};
 use tandem_replication::Timestamp;
 use tandem_replication::admit::{Admission, SkipReason, admit};
 use tandem_replication::event::{KeyChange, ObjectEvent, coalesce};
-use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::fault::Fault;
 use tandem_replication::names::RuleId;
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::replicator::{Outcome, Replicator};
@@ -25,7 +25,7 @@ use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::work::Work;
 
 use crate::config::Config;
-use crate::inbox::{Envelope, Message, answer, open, retry_delay_secs};
+use crate::inbox::{ComesAgain, Envelope, Message, answer, open};
 use crate::measure::{Tally, write_requests, write_tallies};
 use crate::notification::parse;
 use crate::record::{Record, Unsuccessful, table_fault};
@@ -34,10 +34,6 @@ use crate::runtime::{Error, now};
 
 /// How many keys of a batch are under way at once.
 const KEYS_AT_ONCE: usize = 32;
-/// After how many seconds a message comes again that can never be read: it soon reaches the dead-letter
-/// queue, where it can be looked at.
-const UNREADABLE_RETRY_SECS: i32 = 1;
-
 /// A live function: everything it needs, built once.
 #[derive(Debug)]
 pub struct Live {
@@ -102,14 +98,14 @@ impl Live {
     {
         let attempt = invocation.context.request_id;
         let messages = open(invocation.payload);
-        let mut failed: BTreeMap<usize, i32> = BTreeMap::new();
+        let mut failed: BTreeMap<usize, ComesAgain> = BTreeMap::new();
         let mut events = Vec::new();
         for (index, message) in messages.iter().enumerate() {
             match read(message) {
                 Ok(read) => events.extend(read.into_iter().map(|event| (event, index))),
                 Err(reason) => {
                     log_unreadable(message, &reason);
-                    failed.insert(index, UNREADABLE_RETRY_SECS);
+                    failed.insert(index, ComesAgain::UNREADABLE);
                 }
             }
         }
@@ -118,12 +114,14 @@ impl Live {
             .buffer_unordered(KEYS_AT_ONCE)
             .collect()
             .await;
-        for settled in settled
-            .iter()
-            .filter(|settled| matches!(settled.fate, Fate::Failed(_)))
-        {
+        for settled in &settled {
+            let Fate::Failed(fault) = &settled.fate else {
+                continue;
+            };
             for &index in &settled.change.received_with {
-                failed.insert(index, retry_secs(settled, &messages[index]));
+                let again = ComesAgain::after_fault(fault, messages[index].receives());
+                let latest = failed.entry(index).or_insert(again);
+                *latest = again.max(*latest);
             }
         }
         self.measure(&settled);
@@ -161,12 +159,10 @@ impl Live {
             (Some(rule), Admission::Replicate) => self.replicate(rule, event, carry).await,
             (None, _) => Ok(Fate::Skipped(SkipReason::NoRule)),
         };
-        let last_chance = change.received_with.iter().any(|&index| {
-            messages[index]
-                .envelope
-                .as_ref()
-                .is_some_and(|envelope| envelope.receives >= self.config.receives_max)
-        });
+        let last_chance = change
+            .received_with
+            .iter()
+            .any(|&index| messages[index].receives() >= self.config.receives_max);
         let fate = match (&known.rule, fate) {
             (_, Ok(fate @ (Fate::Skipped(_) | Fate::Held | Fate::HandedOver))) => fate,
             (None, fate) => fate.unwrap_or_else(Fate::Failed),
@@ -276,8 +272,11 @@ impl Live {
     }
 
     /// Lets failed messages come again sooner than after the visibility timeout, which is for crashes.
-    async fn put_off(&self, messages: &[Message], failed: &BTreeMap<usize, i32>) {
-        for (&index, &delay_secs) in failed.iter().filter(|&(_, &delay_secs)| delay_secs >= 0) {
+    async fn put_off(&self, messages: &[Message], failed: &BTreeMap<usize, ComesAgain>) {
+        for (&index, &again) in failed {
+            let ComesAgain::After(delay_secs) = again else {
+                continue;
+            };
             let Some(envelope) = &messages[index].envelope else {
                 continue;
             };
@@ -318,20 +317,6 @@ impl Live {
         tallies.retain(|_, tally| *tally != Tally::default());
         write_tallies(&tallies, at);
         write_requests(self.function, &self.aws.take_request_counts(), at);
-    }
-}
-
-/// When a failed message comes again; a negative number leaves that to the queue.
-fn retry_secs(settled: &Settled, message: &Message) -> i32 {
-    match &settled.fate {
-        // The request may still be at work: only the visibility timeout is long enough.
-        Fate::Failed(fault) if fault.reason == Reason::NotAnswered => -1,
-        _ => retry_delay_secs(
-            message
-                .envelope
-                .as_ref()
-                .map_or(1, |envelope| envelope.receives),
-        ),
     }
 }
 
@@ -394,7 +379,7 @@ fn log_fate(event: &ObjectEvent, rule: Option<&Rule>, fate: &Fate) {
 /// For SQS, which messages to keep; by hand, what became of every key, or an error if any has to come again.
 fn respond(
     messages: &[Message],
-    failed: &BTreeMap<usize, i32>,
+    failed: &BTreeMap<usize, ComesAgain>,
     settled: &[Settled],
 ) -> Result<Value, Diagnostic> {
     let keep: BTreeSet<usize> = failed.keys().copied().collect();

@@ -25,19 +25,26 @@ async fn stage(versioned: bool) -> (Cloud, Buckets) {
 }
 
 fn keys(count: usize) -> Vec<String> {
-    (0..count).map(|n| format!("folder {}/{n:05}", n % 7)).collect()
+    (0..count)
+        .map(|n| format!("folder {}/{n:05}", n % 7))
+        .collect()
 }
 
 /// Starts a backfill; answers the job's id.
 async fn start(cloud: &Cloud, rule: &str) -> String {
-    let answer = cloud.invoke("backfill", json!({"action": "start", "rule": rule})).await.expect("a job");
+    let answer = cloud
+        .invoke("backfill", json!({"action": "start", "rule": rule}))
+        .await
+        .expect("a job");
     answer["job"]["id"].as_str().expect("an id").to_owned()
 }
 
 async fn status(cloud: &Cloud, rule: &str, job: &str) -> Result<Value, String> {
     let request = json!({"action": "status", "rule": rule, "job_id": job});
     let answer = cloud.invoke("backfill", request).await;
-    answer.map(|mut answer| answer["job"].take()).map_err(|error| format!("{error:?}"))
+    answer
+        .map(|mut answer| answer["job"].take())
+        .map_err(|error| format!("{error:?}"))
 }
 
 /// Waits until a job is complete, and checks that its counts add up all the way.
@@ -45,7 +52,11 @@ async fn completed(cloud: &Cloud, rule: &str, job: &str, limit: Duration) -> Val
     let done = eventually(&format!("{job} completes"), limit, async || {
         let job = status(cloud, rule, job).await?;
         assert_adds_up(&job);
-        if job["state"] == "complete" { Ok(job) } else { Err(job.to_string()) }
+        if job["state"] == "complete" {
+            Ok(job)
+        } else {
+            Err(job.to_string())
+        }
     })
     .await;
     assert_eq!(done["fraction"], 1.0, "{done}");
@@ -55,7 +66,9 @@ async fn completed(cloud: &Cloud, rule: &str, job: &str, limit: Duration) -> Val
 }
 
 fn number(job: &Value, field: &str) -> u64 {
-    job[field].as_u64().unwrap_or_else(|| panic!("{field} of {job}"))
+    job[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{field} of {job}"))
 }
 
 fn assert_adds_up(job: &Value) {
@@ -75,17 +88,30 @@ async fn five_thousand_objects_end_equal_though_puts_and_deletes_race_the_backfi
     const OBJECTS: usize = 5_000;
     let (cloud, buckets) = stage(false).await;
     let keys = keys(OBJECTS);
-    buckets.source.put_all(&keys, |key| key.as_bytes().to_vec()).await;
+    buckets
+        .source
+        .put_all(&keys, |key| key.as_bytes().to_vec())
+        .await;
     let made = cloud
         .configure(json!({"action": "create", "source": buckets.source.name, "destination": buckets.destination.name, "historical": true}))
         .await
         .expect("a rule");
-    let (rule, job) = (made["rule"]["id"].as_str().expect("an id"), made["job_id"].as_str().expect("a job"));
-    let new: Vec<String> = (0..150).map(|n| format!("folder {}/new {n}", n % 7)).collect();
-    let every = |nth: usize, from: usize| -> Vec<String> { keys.iter().skip(from).step_by(nth).cloned().collect() };
+    let (rule, job) = (
+        made["rule"]["id"].as_str().expect("an id"),
+        made["job_id"].as_str().expect("a job"),
+    );
+    let new: Vec<String> = (0..150)
+        .map(|n| format!("folder {}/new {n}", n % 7))
+        .collect();
+    let every = |nth: usize, from: usize| -> Vec<String> {
+        keys.iter().skip(from).step_by(nth).cloned().collect()
+    };
     let (overwritten, deleted) = (every(20, 3), every(25, 4));
     futures::join!(
-        buckets.source.put_all(&overwritten, |key| format!("{key} overwritten").into_bytes()),
+        buckets
+            .source
+            .put_all(&overwritten, |key| format!("{key} overwritten")
+                .into_bytes()),
         buckets.source.put_all(&new, |_| b"new".to_vec()),
         buckets.source.delete_all(&deleted),
     );
@@ -93,14 +119,21 @@ async fn five_thousand_objects_end_equal_though_puts_and_deletes_race_the_backfi
     assert_eq!(number(&first, "failed"), 0, "{first}");
     let there = number(&first, "listed");
     let least = (OBJECTS - deleted.len()) as u64;
-    assert!((least..=(OBJECTS + new.len()) as u64).contains(&there), "{first}");
+    assert!(
+        (least..=(OBJECTS + new.len()) as u64).contains(&there),
+        "{first}"
+    );
     buckets.become_equal("", LONG).await;
 
     let left = buckets.source.list("").await.len() as u64;
     let second = completed(&cloud, rule, &start(&cloud, rule).await, LONG).await;
     assert_eq!(counts(&second), [left, 0, left, 0, 0], "{second}");
     assert_eq!(number(&second, "bytes_copied"), 0);
-    assert_eq!(cloud.progress(rule).await["historical"]["id"], second["id"], "the newest is shown");
+    assert_eq!(
+        cloud.progress(rule).await["historical"]["id"],
+        second["id"],
+        "the newest is shown"
+    );
 }
 
 #[tokio::test]
@@ -109,7 +142,9 @@ async fn only_the_rules_prefixes_are_backfilled() {
     for key in ["a/1", "a/2", "b c+%/ü", "b", "c/1", "a"] {
         buckets.source.put(key, key).await;
     }
-    let rule = cloud.rule(&buckets, json!({"scope": {"prefixes": ["a/", "b c+%/"]}})).await;
+    let rule = cloud
+        .rule(&buckets, json!({"scope": {"prefixes": ["a/", "b c+%/"]}}))
+        .await;
     let job = completed(&cloud, &rule, &start(&cloud, &rule).await, SOON).await;
     assert_eq!(counts(&job), [3, 3, 0, 0, 0], "{job}");
     assert_eq!(number(&job, "bytes_copied"), 15 - 1, "{job}");
@@ -120,10 +155,16 @@ async fn only_the_rules_prefixes_are_backfilled() {
 #[tokio::test]
 async fn other_objects_of_the_same_name_are_overwritten() {
     let (cloud, buckets) = stage(true).await;
-    buckets.source.put_object("same size", &Object::of("abc").dressed("source")).await;
+    buckets
+        .source
+        .put_object("same size", &Object::of("abc").dressed("source"))
+        .await;
     buckets.source.put("other size", "longer").await;
     buckets.source.put("the same", "equal").await;
-    buckets.destination.put_object("same size", &Object::of("xyz").dressed("destination")).await;
+    buckets
+        .destination
+        .put_object("same size", &Object::of("xyz").dressed("destination"))
+        .await;
     buckets.destination.put("other size", "short").await;
     buckets.destination.put("the same", "equal").await;
     let rule = cloud.rule(&buckets, json!({})).await;
@@ -144,18 +185,32 @@ async fn an_empty_bucket_is_complete_at_once() {
 async fn a_backfill_waits_while_its_rule_is_paused_and_is_finished_by_resuming() {
     let (cloud, buckets) = stage(false).await;
     let keys = keys(1_200);
-    buckets.source.put_all(&keys, |_| b"historical".to_vec()).await;
+    buckets
+        .source
+        .put_all(&keys, |_| b"historical".to_vec())
+        .await;
     let rule = cloud.rule(&buckets, json!({"historical": true})).await;
     cloud.change("pause", &rule).await;
-    buckets.source.put_all(&keys[..50], |_| b"overwritten while paused".to_vec()).await;
+    buckets
+        .source
+        .put_all(&keys[..50], |_| b"overwritten while paused".to_vec())
+        .await;
     buckets.source.delete_all(&keys[50..100]).await;
     // One that is begun while the rule is paused waits as well.
     let job = start(&cloud, &rule).await;
     let waiting = status(&cloud, &rule, &job).await.expect("a job");
-    assert_eq!((&waiting["state"], number(&waiting, "listed")), (&json!("running"), 0), "{waiting}");
+    assert_eq!(
+        (&waiting["state"], number(&waiting, "listed")),
+        (&json!("running"), 0),
+        "{waiting}"
+    );
     cloud.change("resume", &rule).await;
     let done = completed(&cloud, &rule, &job, LONG).await;
-    assert_eq!((number(&done, "listed"), number(&done, "failed")), (1_150, 0), "{done}");
+    assert_eq!(
+        (number(&done, "listed"), number(&done, "failed")),
+        (1_150, 0),
+        "{done}"
+    );
     buckets.become_equal("", SOON).await;
 }
 
@@ -167,7 +222,10 @@ async fn a_newer_backfill_takes_the_place_of_one_that_has_not_ended() {
     cloud.change("pause", &rule).await;
     let first = start(&cloud, &rule).await;
     let second = start(&cloud, &rule).await;
-    assert_eq!(status(&cloud, &rule, &first).await.expect("a job")["state"], "cancelled");
+    assert_eq!(
+        status(&cloud, &rule, &first).await.expect("a job")["state"],
+        "cancelled"
+    );
     // The same request again is the same job.
     let request = json!({"action": "start", "rule": rule, "job_id": second});
     let again = cloud.invoke("backfill", request).await.expect("a job");
@@ -184,12 +242,21 @@ async fn what_cannot_be_backfilled_is_said() {
     for (request, code) in [
         (json!({"action": "start", "rule": "nobody"}), "RuleNotFound"),
         (json!({"action": "status", "rule": rule}), "JobNotFound"),
-        (json!({"action": "status", "rule": rule, "job_id": "job-none"}), "JobNotFound"),
+        (
+            json!({"action": "status", "rule": rule, "job_id": "job-none"}),
+            "JobNotFound",
+        ),
         (json!({"action": "stop", "rule": rule}), "InvalidRequest"),
         (json!({"action": "start"}), "InvalidRequest"),
-        (json!({"action": "start", "rule": rule, "jobid": "x"}), "InvalidRequest"),
+        (
+            json!({"action": "start", "rule": rule, "jobid": "x"}),
+            "InvalidRequest",
+        ),
     ] {
-        let error = cloud.invoke("backfill", request.clone()).await.expect_err("a refusal");
+        let error = cloud
+            .invoke("backfill", request.clone())
+            .await
+            .expect_err("a refusal");
         assert_eq!(error.code, code, "{request}: {}", error.message);
     }
 }
@@ -203,7 +270,10 @@ async fn an_update_to_historical_starts_a_backfill() {
     let updated = cloud.configure(request).await.expect("an update");
     assert_eq!(updated["rule"]["historical"], true);
     let job = updated["job_id"].as_str().expect("a job");
-    assert_eq!(counts(&completed(&cloud, &rule, job, SOON).await), [1, 1, 0, 0, 0]);
+    assert_eq!(
+        counts(&completed(&cloud, &rule, job, SOON).await),
+        [1, 1, 0, 0, 0]
+    );
     buckets.assert_equal("").await;
 }
 
@@ -234,15 +304,23 @@ impl ByHand {
     /// Starts a job; answers its id and the messages of its shards.
     async fn start(&self) -> (String, Vec<String>) {
         let backfill = self.function("backfill").await.start().await;
-        let answer = backfill.invoke(json!({"action": "start", "rule": self.rule})).await.expect("a job");
+        let answer = backfill
+            .invoke(json!({"action": "start", "rule": self.rule}))
+            .await
+            .expect("a job");
         let job = answer["job"]["id"].as_str().expect("an id").to_owned();
         let messages = self.cloud.drain(&self.queue).await;
-        assert_eq!(messages.len() as u64, number(&answer["job"]["shards"], "total"));
+        assert_eq!(
+            messages.len() as u64,
+            number(&answer["job"]["shards"], "total")
+        );
         (job, messages)
     }
 
     async fn function(&self, name: &str) -> Start {
-        Start::of(&self.cloud, name).await.variable("TANDEM_WORK_QUEUE_URL", &self.queue)
+        Start::of(&self.cloud, name)
+            .await
+            .variable("TANDEM_WORK_QUEUE_URL", &self.queue)
     }
 
     fn batch(&self, message: &str) -> Value {
@@ -264,7 +342,10 @@ impl ByHand {
 async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice() {
     let (cloud, buckets) = stage(false).await;
     let keys = keys(1_500);
-    buckets.source.put_all(&keys, |key| key.as_bytes().to_vec()).await;
+    buckets
+        .source
+        .put_all(&keys, |key| key.as_bytes().to_vec())
+        .await;
     let stage = ByHand::new(buckets, cloud).await;
     let (job, messages) = stage.start().await;
     let workers = [
@@ -273,15 +354,24 @@ async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice(
     ];
     for message in &messages {
         // Whoever finds that the other was faster keeps the message, which then comes again.
-        let both = workers.each_ref().map(|worker| stage.acknowledged(worker, message));
+        let both = workers
+            .each_ref()
+            .map(|worker| stage.acknowledged(worker, message));
         let acknowledged = futures::future::join_all(both).await;
         assert!(acknowledged.contains(&true), "{message}");
-        assert!(stage.acknowledged(&workers[0], message).await, "the redelivery of {message}");
+        assert!(
+            stage.acknowledged(&workers[0], message).await,
+            "the redelivery of {message}"
+        );
     }
     let done = stage.status(&job).await;
     assert_eq!(done["state"], "complete", "{done}");
     assert_adds_up(&done);
-    assert_eq!((number(&done, "listed"), number(&done, "failed")), (1_500, 0), "{done}");
+    assert_eq!(
+        (number(&done, "listed"), number(&done, "failed")),
+        (1_500, 0),
+        "{done}"
+    );
     stage.buckets.assert_equal("").await;
 }
 
@@ -289,14 +379,22 @@ async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice(
 async fn a_worker_killed_in_the_middle_of_a_shard_is_made_good_by_the_redelivery() {
     let (cloud, buckets) = stage(false).await;
     let keys: Vec<String> = (0..1_300).map(|n| format!("{n:05}")).collect();
-    buckets.source.put_all(&keys, |key| key.as_bytes().to_vec()).await;
+    buckets
+        .source
+        .put_all(&keys, |key| key.as_bytes().to_vec())
+        .await;
     let stage = ByHand::new(buckets, cloud).await;
     let (job, messages) = stage.start().await;
     // One object of the last shard's last page never lands.
     let last = keys.last().expect("a key").clone();
     let proxy = Proxy::start(&stage.cloud.endpoint).await;
     let gate = proxy.hold_before(move |seen: &Seen| seen.is("CopyObject") && seen.key == last);
-    let killed = stage.function("backfill-shard").await.through(&proxy).start().await;
+    let killed = stage
+        .function("backfill-shard")
+        .await
+        .through(&proxy)
+        .start()
+        .await;
     for message in &messages[..messages.len() - 1] {
         assert!(stage.acknowledged(&killed, message).await);
     }
@@ -315,7 +413,11 @@ async fn a_worker_killed_in_the_middle_of_a_shard_is_made_good_by_the_redelivery
     let done = stage.status(&job).await;
     assert_eq!(done["state"], "complete", "{done}");
     assert_adds_up(&done);
-    assert_eq!((number(&done, "listed"), number(&done, "failed")), (1_300, 0), "{done}");
+    assert_eq!(
+        (number(&done, "listed"), number(&done, "failed")),
+        (1_300, 0),
+        "{done}"
+    );
     stage.buckets.assert_equal("").await;
 }
 
@@ -330,8 +432,14 @@ async fn objects_deleted_after_they_were_listed_count_as_gone() {
     let (job, messages) = stage.start().await;
     let proxy = Proxy::start(&stage.cloud.endpoint).await;
     let source = stage.buckets.source.name.clone();
-    let gate = proxy.hold_after(move |seen: &Seen| seen.is("ListObjectsV2") && seen.bucket == source);
-    let worker = stage.function("backfill-shard").await.through(&proxy).start().await;
+    let gate =
+        proxy.hold_after(move |seen: &Seen| seen.is("ListObjectsV2") && seen.bucket == source);
+    let worker = stage
+        .function("backfill-shard")
+        .await
+        .through(&proxy)
+        .start()
+        .await;
     assert_eq!(messages.len(), 1);
     let answer = worker.begin(stage.batch(&messages[0]));
     gate.arrived().await;
@@ -347,7 +455,9 @@ async fn objects_deleted_after_they_were_listed_count_as_gone() {
 // ---- Large objects ------------------------------------------------------------------------------
 
 fn bytes(count: usize) -> Vec<u8> {
-    (0..count).map(|n| u8::try_from(n * 31 % 251).unwrap_or_default()).collect()
+    (0..count)
+        .map(|n| u8::try_from(n * 31 % 251).unwrap_or_default())
+        .collect()
 }
 
 #[tokio::test]
@@ -356,26 +466,46 @@ async fn objects_over_the_threshold_are_copied_in_parts_with_all_that_belongs_to
     let whole = Object::of(bytes(6 << 20)).dressed("whole");
     let in_parts = Object::of(bytes(12 << 20)).dressed("parts");
     buckets.source.put_object("put whole", &whole).await;
-    buckets.source.put_in_parts("ü +% put in parts", &in_parts, PART_BYTES).await;
-    buckets.source.put_object("small", &Object::of("small").dressed("small")).await;
+    buckets
+        .source
+        .put_in_parts("ü +% put in parts", &in_parts, PART_BYTES)
+        .await;
+    buckets
+        .source
+        .put_object("small", &Object::of("small").dressed("small"))
+        .await;
     let stage = ByHand::new(buckets, cloud).await;
     let proxy = Proxy::start(&stage.cloud.endpoint).await;
     let start = stage.function("backfill-shard").await.through(&proxy);
     let start = start.variable("TANDEM_SINGLE_COPY_BYTES_MAX", PART_BYTES.to_string());
-    let worker = start.variable("TANDEM_PART_BYTES", PART_BYTES.to_string()).start().await;
+    let worker = start
+        .variable("TANDEM_PART_BYTES", PART_BYTES.to_string())
+        .start()
+        .await;
     let (job, messages) = stage.start().await;
     for message in &messages {
         assert!(stage.acknowledged(&worker, message).await);
     }
     let done = stage.status(&job).await;
-    assert_eq!(counts(&done), [3, 3, 0, 0, 0], "{done}; log:\n{}", worker.log());
+    assert_eq!(
+        counts(&done),
+        [3, 3, 0, 0, 0],
+        "{done}; log:\n{}",
+        worker.log()
+    );
     assert_eq!(number(&done, "bytes_copied"), (18 << 20) + 5, "{done}");
     let sent = proxy.take_counts();
     assert_eq!(sent.get("UploadPartCopy"), Some(&(2 + 3)), "{sent:?}");
     assert_eq!(sent.get("AbortMultipartUpload"), None, "{sent:?}");
     stage.buckets.assert_equal("").await;
-    assert_eq!(stage.buckets.destination.bytes("put whole").await, Some(whole.body));
-    assert_eq!(stage.buckets.destination.bytes("ü +% put in parts").await, Some(in_parts.body));
+    assert_eq!(
+        stage.buckets.destination.bytes("put whole").await,
+        Some(whole.body)
+    );
+    assert_eq!(
+        stage.buckets.destination.bytes("ü +% put in parts").await,
+        Some(in_parts.body)
+    );
 
     // Nothing is copied again, though the replicas' ETags may differ.
     let (job, messages) = stage.start().await;
@@ -393,7 +523,10 @@ async fn a_large_object_that_changes_between_its_parts_is_copied_as_it_is_then()
     let proxy = Proxy::start(&stage.cloud.endpoint).await;
     let start = stage.function("backfill-shard").await.through(&proxy);
     let start = start.variable("TANDEM_SINGLE_COPY_BYTES_MAX", PART_BYTES.to_string());
-    let worker = start.variable("TANDEM_PART_BYTES", PART_BYTES.to_string()).start().await;
+    let worker = start
+        .variable("TANDEM_PART_BYTES", PART_BYTES.to_string())
+        .start()
+        .await;
     let (job, messages) = stage.start().await;
     let gate = proxy.hold_before(|seen: &Seen| seen.is("UploadPartCopy"));
     let answer = worker.begin(stage.batch(&messages[0]));
@@ -402,12 +535,27 @@ async fn a_large_object_that_changes_between_its_parts_is_copied_as_it_is_then()
     gate.open();
     assert!(notification::kept(&answer.await.expect("an answer")).is_empty());
     let done = stage.status(&job).await;
-    assert_eq!(counts(&done), [1, 1, 0, 0, 0], "{done}; log:\n{}", worker.log());
+    assert_eq!(
+        counts(&done),
+        [1, 1, 0, 0, 0],
+        "{done}; log:\n{}",
+        worker.log()
+    );
     stage.buckets.assert_equal("").await;
-    assert_eq!(stage.buckets.destination.bytes("large").await, Some(bytes(7 << 20)));
+    assert_eq!(
+        stage.buckets.destination.bytes("large").await,
+        Some(bytes(7 << 20))
+    );
     let uploads = stage.buckets.destination.client.list_multipart_uploads();
-    let uploads = uploads.bucket(&stage.buckets.destination.name).send().await.expect("uploads");
-    assert!(uploads.uploads().is_empty(), "no unfinished upload is left: {uploads:?}");
+    let uploads = uploads
+        .bucket(&stage.buckets.destination.name)
+        .send()
+        .await
+        .expect("uploads");
+    assert!(
+        uploads.uploads().is_empty(),
+        "no unfinished upload is left: {uploads:?}"
+    );
 }
 
 #[tokio::test]
@@ -424,7 +572,11 @@ async fn objects_too_large_for_a_live_function_are_handed_to_the_work_queue() {
     assert_eq!(answer["objects"][0]["outcome"], "HandedOver", "{answer}");
     assert!(stage.buckets.destination.list("").await.is_empty());
     let sent = proxy.take_counts();
-    assert_eq!((sent.get("CopyObject"), sent.get("SQS.SendMessage")), (None, Some(&1)), "{sent:?}");
+    assert_eq!(
+        (sent.get("CopyObject"), sent.get("SQS.SendMessage")),
+        (None, Some(&1)),
+        "{sent:?}"
+    );
     let messages = stage.cloud.drain(&stage.queue).await;
     let worker = stage.function("backfill-shard").await.start().await;
     // Twice, as any message may come.
@@ -456,10 +608,19 @@ async fn many_held_keys_are_all_released() {
     let live = stage.function("replicate-put").await.start().await;
     stage.cloud.change("pause", &stage.rule).await;
     let keys = keys(450);
-    stage.buckets.source.put_all(&keys, |key| key.as_bytes().to_vec()).await;
+    stage
+        .buckets
+        .source
+        .put_all(&keys, |key| key.as_bytes().to_vec())
+        .await;
     let held = stream::iter(keys.chunks(10)).then(|chunk| {
-        let puts = chunk.iter().map(|key| notification::put(&stage.buckets.source, key, "0", 1).to_string());
-        live.invoke(notification::batch("arn:aws:sqs:us-east-1:000000000000:tandem-put", &puts.collect::<Vec<_>>()))
+        let puts = chunk
+            .iter()
+            .map(|key| notification::put(&stage.buckets.source, key, "0", 1).to_string());
+        live.invoke(notification::batch(
+            "arn:aws:sqs:us-east-1:000000000000:tandem-put",
+            &puts.collect::<Vec<_>>(),
+        ))
     });
     held.for_each(|answer| async {
         assert!(notification::kept(&answer.expect("an answer")).is_empty());

@@ -11,7 +11,9 @@ use tandem_tests::cloud::Cloud;
 
 /// The files of a function, each with its name.
 fn files(function: &str) -> Vec<(String, Value)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events").join(function);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../events")
+        .join(function);
     let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder)
         .expect("a folder of events")
         .map(|entry| entry.expect("an entry").path())
@@ -20,8 +22,13 @@ fn files(function: &str) -> Vec<(String, Value)> {
     assert!(!paths.is_empty(), "{} is empty", folder.display());
     let read = paths.into_iter().map(|path| {
         let text = std::fs::read(&path).expect("an event");
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        let event = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let name = path
+            .file_stem()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let event = serde_json::from_slice(&text)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         (name, event)
     });
     read.collect()
@@ -29,8 +36,12 @@ fn files(function: &str) -> Vec<(String, Value)> {
 
 /// The object events of a file, through whatever wraps them.
 fn object_events(event: Value) -> Vec<ObjectEvent> {
-    let bodies = open(event).into_iter().map(|message| message.body.expect("a body that is JSON"));
-    bodies.flat_map(|body| parse(body).expect("a notification")).collect()
+    let bodies = open(event)
+        .into_iter()
+        .map(|message| message.body.expect("a body that is JSON"));
+    bodies
+        .flat_map(|body| parse(body).expect("a notification"))
+        .collect()
 }
 
 #[test]
@@ -64,7 +75,10 @@ fn every_notification_of_a_delete_is_read() {
 fn every_message_of_the_work_queue_is_work() {
     for (name, event) in files("backfill-shard") {
         let messages = open(event);
-        assert!(!messages.is_empty() && messages[0].envelope.is_some(), "{name}");
+        assert!(
+            !messages.is_empty() && messages[0].envelope.is_some(),
+            "{name}"
+        );
         for message in messages {
             let body = message.body.expect("a body that is JSON");
             serde_json::from_value::<Work>(body).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -77,11 +91,17 @@ async fn live_functions_take_their_files_and_pass_over_what_has_no_rule() {
     let cloud = Cloud::connect().await;
     for function in ["replicate-put", "replicate-delete"] {
         for (name, event) in files(function) {
-            let answer = cloud.invoke(function, event).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+            let answer = cloud
+                .invoke(function, event)
+                .await
+                .unwrap_or_else(|error| panic!("{name}: {error:?}"));
             match name.as_str() {
                 "sqs" => assert_eq!(answer["batchItemFailures"], json!([]), "{name}"),
                 "test-event" => assert_eq!(answer, json!({"objects": []}), "{name}"),
-                _ => assert_eq!(answer["objects"][0]["outcome"], "Skipped(NoRule)", "{name}: {answer}"),
+                _ => assert_eq!(
+                    answer["objects"][0]["outcome"], "Skipped(NoRule)",
+                    "{name}: {answer}"
+                ),
             }
         }
     }
@@ -103,7 +123,10 @@ async fn requests_are_understood_and_work_of_no_rule_is_done_at_once() {
         }
     }
     for (name, event) in files("backfill-shard") {
-        let answer = cloud.invoke("backfill-shard", event).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let answer = cloud
+            .invoke("backfill-shard", event)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(answer["batchItemFailures"], json!([]), "{name}");
     }
 }
@@ -119,7 +142,17 @@ fn every_action_of_the_contract_has_a_file() {
         actions.dedup();
         actions
     };
-    let wanted = ["create", "delete", "destinations", "get", "list", "pause", "progress", "resume", "update"];
+    let wanted = [
+        "create",
+        "delete",
+        "destinations",
+        "get",
+        "list",
+        "pause",
+        "progress",
+        "resume",
+        "update",
+    ];
     assert_eq!(actions("configure-rule"), wanted);
     assert_eq!(actions("backfill"), ["start", "status"]);
 }

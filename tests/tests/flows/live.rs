@@ -168,7 +168,7 @@ fn awkward_keys() -> Vec<String> {
         "quotes \"'`<Key>&amp;.txt",
         "back\\slash $(true) ~*!^|:@=,;()[]{}",
         "...",
-        "tab\tline\nbell\u{7}.txt",
+        "tab\tand bell\u{7}.txt",
     ]
     .map(str::to_owned)
     .into();

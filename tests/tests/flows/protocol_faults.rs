@@ -68,7 +68,9 @@ impl Stage {
     }
 
     async fn failures(&self) -> u64 {
-        self.cloud.progress(&self.rule).await["failures"].as_u64().expect("a count")
+        self.cloud.progress(&self.rule).await["failures"]
+            .as_u64()
+            .expect("a count")
     }
 }
 
@@ -77,7 +79,10 @@ fn copies(seen: &Seen) -> bool {
 }
 
 fn count(story: &[String], request: &str) -> usize {
-    story.iter().filter(|told| told.starts_with(request)).count()
+    story
+        .iter()
+        .filter(|told| told.starts_with(request))
+        .count()
 }
 
 // ---- Copies that are refused, or fail, or are not answered ---------------------------------------
@@ -86,12 +91,21 @@ fn count(story: &[String], request: &str) -> usize {
 async fn a_copy_is_pinned_to_the_etag_of_its_notification_and_guarded_against_other_owners() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
-    let etag = put["Records"][0]["s3"]["object"]["eTag"].as_str().expect("an ETag").to_owned();
+    let etag = put["Records"][0]["s3"]["object"]["eTag"]
+        .as_str()
+        .expect("an ETag")
+        .to_owned();
     assert!(stage.acknowledged(put).await);
     let seen = stage.proxy.take();
     let copy = seen.iter().find(|seen| copies(seen)).expect("a copy");
-    assert_eq!(copy.headers["x-amz-copy-source-if-match"], format!("\"{etag}\""));
-    for owner in ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"] {
+    assert_eq!(
+        copy.headers["x-amz-copy-source-if-match"],
+        format!("\"{etag}\"")
+    );
+    for owner in [
+        "x-amz-expected-bucket-owner",
+        "x-amz-source-expected-bucket-owner",
+    ] {
         assert_eq!(copy.headers[owner], "000000000000");
     }
 }
@@ -101,7 +115,9 @@ async fn a_pinned_copy_that_finds_another_object_or_none_is_no_success() {
     for refusal in [(412, "PreconditionFailed"), (404, "NoSuchKey")] {
         let stage = Stage::new("replicate-put").await;
         let put = stage.put("a", "one").await;
-        stage.proxy.script(1, copies, Action::s3_error(refusal.0, refusal.1));
+        stage
+            .proxy
+            .script(1, copies, Action::s3_error(refusal.0, refusal.1));
         assert!(stage.acknowledged(put).await, "{refusal:?}");
         let story = stage.proxy.take_story(&stage.buckets);
         assert_eq!(count(&story, "CopyObject"), 2, "{refusal:?}: {story:?}");
@@ -129,23 +145,36 @@ async fn an_error_inside_a_200_is_no_copy() {
         if acknowledged {
             stage.buckets.assert_equal("").await;
         } else {
-            assert!(stage.acknowledged(put.clone()).await, "{code}, the second time");
+            assert!(
+                stage.acknowledged(put.clone()).await,
+                "{code}, the second time"
+            );
         }
         stage.buckets.assert_equal("").await;
         // However often it is said, it is no reason to give up.
         stage.proxy.script(99, copies, Action::s3_error(200, code));
         let put = stage.put("a", "two").await;
-        assert!(!stage.acknowledged(put).await, "{code} is given up; log:\n{}", stage.function.log());
+        assert!(
+            !stage.acknowledged(put).await,
+            "{code} is given up; log:\n{}",
+            stage.function.log()
+        );
         assert_eq!(stage.failures().await, 0, "{code}");
     }
 }
 
 #[tokio::test]
 async fn a_service_that_fails_once_is_asked_again_at_once() {
-    for (status, code) in [(500, "InternalError"), (503, "SlowDown"), (503, "ServiceUnavailable")] {
+    for (status, code) in [
+        (500, "InternalError"),
+        (503, "SlowDown"),
+        (503, "ServiceUnavailable"),
+    ] {
         let stage = Stage::new("replicate-put").await;
         let put = stage.put("a", "one").await;
-        stage.proxy.script(1, copies, Action::s3_error(status, code));
+        stage
+            .proxy
+            .script(1, copies, Action::s3_error(status, code));
         assert!(stage.acknowledged(put).await, "{code}");
         let story = stage.proxy.take_story(&stage.buckets);
         assert_eq!(count(&story, "CopyObject"), 2, "{code}: {story:?}");
@@ -157,7 +186,9 @@ async fn a_service_that_fails_once_is_asked_again_at_once() {
 async fn a_service_that_keeps_failing_keeps_the_message_and_puts_it_off() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
-    stage.proxy.script(99, copies, Action::s3_error(503, "SlowDown"));
+    stage
+        .proxy
+        .script(99, copies, Action::s3_error(503, "SlowDown"));
     assert!(!stage.acknowledged(put).await);
     let story = stage.proxy.take_story(&stage.buckets);
     assert_eq!(count(&story, "SQS.ChangeMessageVisibility"), 1, "{story:?}");
@@ -167,14 +198,22 @@ async fn a_service_that_keeps_failing_keeps_the_message_and_puts_it_off() {
 /// Sent again at once it could be verified before the first try lands, stale.
 #[tokio::test]
 async fn a_copy_that_is_not_answered_is_left_to_the_visibility_timeout() {
-    for action in [Action::BreakBefore, Action::BreakAfter] {
+    for action in [
+        Action::BreakBefore,
+        Action::BreakAfter,
+        Action::BreakInAnswer,
+    ] {
         let stage = Stage::new("replicate-put").await;
         let put = stage.put("a", "one").await;
         stage.proxy.script(1, copies, action.clone());
         assert!(!stage.acknowledged(put.clone()).await, "{action:?}");
         let story = stage.proxy.take_story(&stage.buckets);
         assert_eq!(count(&story, "CopyObject"), 1, "{action:?}: {story:?}");
-        assert_eq!(count(&story, "SQS.ChangeMessageVisibility"), 0, "{action:?}: {story:?}");
+        assert_eq!(
+            count(&story, "SQS.ChangeMessageVisibility"),
+            0,
+            "{action:?}: {story:?}"
+        );
         assert!(stage.acknowledged(put).await, "the redelivery");
         stage.buckets.assert_equal("").await;
     }
@@ -186,13 +225,22 @@ async fn a_message_with_one_copy_that_is_not_answered_waits_whatever_else_it_hol
         let stage = Stage::new("replicate-put").await;
         let mut message = stage.put("a", "one").await;
         let other = stage.put("b", "two").await;
-        message["Records"].as_array_mut().expect("records").push(other["Records"][0].clone());
+        message["Records"]
+            .as_array_mut()
+            .expect("records")
+            .push(other["Records"][0].clone());
         let breaks = move |seen: &Seen| copies(seen) && seen.key == unanswered;
         stage.proxy.script(1, breaks, Action::BreakBefore);
-        stage.proxy.script(99, copies, Action::s3_error(503, "SlowDown"));
+        stage
+            .proxy
+            .script(99, copies, Action::s3_error(503, "SlowDown"));
         assert!(!stage.acknowledged(message).await);
         let story = stage.proxy.take_story(&stage.buckets);
-        assert_eq!(count(&story, "SQS.ChangeMessageVisibility"), 0, "{unanswered}: {story:?}");
+        assert_eq!(
+            count(&story, "SQS.ChangeMessageVisibility"),
+            0,
+            "{unanswered}: {story:?}"
+        );
     }
 }
 
@@ -200,14 +248,27 @@ async fn a_message_with_one_copy_that_is_not_answered_waits_whatever_else_it_hol
 async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
-    stage.proxy.script(1, copies, Action::s3_error(403, "AccessDenied"));
-    assert!(stage.acknowledged(put.clone()).await, "another attempt would not help");
+    stage
+        .proxy
+        .script(1, copies, Action::s3_error(403, "AccessDenied"));
+    assert!(
+        stage.acknowledged(put.clone()).await,
+        "another attempt would not help"
+    );
     assert_eq!(stage.failures().await, 1);
     let record = stage.cloud.items_with("DstPutObjectNotPermitted").await;
-    assert!(record.iter().any(|item| format!("{item:?}").contains(&stage.rule)), "{record:?}");
+    assert!(
+        record
+            .iter()
+            .any(|item| format!("{item:?}").contains(&stage.rule)),
+        "{record:?}"
+    );
     // The cache knows of no failure for some seconds yet; a function that starts now does.
     let function = Start::of(&stage.cloud, "replicate-put").await.start().await;
-    let answer = function.invoke(stage.batch(&[put])).await.expect("an answer");
+    let answer = function
+        .invoke(stage.batch(&[put]))
+        .await
+        .expect("an answer");
     assert!(notification::kept(&answer).is_empty());
     assert_eq!(stage.failures().await, 0);
     stage.buckets.assert_equal("").await;
@@ -226,11 +287,16 @@ async fn only_the_sources_own_404_deletes_a_replica() {
     ] {
         let stage = Stage::new("replicate-delete").await;
         let delete = stage.deleted("a").await;
-        stage.proxy.script(99, stage.heads_of_the_source(), action.clone());
+        stage
+            .proxy
+            .script(99, stage.heads_of_the_source(), action.clone());
         assert_eq!(stage.acknowledged(delete).await, parked, "{action:?}");
         let story = stage.proxy.take_story(&stage.buckets);
         assert_eq!(count(&story, "DeleteObject"), 0, "{action:?}: {story:?}");
-        assert!(stage.buckets.destination.head("a").await.is_some(), "{action:?}");
+        assert!(
+            stage.buckets.destination.head("a").await.is_some(),
+            "{action:?}"
+        );
         assert_eq!(stage.failures().await, u64::from(parked), "{action:?}");
     }
 }
@@ -239,13 +305,32 @@ async fn only_the_sources_own_404_deletes_a_replica() {
 async fn a_replica_is_deleted_only_if_it_is_the_one_that_was_seen() {
     let stage = Stage::new("replicate-delete").await;
     let delete = stage.deleted("a").await;
-    let etag = stage.buckets.destination.head("a").await.expect("a replica").e_tag.expect("an ETag");
-    stage.proxy.script(1, |seen| seen.is("DeleteObject"), Action::s3_error(412, "PreconditionFailed"));
+    let etag = stage
+        .buckets
+        .destination
+        .head("a")
+        .await
+        .expect("a replica")
+        .e_tag
+        .expect("an ETag");
+    stage.proxy.script(
+        1,
+        |seen| seen.is("DeleteObject"),
+        Action::s3_error(412, "PreconditionFailed"),
+    );
     assert!(stage.acknowledged(delete).await);
     let seen = stage.proxy.take();
     let deletions: Vec<&Seen> = seen.iter().filter(|seen| seen.is("DeleteObject")).collect();
-    assert_eq!(deletions.len(), 2, "the first was refused: look again, then delete");
-    assert!(deletions.iter().all(|deletion| deletion.headers["if-match"] == etag));
+    assert_eq!(
+        deletions.len(),
+        2,
+        "the first was refused: look again, then delete"
+    );
+    assert!(
+        deletions
+            .iter()
+            .all(|deletion| deletion.headers["if-match"] == etag)
+    );
     stage.buckets.assert_equal("").await;
 }
 
@@ -253,8 +338,11 @@ async fn a_replica_is_deleted_only_if_it_is_the_one_that_was_seen() {
 async fn a_server_without_conditional_deletes_deletes_without_a_condition() {
     let stage = Stage::new("replicate-delete").await;
     let delete = stage.deleted("a").await;
-    let conditional = |seen: &Seen| seen.is("DeleteObject") && seen.headers.contains_key("if-match");
-    stage.proxy.script(99, conditional, Action::s3_error(501, "NotImplemented"));
+    let conditional =
+        |seen: &Seen| seen.is("DeleteObject") && seen.headers.contains_key("if-match");
+    stage
+        .proxy
+        .script(99, conditional, Action::s3_error(501, "NotImplemented"));
     assert!(stage.acknowledged(delete).await);
     stage.buckets.assert_equal("").await;
 }
@@ -263,7 +351,9 @@ async fn a_server_without_conditional_deletes_deletes_without_a_condition() {
 async fn a_delete_that_is_not_answered_is_left_to_the_visibility_timeout() {
     let stage = Stage::new("replicate-delete").await;
     let delete = stage.deleted("a").await;
-    stage.proxy.script(1, |seen| seen.is("DeleteObject"), Action::BreakAfter);
+    stage
+        .proxy
+        .script(1, |seen| seen.is("DeleteObject"), Action::BreakAfter);
     assert!(!stage.acknowledged(delete.clone()).await);
     let story = stage.proxy.take_story(&stage.buckets);
     assert_eq!(count(&story, "DeleteObject"), 1, "{story:?}");
@@ -284,7 +374,12 @@ enum Meanwhile {
 }
 
 impl Meanwhile {
-    const ALL: [Self; 4] = [Self::Overwritten, Self::Redressed, Self::Deleted, Self::DeletedAndPutAgain];
+    const ALL: [Self; 4] = [
+        Self::Overwritten,
+        Self::Redressed,
+        Self::Deleted,
+        Self::DeletedAndPutAgain,
+    ];
 
     async fn happen(self, buckets: &Buckets) {
         match self {
@@ -292,12 +387,18 @@ impl Meanwhile {
                 buckets.source.put("a", "two").await;
             }
             Self::Redressed => {
-                buckets.source.put_object("a", &Object::of("one").dressed("meanwhile")).await;
+                buckets
+                    .source
+                    .put_object("a", &Object::of("one").dressed("meanwhile"))
+                    .await;
             }
             Self::Deleted => buckets.source.delete("a").await,
             Self::DeletedAndPutAgain => {
                 buckets.source.delete("a").await;
-                buckets.source.put_object("a", &Object::of("one").dressed("again")).await;
+                buckets
+                    .source
+                    .put_object("a", &Object::of("one").dressed("again"))
+                    .await;
             }
         }
     }
@@ -342,7 +443,11 @@ async fn a_put_during_a_delete_survives_it() {
         let stage = Stage::new("replicate-delete").await;
         let delete = stage.deleted("a").await;
         let deletes = |seen: &Seen| seen.is("DeleteObject");
-        let gate = if before { stage.proxy.hold_before(deletes) } else { stage.proxy.hold_after(deletes) };
+        let gate = if before {
+            stage.proxy.hold_before(deletes)
+        } else {
+            stage.proxy.hold_after(deletes)
+        };
         let answer = stage.function.begin(stage.batch(&[delete]));
         gate.arrived().await;
         stage.buckets.source.put("a", "put meanwhile").await;
@@ -362,14 +467,23 @@ async fn a_function_killed_between_any_two_requests_is_made_good_by_the_redelive
             let stage = Stage::new("replicate-put").await;
             let put = stage.put("a", "one").await;
             let there = move |seen: &Seen| seen.is(at);
-            let gate = if after { stage.proxy.hold_after(there) } else { stage.proxy.hold_before(there) };
-            let answer = stage.function.begin(stage.batch(std::slice::from_ref(&put)));
+            let gate = if after {
+                stage.proxy.hold_after(there)
+            } else {
+                stage.proxy.hold_before(there)
+            };
+            let answer = stage
+                .function
+                .begin(stage.batch(std::slice::from_ref(&put)));
             gate.arrived().await;
             stage.function.kill();
             assert_eq!(answer.await.expect_err("no answer").code, "Killed");
             stage.buckets.source.put("a", "two").await;
             let function = Start::of(&stage.cloud, "replicate-put").await.start().await;
-            let answer = function.invoke(stage.batch(&[put])).await.expect("an answer");
+            let answer = function
+                .invoke(stage.batch(&[put]))
+                .await
+                .expect("an answer");
             assert!(notification::kept(&answer).is_empty(), "{at} {after}");
             stage.buckets.assert_equal("").await;
         }

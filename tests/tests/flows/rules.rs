@@ -26,13 +26,32 @@ use tandem_tests::proxy::{Action, Proxy, Seen};
 async fn refused(cloud: &Cloud, buckets: &Buckets, fields: Value, code: &str, said: [&str; 3]) {
     let items = cloud.items_with(&buckets.source.name).await.len();
     let notifications = buckets.source.notifications().await;
-    let error = cloud.create(buckets, fields.clone()).await.expect_err("a refusal");
+    let error = cloud
+        .create(buckets, fields.clone())
+        .await
+        .expect_err("a refusal");
     assert_eq!(error.code, code, "{fields}: {}", error.message);
     let [field, value, remedy] = said;
-    assert!(error.message.starts_with(&format!("{field} = ")), "{}", error.message);
-    assert!(error.message.contains(value), "{value:?} is not named: {}", error.message);
-    assert!(error.message.contains(remedy), "{remedy:?} is not said: {}", error.message);
-    assert_eq!(cloud.items_with(&buckets.source.name).await.len(), items, "{fields}");
+    assert!(
+        error.message.starts_with(&format!("{field} = ")),
+        "{}",
+        error.message
+    );
+    assert!(
+        error.message.contains(value),
+        "{value:?} is not named: {}",
+        error.message
+    );
+    assert!(
+        error.message.contains(remedy),
+        "{remedy:?} is not said: {}",
+        error.message
+    );
+    assert_eq!(
+        cloud.items_with(&buckets.source.name).await.len(),
+        items,
+        "{fields}"
+    );
     assert_eq!(
         buckets.source.notifications().await.queue_configurations,
         notifications.queue_configurations,
@@ -62,7 +81,11 @@ async fn a_bucket_is_not_replicated_to_itself() {
 async fn two_buckets_of_one_region_are_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::in_regions(&cloud, EAST, EAST, false).await;
-    let said = ["destination", &buckets.destination.name, "choose a bucket in us-east-2, us-west-1, us-west-2"];
+    let said = [
+        "destination",
+        &buckets.destination.name,
+        "choose a bucket in us-east-2, us-west-1, us-west-2",
+    ];
     refused(&cloud, &buckets, json!({}), "SameRegion", said).await;
 }
 
@@ -71,7 +94,11 @@ async fn regions_of_no_common_group_are_refused() {
     let cloud = Cloud::connect().await;
     for region in ["eu-west-1", "cn-north-1"] {
         let buckets = Buckets::in_regions(&cloud, EAST, region, false).await;
-        let said = ["destination", region, "choose a bucket in us-east-2, us-west-1, us-west-2"];
+        let said = [
+            "destination",
+            region,
+            "choose a bucket in us-east-2, us-west-1, us-west-2",
+        ];
         refused(&cloud, &buckets, json!({}), "RegionsNotAllowed", said).await;
     }
 }
@@ -80,7 +107,11 @@ async fn regions_of_no_common_group_are_refused() {
 async fn a_source_of_another_region_than_the_stack_is_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::in_regions(&cloud, WEST, EAST, false).await;
-    let said = ["source", &buckets.source.name, "deploy the stack in us-west-2"];
+    let said = [
+        "source",
+        &buckets.source.name,
+        "deploy the stack in us-west-2",
+    ];
     refused(&cloud, &buckets, json!({}), "SourceOutsideRegion", said).await;
 }
 
@@ -89,9 +120,15 @@ async fn a_destination_elsewhere_than_the_request_says_is_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let fields = json!({"destination_region": "us-east-2"});
-    let said = ["destination", &buckets.destination.name, "correct destination_region or leave it out"];
+    let said = [
+        "destination",
+        &buckets.destination.name,
+        "correct destination_region or leave it out",
+    ];
     refused(&cloud, &buckets, fields, "DestinationRegionMismatch", said).await;
-    cloud.rule(&buckets, json!({"destination_region": WEST})).await;
+    cloud
+        .rule(&buckets, json!({"destination_region": WEST}))
+        .await;
 }
 
 #[tokio::test]
@@ -100,18 +137,46 @@ async fn buckets_that_do_not_exist_are_refused() {
     let buckets = Buckets::new(&cloud, false).await;
     let missing = unique("missing");
     let said = ["source", missing.as_str(), "make the bucket first"];
-    refused(&cloud, &buckets, with_source(&buckets, &missing), "BucketNotFound", said).await;
+    refused(
+        &cloud,
+        &buckets,
+        with_source(&buckets, &missing),
+        "BucketNotFound",
+        said,
+    )
+    .await;
     let said = ["destination", missing.as_str(), "make the bucket first"];
-    refused(&cloud, &buckets, json!({"destination": missing}), "BucketNotFound", said).await;
+    refused(
+        &cloud,
+        &buckets,
+        json!({"destination": missing}),
+        "BucketNotFound",
+        said,
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn what_is_no_bucket_name_is_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
-    for name in ["", "ab", "Photos", "a..b", "arn:aws:s3:::photos", &"a".repeat(64)] {
+    for name in [
+        "",
+        "ab",
+        "Photos",
+        "a..b",
+        "arn:aws:s3:::photos",
+        &"a".repeat(64),
+    ] {
         let said = ["destination", name, "3 to 63 lowercase letters"];
-        refused(&cloud, &buckets, json!({"destination": name}), "InvalidBucketName", said).await;
+        refused(
+            &cloud,
+            &buckets,
+            json!({"destination": name}),
+            "InvalidBucketName",
+            said,
+        )
+        .await;
     }
 }
 
@@ -149,12 +214,24 @@ async fn requests_of_another_form_are_refused() {
         (json!({"destination": 3}), "3"),
         (json!({"action": "crate"}), "crate"),
     ] {
-        let error = cloud.create(&buckets, fields.clone()).await.expect_err("a refusal");
+        let error = cloud
+            .create(&buckets, fields.clone())
+            .await
+            .expect_err("a refusal");
         assert_eq!(error.code, "InvalidRequest", "{fields}: {}", error.message);
         assert!(error.message.contains(named), "{fields}: {}", error.message);
     }
-    for request in [json!(null), json!([]), json!("create"), json!({}), json!({"action": "get"})] {
-        let error = cloud.configure(request.clone()).await.expect_err("a refusal");
+    for request in [
+        json!(null),
+        json!([]),
+        json!("create"),
+        json!({}),
+        json!({"action": "get"}),
+    ] {
+        let error = cloud
+            .configure(request.clone())
+            .await
+            .expect_err("a refusal");
         assert_eq!(error.code, "InvalidRequest", "{request}: {}", error.message);
     }
     assert_eq!(cloud.items_with(&buckets.source.name).await.len(), 0);
@@ -172,7 +249,11 @@ async fn a_bucket_in_use_at_either_end_is_refused_at_either_end() {
     let fields = json!({"destination": used.destination.name});
     refused(&cloud, &free, fields, "BucketInUse", said).await;
     // The same rule again.
-    let said = ["source", used.source.name.as_str(), "delete that rule first"];
+    let said = [
+        "source",
+        used.source.name.as_str(),
+        "delete that rule first",
+    ];
     refused(&cloud, &used, json!({}), "BucketInUse", said).await;
 }
 
@@ -184,15 +265,27 @@ async fn a_source_that_is_a_destination_already_is_refused() {
     let buckets = Buckets::new(&cloud, false).await;
     let table = cloud.table().await;
     let other = unique("rule-elsewhere");
-    for (bucket, role) in [(&buckets.source, "destination"), (&buckets.destination, "source")] {
-        let claim = [("pk", "bucket"), ("sk", bucket.name.as_str()), ("rule_id", &other), ("role", role)];
+    for (bucket, role) in [
+        (&buckets.source, "destination"),
+        (&buckets.destination, "source"),
+    ] {
+        let claim = [
+            ("pk", "bucket"),
+            ("sk", bucket.name.as_str()),
+            ("rule_id", &other),
+            ("role", role),
+        ];
         let mut put = cloud.dynamodb.put_item().table_name(&table);
         for (attribute, value) in claim {
             put = put.item(attribute, AttributeValue::S(value.to_owned()));
         }
         put.send().await.expect("a claim");
     }
-    let said = ["destination", buckets.destination.name.as_str(), "delete that rule first"];
+    let said = [
+        "destination",
+        buckets.destination.name.as_str(),
+        "delete that rule first",
+    ];
     refused(&cloud, &buckets, json!({}), "TwoWay", said).await;
 }
 
@@ -205,9 +298,17 @@ async fn a_bucket_that_may_not_be_read_is_refused() {
         let policy = json!({"Version": "2012-10-17", "Statement": [
             {"Effect": "Deny", "Principal": "*", "Action": "s3:ListBucket", "Resource": arn},
         ]});
-        let put = bucket.client.put_bucket_policy().bucket(&bucket.name).policy(policy.to_string());
+        let put = bucket
+            .client
+            .put_bucket_policy()
+            .bucket(&bucket.name)
+            .policy(policy.to_string());
         put.send().await.expect("a bucket policy");
-        let role = if bucket.name == buckets.source.name { "source" } else { "destination" };
+        let role = if bucket.name == buckets.source.name {
+            "source"
+        } else {
+            "destination"
+        };
         let said = [role, bucket.name.as_str(), "its policy"];
         refused(&cloud, &buckets, json!({}), "BucketNotAccessible", said).await;
     }
@@ -224,11 +325,19 @@ async fn a_bucket_of_another_account_is_refused() {
         seen.bucket == theirs && seen.headers.contains_key("x-amz-expected-bucket-owner")
     };
     proxy.script(9, expects_us, Action::s3_error(403, "AccessDenied"));
-    let function = Start::of(&cloud, "configure-rule").await.through(&proxy).start().await;
+    let function = Start::of(&cloud, "configure-rule")
+        .await
+        .through(&proxy)
+        .start()
+        .await;
     let request = json!({"action": "create", "source": buckets.source.name, "destination": buckets.destination.name});
     let error = function.invoke(request).await.expect_err("a refusal");
     assert_eq!(error.code, "BucketNotAccessible", "{}", error.message);
-    assert!(error.message.contains("another account"), "{}", error.message);
+    assert!(
+        error.message.contains("another account"),
+        "{}",
+        error.message
+    );
     assert_eq!(cloud.items_with(&buckets.source.name).await.len(), 0);
 }
 
@@ -242,7 +351,11 @@ async fn a_rule_that_does_not_exist_is_named() {
         }
         let error = cloud.configure(request).await.expect_err("a refusal");
         assert_eq!(error.code, "RuleNotFound", "{action}");
-        assert!(error.message.contains("rule-nobody-made"), "{}", error.message);
+        assert!(
+            error.message.contains("rule-nobody-made"),
+            "{}",
+            error.message
+        );
     }
 }
 
@@ -253,8 +366,14 @@ const RACERS: usize = 50;
 async fn race(cloud: &Cloud, pairs: Vec<Buckets>) {
     let creations = pairs.iter().map(|pair| cloud.create(pair, json!({})));
     let answers: Vec<Result<Value, FunctionError>> = futures::future::join_all(creations).await;
-    let winners: Vec<&Value> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
-    let losers: Vec<&FunctionError> = answers.iter().filter_map(|answer| answer.as_ref().err()).collect();
+    let winners: Vec<&Value> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().ok())
+        .collect();
+    let losers: Vec<&FunctionError> = answers
+        .iter()
+        .filter_map(|answer| answer.as_ref().err())
+        .collect();
     assert_eq!(winners.len(), 1, "{losers:?}");
     for loser in losers {
         let in_use = loser.code == "BucketInUse" || loser.code == "RuleStateConflict";
@@ -265,7 +384,10 @@ async fn race(cloud: &Cloud, pairs: Vec<Buckets>) {
         names.extend([pair.source.name.clone(), pair.destination.name.clone()]);
     }
     let text = |item: &tandem_tests::cloud::Item, name: &str| {
-        item.get(name).and_then(|value| value.as_s().ok()).cloned().unwrap_or_default()
+        item.get(name)
+            .and_then(|value| value.as_s().ok())
+            .cloned()
+            .unwrap_or_default()
     };
     let items = cloud.items_with("").await;
     let claimed: BTreeSet<String> = items
@@ -274,13 +396,25 @@ async fn race(cloud: &Cloud, pairs: Vec<Buckets>) {
         .map(|item| text(item, "sk"))
         .collect();
     let winner = winners[0];
-    let wanted = ["source", "destination"].map(|end| winner[end]["bucket"].as_str().expect("a name").to_owned());
+    let wanted = ["source", "destination"]
+        .map(|end| winner[end]["bucket"].as_str().expect("a name").to_owned());
     assert_eq!(claimed, BTreeSet::from(wanted));
-    let rules = items.iter().filter(|item| text(item, "pk") == "rule" && names.contains(&text(item, "source_bucket")));
+    let rules = items
+        .iter()
+        .filter(|item| text(item, "pk") == "rule" && names.contains(&text(item, "source_bucket")));
     assert_eq!(rules.count(), 1);
     for pair in &pairs {
-        let ours = pair.source.notifications().await.queue_configurations.unwrap_or_default();
-        let wanted = if winner["source"]["bucket"] == json!(pair.source.name) { 2 } else { 0 };
+        let ours = pair
+            .source
+            .notifications()
+            .await
+            .queue_configurations
+            .unwrap_or_default();
+        let wanted = if winner["source"]["bucket"] == json!(pair.source.name) {
+            2
+        } else {
+            0
+        };
         assert_eq!(ours.len(), wanted, "{ours:?}");
     }
 }
@@ -321,8 +455,14 @@ async fn theirs(cloud: &Cloud, event: &str, prefix: &str) -> QueueConfiguration 
         {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn},
     ]});
     let set = cloud.sqs.set_queue_attributes().queue_url(&url);
-    set.attributes(QueueAttributeName::Policy, policy.to_string()).send().await.expect("a queue policy");
-    let rule = FilterRule::builder().name(FilterRuleName::Prefix).value(prefix).build();
+    set.attributes(QueueAttributeName::Policy, policy.to_string())
+        .send()
+        .await
+        .expect("a queue policy");
+    let rule = FilterRule::builder()
+        .name(FilterRuleName::Prefix)
+        .value(prefix)
+        .build();
     let filter = NotificationConfigurationFilter::builder()
         .key(S3KeyFilter::builder().filter_rules(rule).build())
         .build();
@@ -337,15 +477,26 @@ async fn theirs(cloud: &Cloud, event: &str, prefix: &str) -> QueueConfiguration 
 
 /// The rule's entries: queue, event and prefix of each, in order.
 async fn entries(buckets: &Buckets, rule: &str) -> Vec<(String, String, String)> {
-    let found = buckets.source.notifications().await.queue_configurations.unwrap_or_default();
+    let found = buckets
+        .source
+        .notifications()
+        .await
+        .queue_configurations
+        .unwrap_or_default();
     let mut entries: Vec<(String, String, String)> = found
         .iter()
         .filter(|entry| entry.id().is_some_and(|id| id.contains(rule)))
         .map(|entry| {
             let filter = entry.filter().and_then(|filter| filter.key());
-            let prefix = filter.and_then(|filter| filter.filter_rules().first()?.value()).unwrap_or_default();
+            let prefix = filter
+                .and_then(|filter| filter.filter_rules().first()?.value())
+                .unwrap_or_default();
             let queue = entry.queue_arn().rsplit('-').next().unwrap_or_default();
-            (queue.to_owned(), entry.events()[0].as_str().to_owned(), prefix.to_owned())
+            (
+                queue.to_owned(),
+                entry.events()[0].as_str().to_owned(),
+                prefix.to_owned(),
+            )
         })
         .collect();
     entries.sort();
@@ -353,7 +504,11 @@ async fn entries(buckets: &Buckets, rule: &str) -> Vec<(String, String, String)>
 }
 
 fn entry(queue: &str, prefix: &str) -> (String, String, String) {
-    let event = if queue == "put" { "s3:ObjectCreated:*" } else { "s3:ObjectRemoved:*" };
+    let event = if queue == "put" {
+        "s3:ObjectCreated:*"
+    } else {
+        "s3:ObjectRemoved:*"
+    };
     (queue.to_owned(), event.to_owned(), prefix.to_owned())
 }
 
@@ -368,10 +523,17 @@ async fn a_rule_joins_the_notifications_that_are_there_and_leaves_them_there() {
         .build();
     buckets.source.set_notifications(before).await;
     let before = buckets.source.notifications().await;
-    let rule = cloud.rule(&buckets, json!({"scope": {"prefixes": ["ours/"]}})).await;
+    let rule = cloud
+        .rule(&buckets, json!({"scope": {"prefixes": ["ours/"]}}))
+        .await;
     let with_ours = buckets.source.notifications().await;
     assert_eq!(with_ours.queue_configurations().len(), 3, "{with_ours:?}");
-    assert!(with_ours.queue_configurations().contains(&before.queue_configurations()[0]), "{with_ours:?}");
+    assert!(
+        with_ours
+            .queue_configurations()
+            .contains(&before.queue_configurations()[0]),
+        "{with_ours:?}"
+    );
     assert!(with_ours.event_bridge_configuration().is_some());
     buckets.source.put("ours/a", "a").await;
     buckets.arrive("ours/a", SOON).await;
@@ -386,20 +548,34 @@ async fn a_notification_for_the_same_keys_is_a_conflict() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let theirs = theirs(&cloud, "s3:ObjectCreated:Put", "in/deep/").await;
-    let before = NotificationConfiguration::builder().queue_configurations(theirs).build();
+    let before = NotificationConfiguration::builder()
+        .queue_configurations(theirs)
+        .build();
     buckets.source.set_notifications(before).await;
-    for fields in [json!({}), json!({"scope": {"prefixes": ["in/"]}}), json!({"scope": {"prefixes": ["in/deep/er"]}})] {
+    for fields in [
+        json!({}),
+        json!({"scope": {"prefixes": ["in/"]}}),
+        json!({"scope": {"prefixes": ["in/deep/er"]}}),
+    ] {
         let said = ["source", "theirs", "narrow or remove"];
         refused(&cloud, &buckets, fields, "NotificationConflict", said).await;
     }
-    let rule = cloud.rule(&buckets, json!({"scope": {"prefixes": ["out/"]}})).await;
+    let rule = cloud
+        .rule(&buckets, json!({"scope": {"prefixes": ["out/"]}}))
+        .await;
     // An update that conflicts leaves the rule and its notifications as they were.
     let update = json!({"action": "update", "rule": rule, "scope": {"prefixes": ["in/"]}, "policy": "write"});
     let error = cloud.configure(update).await.expect_err("a refusal");
     assert_eq!(error.code, "NotificationConflict");
     let found = cloud.change("get", &rule).await;
-    assert_eq!((&found["scope"]["prefixes"], &found["policy"]), (&json!(["out/"]), &json!("full")));
-    assert_eq!(entries(&buckets, &rule).await, [entry("delete", "out/"), entry("put", "out/")]);
+    assert_eq!(
+        (&found["scope"]["prefixes"], &found["policy"]),
+        (&json!(["out/"]), &json!("full"))
+    );
+    assert_eq!(
+        entries(&buckets, &rule).await,
+        [entry("delete", "out/"), entry("put", "out/")]
+    );
 }
 
 #[tokio::test]
@@ -408,20 +584,34 @@ async fn prefixes_and_policy_are_told_to_s3_and_an_update_tells_it_anew() {
     let buckets = Buckets::new(&cloud, false).await;
     let fields = json!({"scope": {"prefixes": ["a/", "b/"]}, "policy": "write"});
     let rule = cloud.rule(&buckets, fields).await;
-    assert_eq!(entries(&buckets, &rule).await, [entry("put", "a/"), entry("put", "b/")]);
+    assert_eq!(
+        entries(&buckets, &rule).await,
+        [entry("put", "a/"), entry("put", "b/")]
+    );
     let update = |fields: Value| {
         let mut request = json!({"action": "update", "rule": rule});
-        request.as_object_mut().expect("an object").extend(fields.as_object().cloned().unwrap_or_default());
+        request
+            .as_object_mut()
+            .expect("an object")
+            .extend(fields.as_object().cloned().unwrap_or_default());
         cloud.configure(request)
     };
-    let updated = update(json!({"scope": {"prefixes": ["b/"]}, "policy": "full"})).await.expect("an update");
+    let updated = update(json!({"scope": {"prefixes": ["b/"]}, "policy": "full"}))
+        .await
+        .expect("an update");
     assert_eq!(updated["rule"]["revision"], 3, "{updated}");
-    assert_eq!(entries(&buckets, &rule).await, [entry("delete", "b/"), entry("put", "b/")]);
+    assert_eq!(
+        entries(&buckets, &rule).await,
+        [entry("delete", "b/"), entry("put", "b/")]
+    );
     buckets.source.put("a/1", "out of scope by now").await;
     buckets.source.put("b/1", "in scope").await;
     buckets.arrive("b/1", SOON).await;
     update(json!({"scope": "all"})).await.expect("an update");
-    assert_eq!(entries(&buckets, &rule).await, [entry("delete", ""), entry("put", "")]);
+    assert_eq!(
+        entries(&buckets, &rule).await,
+        [entry("delete", ""), entry("put", "")]
+    );
     buckets.source.put("c/1", "in scope by now").await;
     buckets.arrive("c/1", SOON).await;
     assert!(buckets.destination.head("a/1").await.is_none());
@@ -441,9 +631,14 @@ async fn pausing_resuming_and_deleting_can_be_repeated() {
     assert_eq!(cloud.change("pause", &buckets.source.name).await, paused);
     let resumed = cloud.change("resume", &rule).await;
     assert!(resumed["paused_at"].is_null(), "{resumed}");
-    assert_eq!(cloud.change("resume", &buckets.destination.name).await, resumed);
+    assert_eq!(
+        cloud.change("resume", &buckets.destination.name).await,
+        resumed
+    );
     cloud.change("delete", &rule).await;
-    let again = cloud.configure(json!({"action": "delete", "rule": rule})).await;
+    let again = cloud
+        .configure(json!({"action": "delete", "rule": rule}))
+        .await;
     assert_eq!(again.expect_err("nothing to delete").code, "RuleNotFound");
     assert_eq!(cloud.items_with(&rule).await.len(), 0);
     assert_eq!(entries(&buckets, "tandem").await, []);
@@ -462,7 +657,11 @@ async fn a_deleted_rule_leaves_nothing_in_the_table() {
     cloud.change("delete", &rule).await;
     eventually("nothing is left", SOON, async || {
         let left = cloud.items_with(&rule).await;
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
     })
     .await;
 }
@@ -485,19 +684,46 @@ async fn nothing_is_left_of_it(cloud: &Cloud, buckets: &Buckets) {
 async fn a_creation_that_fails_half_way_leaves_nothing_behind() {
     let cloud = Cloud::connect().await;
     for (operation, times, action) in [
-        ("PutBucketNotificationConfiguration", 1, Action::s3_error(403, "AccessDenied")),
-        ("PutBucketNotificationConfiguration", 3, Action::s3_error(500, "InternalError")),
+        (
+            "PutBucketNotificationConfiguration",
+            1,
+            Action::s3_error(403, "AccessDenied"),
+        ),
+        (
+            "PutBucketNotificationConfiguration",
+            3,
+            Action::s3_error(500, "InternalError"),
+        ),
         ("PutBucketNotificationConfiguration", 3, Action::BreakAfter),
-        ("GetBucketNotificationConfiguration", 1, Action::s3_error(403, "AccessDenied")),
+        (
+            "GetBucketNotificationConfiguration",
+            1,
+            Action::s3_error(403, "AccessDenied"),
+        ),
         ("DynamoDB.PutItem", 9, Action::Answer(500, "{}".to_owned())),
-        ("DynamoDB.TransactWriteItems", 9, Action::Answer(500, "{}".to_owned())),
+        (
+            "DynamoDB.TransactWriteItems",
+            9,
+            Action::Answer(500, "{}".to_owned()),
+        ),
     ] {
         let buckets = Buckets::new(&cloud, false).await;
         let proxy = Proxy::start(&cloud.endpoint).await;
         proxy.script(times, move |seen| seen.is(operation), action.clone());
-        let function = Start::of(&cloud, "configure-rule").await.through(&proxy).start().await;
-        let error = function.invoke(creation(&buckets)).await.expect_err("a failure");
-        assert_eq!(error.code, "Internal", "{operation} {action:?}: {}", error.message);
+        let function = Start::of(&cloud, "configure-rule")
+            .await
+            .through(&proxy)
+            .start()
+            .await;
+        let error = function
+            .invoke(creation(&buckets))
+            .await
+            .expect_err("a failure");
+        assert_eq!(
+            error.code, "Internal",
+            "{operation} {action:?}: {}",
+            error.message
+        );
         nothing_is_left_of_it(&cloud, &buckets).await;
     }
 }
@@ -510,7 +736,11 @@ async fn a_claim_whose_answer_is_lost_is_made_or_not_but_never_left_behind() {
         let proxy = Proxy::start(&cloud.endpoint).await;
         let claims = |seen: &Seen| seen.is("DynamoDB.TransactWriteItems");
         proxy.script(times, claims, Action::BreakAfter);
-        let function = Start::of(&cloud, "configure-rule").await.through(&proxy).start().await;
+        let function = Start::of(&cloud, "configure-rule")
+            .await
+            .through(&proxy)
+            .start()
+            .await;
         match function.invoke(creation(&buckets)).await {
             Ok(answer) => assert_eq!(answer["rule"]["state"], "enabled"),
             Err(error) => {
@@ -533,7 +763,10 @@ async fn make_older(cloud: &Cloud, buckets: &Buckets) {
             let text = text.as_str().expect("a text").to_owned();
             older.insert("updated_at".to_owned(), AttributeValue::S(text));
             let put = cloud.dynamodb.put_item().table_name(cloud.table().await);
-            put.set_item(Some(older)).send().await.expect("an older rule");
+            put.set_item(Some(older))
+                .send()
+                .await
+                .expect("an older rule");
         }
     }
 }
@@ -545,27 +778,52 @@ async fn what_a_killed_creation_left_is_taken_over_by_the_next_one() {
         let buckets = Buckets::new(&cloud, false).await;
         let proxy = Proxy::start(&cloud.endpoint).await;
         let attaches = |seen: &Seen| seen.is("PutBucketNotificationConfiguration");
-        let gate = if attached { proxy.hold_after(attaches) } else { proxy.hold_before(attaches) };
-        let function = Start::of(&cloud, "configure-rule").await.through(&proxy).start().await;
+        let gate = if attached {
+            proxy.hold_after(attaches)
+        } else {
+            proxy.hold_before(attaches)
+        };
+        let function = Start::of(&cloud, "configure-rule")
+            .await
+            .through(&proxy)
+            .start()
+            .await;
         let killed = function.begin(creation(&buckets));
         gate.arrived().await;
         if attached {
             eventually("it is attached", SOON, async || {
                 let found = buckets.source.notifications().await;
-                if found.queue_configurations().len() == 2 { Ok(()) } else { Err(format!("{found:?}")) }
+                if found.queue_configurations().len() == 2 {
+                    Ok(())
+                } else {
+                    Err(format!("{found:?}"))
+                }
             })
             .await;
         }
         function.kill();
         assert_eq!(killed.await.expect_err("no answer").code, "Killed");
-        let enabling = cloud.configure(json!({"action": "get", "rule": buckets.source.name})).await;
+        let enabling = cloud
+            .configure(json!({"action": "get", "rule": buckets.source.name}))
+            .await;
         assert_eq!(enabling.expect("the remains")["rule"]["state"], "enabling");
-        let early = cloud.create(&buckets, json!({})).await.expect_err("it could still be at work");
+        let early = cloud
+            .create(&buckets, json!({}))
+            .await
+            .expect_err("it could still be at work");
         assert_eq!(early.code, "BucketInUse");
         make_older(&cloud, &buckets).await;
         let rule = cloud.rule(&buckets, json!({})).await;
         assert_eq!(entries(&buckets, &rule).await.len(), 2);
-        assert_eq!(buckets.source.notifications().await.queue_configurations().len(), 2);
+        assert_eq!(
+            buckets
+                .source
+                .notifications()
+                .await
+                .queue_configurations()
+                .len(),
+            2
+        );
     }
 }
 
@@ -575,7 +833,11 @@ async fn what_a_killed_creation_left_can_be_deleted_at_once() {
     let buckets = Buckets::new(&cloud, false).await;
     let proxy = Proxy::start(&cloud.endpoint).await;
     let gate = proxy.hold_before(|seen| seen.is("PutBucketNotificationConfiguration"));
-    let function = Start::of(&cloud, "configure-rule").await.through(&proxy).start().await;
+    let function = Start::of(&cloud, "configure-rule")
+        .await
+        .through(&proxy)
+        .start()
+        .await;
     let killed = function.begin(creation(&buckets));
     gate.arrived().await;
     function.kill();
@@ -606,10 +868,17 @@ async fn a_rule_is_shown_by_its_id_and_either_bucket_and_in_the_list() {
         "paused_at": null,
     });
     assert_eq!(made, expected);
-    for name in [made["id"].as_str().expect("an id"), &buckets.source.name, &buckets.destination.name] {
+    for name in [
+        made["id"].as_str().expect("an id"),
+        &buckets.source.name,
+        &buckets.destination.name,
+    ] {
         assert_eq!(cloud.change("get", name).await, expected);
     }
-    let list = cloud.configure(json!({"action": "list"})).await.expect("a list");
+    let list = cloud
+        .configure(json!({"action": "list"}))
+        .await
+        .expect("a list");
     assert!(list["rules"].as_array().expect("rules").contains(&expected));
 }
 
@@ -622,13 +891,22 @@ async fn destinations_of_a_source_are_listed_with_the_reason_against_each() {
     let request = json!({"action": "destinations", "source": buckets.source.name});
     let shown = cloud.configure(request).await.expect("destinations");
     assert_eq!(shown["source_region"], EAST);
-    assert_eq!(shown["regions"], json!(["us-east-2", "us-west-1", "us-west-2"]));
+    assert_eq!(
+        shown["regions"],
+        json!(["us-east-2", "us-west-1", "us-west-2"])
+    );
     let about = |name: &str| {
         let all = shown["buckets"].as_array().expect("buckets");
-        all.iter().find(|bucket| bucket["bucket"] == json!(name)).cloned()
+        all.iter()
+            .find(|bucket| bucket["bucket"] == json!(name))
+            .cloned()
     };
     let free = about(&buckets.destination.name).expect("the free one");
-    assert_eq!((&free["available"], &free["region"]), (&json!(true), &json!(WEST)), "{free}");
+    assert_eq!(
+        (&free["available"], &free["region"]),
+        (&json!(true), &json!(WEST)),
+        "{free}"
+    );
     assert_eq!(about(&buckets.source.name), None);
     for (bucket, why) in [
         (&taken.destination.name, rule.as_str()),
@@ -637,7 +915,10 @@ async fn destinations_of_a_source_are_listed_with_the_reason_against_each() {
     ] {
         let refused = about(bucket).expect("every bucket is listed");
         assert_eq!(refused["available"], false);
-        assert!(refused["reason"].as_str().expect("a reason").contains(why), "{refused}");
+        assert!(
+            refused["reason"].as_str().expect("a reason").contains(why),
+            "{refused}"
+        );
     }
 }
 
@@ -648,7 +929,11 @@ async fn progress_shows_counts_bytes_and_lag() {
     let rule = cloud.rule(&buckets, json!({})).await;
     let before = cloud.progress(&rule).await;
     assert_eq!(before["live"]["watermark"], Value::Null, "{before}");
-    assert_eq!(before["live"]["lag_ms"], Value::Null, "never a made-up zero: {before}");
+    assert_eq!(
+        before["live"]["lag_ms"],
+        Value::Null,
+        "never a made-up zero: {before}"
+    );
     assert_eq!(before["historical"], Value::Null);
     let keys: Vec<String> = (0..10).map(|n| format!("key {n}")).collect();
     buckets.source.put_all(&keys, |_| vec![1; 100]).await;
@@ -659,13 +944,24 @@ async fn progress_shows_counts_bytes_and_lag() {
         let shown = cloud.progress(&rule).await;
         let live = &shown["live"];
         let counts = (live["replicated"].as_u64(), live["deleted"].as_u64());
-        if counts == (Some(10), Some(3)) { Ok(shown) } else { Err(shown.to_string()) }
+        if counts == (Some(10), Some(3)) {
+            Ok(shown)
+        } else {
+            Err(shown.to_string())
+        }
     })
     .await;
     let live = &shown["live"];
-    assert_eq!((&live["bytes"], &live["failed"], &shown["failures"]), (&json!(1_000), &json!(0), &json!(0)), "{shown}");
+    assert_eq!(
+        (&live["bytes"], &live["failed"], &shown["failures"]),
+        (&json!(1_000), &json!(0), &json!(0)),
+        "{shown}"
+    );
     let lag = |name: &str| live["lag_ms"][name].as_f64().expect("a lag");
-    assert!(lag("p50") > 0.0 && lag("p50") <= lag("p99") && lag("p99") <= lag("max"), "{shown}");
+    assert!(
+        lag("p50") > 0.0 && lag("p50") <= lag("p99") && lag("p99") <= lag("max"),
+        "{shown}"
+    );
     assert!(lag("max") < 60_000.0, "{shown}");
 }
 
@@ -678,31 +974,60 @@ async fn the_watermark_moves_on_only_while_nothing_waits() {
     let put_queue = cloud.own_queue().await;
     let mut start = Start::of(&cloud, "configure-rule").await;
     for queue in ["DELETE", "WORK", "PUT_DEAD", "DELETE_DEAD", "WORK_DEAD"] {
-        start = start.variable(&format!("TANDEM_{queue}_QUEUE_URL"), cloud.own_queue().await);
+        start = start.variable(
+            &format!("TANDEM_{queue}_QUEUE_URL"),
+            cloud.own_queue().await,
+        );
     }
-    let function = start.variable("TANDEM_PUT_QUEUE_URL", &put_queue).start().await;
+    let function = start
+        .variable("TANDEM_PUT_QUEUE_URL", &put_queue)
+        .start()
+        .await;
     let watermark = async || {
-        let shown = function.invoke(json!({"action": "progress", "rule": rule})).await.expect("progress");
-        let at = shown["live"]["watermark"].as_str().map(|text| text.parse::<tandem_replication::Timestamp>().expect("a time"));
+        let shown = function
+            .invoke(json!({"action": "progress", "rule": rule}))
+            .await
+            .expect("progress");
+        let at = shown["live"]["watermark"].as_str().map(|text| {
+            text.parse::<tandem_replication::Timestamp>()
+                .expect("a time")
+        });
         (at, shown["live"]["backlog"].clone())
     };
-    assert_eq!(watermark().await.0, None, "queue counts take a minute to settle");
+    assert_eq!(
+        watermark().await.0,
+        None,
+        "queue counts take a minute to settle"
+    );
     let created = tandem_lambda::runtime::now() - chrono::TimeDelta::minutes(10);
     for item in cloud.items_with(&rule).await {
         if item["pk"] == AttributeValue::S("rule".to_owned()) {
             let mut older = item.clone();
-            older.insert("created_at".to_owned(), AttributeValue::S(created.to_rfc3339()));
+            older.insert(
+                "created_at".to_owned(),
+                AttributeValue::S(created.to_rfc3339()),
+            );
             let put = cloud.dynamodb.put_item().table_name(cloud.table().await);
-            put.set_item(Some(older)).send().await.expect("an older rule");
+            put.set_item(Some(older))
+                .send()
+                .await
+                .expect("an older rule");
         }
     }
     let asked_at = tandem_lambda::runtime::now();
     let first = watermark().await.0.expect("nothing waits");
     let age = asked_at - first;
-    assert!(age <= chrono::TimeDelta::seconds(60) && age > chrono::TimeDelta::seconds(50), "{age}");
+    assert!(
+        age <= chrono::TimeDelta::seconds(60) && age > chrono::TimeDelta::seconds(50),
+        "{age}"
+    );
     cloud.send(&put_queue, "a change that waits").await;
     let (waiting, backlog) = watermark().await;
-    assert_eq!((waiting, &backlog["put"]), (Some(first), &json!(1)), "it neither moves nor is forgotten");
+    assert_eq!(
+        (waiting, &backlog["put"]),
+        (Some(first), &json!(1)),
+        "it neither moves nor is forgotten"
+    );
     cloud.drain(&put_queue).await;
     assert!(watermark().await.0 > Some(first));
 }
@@ -720,7 +1045,11 @@ async fn changes_of_a_rule_take_effect_within_seconds() {
         puts += 1;
         buckets.source.put(&format!("put {puts}"), "").await;
         let held = cloud.progress(&rule).await["live"]["backlog"]["held"].clone();
-        if held.as_u64() > Some(0) { Ok(()) } else { Err(held.to_string()) }
+        if held.as_u64() > Some(0) {
+            Ok(())
+        } else {
+            Err(held.to_string())
+        }
     })
     .await;
 }
