@@ -275,6 +275,19 @@ impl Bucket {
 
     /// Reads everything there is of an object; `None` if there is none.
     pub async fn get(&self, key: &str) -> Result<Option<Object>, Error> {
+        let Some((body, mut object)) = self.open(key).await? else {
+            return Ok(None);
+        };
+        let body = body
+            .collect()
+            .await
+            .map_err(|error| self.broken(key, &error))?;
+        object.body = body.to_vec();
+        Ok(Some(object))
+    }
+
+    /// Begins to read an object: its bytes, and an object without them.
+    pub async fn open(&self, key: &str) -> Result<Option<(ByteStream, Object)>, Error> {
         let answer = self
             .client
             .get_object()
@@ -289,12 +302,8 @@ impl Bucket {
             }
             Err(error) => return Err(self.error("reading", key, &error)),
         };
-        let body = answer.body.collect().await.map_err(|error| Error::Aws {
-            doing: format!("reading {}/{}", self.name, shown(key)),
-            cause: error.to_string(),
-        })?;
-        Ok(Some(Object {
-            body: body.to_vec(),
+        let object = Object {
+            body: Vec::new(),
             headers: Headers {
                 content_type: answer.content_type,
                 cache_control: answer.cache_control,
@@ -304,7 +313,16 @@ impl Bucket {
             },
             metadata: answer.metadata.unwrap_or_default().into_iter().collect(),
             tags: self.tags(key).await?,
-        }))
+        };
+        Ok(Some((answer.body, object)))
+    }
+
+    /// An answer that broke off.
+    pub fn broken(&self, key: &str, error: &dyn std::error::Error) -> Error {
+        Error::Aws {
+            doing: format!("reading {}/{}", self.name, shown(key)),
+            cause: error.to_string(),
+        }
     }
 
     async fn tags(&self, key: &str) -> Result<BTreeMap<String, String>, Error> {

@@ -96,6 +96,19 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
+/// As [`shown`], without its middle where it is too long for a line.
+pub fn shortened(text: &str) -> String {
+    const CHARS_MAX: usize = 90;
+    let text = shown(text);
+    let chars = text.chars().count();
+    if chars <= CHARS_MAX {
+        return text;
+    }
+    let start: String = text.chars().take(CHARS_MAX / 2).collect();
+    let end: String = text.chars().skip(chars - CHARS_MAX / 2).collect();
+    format!("{start}…{end}")
+}
+
 /// A bar, or lines in its place.
 pub struct Meter {
     bar: ProgressBar,
@@ -164,6 +177,13 @@ mod tests {
             shown("a b+é😀\u{1b}[2J\n\u{7}"),
             "a b+é😀\\u{1b}[2J\\n\\u{7}"
         );
+    }
+
+    #[test]
+    fn what_is_too_long_loses_its_middle() {
+        assert_eq!(shortened("short"), "short");
+        let long = shortened(&format!("a{}z", "é".repeat(1000)));
+        assert!(long.starts_with("aé") && long.ends_with("éz") && long.chars().count() == 91);
     }
 
     #[test]

@@ -62,8 +62,9 @@ fn is_loopback(host: &str) -> bool {
 
 fn refusal(problem: &str) -> Error {
     Error::Refused(format!(
-        "{VARIABLE} {problem}, which is no address of this machine. The demo only runs in a local \
-         cloud, never against AWS.\nStart both with: make demo"
+        "{VARIABLE} {problem}; it has to be an address of this machine, such as \
+         http://127.0.0.1:4566. The demo runs in a local cloud only, never against AWS.\n\
+         Start both with: make demo"
     ))
 }
 

@@ -9,6 +9,8 @@ use crate::tandem_command::{Backlog, Comparison, Status, Tandem};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(300);
+/// Looks in a row, at nothing that waits and at failed objects, after which there is no hope.
+const FAILURE_LOOKS: u32 = 5;
 /// Differences that are named.
 const NAMED_MAX: usize = 5;
 
@@ -30,11 +32,15 @@ impl Settling<'_> {
     /// that took.
     pub async fn until_equal(&self, objects: usize) -> Result<Duration, Error> {
         let started = Instant::now();
+        let mut looks_with_failures = 0;
         let mut meter = Meter::waiting("waiting for the destination");
         loop {
             let status = self.status().await?;
             let backlog = &status.live.backlog;
-            meter.show(|| format!("{} wait", console::counted(backlog.waiting(), "message")));
+            meter.show(|| match backlog.waiting() {
+                0 => "comparing".to_owned(),
+                waiting => console::counted(waiting, "message"),
+            });
             if backlog.dead_letter > self.dead_before {
                 return Err(self.failure("messages were given up", &status, None));
             }
@@ -42,6 +48,14 @@ impl Settling<'_> {
                 0 => Some(self.compare().await?),
                 _ => None,
             };
+            looks_with_failures = match (&comparison, status.failures) {
+                (Some(found), Some(1..)) if !found.equal => looks_with_failures + 1,
+                _ => 0,
+            };
+            if looks_with_failures >= FAILURE_LOOKS {
+                let problem = "objects failed, and nothing is tried again by itself";
+                return Err(self.failure(problem, &status, comparison.as_ref()));
+            }
             if comparison
                 .as_ref()
                 .is_some_and(|found| found.equal && found.same == objects as u64)

@@ -13,6 +13,8 @@ use std::time::UNIX_EPOCH;
 
 use walkdir::{DirEntry, WalkDir};
 
+use crate::console;
+
 /// S3's limit on a key, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
 /// Left-out entries that are named for each reason.
@@ -81,6 +83,9 @@ pub enum SkipReason {
     NameNotUtf8,
     /// Its key would be longer than S3 allows.
     KeyTooLong,
+    /// A line feed in its name: S3 takes it, but to the emulator's access control `*` does not stand
+    /// for one, so that no function may touch the object.
+    LineFeed,
     /// A folder without anything in it; S3 has no folders.
     EmptyFolder,
 }
@@ -100,6 +105,9 @@ impl fmt::Display for SkipReason {
                     "a path of more than {KEY_BYTES_MAX} bytes, S3's limit on keys"
                 )
             }
+            Self::LineFeed => f.write_str(
+                "a line feed in the name, which the emulator's access control does not know",
+            ),
             Self::EmptyFolder => f.write_str("an empty folder, which S3 does not have"),
         }
     }
@@ -120,12 +128,14 @@ pub enum TreeError {
     #[error("{} is not a folder", _0.display())]
     NotAFolder(PathBuf),
     /// Nothing in it can become an object.
-    #[error("{} has no files to upload{}", path.display(), lines(skipped))]
+    #[error("{} has no files to upload{}{}", path.display(), if *cut_short { " within the limits" } else { "" }, lines(skipped))]
     NoFiles {
         /// The folder.
         path: PathBuf,
         /// What was left out.
         skipped: Vec<Skipped>,
+        /// Whether there are files, beyond the limits.
+        cut_short: bool,
     },
 }
 
@@ -164,10 +174,11 @@ pub fn read(root: &Path, limits: Limits) -> Result<SourceTree, TreeError> {
             Err(skipped) => tree.skipped.push(skipped),
         }
     }
-    if tree.files.is_empty() && tree.cut_short_by.is_none() {
+    if tree.files.is_empty() {
         return Err(TreeError::NoFiles {
             path: root.to_owned(),
             skipped: tree.skipped,
+            cut_short: tree.cut_short_by.is_some(),
         });
     }
     Ok(tree)
@@ -195,14 +206,14 @@ pub fn summary(skipped: &[Skipped]) -> Vec<String> {
         let mut named: Vec<String> = paths
             .iter()
             .take(NAMED_MAX)
-            .map(|path| crate::console::shown(&path.display().to_string()))
+            .map(|path| console::shortened(&path.display().to_string()))
             .collect();
         if paths.len() > NAMED_MAX {
             named.push("...".to_owned());
         }
         format!(
             "left out {}: {reason} ({})",
-            crate::console::count(paths.len()),
+            console::count(paths.len()),
             named.join(", ")
         )
     };
@@ -281,6 +292,9 @@ fn key(path: &Path) -> Result<String, SkipReason> {
     if key.len() > KEY_BYTES_MAX {
         return Err(SkipReason::KeyTooLong);
     }
+    if key.contains('\n') {
+        return Err(SkipReason::LineFeed);
+    }
     Ok(key)
 }
 
@@ -345,6 +359,7 @@ mod tests {
         fs::create_dir(root.path().join("empty")).unwrap();
         let _socket = UnixListener::bind(root.path().join("socket")).unwrap();
         fs::write(root.path().join(OsStr::from_bytes(b"z\xff")), "x").unwrap();
+        fs::write(root.path().join("line\nfeed"), "x").unwrap();
         let deep = (0..6).fold(root.path().to_owned(), |at, _| at.join("ü".repeat(100)));
         fs::create_dir_all(&deep).unwrap();
         fs::write(deep.join("x"), "x").unwrap();
@@ -354,6 +369,7 @@ mod tests {
             reasons(&tree),
             [
                 SkipReason::EmptyFolder,
+                SkipReason::LineFeed,
                 SkipReason::NotAFile,
                 SkipReason::NameNotUtf8,
                 SkipReason::KeyTooLong
@@ -385,6 +401,12 @@ mod tests {
         assert!(refusal(&root.path().join("b")).contains("No such file"));
         let empty = tempfile::tempdir().unwrap();
         assert!(refusal(empty.path()).ends_with("has no files to upload"));
+        let too_large = Limits {
+            bytes: Some(0),
+            ..Limits::default()
+        };
+        let refusal_of_limits = read(root.path(), too_large).unwrap_err().to_string();
+        assert!(refusal_of_limits.ends_with("no files to upload within the limits"));
         fs::create_dir(empty.path().join("sub")).unwrap();
         assert!(refusal(empty.path()).contains("an empty folder"));
     }

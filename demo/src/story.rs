@@ -199,7 +199,9 @@ impl Demo<'_> {
             bytes(job.bytes_copied),
             console::duration(took)
         ));
-        self.settle("historical object", self.expected.len()).await
+        self.settle("historical object", self.expected.len())
+            .await?;
+        Ok(())
     }
 
     fn check_counts(&self, job: &Job) -> Result<(), Error> {
@@ -247,19 +249,20 @@ impl Demo<'_> {
         let started = Instant::now();
         phase.carry_out(&self.source, &mut self.expected).await?;
         let sent = started.elapsed();
-        self.settle(name, operations).await?;
+        let settled = self.settle(name, operations).await?;
         check(format!(
-            "{name}: {} on {}, sent in {}; both buckets agree",
+            "{name}: {} on {}, sent in {}; both buckets agree {} later",
             counted(operations, "operation"),
             counted(keys, "key"),
-            console::duration(sent)
+            console::duration(sent),
+            console::duration(settled)
         ));
         Ok(())
     }
 
-    /// Waits until all has been carried over, and notes what that cost.
-    async fn settle(&mut self, phase: &'static str, operations: usize) -> Result<(), Error> {
-        self.settling.until_equal(self.expected.len()).await?;
+    /// Waits until all has been carried over, and notes what that cost. Answers how long it took.
+    async fn settle(&mut self, phase: &'static str, operations: usize) -> Result<Duration, Error> {
+        let settled = self.settling.until_equal(self.expected.len()).await?;
         let requests = self.meter.settled().await?;
         self.costs.push(Cost {
             phase,
@@ -267,16 +270,16 @@ impl Demo<'_> {
             requests: requests.since(&self.requests),
         });
         self.requests = requests;
-        Ok(())
+        Ok(settled)
     }
 
     async fn read_back(&self) -> Result<(), Error> {
         step("Read back: replicas against what was written, bytes, headers, metadata and tags");
         let read = read_back(&self.destination, &self.expected).await?;
         check(format!(
-            "{} and {} are as they were written; {} are gone",
+            "{} and {} of the folder are as they were written; {} are gone",
             counted(read.live, "live object"),
-            counted(read.files, "file of the folder"),
+            counted(read.files, "file"),
             counted(read.gone, "deleted key")
         ));
         Ok(())

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::operation::get_object::GetObjectError;
+use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CompletedMultipartUpload, CompletedPart,
@@ -218,26 +219,6 @@ impl Bucket {
         unquoted(answer.e_tag.as_deref())
     }
 
-    /// Replaces an object's tags, without a new version.
-    pub async fn put_tags(&self, key: &str, tags: &BTreeMap<String, String>) {
-        let set = tags.iter().map(|(key, value)| {
-            aws_sdk_s3::types::Tag::builder()
-                .key(key)
-                .value(value)
-                .build()
-                .expect("a tag")
-        });
-        let tagging = aws_sdk_s3::types::Tagging::builder().set_tag_set(Some(set.collect()));
-        self.client
-            .put_object_tagging()
-            .bucket(&self.name)
-            .key(key)
-            .tagging(tagging.build().expect("tags"))
-            .send()
-            .await
-            .expect("tags are put");
-    }
-
     /// Deletes an object; in a versioned bucket, hides it.
     pub async fn delete(&self, key: &str) {
         let deletion = self.client.delete_object().bucket(&self.name).key(key);
@@ -270,7 +251,7 @@ impl Bucket {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_not_found()) =>
+                    .is_some_and(HeadObjectError::is_not_found) =>
             {
                 None
             }
@@ -292,7 +273,7 @@ impl Bucket {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_no_such_key()) =>
+                    .is_some_and(GetObjectError::is_no_such_key) =>
             {
                 None
             }

@@ -36,8 +36,6 @@ pub struct Cloud {
     pub sqs: aws_sdk_sqs::Client,
     /// The rule table.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// Metrics.
-    pub cloudwatch: aws_sdk_cloudwatch::Client,
 }
 
 /// A function's error, as the contract has it.
@@ -77,7 +75,6 @@ impl Cloud {
             lambda: aws_sdk_lambda::Client::new(&config),
             sqs: aws_sdk_sqs::Client::new(&config),
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
-            cloudwatch: aws_sdk_cloudwatch::Client::new(&config),
             endpoint,
             config,
         }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Long enough for any single change on a busy machine with two cores.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_mins(1);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);

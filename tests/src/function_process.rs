@@ -25,9 +25,9 @@ use crate::cloud::{Cloud, EAST, FunctionError};
 use crate::proxy::Proxy;
 
 /// How long an invocation may take, as the function is told.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_mins(10);
 /// How long a test waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A running function.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! The arrows between the crates, as `ARCHITECTURE.md` draws them.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;

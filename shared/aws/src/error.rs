@@ -152,9 +152,16 @@ where
         ("NoSuchBucket", _) => doing.bucket_gone(),
         ("EntityTooLarge", _) => Reason::TooLarge,
         // Credentials that have just run out are new at the next attempt; clocks that differ are not ours.
-        ("ExpiredToken" | "RequestTimeTooSkewed" | "RequestTimeout" | "OperationAborted", _)
-        // These come with the status 200 too: a copy's answer begins before its end is known.
-        | ("InternalError" | "ServiceUnavailable", _)
+        // Some come with the status 200 too: a copy's answer begins before its end is known.
+        (
+            "ExpiredToken"
+            | "RequestTimeTooSkewed"
+            | "RequestTimeout"
+            | "OperationAborted"
+            | "InternalError"
+            | "ServiceUnavailable",
+            _,
+        )
         | (_, Some(409 | 500..=599)) => Reason::ServiceFailed,
         (_, None) => Reason::NotAnswered,
         ("AccessDenied", _) | (_, Some(401 | 403)) => doing.denied(),
