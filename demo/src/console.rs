@@ -119,31 +119,30 @@ pub struct Meter {
 impl Meter {
     /// For something that is done `total` times.
     pub fn start(what: &'static str, total: usize) -> Self {
-        let bar = ProgressBar::new(total as u64).with_finish(ProgressFinish::AndClear);
+        let bar = ProgressBar::new(total as u64);
+        let template = "   {prefix} {bar:24} {human_pos}/{human_len} {msg} [{elapsed}]";
+        Self::show_bar(bar, template, what)
+    }
+
+    /// For something whose end is not known beforehand.
+    pub fn waiting(what: &'static str) -> Self {
+        let template = "   {spinner} {prefix} {msg} [{elapsed}]";
+        Self::show_bar(ProgressBar::new(0), template, what)
+    }
+
+    fn show_bar(bar: ProgressBar, template: &str, what: &'static str) -> Self {
+        let bar = bar.with_finish(ProgressFinish::AndClear).with_prefix(what);
         bar.set_style(
-            ProgressStyle::with_template(
-                "   {prefix} {bar:24} {human_pos}/{human_len} {msg} [{elapsed}]",
-            )
-            .unwrap_or_else(|_| ProgressStyle::default_bar())
-            .progress_chars("█▓░"),
+            ProgressStyle::with_template(template)
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("█▓░"),
         );
-        bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(200));
         Self {
             bar,
             what,
             last_line: Instant::now(),
         }
-    }
-
-    /// For something whose end is not known beforehand.
-    pub fn waiting(what: &'static str) -> Self {
-        let meter = Self::start(what, 0);
-        meter.bar.set_style(
-            ProgressStyle::with_template("   {spinner} {prefix} {msg} [{elapsed}]")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-        );
-        meter
     }
 
     /// Once more is done.

@@ -62,6 +62,12 @@ impl Phase {
         self.keys.iter().map(Vec::len).sum()
     }
 
+    /// How many replicas are written or deleted for it: unless changes of one key meet.
+    pub fn writes(&self) -> Option<usize> {
+        let one_each = self.keys.iter().all(|key| key.len() == 1);
+        one_each.then(|| self.operations())
+    }
+
     /// Carries the phase out at the source, and notes what it holds then.
     pub async fn carry_out(self, source: &Bucket, expected: &mut Expected) -> Result<(), Error> {
         let mut meter = Meter::start(self.name, self.keys.len());
@@ -328,6 +334,8 @@ mod tests {
         let mut expected = Expected::default();
         note(hot_keys(), &mut expected);
         assert_eq!((expected.live.len(), expected.gone.len()), (5, 5));
+        assert_eq!(hot_keys().writes(), None);
+        assert_eq!(puts_in_parts().writes(), Some(3));
     }
 
     #[test]

@@ -22,10 +22,15 @@ const NOT_OBJECTS: &str = "configure-rule";
 const PERIOD: Duration = Duration::from_mins(1);
 /// CloudWatch's limit on the metrics asked for at once.
 const QUERIES_MAX: usize = 500;
-/// Metrics come a second or two after what they count. What has not changed for so long is complete.
-const SETTLED_AFTER: Duration = Duration::from_secs(3);
+/// Metrics come some seconds after what they count. Counts that are high enough and have not changed
+/// for so long are complete.
+const QUIET: Duration = Duration::from_secs(2);
+/// The same where nobody knows how high they have to be, or they are not.
+const QUIET_AT_LAST: Duration = Duration::from_secs(6);
 /// If they go on changing: who else uses this stack?
-const SETTLED_AT_LAST: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Each change that is carried over takes at least one of these.
+const WRITES: [&str; 3] = ["CopyObject", "CompleteMultipartUpload", "DeleteObject"];
 
 /// Requests by operation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +44,12 @@ impl Requests {
             (operation.clone(), count.saturating_sub(before))
         });
         Self(added.filter(|(_, count)| *count > 0).collect())
+    }
+
+    /// Those that wrote or deleted a replica.
+    fn writes(&self) -> u64 {
+        let count = |operation| self.0.get(operation).copied().unwrap_or(0);
+        WRITES.into_iter().map(count).sum()
     }
 
     /// All of them.
@@ -74,18 +85,28 @@ impl RequestMeter {
         }
     }
 
-    /// Reads the counts once they do not change any more.
-    pub async fn settled(&self) -> Result<Requests, Error> {
+    /// Reads the counts once they do not change any more. `writes` is how many replicas were written
+    /// or deleted since `before`, if that is known.
+    pub async fn settled(
+        &self,
+        before: &Requests,
+        writes: Option<usize>,
+    ) -> Result<Requests, Error> {
         let started = Instant::now();
         let (mut counts, mut since) = (self.read().await?, Instant::now());
-        while since.elapsed() < SETTLED_AFTER && started.elapsed() < SETTLED_AT_LAST {
+        loop {
+            let enough =
+                writes.is_some_and(|writes| counts.since(before).writes() >= writes as u64);
+            let quiet = if enough { QUIET } else { QUIET_AT_LAST };
+            if since.elapsed() >= quiet || started.elapsed() >= PATIENCE {
+                return Ok(counts);
+            }
             tokio::time::sleep(Duration::from_millis(250)).await;
             let newer = self.read().await?;
             if newer != counts {
                 (counts, since) = (newer, Instant::now());
             }
         }
-        Ok(counts)
     }
 
     /// Reads the counts as they are.
@@ -188,7 +209,8 @@ mod tests {
         let before = requests(&[("CopyObject", 5), ("HeadObject", 7)]);
         let after = requests(&[("CopyObject", 15), ("HeadObject", 7), ("DeleteObject", 30)]);
         let since = after.since(&before);
-        assert_eq!(since.total(), 40);
+        assert_eq!((since.total(), since.writes()), (40, 40));
+        assert_eq!(before.writes(), 5);
         assert_eq!(
             since.by_operation(),
             [("DeleteObject", 30), ("CopyObject", 10)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::args::Args;
 use crate::cloud::{Bucket, DESTINATION_REGION, SOURCE_REGION};
-use crate::console::{self, bytes, check, counted, say, step};
+use crate::console::{self, Meter, bytes, check, counted, say, step};
 use crate::default_tree;
 use crate::endpoint::LocalEndpoint;
 use crate::error::Error;
@@ -199,7 +199,8 @@ impl Demo<'_> {
             bytes(job.bytes_copied),
             console::duration(took)
         ));
-        self.settle("historical object", self.expected.len())
+        let objects = self.expected.len();
+        self.settle("historical object", objects, Some(objects))
             .await?;
         Ok(())
     }
@@ -234,7 +235,8 @@ impl Demo<'_> {
             counted(probed.len(), "put")
         ));
         self.settling.until_equal(self.expected.len()).await?;
-        self.requests = self.meter.settled().await?;
+        let writes = Some(probed.len());
+        self.requests = self.count_requests(writes).await?;
         self.carry_out(live::puts(plain)).await?;
         self.carry_out(live::puts_in_parts()).await?;
         self.carry_out(live::rewrites(&self.expected, plain))
@@ -246,10 +248,11 @@ impl Demo<'_> {
 
     async fn carry_out(&mut self, phase: Phase) -> Result<(), Error> {
         let (name, operations, keys) = (phase.name, phase.operations(), phase.keys.len());
+        let writes = phase.writes();
         let started = Instant::now();
         phase.carry_out(&self.source, &mut self.expected).await?;
         let sent = started.elapsed();
-        let settled = self.settle(name, operations).await?;
+        let settled = self.settle(name, operations, writes).await?;
         check(format!(
             "{name}: {} on {}, sent in {}; both buckets agree {} later",
             counted(operations, "operation"),
@@ -261,9 +264,14 @@ impl Demo<'_> {
     }
 
     /// Waits until all has been carried over, and notes what that cost. Answers how long it took.
-    async fn settle(&mut self, phase: &'static str, operations: usize) -> Result<Duration, Error> {
+    async fn settle(
+        &mut self,
+        phase: &'static str,
+        operations: usize,
+        writes: Option<usize>,
+    ) -> Result<Duration, Error> {
         let settled = self.settling.until_equal(self.expected.len()).await?;
-        let requests = self.meter.settled().await?;
+        let requests = self.count_requests(writes).await?;
         self.costs.push(Cost {
             phase,
             operations,
@@ -271,6 +279,11 @@ impl Demo<'_> {
         });
         self.requests = requests;
         Ok(settled)
+    }
+
+    async fn count_requests(&self, writes: Option<usize>) -> Result<Requests, Error> {
+        let _meter = Meter::waiting("counting the requests");
+        self.meter.settled(&self.requests, writes).await
     }
 
     async fn read_back(&self) -> Result<(), Error> {

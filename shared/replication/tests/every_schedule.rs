@@ -58,8 +58,8 @@ fn two_writes_and_two_workers_converge_under_every_schedule() {
         for policy in [Policy::Full, Policy::Write] {
             for versioned in [false, true] {
                 let scenario = Scenario {
-                    policy,
                     versioned,
+                    policy,
                     ..scenario(writes.clone())
                 };
                 let (schedules, all) =

@@ -301,7 +301,7 @@ impl ByHand {
         }
     }
 
-    /// Starts a job; answers its id and the messages of its shards.
+    /// Starts a job; answers its id and the messages of its shards, in the order of their keys.
     async fn start(&self) -> (String, Vec<String>) {
         let backfill = self.function("backfill").await.start().await;
         let answer = backfill
@@ -309,7 +309,11 @@ impl ByHand {
             .await
             .expect("a job");
         let job = answer["job"]["id"].as_str().expect("an id").to_owned();
-        let messages = self.cloud.drain(&self.queue).await;
+        let mut messages = self.cloud.drain(&self.queue).await;
+        messages.sort_by_key(|message| {
+            let work: Value = serde_json::from_str(message).expect("work");
+            number(&work, "shard")
+        });
         assert_eq!(
             messages.len() as u64,
             number(&answer["job"]["shards"], "total")
