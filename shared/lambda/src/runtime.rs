@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::SystemTime;
 
+use chrono::SubsecRound;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use tandem_replication::Timestamp;
@@ -32,7 +33,7 @@ where
     lambda_runtime::run(service_fn(handle)).await
 }
 
-/// The present. Everything below the handlers is told the time.
+/// The present, to the millisecond. Everything below the handlers is told the time.
 pub fn now() -> Timestamp {
-    SystemTime::now().into()
+    Timestamp::from(SystemTime::now()).trunc_subsecs(3)
 }

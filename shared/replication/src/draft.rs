@@ -24,7 +24,7 @@ pub struct RuleDraft {
 
 /// A request that cannot be granted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field} = {value:?}: {problem}")]
+#[error("{field} = {}: {problem}", shown(value))]
 pub struct Refusal {
     /// For programs.
     pub code: RefusalCode,
@@ -34,6 +34,15 @@ pub struct Refusal {
     pub value: String,
     /// What is wrong with it, and what to do instead.
     pub problem: String,
+}
+
+/// A text in quotes; JSON as it is.
+fn shown(value: &str) -> String {
+    if value.starts_with(['{', '[']) {
+        value.to_owned()
+    } else {
+        format!("{value:?}")
+    }
 }
 
 /// The kinds of refusal, as callers see them in `errorType`.
