@@ -10,6 +10,7 @@ mod endpoint;
 mod error;
 mod lag;
 mod live;
+mod memory;
 mod object;
 mod read_back;
 mod report;

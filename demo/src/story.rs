@@ -12,6 +12,7 @@ use crate::endpoint::LocalEndpoint;
 use crate::error::Error;
 use crate::lag::Times;
 use crate::live::{self, Phase};
+use crate::memory;
 use crate::object::Expected;
 use crate::read_back::read_back;
 use crate::report::{self, Cost};
@@ -127,6 +128,12 @@ async fn look_through_folder(args: &Args) -> Result<SourceTree, Error> {
         ));
     }
     source_tree::summary(&tree.skipped).iter().for_each(say);
+    if let Some(available) = memory::available_bytes().filter(|&left| tree.bytes > left / 5 * 4) {
+        say(format!(
+            "careful: the emulator keeps every object in memory, and {} are left",
+            bytes(available)
+        ));
+    }
     Ok(tree)
 }
 

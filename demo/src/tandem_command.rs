@@ -14,8 +14,8 @@ use crate::error::Error;
 
 /// The command's exit code for "done, and there is something to look at".
 const DIFFERENCES: i32 = 1;
-/// SIGINT's number; a command that the user interrupted ends with 128 and this.
-const INTERRUPT: i32 = 2;
+/// SIGINT and SIGTERM: whoever sends them means this program as well.
+const INTERRUPTS: [i32; 2] = [2, 15];
 
 /// The command, and where it is pointed.
 #[derive(Debug)]
@@ -134,8 +134,8 @@ fn code(status: std::process::ExitStatus) -> i32 {
 }
 
 fn failed(arguments: &[&str], code: i32, said: &str) -> Error {
-    if code == 128 + INTERRUPT {
-        return Error::Interrupted { signal: INTERRUPT };
+    if let Some(signal) = INTERRUPTS.into_iter().find(|signal| code == 128 + signal) {
+        return Error::Interrupted { signal };
     }
     let said = if said.is_empty() {
         String::new()
@@ -260,8 +260,9 @@ mod tests {
 
     #[test]
     fn a_command_that_was_interrupted_is_no_failure() {
-        let error = failed(&["status"], 130, "");
-        assert_eq!(error.exit_code(), 130);
+        for code in [130, 143] {
+            assert_eq!(failed(&["status"], code, "").exit_code(), code);
+        }
         let error = failed(&["status"], 3, "error: no");
         assert_eq!(error.exit_code(), 1);
         assert!(error.to_string().ends_with("exit code 3:\nerror: no"));

@@ -1,0 +1,26 @@
+//! How much memory this machine has left: the emulator keeps every object in it. I/O: asks Linux.
+
+/// Bytes that programs can still have; `None` where the system does not say.
+pub fn available_bytes() -> Option<u64> {
+    available_in(&std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn available_in(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_available_is_not_what_is_free() {
+        let meminfo = "MemTotal:  9 kB\nMemFree:  1 kB\nMemAvailable:    3 kB\n";
+        assert_eq!(available_in(meminfo), Some(3072));
+        assert_eq!(available_in("MemTotal: 9 kB\n"), None);
+    }
+}
