@@ -2,6 +2,8 @@
 
 mod change;
 mod create;
+mod dead_letters;
+mod failures;
 mod handler;
 mod request;
 mod show;

@@ -1,11 +1,13 @@
 //! The requests, parsed. Unknown fields are refused, so that a typing error never silently changes a rule.
 //! No I/O.
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tandem_aws::failures::FailureFilter;
 use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
-use tandem_replication::names::{BucketName, Region};
+use tandem_replication::fault::{Reason, UnknownReason};
+use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
 use tandem_replication::rule::{Policy, Scope};
 
 /// One request.
@@ -29,6 +31,33 @@ pub enum Request {
     Progress(RuleName, u32),
     /// Show where a bucket can be replicated to.
     Destinations(BucketName),
+    /// Show some failures, so many at most.
+    Failures(FailureChoice, usize),
+    /// Show the failure of one object.
+    Failure(RuleName, ObjectKey),
+    /// Try failed objects again, and messages that were given up.
+    Retry(FailureChoice),
+}
+
+/// Which failures are meant, and after which of them to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailureChoice {
+    /// Those of one rule.
+    pub rule: Option<RuleName>,
+    /// Those that the filter means.
+    pub filter: FailureFilter,
+    /// Where an earlier answer stopped.
+    pub after: Option<Place>,
+}
+
+/// Where an answer stopped; whoever wants the rest passes it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The rule whose failures were looked at last.
+    pub rule_id: RuleId,
+    /// The last key that was looked at; none if that was all of the rule's.
+    pub key: Option<ObjectKey>,
 }
 
 /// A rule's id, or the name of either of its buckets.
@@ -46,9 +75,14 @@ pub struct Changes {
     pub historical: bool,
 }
 
-const ACTIONS: &str = "create, get, list, update, pause, resume, delete, progress, destinations";
+const ACTIONS: &str = "create, get, list, update, pause, resume, delete, progress, destinations, \
+                       failures, failure, retry";
 /// CloudWatch keeps values of one minute for 15 days.
 const WINDOW_MINS_MAX: u32 = 15 * 24 * 60;
+/// How many failures are shown if nobody says how many.
+const FAILURES_SHOWN: usize = 100;
+/// Lambda's limit on an answer is 6 MB; a failure has at most 3 kB.
+const FAILURES_SHOWN_MAX: usize = 1000;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -87,6 +121,33 @@ struct ProgressFields {
 #[serde(deny_unknown_fields)]
 struct DestinationsFields {
     source: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailuresFields {
+    rule: Option<String>,
+    reason: Option<String>,
+    key_prefix: Option<String>,
+    limit: Option<usize>,
+    after: Option<Place>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FailureFields {
+    rule: String,
+    key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryFields {
+    rule: Option<String>,
+    reason: Option<String>,
+    key_prefix: Option<String>,
+    all: Option<bool>,
+    after: Option<Place>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +194,9 @@ impl Request {
                 let DestinationsFields { source } = read(&action, fields)?;
                 bucket("source", &source).map(Self::Destinations)
             }
+            "failures" => failures(read(&action, fields)?),
+            "failure" => failure(read(&action, fields)?),
+            "retry" => retry(read(&action, fields)?),
             _ => Err(invalid(
                 "action",
                 action,
@@ -209,6 +273,60 @@ fn progress(fields: ProgressFields) -> Result<Request, Refusal> {
         return Err(invalid("window_mins", window_mins.to_string(), problem));
     }
     Ok(Request::Progress(rule_name(fields.rule)?, window_mins))
+}
+
+fn failures(fields: FailuresFields) -> Result<Request, Refusal> {
+    let limit = fields.limit.unwrap_or(FAILURES_SHOWN);
+    if !(1..=FAILURES_SHOWN_MAX).contains(&limit) {
+        let problem = format!("is out of range; use 1 to {FAILURES_SHOWN_MAX}");
+        return Err(invalid("limit", limit.to_string(), problem));
+    }
+    let choice = choice(fields.rule, fields.reason, fields.key_prefix, fields.after)?;
+    Ok(Request::Failures(choice, limit))
+}
+
+fn failure(fields: FailureFields) -> Result<Request, Refusal> {
+    let key = ObjectKey::parse(fields.key.clone())
+        .map_err(|error| invalid("key", fields.key, error.to_string()))?;
+    Ok(Request::Failure(rule_name(fields.rule)?, key))
+}
+
+fn retry(fields: RetryFields) -> Result<Request, Refusal> {
+    let all = fields.all.unwrap_or_default();
+    let choice = choice(fields.rule, fields.reason, fields.key_prefix, fields.after)?;
+    let chosen = choice.rule.is_some() || choice.filter != FailureFilter::default();
+    match (all, chosen) {
+        (true, true) => Err(invalid(
+            "all",
+            "true",
+            "goes alone; leave it out to retry what rule, reason and key_prefix choose",
+        )),
+        (false, false) => Err(invalid(
+            "request",
+            "",
+            "chooses nothing; give rule, reason or key_prefix, or all = true",
+        )),
+        _ => Ok(Request::Retry(choice)),
+    }
+}
+
+fn choice(
+    rule: Option<String>,
+    reason: Option<String>,
+    key_prefix: Option<String>,
+    after: Option<Place>,
+) -> Result<FailureChoice, Refusal> {
+    let reason = reason
+        .map(|word| match word.parse::<Reason>() {
+            Ok(_) => Ok(word),
+            Err(unknown @ UnknownReason) => Err(invalid("reason", word, unknown.to_string())),
+        })
+        .transpose()?;
+    Ok(FailureChoice {
+        rule: rule.map(rule_name).transpose()?,
+        filter: FailureFilter { key_prefix, reason },
+        after,
+    })
 }
 
 fn bucket(field: &'static str, name: &str) -> Result<BucketName, Refusal> {

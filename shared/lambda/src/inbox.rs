@@ -111,6 +111,10 @@ impl ComesAgain {
     /// When to try again what can never be read: soon, so that it reaches the dead-letter queue, where it
     /// can be looked at.
     pub const UNREADABLE: Self = Self::After(1);
+
+    /// When to look again at what failed for good: when every function has forgotten what it knew of the
+    /// rule at the time of the failure, and so knows that there is a record to clear.
+    pub const SECOND_LOOK: Self = Self::After(10);
 }
 
 /// After how many seconds a message that failed comes again: 5, 10, 20, ... up to 15 minutes.

@@ -64,6 +64,7 @@ pub enum RefusalCode {
     NotificationConflict,
     RuleNotFound,
     JobNotFound,
+    FailureNotFound,
     RuleStateConflict,
 }
 
@@ -86,6 +87,7 @@ impl RefusalCode {
             Self::NotificationConflict => "NotificationConflict",
             Self::RuleNotFound => "RuleNotFound",
             Self::JobNotFound => "JobNotFound",
+            Self::FailureNotFound => "FailureNotFound",
             Self::RuleStateConflict => "RuleStateConflict",
         }
     }

@@ -4,7 +4,9 @@
 
 mod backfill;
 mod events;
+mod failures;
 mod live;
 mod protocol_faults;
 mod requests;
 mod rules;
+mod stage;
