@@ -298,7 +298,7 @@ pub struct FailureAnswer {
 
 /// What became of a retry; `next` is passed back as long as there is one.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Retried {
+pub struct RetryAnswer {
     pub retried: u64,
     pub moved: Moved,
     pub unreadable: Unreadable,
@@ -329,7 +329,7 @@ pub struct UnreadableMessage {
     pub body: String,
 }
 
-impl Retried {
+impl RetryAnswer {
     /// Adds what the next answer says.
     pub fn add(&mut self, next: Self) {
         self.retried += next.retried;

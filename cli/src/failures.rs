@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::args::Output;
 use crate::args::failures::{FailureChoice, FailuresCommand};
 use crate::client::Client;
-use crate::contract::{ConfigureRule, Failure, FailureAnswer, FailuresAnswer, Retried};
+use crate::contract::{ConfigureRule, Failure, FailureAnswer, FailuresAnswer, RetryAnswer};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::human;
@@ -104,7 +104,7 @@ async fn retry(
             ProgressDrawTarget::hidden()
         },
     );
-    let mut sum = Retried::default();
+    let mut sum = RetryAnswer::default();
     loop {
         let request = ConfigureRule::Retry {
             rule: choice.rule.as_deref(),
@@ -113,7 +113,7 @@ async fn retry(
             all: all.then_some(true),
             after: sum.next.as_ref(),
         };
-        let answer: Retried = client.configure_rule(&request).await?.read()?;
+        let answer: RetryAnswer = client.configure_rule(&request).await?.read()?;
         sum.add(answer);
         spinner.set_message(format!("{} sent", human::objects(sum.retried)));
         spinner.tick();

@@ -4,7 +4,7 @@ use comfy_table::{Cell, CellAlignment, Table};
 use tandem_replication::fault::{Disposition, Reason};
 
 use super::{style, table};
-use crate::contract::{Failure, Retried};
+use crate::contract::{Failure, RetryAnswer};
 use crate::human::{self, UNKNOWN};
 
 /// Characters of a message beside others.
@@ -61,7 +61,7 @@ pub fn failure(failure: &Failure) -> String {
     table.to_string()
 }
 
-pub fn retried(retried: &Retried) -> String {
+pub fn retried(retried: &RetryAnswer) -> String {
     let moved = &retried.moved;
     let mut lines = vec![format!(
         "{} sent for another attempt; {} moved back from dead-letter queues.",

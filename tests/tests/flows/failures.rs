@@ -261,12 +261,14 @@ async fn a_failure_that_cannot_be_recorded_or_told_is_not_acknowledged() {
     }
 }
 
+/// What becomes of which requests.
+type Script = Vec<(Box<dyn Fn(&Seen) -> bool + Send + Sync>, Action)>;
+
 #[tokio::test]
 async fn denials_are_told_apart_by_looking_once_more() {
     let denied = || Action::s3_error(403, "AccessDenied");
     let gone = || Action::Answer(404, String::new());
     let silent = || Action::Answer(403, String::new());
-    type Script = Vec<(Box<dyn Fn(&Seen) -> bool + Send + Sync>, Action)>;
     let stage = Stage::new("replicate-put").await;
     let scripts: Vec<(&str, Script)> = vec![
         ("DstPutObjectNotPermitted", vec![]),

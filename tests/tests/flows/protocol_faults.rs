@@ -227,7 +227,7 @@ async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
         .script(1, copies, Action::s3_error(403, "AccessDenied"));
     assert!(!stage.acknowledged(put.clone()).await);
     assert_eq!(stage.failures().await, 1);
-    let copied = other.invoke(stage.batch(&[put.clone()])).await;
+    let copied = other.invoke(stage.batch(std::slice::from_ref(&put))).await;
     assert!(notification::kept(&copied.expect("an answer")).is_empty());
     // The message comes again when everybody has forgotten what they knew.
     tokio::time::sleep(RULE_CACHE_TTL).await;
