@@ -167,6 +167,7 @@ impl Command {
             } if !can_ask => Err(Error::Usage(format!(
                 "rule {rule} is not deleted: there is no terminal to confirm it on; give --yes"
             ))),
+            Self::Failures { command } => command.check(),
             _ => Ok(()),
         }
     }
@@ -551,7 +552,8 @@ mod tests {
         refused("tandem status --interval 5");
         refused("tandem verify a --max-differences -1");
         refused("tandem verify");
-        refused("tandem failures retry");
+        let nothing = parse("tandem failures retry").unwrap().command.check(true);
+        assert!(nothing.unwrap_err().to_string().contains("--all"));
         refused("tandem failures retry --all --rule a");
         refused("tandem failures list --limit 0");
         assert!(refused("tandem failures list --reason Bad").contains("SrcObjectArchived"));

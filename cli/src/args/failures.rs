@@ -4,6 +4,8 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use tandem_replication::fault::REASONS;
 
+use crate::error::Error;
+
 #[derive(Debug, Subcommand)]
 pub enum FailuresCommand {
     /// List failed objects, each with its reason
@@ -49,10 +51,22 @@ again stays in `tandem failures list`. A message that cannot be read stays where
         #[command(flatten)]
         choice: FailureChoice,
         /// Everything, of every rule
-        #[arg(long, conflicts_with_all = ["rule", "reason", "key_prefix"],
-              required_unless_present_any = ["rule", "reason", "key_prefix"])]
+        #[arg(long, conflicts_with_all = ["rule", "reason", "key_prefix"])]
         all: bool,
     },
+}
+
+impl FailuresCommand {
+    /// A retry has to say of what.
+    pub fn check(&self) -> Result<(), Error> {
+        match self {
+            Self::Retry { choice, all: false } if choice.is_everything() => {
+                let problem = "nothing is retried: give --rule, --reason or --key-prefix, or --all";
+                Err(Error::Usage(problem.to_owned()))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Which failures are meant.
@@ -70,4 +84,10 @@ pub struct FailureChoice {
     /// Those whose key begins with this
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
     pub key_prefix: Option<String>,
+}
+
+impl FailureChoice {
+    fn is_everything(&self) -> bool {
+        self.rule.is_none() && self.reason.is_none() && self.key_prefix.is_none()
+    }
 }
