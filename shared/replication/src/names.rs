@@ -161,9 +161,11 @@ impl PartialOrd for Sequencer {
 
 impl Ord for Sequencer {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // Not `format!("{:0<width$}")`, which panics where the width is over 65,535.
         let width = self.0.len().max(other.0.len());
-        let padded = |text: &str| format!("{text:0<width$}");
-        padded(&self.0).cmp(&padded(&other.0))
+        let mine = self.0.bytes().chain(std::iter::repeat(b'0')).take(width);
+        let theirs = other.0.bytes().chain(std::iter::repeat(b'0')).take(width);
+        mine.cmp(theirs)
     }
 }
 
@@ -213,5 +215,11 @@ mod tests {
         assert!(Sequencer::new("0055AED6DCD90281E5") > Sequencer::new("0055AED6"));
         assert!(Sequencer::new("1") > Sequencer::new("0FFFFFFF"));
         assert_eq!(Sequencer::new("00AB"), Sequencer::new("00ab0000"));
+    }
+
+    #[test]
+    fn a_sequencer_of_any_length_is_compared() {
+        let long = Sequencer::new(&"1".repeat(70_000));
+        assert!(long > Sequencer::new("1") && long < Sequencer::new("2"));
     }
 }
