@@ -3,6 +3,8 @@
 mod change;
 mod create;
 mod handler;
+#[cfg(test)]
+mod hostile_requests;
 mod request;
 mod show;
 

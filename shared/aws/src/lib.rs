@@ -21,6 +21,9 @@ pub mod rules;
 pub mod table;
 pub mod watermark;
 
+#[cfg(test)]
+mod hostile_items;
+
 pub mod functions;
 pub mod measures;
 pub mod queues;

@@ -4,6 +4,7 @@
 
 mod backfill;
 mod events;
+mod hostile;
 mod live;
 mod protocol_faults;
 mod requests;
