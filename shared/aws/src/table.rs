@@ -239,7 +239,13 @@ pub(crate) fn item<T: Serialize>(pk: &str, sk: &str, value: &T) -> Result<Item, 
     Ok(item)
 }
 
+/// An item as a value. Attributes that nobody knows are passed over; a value that cannot be understood is
+/// an error that names the item, never a guess.
 pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, item: Item) -> Result<T, AwsError> {
+    let sk = match item.get("sk") {
+        Some(AttributeValue::S(sk)) => sk.clone(),
+        _ => String::new(),
+    };
     serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
-        .map_err(|error| AwsError::unexpected(format!("reading an item of {pk}"), error))
+        .map_err(|error| AwsError::unexpected(format!("reading the item {pk} {sk}"), error))
 }

@@ -5,6 +5,7 @@
 mod backfill;
 mod events;
 mod failures;
+mod hostile;
 mod live;
 mod protocol_faults;
 mod requests;
