@@ -38,7 +38,7 @@ impl Stack {
                 let more = page.failures.len() > room;
                 shown.extend(page.failures.into_iter().take(room));
                 let stopped_at = if more {
-                    shown.last().map(|failure| failure.key.clone())
+                    shown.last().map(|failure| failure.key().clone())
                 } else {
                     page.next
                 };
@@ -124,8 +124,8 @@ impl Stack {
             .map(|failure| async {
                 let work = Work::Object {
                     rule_id: failure.rule_id.clone(),
-                    key: failure.key.clone(),
-                    event_time: failure.first_at,
+                    key: failure.key().clone(),
+                    event_time: failure.item.first_at,
                 };
                 self.queues.send(&self.config.work_queue_url, &work).await
             })

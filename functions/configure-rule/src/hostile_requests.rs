@@ -63,11 +63,9 @@ fn fits(action: &str, field: &str, value: &Value) -> bool {
         "key" => value
             .as_str()
             .is_some_and(|key| (1..=1_024).contains(&key.len())),
-        "key_prefix" => value.is_string(),
         "reason" => value
             .as_str()
             .is_some_and(|word| REASONS.iter().any(|entry| entry.word == word)),
-        "all" => value.is_boolean(),
         "limit" => value
             .as_u64()
             .is_some_and(|limit| (1..=1_000).contains(&limit)),
@@ -78,9 +76,9 @@ fn fits(action: &str, field: &str, value: &Value) -> bool {
         "source" | "destination" => value
             .as_str()
             .is_some_and(|name| BucketName::parse(name).is_ok()),
-        "destination_region" => value.is_string(),
+        "destination_region" | "key_prefix" => value.is_string(),
         "policy" => value == "full" || value == "write",
-        "historical" => value.is_boolean(),
+        "historical" | "all" => value.is_boolean(),
         "window_mins" => value
             .as_u64()
             .is_some_and(|mins| (1..=21_600).contains(&mins)),

@@ -29,7 +29,7 @@ impl EventBus {
     /// Tells that an object of `rule` has failed. The event's detail is the failure record; its resources
     /// are the two buckets. May be told twice.
     pub async fn tell_failure(&self, rule: &Rule, failure: &FailureRecord) -> Result<(), AwsError> {
-        let doing = || format!("telling the failure of {:?}", failure.key.as_str());
+        let doing = || format!("telling the failure of {:?}", failure.key().as_str());
         let detail =
             serde_json::to_string(failure).map_err(|error| AwsError::unexpected(doing(), error))?;
         let bucket_arn = |bucket: &str| format!("arn:aws:s3:::{bucket}");

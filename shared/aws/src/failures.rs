@@ -15,11 +15,19 @@ const PAGE: i32 = 250;
 const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// An object that failed and has not succeeded since.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailureRecord {
     /// Its rule.
     pub rule_id: RuleId,
-    /// Its key.
+    /// What the table holds of it.
+    #[serde(flatten)]
+    pub item: FailureItem,
+}
+
+/// A failure as the table holds it, under its rule. The source object may be missing: it is not always known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureItem {
+    /// The object's key.
     pub key: ObjectKey,
     /// The version of the source object that failed last, in a versioned bucket.
     pub version_id: Option<VersionId>,
@@ -61,14 +69,29 @@ fn failures_of(rule: &RuleId) -> String {
     format!("failure#{rule}")
 }
 
+impl FailureRecord {
+    fn of(rule: &RuleId) -> impl Fn(FailureItem) -> Self {
+        let rule_id = rule.clone();
+        move |item| Self {
+            rule_id: rule_id.clone(),
+            item,
+        }
+    }
+
+    /// The object's key.
+    pub fn key(&self) -> &ObjectKey {
+        &self.item.key
+    }
+}
+
 impl FailureFilter {
     /// Whether this failure is meant.
     pub fn means(&self, failure: &FailureRecord) -> bool {
-        self.covers(&failure.key)
+        self.covers(failure.key())
             && self
                 .reason
                 .as_ref()
-                .is_none_or(|reason| *reason == failure.reason)
+                .is_none_or(|reason| *reason == failure.item.reason)
     }
 
     /// Whether a failure of this key could be meant.
@@ -101,16 +124,21 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(key(&pk, object.as_str())))
             .update_expression(
-                "SET rule_id = :rule, #key = :key, version_id = :version, etag = :etag, #bytes = :bytes, \
+                "SET #key = :key, version_id = :version, etag = :etag, #bytes = :bytes, \
                  reason = :reason, message = :message, last_at = :at, \
                  first_at = if_not_exists(first_at, :at) ADD attempts :one",
             )
             .expression_attribute_names("#key", "key")
             .expression_attribute_names("#bytes", "bytes")
-            .expression_attribute_values(":rule", text(rule.as_str()))
             .expression_attribute_values(":key", text(object.as_str()))
-            .expression_attribute_values(":version", or_null(version_id.map(|id| text(id.as_str()))))
-            .expression_attribute_values(":etag", or_null(failed.map(|object| text(object.etag.as_str()))))
+            .expression_attribute_values(
+                ":version",
+                or_null(version_id.map(|id| text(id.as_str()))),
+            )
+            .expression_attribute_values(
+                ":etag",
+                or_null(failed.map(|object| text(object.etag.as_str()))),
+            )
             .expression_attribute_values(
                 ":bytes",
                 or_null(failed.map(|object| AttributeValue::N(object.bytes.to_string()))),
@@ -128,7 +156,7 @@ impl Table {
                     &error,
                 )
             })?;
-        parsed(&pk, answer.attributes.unwrap_or_default())
+        parsed(&pk, answer.attributes.unwrap_or_default()).map(FailureRecord::of(rule))
     }
 
     /// Forgets an object's failure, because it has succeeded.
@@ -142,7 +170,8 @@ impl Table {
         rule: &RuleId,
         object: &ObjectKey,
     ) -> Result<Option<FailureRecord>, AwsError> {
-        self.get(&failures_of(rule), object.as_str()).await
+        let item = self.get(&failures_of(rule), object.as_str()).await?;
+        Ok(item.map(FailureRecord::of(rule)))
     }
 
     /// Some of the failures of a rule that `filter` means, by key, after `after`.
@@ -185,7 +214,7 @@ impl Table {
             .items
             .unwrap_or_default()
             .into_iter()
-            .map(|item| parsed(&pk, item))
+            .map(|item| parsed(&pk, item).map(FailureRecord::of(rule)))
             .filter(|failure| !matches!(failure, Ok(failure) if !filter.means(failure)))
             .collect::<Result<_, _>>()?;
         Ok(FailurePage { failures, next })

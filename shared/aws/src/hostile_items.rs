@@ -15,7 +15,7 @@ use tandem_replication::draft::Claim;
 use tandem_replication::rule::{Rule, Scope};
 
 use crate::AwsError;
-use crate::failures::FailureRecord;
+use crate::failures::FailureItem;
 use crate::held::HeldKey;
 use crate::jobs::{Job, Shard};
 use crate::rules::{ClaimItem, RuleItem};
@@ -121,12 +121,12 @@ fn forms() -> Vec<Form> {
         ),
         form(
             Kind::Failure,
-            json!({"key": "a/1", "reason": "TooLarge", "message": "copying", "first_at": at, "last_at": at,
-                "attempts": 2}),
+            json!({"key": "a/1", "version_id": "v", "etag": "e", "bytes": 3, "reason": "TooLarge",
+                "message": "copying", "first_at": at, "last_at": at, "attempts": 2}),
             &[
                 "key", "reason", "message", "first_at", "last_at", "attempts",
             ],
-            json!({}),
+            json!({"version_id": null, "etag": null, "bytes": null}),
         ),
         form(
             Kind::Watermark,
@@ -161,7 +161,7 @@ impl Form {
             Kind::Job => shown::<Job>(item),
             Kind::Shard => shown::<Shard>(item),
             Kind::Held => shown::<HeldKey>(item),
-            Kind::Failure => shown::<FailureRecord>(item),
+            Kind::Failure => shown::<FailureItem>(item),
             Kind::Watermark => shown::<WatermarkItem>(item),
         }
     }
