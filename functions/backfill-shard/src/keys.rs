@@ -111,7 +111,7 @@ impl Worker {
         event_time: Timestamp,
         look: Look,
     ) -> Result<(), Unfinished> {
-        let _turn = self.aws.pace().turn().await;
+        let _turn = self.aws.turns().take().await;
         let pair = S3Pair::of_rule(&self.aws, rule);
         let attempt = Attempt {
             ended: self.replicator(&pair, rule).reconcile(key).await,

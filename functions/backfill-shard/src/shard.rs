@@ -206,15 +206,15 @@ impl Errand<'_> {
         object: &Listed,
         verdict: Verdict,
     ) -> Result<Outcome, Fault> {
-        let pace = self.worker.aws.pace();
+        let turns = self.worker.aws.turns();
         match verdict {
             Verdict::Same => Ok(Outcome::InSync),
             Verdict::NeedsCopy => {
-                let _turn = pace.turn().await;
+                let _turn = turns.take().await;
                 self.replicator.put(key, &object.etag, object.bytes).await
             }
             Verdict::NeedsLook => {
-                let _turn = pace.turn().await;
+                let _turn = turns.take().await;
                 self.replicator.reconcile(key).await
             }
         }

@@ -22,7 +22,7 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_types::region::Region as SdkRegion;
 use tandem_replication::names::Region;
 
-use crate::pace::Pace;
+use crate::turns::Turns;
 
 /// Everything needed to talk to AWS as one account.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Aws {
     region: Region,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     requests: RequestCounter,
-    pace: Pace,
+    turns: Turns,
 }
 
 impl Aws {
@@ -62,7 +62,7 @@ impl Aws {
             region,
             s3: Mutex::default(),
             requests: RequestCounter::default(),
-            pace: Pace::new(OBJECTS_AT_ONCE_MAX),
+            turns: Turns::new(OBJECTS_AT_ONCE_MAX),
         })
     }
 
@@ -87,8 +87,8 @@ impl Aws {
     }
 
     /// By which work on objects is slowed down when S3 asks for it.
-    pub fn pace(&self) -> &Pace {
-        &self.pace
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// The S3 client of a region; a bucket is addressed through a client of its own region.
@@ -106,7 +106,7 @@ impl Aws {
             // Local servers answer to one host name only.
             .force_path_style(self.config.endpoint_url().is_some())
             .interceptor(self.requests.clone())
-            .interceptor(self.pace.clone())
+            .interceptor(self.turns.clone())
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }

@@ -2,14 +2,10 @@
 //! copy's whether the source may not be read or the replica not be written. Asked once more, S3 tells: at
 //! most four requests for an object that failed for good, none for one that did not.
 
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_runtime_api::http::Response;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tandem_replication::bucket_pair::Side;
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::ObjectKey;
 
-use crate::classify::{Answer, Doing};
 use crate::error::Refused;
 use crate::s3_pair::S3Pair;
 
@@ -22,18 +18,6 @@ enum Standing {
     OthersNow,
     /// It does not exist.
     Gone,
-}
-
-/// What S3's refusal of a request means for the object it was about.
-pub(crate) fn fault<E>(doing: Doing, key: &ObjectKey, error: SdkError<E, Response>) -> Fault
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let refused = Refused::of(&error);
-    let answer = Answer::of(refused.code.as_deref(), refused.status);
-    let reason = doing.reason(answer, &refused.said);
-    let message = format!("{} {:?}: {}", doing.as_str(), key.as_str(), refused.said);
-    Fault::new(reason, message, error)
 }
 
 impl S3Pair {

@@ -4,8 +4,9 @@ use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tandem_replication::fault::Fault;
+use tandem_replication::names::ObjectKey;
 
-use crate::classify::Answer;
+use crate::classify::{Answer, Doing};
 
 /// A request to AWS that failed, or an answer that makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,7 @@ impl AwsError {
 pub(crate) struct Refused {
     pub(crate) code: Option<String>,
     pub(crate) status: Option<u16>,
-    pub(crate) said: String,
+    said: String,
 }
 
 impl Refused {
@@ -97,4 +98,16 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     said
+}
+
+/// What S3's refusal of a request means for the object it was about.
+pub(crate) fn fault<E>(doing: Doing, key: &ObjectKey, error: SdkError<E, Response>) -> Fault
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let refused = Refused::of(&error);
+    let answer = Answer::of(refused.code.as_deref(), refused.status);
+    let reason = doing.reason(answer, &refused.said);
+    let message = format!("{} {:?}: {}", doing.as_str(), key.as_str(), refused.said);
+    Fault::new(reason, message, error)
 }

@@ -1,7 +1,7 @@
 //! The edges to AWS. Wire and table structs stay in here; the domain's types go in and out.
 //!
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
-//! counted), [`pace`] (slower when S3 asks for it), the buckets ([`s3_pair`], [`multipart`], [`listing`], [`bucket_lookup`],
+//! counted), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`multipart`], [`listing`], [`bucket_lookup`],
 //! [`notifications`]), the table ([`table`], [`rules`], [`jobs`], [`held`], [`failures`],
 //! [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
@@ -9,7 +9,7 @@
 pub mod clients;
 pub mod error;
 
-pub mod pace;
+pub mod turns;
 
 mod classify;
 mod denied;

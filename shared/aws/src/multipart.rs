@@ -11,8 +11,7 @@ use tandem_replication::part_plan::ranges;
 
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
-use crate::denied::fault;
-use crate::error::Refused;
+use crate::error::{Refused, fault};
 use crate::s3_pair::{S3Pair, copy_refused, http_date};
 
 /// How many parts of one object are under way at once.

@@ -28,8 +28,7 @@ use tandem_replication::rule::Rule;
 use crate::Aws;
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
-use crate::denied::fault;
-use crate::error::Refused;
+use crate::error::{Refused, fault};
 
 /// The source and the destination of one rule, each through a client of its own region.
 #[derive(Debug, Clone)]

@@ -219,7 +219,7 @@ impl Live {
     where
         C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
     {
-        let _turn = self.aws.pace().turn().await;
+        let _turn = self.aws.turns().take().await;
         let pair = S3Pair::of_rule(&self.aws, rule);
         let limits = CopyLimits {
             carry_bytes_max: self.config.live_bytes_max,

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 /// The window, shared by all clients of a process.
 #[derive(Debug, Clone)]
-pub struct Pace(Arc<Shared>);
+pub struct Turns(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -23,10 +23,10 @@ struct Shared {
 
 /// The turn of one object; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Turn<'a>(&'a Pace);
+pub struct Turn<'a>(&'a Turns);
 
-impl Pace {
-    /// A pace of at most `at_once_max` objects at a time.
+impl Turns {
+    /// Turns for at most `at_once_max` objects at a time.
     pub fn new(at_once_max: usize) -> Self {
         Self(Arc::new(Shared {
             window: Mutex::new(Window::new(at_once_max)),
@@ -35,7 +35,7 @@ impl Pace {
     }
 
     /// Waits until another object may be worked on.
-    pub async fn turn(&self) -> Turn<'_> {
+    pub async fn take(&self) -> Turn<'_> {
         loop {
             let room = self.0.room.notified();
             if self.window().begin() {
@@ -63,9 +63,9 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl Intercept for Pace {
+impl Intercept for Turns {
     fn name(&self) -> &'static str {
-        "Pace"
+        "Turns"
     }
 
     fn read_before_deserialization(
@@ -88,10 +88,10 @@ mod tests {
 
     #[tokio::test]
     async fn whoever_finds_no_room_waits_for_the_next_turn_to_end() {
-        let pace = Pace::new(2);
-        let first = pace.turn().await;
-        let _second = pace.turn().await;
-        let mut third = Box::pin(pace.turn());
+        let turns = Turns::new(2);
+        let first = turns.take().await;
+        let _second = turns.take().await;
+        let mut third = Box::pin(turns.take());
         assert!(futures::poll!(&mut third).is_pending());
         drop(first);
         assert!(futures::poll!(&mut third).is_ready());
@@ -99,19 +99,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_narrowed_window_lets_nobody_in_until_enough_have_ended() {
-        let pace = Pace::new(4);
-        let mut turns = Vec::new();
+        let turns = Turns::new(4);
+        let mut taken = Vec::new();
         for _ in 0..4 {
-            turns.push(pace.turn().await);
+            taken.push(turns.take().await);
         }
-        pace.window().throttled();
-        let mut next = Box::pin(pace.turn());
+        turns.window().throttled();
+        let mut next = Box::pin(turns.take());
         for _ in 0..2 {
             assert!(futures::poll!(&mut next).is_pending());
-            turns.pop();
+            taken.pop();
         }
         assert!(futures::poll!(&mut next).is_pending());
-        turns.pop();
+        taken.pop();
         assert!(futures::poll!(&mut next).is_ready());
     }
 }
