@@ -45,11 +45,6 @@ impl Turns {
         }
     }
 
-    /// How many objects may be worked on at once now.
-    pub fn width(&self) -> usize {
-        self.window().width()
-    }
-
     fn window(&self) -> MutexGuard<'_, Window> {
         self.0.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
