@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use tandem_aws::failures::FailureFilter;
 use tandem_aws::queues::Received;
 use tandem_lambda::config::DeadQueue;
 use tandem_lambda::notification::parse;
@@ -54,6 +55,10 @@ impl DeadLetters {
         })
     }
 
+    fn moved_any(&self) -> bool {
+        self.moved.values().any(|&moved| moved > 0)
+    }
+
     fn keep(&mut self, queue: &'static str, message: &Received, problem: String) {
         self.unreadable_count += 1;
         if self.unreadable.len() < UNREADABLE_SHOWN {
@@ -84,25 +89,29 @@ impl Stack {
         for dead in &self.config.dead_queues {
             // Those that stay come again only when all have been seen.
             let mut stay = Vec::new();
-            let mut in_time = true;
             loop {
                 if deadline.left() < ENOUGH_TIME {
-                    in_time = false;
-                    break;
+                    // All failures are done with: whoever goes on comes here at once, while those that stay
+                    // are still hidden. If nothing of all that was seen moves, nobody goes on for ever.
+                    let last = rules.iter().map(|rule| &rule.id).max();
+                    return Ok(letters.moved_any().then(|| Place {
+                        rule_id: last.cloned().unwrap_or_else(|| RuleId::new("none")),
+                        key: None,
+                    }));
                 }
                 let messages = self.queues.receive(&dead.url).await?;
                 if messages.is_empty() {
                     break;
                 }
                 for message in messages {
-                    let moves = match subjects(dead, &message.body, &rules) {
+                    let is_chosen = match subjects(dead, &message.body, &rules) {
+                        Ok(subjects) => self.is_chosen(choice, only.as_ref(), &subjects).await?,
                         Err(problem) => {
                             letters.keep(dead.of, &message, problem);
                             false
                         }
-                        Ok(subjects) => self.chosen(choice, only.as_ref(), &subjects).await?,
                     };
-                    if moves {
+                    if is_chosen {
                         self.queues
                             .move_back(&message, &dead.url, &dead.of_url)
                             .await?;
@@ -115,46 +124,35 @@ impl Stack {
             for receipt_handle in stay {
                 self.queues.put_off(&dead.url, &receipt_handle, 0).await?;
             }
-            if !in_time {
-                // All failures are done with: whoever goes on comes here at once.
-                let last = rules.iter().map(|rule| &rule.id).max();
-                return Ok(Some(Place {
-                    rule_id: last.cloned().unwrap_or_else(|| RuleId::new("none")),
-                    key: None,
-                }));
-            }
         }
         Ok(None)
     }
 
     /// Whether a message is about anything that was chosen.
-    async fn chosen(
+    async fn is_chosen(
         &self,
         choice: &FailureChoice,
         only: Option<&RuleId>,
         subjects: &[Subject],
     ) -> Result<bool, RequestError> {
-        let FailureChoice { filter, .. } = choice;
-        if only.is_none() && filter.key_prefix.is_none() && filter.reason.is_none() {
+        let filter = &choice.filter;
+        let any_key = *filter == FailureFilter::default();
+        if only.is_none() && any_key {
             return Ok(true);
         }
         for (rule_id, key) in subjects {
             if only.is_some_and(|only| only != rule_id) {
                 continue;
             }
-            let Some(key) = key else {
-                if filter.key_prefix.is_none() && filter.reason.is_none() {
-                    return Ok(true);
+            let is_chosen = match key {
+                None => any_key,
+                Some(key) if filter.reason.is_none() => filter.covers(key),
+                Some(key) => {
+                    let failure = self.table.failure(rule_id, key).await?;
+                    failure.is_some_and(|failure| filter.means(&failure))
                 }
-                continue;
             };
-            let meant = if filter.reason.is_some() {
-                let failure = self.table.failure(rule_id, key).await?;
-                failure.is_some_and(|failure| filter.means(&failure))
-            } else {
-                filter.covers(key)
-            };
-            if meant {
+            if is_chosen {
                 return Ok(true);
             }
         }
