@@ -384,12 +384,15 @@ fn scope(value: Value) -> Result<Scope, Refusal> {
     if value == "all" {
         return Ok(Scope::All);
     }
-    let prefixes = serde_json::from_value::<Prefixes>(value).map_err(|error| {
-        invalid(
-            "scope",
-            shown.clone(),
-            format!("is neither \"all\" nor {{\"prefixes\": [...]}}: {error}"),
-        )
+    // Serde would take a list for the fields in their order.
+    let prefixes = if value.is_object() {
+        serde_json::from_value::<Prefixes>(value).map_err(|error| format!(": {error}"))
+    } else {
+        Err(String::new())
+    };
+    let prefixes = prefixes.map_err(|error| {
+        let problem = format!("is neither \"all\" nor {{\"prefixes\": [...]}}{error}");
+        invalid("scope", shown.clone(), problem)
     })?;
     Scope::prefixes_of(prefixes.prefixes).map_err(|error| {
         Refusal::new(
@@ -471,6 +474,10 @@ mod tests {
             ),
             (
                 json!({"action": "create", "source": "aaa", "destination": "bbb", "scope": "some"}),
+                RefusalCode::InvalidRequest,
+            ),
+            (
+                json!({"action": "create", "source": "aaa", "destination": "bbb", "scope": [["a/"]]}),
                 RefusalCode::InvalidRequest,
             ),
         ] {
