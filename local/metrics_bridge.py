@@ -19,8 +19,9 @@ import botocore.exceptions
 import botocore.session
 
 POLL_SECONDS = 1.0
-# How far back each poll looks. An invocation's log is stamped just before it is stored.
-WINDOW_MS = 15_000
+# How far back each poll looks. An invocation's log is stamped just before it is stored, on a busy machine
+# long before.
+WINDOW_MS = 120_000
 # Limits of MiniStack's FilterLogEvents (which has no next page) and of CloudWatch's PutMetricData.
 PAGE_EVENTS = 10_000
 PUT_METRICS_MAX = 1_000
@@ -32,10 +33,14 @@ def main() -> None:
     session = botocore.session.get_session()
     logs, metrics = session.create_client("logs"), session.create_client("cloudwatch")
     reader = Reader(logs)
+    unput = []
     while is_alive(emulator):
         try:
-            put(metrics, reader.read())
-        except botocore.exceptions.BotoCoreError as error:  # the emulator is ending, or very busy
+            unput += reader.read()
+            put(metrics, unput)
+            unput = []
+        # The emulator is ending, or very busy.
+        except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
             print(f"{type(error).__name__}: {error}", flush=True)
         time.sleep(POLL_SECONDS)
 
