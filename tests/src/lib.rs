@@ -3,7 +3,7 @@
 //!
 //! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
 //! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
-//! [`function_process`].
+//! [`weather`] (a proxy that makes everything fail), [`function_process`].
 
 #![allow(
     clippy::expect_used,
@@ -20,3 +20,4 @@ pub mod eventually;
 pub mod function_process;
 pub mod notification;
 pub mod proxy;
+pub mod weather;
