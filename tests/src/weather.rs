@@ -16,14 +16,17 @@ use fastrand::Rng;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::journal::Journal;
 use crate::proxy::{Body, Seen, Upstream, recognized, whole};
+use crate::sooner::Sooner;
 
 /// The longest time between a request's leaving its sender and its reaching the cloud.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(3);
@@ -94,11 +97,12 @@ pub struct Forecast {
     pub seed: u64,
     /// What is meant by buckets whose names differ from run to run.
     pub buckets: BTreeMap<String, String>,
-    /// Longer delays of messages are cut to this: the time after which nothing of a failed attempt can be
-    /// at work, which a stack with shorter timeouts has shorter too.
-    pub message_delay_max: Duration,
+    /// What lets messages wait for a shorter time.
+    pub sooner: Sooner,
     /// Who kills.
     pub killer: Box<Killer>,
+    /// Where every request is noted.
+    pub journal: Arc<Journal>,
 }
 
 /// What has happened so far.
@@ -199,18 +203,10 @@ impl State {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| "the client went away")?;
         let seen = recognized(&head);
-        let body = self.with_shorter_delay(&seen, body.to_bytes());
+        let body = body.to_bytes();
         let fault = self.fault(&seen);
         self.note(&seen, fault);
-        // Of a task of its own, so that a request that has left a process arrives though that one dies.
-        let pass = async |after: Duration| {
-            let upstream = self.upstream.clone();
-            let passing = tokio::spawn(async move {
-                tokio::time::sleep(after).await;
-                upstream.pass(head, body).await
-            });
-            passing.await.map_err(|_| "the test ends")?
-        };
+        let pass = async |after| self.pass(seen.clone(), head, body, after).await;
         let late = || LONGEST_DELAY.mul_f64(self.dice(&seen, "late").f64());
         let now = Duration::ZERO;
         match fault {
@@ -246,6 +242,30 @@ impl State {
                 killed
             }
         }
+    }
+
+    /// Passes a request on after a while, in a task of its own: what has left a process arrives though
+    /// that one dies.
+    async fn pass(
+        self: &Arc<Self>,
+        seen: Seen,
+        head: Parts,
+        body: Bytes,
+        after: Duration,
+    ) -> Result<Response<Bytes>, &'static str> {
+        let state = self.clone();
+        let passing = tokio::spawn(async move {
+            tokio::time::sleep(after).await;
+            let answer = match state.forecast.sooner.instead_of(&seen, &body) {
+                Some(wait) => wait.ask().await,
+                None => state.upstream.pass(head, body).await,
+            };
+            let status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+            let line = format!("  {status} <- {}", state.kind(&seen));
+            state.forecast.journal.note(&line);
+            answer
+        });
+        passing.await.map_err(|_| "the test ends")?
     }
 
     /// What the forecast has for this request.
@@ -309,24 +329,10 @@ impl State {
         Err("its sender is dead")
     }
 
-    fn with_shorter_delay(&self, seen: &Seen, body: Bytes) -> Bytes {
-        if !seen.is("SQS.SendMessage") {
-            return body;
-        }
-        let Ok(mut message) = serde_json::from_slice::<Value>(&body) else {
-            return body;
-        };
-        let longest = self.forecast.message_delay_max.as_secs();
-        match message["DelaySeconds"].as_u64() {
-            Some(delay) if delay > longest => {
-                message["DelaySeconds"] = json!(longest);
-                message.to_string().into()
-            }
-            _ => body,
-        }
-    }
-
     fn note(&self, seen: &Seen, fault: Option<Fault>) {
+        let happens = fault.map(|fault| format!(": {}", fault.name()));
+        let line = format!("  -> {}{}", self.kind(seen), happens.unwrap_or_default());
+        self.forecast.journal.note(&line);
         let mut report = lock(&self.report);
         report.requests += 1;
         if let Some(fault) = fault {

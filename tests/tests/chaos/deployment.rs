@@ -22,6 +22,9 @@ pub const LIVE_BYTES_MAX: usize = 16 << 10;
 /// that these ways are gone often.
 pub const SINGLE_COPY_BYTES_MAX: usize = 24 << 10;
 
+/// The longest that a message is put off, where the product puts it off for twice as long each time.
+pub const PUT_OFF_MAX: Duration = Duration::from_secs(40);
+
 const LIVE_TIMEOUT: Duration = Duration::from_secs(12);
 /// `backfill-shard` begins no object in its last minute.
 const WORK_TIMEOUT: Duration = Duration::from_secs(66);
@@ -63,7 +66,7 @@ pub fn visibility(timeout: Duration) -> Duration {
     START + timeout + LONGEST_DELAY + BUSY
 }
 
-/// How long an attempt is tried again later at the soonest, where the product says 15 minutes.
+/// After how long a copy that was not answered is tried again, where the product says 15 minutes.
 pub fn second_attempt() -> Duration {
     visibility(WORK_TIMEOUT)
 }
@@ -108,11 +111,17 @@ impl Deployment {
         Self { functions, queues }
     }
 
-    /// Sends the functions' requests through the proxy at `url`, and shortens timeouts.
-    pub async fn expose(&self, cloud: &Cloud, url: &str) {
+    /// Shortens for how long messages are invisible. To be done before any message comes: one that is
+    /// received earlier, by a function that ends with its old configuration, is invisible for as long as
+    /// before.
+    pub async fn quicken(&self, cloud: &Cloud) {
         for ((queue, _), (_, timeout)) in self.queues.iter().zip(QUEUES) {
             set_visibility(cloud, queue, &visibility(timeout).as_secs().to_string()).await;
         }
+    }
+
+    /// Sends the functions' requests through the proxy at `url`, and shortens their timeouts.
+    pub async fn expose(&self, cloud: &Cloud, url: &str) {
         for (function, (_, timeout)) in self.functions.iter().zip(FUNCTIONS) {
             let mut variables = function.variables.clone();
             for variable in ENDPOINT_VARIABLES {

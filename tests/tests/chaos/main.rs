@@ -18,16 +18,19 @@ mod writers;
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::sync::Mutex;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use futures::future::join_all;
 use futures::{FutureExt, join};
 use tandem_tests::cloud::Cloud;
+use tandem_tests::journal::Journal;
+use tandem_tests::sooner::Sooner;
 use tandem_tests::weather::{Forecast, Weather};
 
-use crate::deployment::{Deployment, second_attempt};
+use crate::deployment::{Deployment, PUT_OFF_MAX, second_attempt};
 use crate::ledger::Ledger;
 use crate::operators::{Started, backfill, pause_and_resume};
 use crate::stage::Stage;
@@ -46,10 +49,13 @@ const FAULTS: &str = "faults";
 /// Objects that a function may be copying when it dies.
 const AT_ONCE: u64 = 32;
 
-#[derive(Debug, Clone, Copy)]
+/// Which run it is, and what is written down about it.
+#[derive(Debug)]
 struct Run {
     seed: u64,
     time: Duration,
+    ledger: Ledger,
+    journal: Arc<Journal>,
 }
 
 impl Run {
@@ -67,11 +73,19 @@ impl Run {
         let time = number("CHAOS_MINUTES").map_or(USUAL_TIME, |(_, minutes)| {
             Duration::from_secs_f64(minutes * 60.0)
         });
-        Self { seed, time }
+        let journal = format!("chaos-{seed}.log");
+        Self {
+            seed,
+            time,
+            ledger: Ledger::default(),
+            journal: Arc::new(Journal::begin(
+                Path::new(env!("CARGO_TARGET_TMPDIR")).join(journal),
+            )),
+        }
     }
 
     /// How to see it again.
-    fn command(self) -> String {
+    fn command(&self) -> String {
         let minutes = self.time.as_secs_f64() / 60.0;
         format!("make chaos SEED={} MINUTES={minutes}", self.seed)
     }
@@ -81,16 +95,16 @@ impl Run {
 async fn everything_converges_under_chaos() {
     let run = Run::from_environment();
     say(&format!("chaos of seed {}, {:?}", run.seed, run.time));
-    let ledger = Ledger::default();
     let cloud = Cloud::connect().await;
     let deployment = Deployment::remember(&cloud).await;
-    let body = AssertUnwindSafe(chaos(run, &cloud, &deployment, &ledger)).catch_unwind();
+    let body = AssertUnwindSafe(chaos(&run, &cloud, &deployment)).catch_unwind();
     let outcome = body.await;
     deployment.restore(&cloud).await;
-    say(&ledger.table());
+    say(&run.ledger.table());
+    let journal = run.journal.close().display();
     if let Err(panic) = outcome {
         say(&format!(
-            "chaos of seed {} failed; again: {}",
+            "chaos of seed {} failed; what happened when: {journal}; again: {}",
             run.seed,
             run.command()
         ));
@@ -98,17 +112,24 @@ async fn everything_converges_under_chaos() {
     }
 }
 
-async fn chaos(run: Run, cloud: &Cloud, deployment: &Deployment, ledger: &Ledger) {
+async fn chaos(run: &Run, cloud: &Cloud, deployment: &Deployment) {
+    let ledger = &run.ledger;
+    deployment.quicken(cloud).await;
     let stage = Stage::set(cloud.clone()).await;
     let forecast = Forecast {
         seed: run.seed,
         buckets: stage.bucket_names(),
-        message_delay_max: second_attempt(),
+        sooner: Sooner {
+            sqs: cloud.sqs.clone(),
+            delay_max: second_attempt(),
+            put_off_max: PUT_OFF_MAX,
+        },
         killer: Box::new(reaper::kill),
+        journal: run.journal.clone(),
     };
     let weather = Weather::start(&cloud.endpoint, forecast).await;
     deployment.expose(cloud, &weather.url()).await;
-    let ending = AssertUnwindSafe(storm_and_calm(run, &stage, &weather, ledger)).catch_unwind();
+    let ending = AssertUnwindSafe(storm_and_calm(run, &stage, &weather)).catch_unwind();
     let outcome = ending.await;
     let report = weather.report();
     ledger.add("weather", "requests of functions", report.requests);
@@ -134,10 +155,11 @@ async fn chaos(run: Run, cloud: &Cloud, deployment: &Deployment, ledger: &Ledger
     stage.strike().await;
 }
 
-async fn storm_and_calm(run: Run, stage: &Stage, weather: &Weather, ledger: &Ledger) {
+async fn storm_and_calm(run: &Run, stage: &Stage, weather: &Weather) {
+    let ledger = &run.ledger;
     let began = Instant::now();
     weather.turn(false);
-    let started = storm(run, stage, ledger).await;
+    let started = storm(run, stage).await;
     ledger.add("seconds", "of writing", began.elapsed().as_secs());
     weather.turn(true);
     say(&format!(
@@ -151,13 +173,14 @@ async fn storm_and_calm(run: Run, stage: &Stage, weather: &Weather, ledger: &Led
 }
 
 /// Everybody at work, until it is over. Answers which backfills were started.
-async fn storm(run: Run, stage: &Stage, ledger: &Ledger) -> Vec<Started> {
+async fn storm(run: &Run, stage: &Stage) -> Vec<Started> {
+    let ledger = &run.ledger;
     let began = Instant::now();
     let over = || began.elapsed() >= run.time && ledger.total(OPERATIONS) >= OPERATIONS_MIN;
     let started = Mutex::default();
     let dice = |number: u64| Rng::with_seed(run.seed.wrapping_mul(1_000).wrapping_sub(number));
-    let writers =
-        (0..WRITERS).map(|number| Writer::new(number, run.seed, stage, ledger).write(over));
+    let writers = (0..WRITERS)
+        .map(|number| Writer::new(number, run.seed, stage, ledger, &run.journal).write(over));
     join!(
         join_all(writers),
         backfill(0, stage, dice(1), ledger, &started, over),

@@ -14,10 +14,10 @@ use crate::operators::Started;
 use crate::stage::{Pair, Stage};
 
 /// For how long nothing may change: more than what any message waits for.
-pub const PATIENCE: Duration = Duration::from_mins(6);
+pub const PATIENCE: Duration = Duration::from_mins(5);
 
-/// Under which the ledger counts what is left when everybody has stopped.
-pub const LEFT: &str = "left behind";
+/// Under which the ledger counts what was found when everybody had stopped.
+pub const LEFT: &str = "once it was over";
 /// Unfinished uploads.
 pub const UPLOADS: &str = "unfinished uploads at destinations";
 
@@ -76,8 +76,6 @@ pub async fn check(stage: &Stage, started: &[Started], ledger: &Ledger) {
         let job = stage.pairs[*place].job(&stage.cloud, job_id).await;
         let job = job.expect("a job");
         assert_eq!(job["state"], "complete", "{job}");
-        let parts = ["copied", "equal", "gone", "failed"].map(|field| number(&job, field));
-        assert_eq!(number(&job, "listed"), parts.iter().sum::<u64>(), "{job}");
     }
 }
 

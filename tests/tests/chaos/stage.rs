@@ -75,12 +75,17 @@ impl Stage {
 
 impl Pair {
     /// A job of its rule, as `backfill` shows it.
+    ///
+    /// # Panics
+    /// If its counts do not add up, which they have to at any time.
     pub async fn job(&self, cloud: &Cloud, job_id: &str) -> Result<Value, String> {
         let request = json!({"action": "status", "rule": self.rule, "job_id": job_id});
         let answer = cloud.invoke("backfill", request).await;
-        answer
-            .map(|mut answer| answer["job"].take())
-            .map_err(|error| format!("{error:?}"))
+        let job = answer.map_err(|error| format!("{error:?}"))?["job"].take();
+        let number = |field: &str| job[field].as_u64().unwrap_or_default();
+        let parts = ["copied", "equal", "gone", "failed"].map(number);
+        assert_eq!(number("listed"), parts.iter().sum::<u64>(), "{job}");
+        Ok(job)
     }
 
     /// Whether the replicas are what they should be.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tandem_tests::bucket::{Bucket, Object};
+use tandem_tests::journal::Journal;
 
 use crate::deployment::{LIVE_BYTES_MAX, SINGLE_COPY_BYTES_MAX};
 use crate::ledger::Ledger;
@@ -56,17 +57,25 @@ pub struct Writer<'a> {
     dice: Rng,
     stage: &'a Stage,
     ledger: &'a Ledger,
+    journal: &'a Journal,
     written: u64,
 }
 
 impl<'a> Writer<'a> {
     /// The writer of this number; all that it does follows from that and the seed.
-    pub fn new(number: u64, seed: u64, stage: &'a Stage, ledger: &'a Ledger) -> Self {
+    pub fn new(
+        number: u64,
+        seed: u64,
+        stage: &'a Stage,
+        ledger: &'a Ledger,
+        journal: &'a Journal,
+    ) -> Self {
         Self {
             number,
             dice: Rng::with_seed(seed.wrapping_mul(1_000).wrapping_add(number)),
             stage,
             ledger,
+            journal,
             written: 0,
         }
     }
@@ -75,11 +84,19 @@ impl<'a> Writer<'a> {
     pub async fn write(mut self, over: impl Fn() -> bool) {
         while !over() {
             let pair = self.dice.usize(0..self.stage.pairs.len());
-            let bucket = &self.stage.pairs[pair].buckets.source;
+            let pair = &self.stage.pairs[pair];
             let key = self.key();
             let deed = self.deed();
             self.ledger.count(OPERATIONS, deed.name());
-            self.act(deed, bucket, &key).await;
+            self.act(deed, &pair.buckets.source, &key).await;
+            let done = format!(
+                "{} source {key}: {}, mark {}-{}",
+                pair.name,
+                deed.name(),
+                self.number,
+                self.written
+            );
+            self.journal.note(&done);
             tokio::time::sleep(REST_MAX.mul_f64(self.dice.f64())).await;
         }
     }
