@@ -1,9 +1,13 @@
 //! The command line: every command, argument and example. No I/O.
 
+pub mod failures;
+
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::contract::{Policy, Scope};
 use crate::error::Error;
+
+use self::failures::FailuresCommand;
 
 /// Cross-region replication of S3 buckets: rules, backfills, progress, and whether two buckets agree.
 #[derive(Debug, Parser)]
@@ -124,6 +128,17 @@ Examples:
 With --output json, one rule is the function's answer; every rule is {\"progress\": [ANSWER, ...]}.")]
     Status(StatusArgs),
 
+    /// See what failed and why, and try it again
+    #[command(after_help = "\
+Examples:
+  tandem failures list
+  tandem failures show photos 2026/01/cat.jpg
+  tandem failures retry --all")]
+    Failures {
+        #[command(subcommand)]
+        command: FailuresCommand,
+    },
+
     /// Compare a rule's two buckets by listing them
     #[command(after_help = "\
 Examples:
@@ -152,6 +167,7 @@ impl Command {
             } if !can_ask => Err(Error::Usage(format!(
                 "rule {rule} is not deleted: there is no terminal to confirm it on; give --yes"
             ))),
+            Self::Failures { command } => command.check(),
             _ => Ok(()),
         }
     }
@@ -536,5 +552,10 @@ mod tests {
         refused("tandem status --interval 5");
         refused("tandem verify a --max-differences -1");
         refused("tandem verify");
+        let nothing = parse("tandem failures retry").unwrap().command.check(true);
+        assert!(nothing.unwrap_err().to_string().contains("--all"));
+        refused("tandem failures retry --all --rule a");
+        refused("tandem failures list --limit 0");
+        assert!(refused("tandem failures list --reason Bad").contains("SrcObjectArchived"));
     }
 }

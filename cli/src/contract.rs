@@ -6,6 +6,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A request to `configure-rule`.
 #[derive(Debug, Serialize)]
@@ -49,6 +50,33 @@ pub enum ConfigureRule<'a> {
     },
     Destinations {
         source: &'a str,
+    },
+    Failures {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key_prefix: Option<&'a str>,
+        limit: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<&'a Value>,
+    },
+    Failure {
+        rule: &'a str,
+        key: &'a str,
+    },
+    Retry {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rule: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key_prefix: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        all: Option<bool>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        after: Option<&'a Value>,
     },
 }
 
@@ -241,6 +269,79 @@ pub struct Candidate {
     pub reason: Option<String>,
 }
 
+/// An object that failed and has not succeeded since.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Failure {
+    pub rule_id: String,
+    pub key: String,
+    pub version_id: Option<String>,
+    pub etag: Option<String>,
+    pub bytes: Option<u64>,
+    pub reason: String,
+    pub message: String,
+    pub first_at: DateTime<Utc>,
+    pub last_at: DateTime<Utc>,
+    pub attempts: u64,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct FailuresAnswer {
+    pub failures: Vec<Failure>,
+    /// To be passed back for the rest.
+    pub next: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct FailureAnswer {
+    pub failure: Failure,
+}
+
+/// What became of a retry; `next` is passed back as long as there is one.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct RetryAnswer {
+    pub retried: u64,
+    pub moved: Moved,
+    pub unreadable: Unreadable,
+    pub next: Option<Value>,
+}
+
+/// Messages moved out of dead-letter queues, by the queue they are in now.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Moved {
+    pub put: u64,
+    pub delete: u64,
+    pub work: u64,
+}
+
+/// Messages that nobody can read.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Unreadable {
+    pub count: u64,
+    /// Some of them.
+    pub messages: Vec<UnreadableMessage>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct UnreadableMessage {
+    pub queue: String,
+    pub message_id: String,
+    pub problem: String,
+    pub body: String,
+}
+
+impl RetryAnswer {
+    /// Adds what the next answer says.
+    pub fn add(&mut self, next: Self) {
+        self.retried += next.retried;
+        self.moved.put += next.moved.put;
+        self.moved.delete += next.moved.delete;
+        self.moved.work += next.moved.work;
+        self.unreadable.count += next.unreadable.count;
+        self.unreadable.messages.extend(next.unreadable.messages);
+        self.next = next.next;
+    }
+}
+
 /// The payload of a function error.
 #[derive(Debug, Deserialize)]
 pub struct FunctionError {
@@ -253,6 +354,7 @@ pub struct FunctionError {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use tandem_replication::fault::Reason;
 
     use super::*;
 
@@ -302,9 +404,11 @@ mod tests {
             .skip(1)
             .filter_map(|rest| rest.split("```").next())
             .collect();
-        let [rule, progress, job] = examples[..] else {
-            panic!("the contract has other examples than RULE, PROGRESS and JOB");
+        let [rule, progress, failure, job] = examples[..] else {
+            panic!("the contract has other examples than RULE, PROGRESS, FAILURE and JOB");
         };
+        let parsed: Failure = serde_json::from_str(failure).unwrap();
+        assert!(parsed.reason.parse::<Reason>().is_ok(), "{failure}");
         let parsed: Rule = serde_json::from_str(rule).unwrap();
         assert_eq!(
             parsed.scope,

@@ -11,7 +11,7 @@ use crate::human;
 
 /// The codes of `docs/contract.md` with which a function refuses a request. `Internal` is not a
 /// refusal, and neither is a code of the Lambda service itself, such as `Sandbox.Timedout`.
-const REFUSALS: [&str; 16] = [
+const REFUSALS: [&str; 17] = [
     "InvalidRequest",
     "InvalidBucketName",
     "SameBucket",
@@ -27,6 +27,7 @@ const REFUSALS: [&str; 16] = [
     "NotificationConflict",
     "RuleNotFound",
     "JobNotFound",
+    "FailureNotFound",
     "RuleStateConflict",
 ];
 

@@ -9,6 +9,7 @@ mod compare;
 mod contract;
 mod error;
 mod exit;
+mod failures;
 mod human;
 mod listing;
 mod pace;
@@ -60,6 +61,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Rule { command } => rule::run(&client, output, command).await,
         Command::Backfill { command } => backfill::run(&client, output, command).await,
         Command::Status(args) => status::run(&client, output, args).await,
+        Command::Failures { command } => failures::run(&client, output, command).await,
         Command::Verify(args) => verify::run(&client, output, args).await,
     }
 }

@@ -1,5 +1,7 @@
 //! Answers as tables and lines of text. No I/O but a look at whether stdout takes colours.
 
+pub mod failures;
+
 use chrono::{DateTime, Utc};
 use comfy_table::{
     Cell, CellAlignment, Color, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED,

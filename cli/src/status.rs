@@ -33,8 +33,9 @@ pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Ex
         terminal::print_json(&look.json())?;
         return Ok(Exit::Ok);
     }
-    let texts: Vec<String> = look
-        .progress()?
+    let progress = look.progress()?;
+    let failures: u64 = progress.iter().filter_map(|rule| rule.failures).sum();
+    let texts: Vec<String> = progress
         .iter()
         .map(|progress| {
             let now = terminal::now();
@@ -49,6 +50,9 @@ pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Ex
         terminal::note("There are no rules yet; `tandem rule create` makes one.");
     } else {
         terminal::print(texts.join("\n\n"))?;
+    }
+    if failures > 0 {
+        terminal::note("`tandem failures list` shows what failed and why.");
     }
     Ok(Exit::Ok)
 }

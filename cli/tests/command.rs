@@ -427,3 +427,65 @@ fn a_prefix_outside_the_scope_is_refused() {
     assert_eq!(exit(&output), 2);
     assert!(stderr(&output).contains("covers a/"), "{}", stderr(&output));
 }
+
+fn failure(key: &str) -> Value {
+    json!({
+        "rule_id": "rule-1", "key": key, "version_id": null, "etag": "e", "bytes": 5,
+        "reason": "SrcObjectArchived", "message": "copying", "attempts": 1,
+        "first_at": "2026-11-22T21:00:00.000Z", "last_at": "2026-11-22T21:00:00.000Z"
+    })
+}
+
+#[test]
+fn failures_are_listed_page_by_page_up_to_the_limit() {
+    let server = functions(|_, request| {
+        assert_eq!(request["action"], "failures");
+        assert_eq!(request["reason"], "SrcObjectArchived");
+        let answer = if request.get("after").is_none() {
+            assert_eq!(request["limit"], 2);
+            json!({"failures": [failure("a")], "next": {"rule_id": "rule-1", "key": "a"}})
+        } else {
+            assert_eq!(request["after"], json!({"rule_id": "rule-1", "key": "a"}));
+            assert_eq!(request["limit"], 1);
+            json!({"failures": [failure("b")], "next": {"rule_id": "rule-1", "key": "b"}})
+        };
+        Response::new(200, answer.to_string())
+    });
+    let line = "failures list --reason SrcObjectArchived --limit 2";
+    let output = server.run(&format!("{line} --output json"));
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    let answer: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(answer["failures"], json!([failure("a"), failure("b")]));
+    assert_eq!(answer["next"]["key"], "b");
+    let output = server.run(line);
+    assert!(
+        stderr(&output).contains("more than these 2"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_retry_goes_on_until_everything_is_sent_and_adds_up() {
+    let server = functions(|_, request| {
+        assert_eq!(
+            (&request["action"], &request["all"]),
+            (&json!("retry"), &json!(true))
+        );
+        let mut answer = json!({
+            "retried": 3, "moved": {"put": 1, "delete": 0, "work": 0}, "next": null,
+            "unreadable": {"count": 0, "messages": []}
+        });
+        if request.get("after").is_none() {
+            answer["next"] = json!({"rule_id": "rule-1", "key": null});
+        }
+        Response::new(200, answer.to_string())
+    });
+    let output = server.run("failures retry --all");
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    let said = stdout(&output);
+    assert!(
+        said.starts_with("6 objects sent for another attempt; 2 messages moved"),
+        "{said}"
+    );
+}

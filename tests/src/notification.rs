@@ -30,12 +30,17 @@ pub fn delete(bucket: &Bucket, key: &str) -> Value {
 
 /// A batch of SQS messages, received for the first time; ids are their places: `"0"`, `"1"`, ...
 pub fn batch(queue_arn: &str, bodies: &[String]) -> Value {
+    batch_received(1, queue_arn, bodies)
+}
+
+/// The same, received so often by now.
+pub fn batch_received(receives: u32, queue_arn: &str, bodies: &[String]) -> Value {
     let records = bodies.iter().enumerate().map(|(place, body)| {
         json!({
             "messageId": place.to_string(),
             "receiptHandle": "of a message that no queue has",
             "body": body,
-            "attributes": {"ApproximateReceiveCount": "1"},
+            "attributes": {"ApproximateReceiveCount": receives.to_string()},
             "eventSource": "aws:sqs",
             "eventSourceARN": queue_arn,
             "awsRegion": "us-east-1",

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -18,7 +19,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::buckets::Buckets;
 
@@ -43,6 +44,22 @@ struct State {
     upstream: Upstream,
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<Vec<Script>>,
+    capacity: Mutex<Option<Capacity>>,
+}
+
+/// How many requests of a kind the cloud bears at once.
+struct Capacity {
+    matches: Matcher,
+    room: Arc<Semaphore>,
+}
+
+/// How long a request of a kind whose capacity is limited takes at least.
+const SERVICE_TIME: Duration = Duration::from_millis(10);
+
+impl std::fmt::Debug for Capacity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "room for {}", self.room.available_permits())
+    }
 }
 
 /// A request, as far as tests tell requests apart.
@@ -156,6 +173,7 @@ impl Proxy {
                 upstream: Upstream::new(upstream),
                 seen: Mutex::default(),
                 scripts: Mutex::default(),
+                capacity: Mutex::default(),
             }),
         };
         let state = proxy.state.clone();
@@ -193,6 +211,14 @@ impl Proxy {
             times,
             matches: Box::new(matches),
             action,
+        });
+    }
+
+    /// From now on, requests that match while `at_once` of them are under way are answered `SlowDown`.
+    pub fn limit(&self, at_once: usize, matches: impl Fn(&Seen) -> bool + Send + Sync + 'static) {
+        *self.state.capacity() = Some(Capacity {
+            matches: Box::new(matches),
+            room: Arc::new(Semaphore::new(at_once)),
         });
     }
 
@@ -251,6 +277,23 @@ impl State {
         self.scripts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn capacity(&self) -> std::sync::MutexGuard<'_, Option<Capacity>> {
+        self.capacity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The room that a request needs, or the answer that there is none.
+    fn room_for(&self, seen: &Seen) -> Result<Option<OwnedSemaphorePermit>, Action> {
+        match &*self.capacity() {
+            Some(capacity) if (capacity.matches)(seen) => capacity
+                .room
+                .clone()
+                .try_acquire_owned()
+                .map(Some)
+                .map_err(|_| Action::s3_error(503, "SlowDown")),
+            _ => Ok(None),
+        }
+    }
+
     async fn serve(&self, request: Request<Incoming>) -> Result<Response<Body>, &'static str> {
         let (head, body) = request.into_parts();
         let body = body
@@ -259,11 +302,17 @@ impl State {
             .map_err(|_| "the client went away")?
             .to_bytes();
         let seen = recognized(&head);
-        let action = self.action_for(&seen);
+        let (room, action) = match self.room_for(&seen) {
+            Ok(room) => (room, self.action_for(&seen)),
+            Err(busy) => (None, Some(busy)),
+        };
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(seen);
+        if room.is_some() {
+            tokio::time::sleep(SERVICE_TIME).await;
+        }
         match action {
             None => Ok(self.upstream.pass(head, body).await?.map(whole)),
             Some(Action::Answer(status, body)) => {

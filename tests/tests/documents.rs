@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use tandem_replication::fault::REASONS;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -37,6 +39,19 @@ fn every_test_that_semantics_names_exists() {
 }
 
 #[test]
+fn every_reason_is_in_the_document_with_its_meaning_and_what_helps() {
+    let document = read("docs/failures.md");
+    for entry in &REASONS {
+        let disposition = format!("{:?}", entry.disposition).to_lowercase();
+        let row = format!(
+            "| `{}` | {disposition} | {} | {} |",
+            entry.word, entry.meaning, entry.remedy
+        );
+        assert!(document.contains(&row), "docs/failures.md lacks: {row}");
+    }
+}
+
+#[test]
 fn every_source_file_that_a_document_names_exists() {
     let decisions = std::fs::read_dir(root().join("docs/decisions")).unwrap();
     let decisions =
@@ -45,6 +60,7 @@ fn every_source_file_that_a_document_names_exists() {
         "README.md",
         "ARCHITECTURE.md",
         "docs/contract.md",
+        "docs/failures.md",
         "docs/semantics.md",
     ]
     .map(str::to_owned);

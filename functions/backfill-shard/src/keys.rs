@@ -4,21 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_aws::held::HeldKey;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_lambda::measure::{Tally, write_tallies};
-use tandem_lambda::record::{Record, Unsuccessful};
-use tandem_lambda::runtime::now;
+use tandem_lambda::record::{Attempt, Unsuccessful};
+use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::Timestamp;
 use tandem_replication::names::{ObjectKey, RuleId};
 use tandem_replication::replicator::Outcome;
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::work::Work;
 
-use crate::worker::{Deadline, Unfinished, Worker};
+use crate::worker::{Look, Unfinished, Worker};
 
-/// How many held keys are under way at once.
-const KEYS_AT_ONCE: usize = 32;
 /// What has to be left of an invocation to begin another page of held keys.
 const PAGE_TIME: Duration = Duration::from_mins(5);
 
@@ -52,7 +51,7 @@ impl Worker {
             after = Some(last.key.clone());
             let ended: Vec<Result<(), Unfinished>> = stream::iter(page)
                 .map(|held| self.release_key(&rule, held))
-                .buffer_unordered(KEYS_AT_ONCE)
+                .buffer_unordered(OBJECTS_AT_ONCE_MAX)
                 .collect()
                 .await;
             to_come_again = ended.into_iter().find_map(Result::err).or(to_come_again);
@@ -62,7 +61,7 @@ impl Worker {
 
     async fn release_key(&self, rule: &Rule, held: HeldKey) -> Result<(), Unfinished> {
         if rule.scope.covers(&held.key) {
-            self.reconcile_key(rule, &held.key, held.changed_at, false)
+            self.reconcile_key(rule, &held.key, held.changed_at, Look::default())
                 .await?;
         }
         Ok(self.table.release(&rule.id, &held).await?)
@@ -74,7 +73,7 @@ impl Worker {
         rule_id: &RuleId,
         key: &ObjectKey,
         event_time: Timestamp,
-        last_chance: bool,
+        look: Look,
     ) -> Result<(), Unfinished> {
         let Some(rule) = self.table.rule(rule_id).await? else {
             return Ok(());
@@ -91,8 +90,7 @@ impl Worker {
         // A rule that was resumed before the key was held may have been resumed without it.
         match self.enabled(rule_id).await? {
             Some(rule) if rule.scope.covers(key) => {
-                self.reconcile_key(&rule, key, event_time, last_chance)
-                    .await
+                self.reconcile_key(&rule, key, event_time, look).await
             }
             _ => Ok(()),
         }
@@ -111,17 +109,17 @@ impl Worker {
         rule: &Rule,
         key: &ObjectKey,
         event_time: Timestamp,
-        last_chance: bool,
+        look: Look,
     ) -> Result<(), Unfinished> {
+        let _turn = self.aws.pace().turn().await;
         let pair = S3Pair::of_rule(&self.aws, rule);
-        let attempt = self.replicator(&pair, rule).reconcile(key).await;
-        let record = Record {
-            table: &self.table,
-            rule: &rule.id,
-            key,
+        let attempt = Attempt {
+            ended: self.replicator(&pair, rule).reconcile(key).await,
+            may_have_failed: true,
+            last_chance: look.last_chance,
         };
         let lag_ms = vec![(now() - event_time).num_milliseconds().max(0)];
-        let tally = match record.keep(attempt, true, last_chance).await {
+        let tally = match self.recorder.keep(rule, key, attempt).await {
             Ok(Outcome::Replicated { bytes }) => Tally {
                 replicated: 1,
                 bytes,
@@ -136,6 +134,9 @@ impl Worker {
             Ok(_) => return Ok(()),
             Err(Unsuccessful::Parked(fault)) => {
                 tracing::error!(rule.id = rule.id.as_str(), object.key = key.as_str(), %fault, "parked");
+                if look.first {
+                    return Err(Unfinished::Doubted(fault));
+                }
                 Tally {
                     failed: 1,
                     ..Tally::default()

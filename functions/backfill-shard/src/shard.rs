@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_aws::jobs::{Job, Shard, Step};
 use tandem_aws::listing::Page;
 use tandem_aws::s3_pair::S3Pair;
-use tandem_lambda::record::{Record, Unsuccessful};
-use tandem_lambda::runtime::now;
+use tandem_lambda::record::{Attempt, Unsuccessful};
+use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::bucket_pair::Side;
 use tandem_replication::diff::{Listed, Verdict, diff};
-use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::fault::{FailedObject, Fault, Reason};
 use tandem_replication::names::{JobId, ObjectKey, RuleId};
 use tandem_replication::progress::{Counts, JobState};
 use tandem_replication::replicator::{Outcome, Replicator};
@@ -19,10 +20,8 @@ use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard::ShardRange;
 use tandem_replication::work::Work;
 
-use crate::worker::{Deadline, Unfinished, Worker};
+use crate::worker::{Unfinished, Worker};
 
-/// How many objects of a shard are under way at once.
-const OBJECTS_AT_ONCE: usize = 32;
 /// What has to be left of an invocation to begin another page.
 const PAGE_TIME: Duration = Duration::from_mins(2);
 /// What has to be left of an invocation to begin another small object.
@@ -142,7 +141,7 @@ impl Errand<'_> {
                 .map(|(_, (object, verdict))| async move {
                     (object, self.object(object, verdict).await)
                 })
-                .buffered(OBJECTS_AT_ONCE)
+                .buffered(OBJECTS_AT_ONCE_MAX)
                 .collect()
                 .await;
         let mut counts = Counts::default();
@@ -171,16 +170,22 @@ impl Errand<'_> {
         let Ok(key) = ObjectKey::parse(object.key.as_str()) else {
             return failed;
         };
-        let record = Record {
-            table: &self.worker.table,
-            rule: &self.rule.id,
-            key: &key,
-        };
-        let attempt = match self.attempt(&key, object, verdict).await {
+        let ended = match self.attempt(&key, object, verdict).await {
             Err(fault) if again_at_once(&fault) => self.replicator.reconcile(&key).await,
-            attempt => attempt,
+            ended => ended,
         };
-        match record.keep(attempt, self.may_have_failed, true).await {
+        let attempt = Attempt {
+            ended: ended.map_err(|fault| {
+                fault.of(FailedObject {
+                    version_id: None,
+                    etag: object.etag.clone(),
+                    bytes: object.bytes,
+                })
+            }),
+            may_have_failed: self.may_have_failed,
+            last_chance: true,
+        };
+        match self.worker.recorder.keep(self.rule, &key, attempt).await {
             Ok(Outcome::Replicated { bytes }) => Counts {
                 copied: 1,
                 bytes_copied: bytes,
@@ -201,10 +206,17 @@ impl Errand<'_> {
         object: &Listed,
         verdict: Verdict,
     ) -> Result<Outcome, Fault> {
+        let pace = self.worker.aws.pace();
         match verdict {
             Verdict::Same => Ok(Outcome::InSync),
-            Verdict::NeedsCopy => self.replicator.put(key, &object.etag, object.bytes).await,
-            Verdict::NeedsLook => self.replicator.reconcile(key).await,
+            Verdict::NeedsCopy => {
+                let _turn = pace.turn().await;
+                self.replicator.put(key, &object.etag, object.bytes).await
+            }
+            Verdict::NeedsLook => {
+                let _turn = pace.turn().await;
+                self.replicator.reconcile(key).await
+            }
         }
     }
 

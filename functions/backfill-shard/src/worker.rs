@@ -1,7 +1,5 @@
 //! One message of the work queue, from its JSON to its acknowledgement.
 
-use std::time::{Duration, Instant, SystemTime};
-
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 use tandem_aws::queues::Queues;
@@ -11,7 +9,8 @@ use tandem_aws::{Aws, AwsError};
 use tandem_lambda::config::Config;
 use tandem_lambda::inbox::{ComesAgain, Message, answer, open};
 use tandem_lambda::measure::write_requests;
-use tandem_lambda::runtime::{Error, now};
+use tandem_lambda::record::Recorder;
+use tandem_lambda::runtime::{Deadline, Error, now};
 use tandem_replication::fault::Fault;
 use tandem_replication::replicator::Replicator;
 use tandem_replication::rule::Rule;
@@ -23,6 +22,7 @@ pub struct Worker {
     pub(crate) config: Config,
     pub(crate) aws: Aws,
     pub(crate) table: Table,
+    pub(crate) recorder: Recorder,
     pub(crate) queues: Queues,
 }
 
@@ -40,32 +40,24 @@ pub enum Unfinished {
         /// The shard.
         shard: u32,
     },
-    /// One object failed.
+    /// One object failed, and another attempt may help.
     #[error(transparent)]
     Object(#[from] Fault),
+    /// One object failed for good, which is recorded, for the first time: it is looked at once more.
+    #[error("{0}")]
+    Doubted(Fault),
     /// The table, a queue or a listing failed.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 
-/// How much time an invocation has left.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline(Instant);
-
-impl Deadline {
-    fn of(deadline: SystemTime) -> Self {
-        Self(
-            Instant::now()
-                + deadline
-                    .duration_since(SystemTime::now())
-                    .unwrap_or_default(),
-        )
-    }
-
-    /// What is left.
-    pub fn left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
-    }
+/// Which of the looks that a message gives this is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look {
+    /// The first, and another one can be had.
+    pub first: bool,
+    /// The last.
+    pub last_chance: bool,
 }
 
 impl Worker {
@@ -73,8 +65,10 @@ impl Worker {
     pub async fn start() -> Result<Self, Error> {
         let config = Config::from_environment()?;
         let aws = Aws::from_environment(config.account_id.clone()).await?;
+        let table = Table::new(&aws, &config.rule_table);
         Ok(Self {
-            table: Table::new(&aws, &config.rule_table),
+            recorder: Recorder::new(&aws, table.clone()),
+            table,
             queues: Queues::new(&aws),
             config,
             aws,
@@ -111,7 +105,10 @@ impl Worker {
         let body = message.body.clone().map_err(Unfinished::Unreadable)?;
         let work = serde_json::from_value(body)
             .map_err(|error| Unfinished::Unreadable(error.to_string()))?;
-        let last_chance = message.receives() >= self.config.receives_max;
+        let look = Look {
+            first: message.envelope.is_some() && message.receives() == 1,
+            last_chance: message.receives() >= self.config.receives_max,
+        };
         match &work {
             Work::Shard {
                 rule_id,
@@ -129,10 +126,7 @@ impl Worker {
                 rule_id,
                 key,
                 event_time,
-            } => {
-                self.carry_object(rule_id, key, *event_time, last_chance)
-                    .await
-            }
+            } => self.carry_object(rule_id, key, *event_time, look).await,
         }
     }
 
@@ -144,6 +138,7 @@ impl Worker {
         };
         let again = match unfinished {
             Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.receives),
+            Unfinished::Doubted(_) => ComesAgain::SECOND_LOOK,
             Unfinished::Unreadable(_) => ComesAgain::UNREADABLE,
             Unfinished::Overtaken { .. } | Unfinished::Aws(_) => {
                 ComesAgain::after_retries(envelope.receives)

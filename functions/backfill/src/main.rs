@@ -1,6 +1,8 @@
 //! Starts backfills of historical objects: wiring only.
 
 mod handler;
+#[cfg(test)]
+mod hostile_requests;
 mod request;
 
 use tandem_lambda::runtime::{Error, serve, start_logging};

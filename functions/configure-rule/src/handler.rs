@@ -1,5 +1,7 @@
 //! One request, from its JSON to the answer.
 
+use std::time::Duration;
+
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
 use tandem_aws::Aws;
@@ -7,10 +9,13 @@ use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_lambda::config::Config;
 use tandem_lambda::request::{RequestError, find_rule};
-use tandem_lambda::runtime::Error;
+use tandem_lambda::runtime::{Deadline, Error};
 use tandem_replication::rule::Rule;
 
 use crate::request::{Request, RuleName};
+
+/// What has to be left of an invocation to begin another page of anything.
+pub(crate) const ENOUGH_TIME: Duration = Duration::from_secs(20);
 
 /// The stack, as far as rules are concerned.
 #[derive(Debug)]
@@ -36,14 +41,15 @@ impl Stack {
 
     /// Answers one request.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
-        let answer = self.carry_out(invocation.payload).await;
+        let deadline = Deadline::of(invocation.context.deadline());
+        let answer = self.carry_out(invocation.payload, deadline).await;
         if let Err(error) = &answer {
             tracing::warn!(%error, "not carried out");
         }
         Ok(answer?)
     }
 
-    async fn carry_out(&self, payload: Value) -> Result<Value, RequestError> {
+    async fn carry_out(&self, payload: Value, deadline: Deadline) -> Result<Value, RequestError> {
         match Request::parse(payload)? {
             Request::Create(draft) => self.create(draft).await,
             Request::Get(name) => self.get(&name).await,
@@ -54,6 +60,9 @@ impl Stack {
             Request::Delete(name) => self.delete(&name).await,
             Request::Progress(name, window_mins) => self.progress(&name, window_mins).await,
             Request::Destinations(source) => self.destinations(&source).await,
+            Request::Failures(choice, limit) => self.failures(&choice, limit, deadline).await,
+            Request::Failure(name, key) => self.failure(&name, &key).await,
+            Request::Retry(choice) => self.retry(&choice, deadline).await,
         }
     }
 

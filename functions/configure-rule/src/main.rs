@@ -2,7 +2,11 @@
 
 mod change;
 mod create;
+mod dead_letters;
+mod failures;
 mod handler;
+#[cfg(test)]
+mod hostile_requests;
 mod request;
 mod show;
 

@@ -88,9 +88,9 @@ impl Stack {
             self.table.held_count(&rule.id),
             futures::future::try_join_all(
                 self.config
-                    .dead_queue_urls
+                    .dead_queues
                     .iter()
-                    .map(|url| self.queues.depth(url))
+                    .map(|dead| self.queues.depth(&dead.url))
             ),
         )?;
         Ok(Backlog {

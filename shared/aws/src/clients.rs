@@ -2,9 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use aws_config::{BehaviorVersion, SdkConfig};
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeTransmitInterceptorContextRef, InterceptorContext,
@@ -18,6 +22,8 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_types::region::Region as SdkRegion;
 use tandem_replication::names::Region;
 
+use crate::pace::Pace;
+
 /// Everything needed to talk to AWS as one account.
 #[derive(Debug)]
 pub struct Aws {
@@ -26,12 +32,16 @@ pub struct Aws {
     region: Region,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     requests: RequestCounter,
+    pace: Pace,
 }
 
 impl Aws {
     /// Reads the ordinary configuration chain. Buckets have to belong to `account_id`.
     pub async fn from_environment(account_id: String) -> Result<Self, crate::AwsError> {
-        let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+        let config = aws_config::defaults(BehaviorVersion::latest())
+            .http_client(http_client())
+            .load()
+            .await;
         Self::new(config, account_id)
     }
 
@@ -52,6 +62,7 @@ impl Aws {
             region,
             s3: Mutex::default(),
             requests: RequestCounter::default(),
+            pace: Pace::new(OBJECTS_AT_ONCE_MAX),
         })
     }
 
@@ -75,6 +86,11 @@ impl Aws {
         self.requests.take()
     }
 
+    /// By which work on objects is slowed down when S3 asks for it.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     /// The S3 client of a region; a bucket is addressed through a client of its own region.
     pub fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
         let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,10 +106,26 @@ impl Aws {
             // Local servers answer to one host name only.
             .force_path_style(self.config.endpoint_url().is_some())
             .interceptor(self.requests.clone())
+            .interceptor(self.pace.clone())
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }
 }
+
+/// How long a connection that nobody uses is kept. A function that is not invoked is frozen, and AWS closes
+/// its connections meanwhile: a copy sent on one of them would count as not answered, and wait for the
+/// queue's visibility timeout. A new connection costs some milliseconds.
+const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(4);
+
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new()
+        .pool_idle_timeout(IDLE_CONNECTION_KEPT)
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .build_https()
+}
+
+/// How many objects a function works on at once while S3 does not ask to slow down.
+pub const OBJECTS_AT_ONCE_MAX: usize = 32;
 
 /// Counts requests as they are sent, retries included: they are the bill.
 #[derive(Debug, Clone, Default)]

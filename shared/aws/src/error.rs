@@ -1,11 +1,11 @@
-//! What AWS said when something failed, as one error type, and as a fault of one object.
+//! What AWS said when something failed, as one error type. What is to be made of it is in `classify.rs`.
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use tandem_replication::bucket_pair::Side;
-use tandem_replication::fault::{Fault, Reason};
-use tandem_replication::names::ObjectKey;
+use tandem_replication::fault::Fault;
+
+use crate::classify::Answer;
 
 /// A request to AWS that failed, or an answer that makes no sense.
 #[derive(Debug, thiserror::Error)]
@@ -50,13 +50,19 @@ impl AwsError {
     pub fn is(&self, code: &str) -> bool {
         self.code.as_deref() == Some(code)
     }
+
+    /// What it means for an object that cannot go on because of it.
+    pub fn into_fault(self) -> Fault {
+        let reason = Answer::of(self.code.as_deref(), self.status).of_the_stack();
+        Fault::new(reason, self.to_string(), self)
+    }
 }
 
 /// The parts of a failed request's answer that tell what to make of it.
 pub(crate) struct Refused {
     pub(crate) code: Option<String>,
     pub(crate) status: Option<u16>,
-    said: String,
+    pub(crate) said: String,
 }
 
 impl Refused {
@@ -91,82 +97,4 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     said
-}
-
-/// What was being done to an object when S3 refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Doing {
-    Head(Side),
-    ReadTags(Side),
-    Copy,
-    PutTags,
-    Delete,
-}
-
-impl Doing {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Head(Side::Source) => "looking at the source",
-            Self::Head(Side::Replica) => "looking at the replica",
-            Self::ReadTags(Side::Source) => "reading the source's tags",
-            Self::ReadTags(Side::Replica) => "reading the replica's tags",
-            Self::Copy => "copying",
-            Self::PutTags => "writing the replica's tags",
-            Self::Delete => "deleting the replica",
-        }
-    }
-
-    /// What a 403 means here.
-    fn denied(self) -> Reason {
-        match self {
-            Self::Head(Side::Source) => Reason::SrcHeadObjectNotPermitted,
-            Self::Head(Side::Replica) => Reason::DstHeadObjectNotPermitted,
-            Self::ReadTags(Side::Source) => Reason::SrcGetTaggingNotPermitted,
-            Self::ReadTags(Side::Replica) | Self::PutTags => Reason::DstPutTaggingNotPermitted,
-            Self::Copy => Reason::DstPutObjectNotPermitted,
-            Self::Delete => Reason::DstDelObjNotPermitted,
-        }
-    }
-
-    /// What a missing bucket means here.
-    fn bucket_gone(self) -> Reason {
-        match self {
-            Self::Head(Side::Source) | Self::ReadTags(Side::Source) => Reason::SrcBucketNotFound,
-            _ => Reason::DstBucketNotFound,
-        }
-    }
-}
-
-/// The one place where S3's refusals of object requests are classified.
-pub(crate) fn fault<E>(doing: Doing, key: &ObjectKey, error: SdkError<E, Response>) -> Fault
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    let refused = Refused::of(&error);
-    let code = refused.code.as_deref().unwrap_or_default();
-    let reason = match (code, refused.status) {
-        _ if code.starts_with("KMS") || code.starts_with("Kms") => Reason::KmsKeyNotUsable,
-        ("SlowDown" | "Throttling" | "ThrottlingException" | "RequestLimitExceeded", _)
-        | (_, Some(429)) => Reason::Throttled,
-        ("InvalidObjectState" | "ObjectNotInActiveTierError", _) => Reason::SrcObjectArchived,
-        ("NoSuchBucket", _) => doing.bucket_gone(),
-        ("EntityTooLarge", _) => Reason::TooLarge,
-        // Credentials that have just run out are new at the next attempt; clocks that differ are not ours.
-        // Some come with the status 200 too: a copy's answer begins before its end is known.
-        (
-            "ExpiredToken"
-            | "RequestTimeTooSkewed"
-            | "RequestTimeout"
-            | "OperationAborted"
-            | "InternalError"
-            | "ServiceUnavailable",
-            _,
-        )
-        | (_, Some(409 | 500..=599)) => Reason::ServiceFailed,
-        (_, None) => Reason::NotAnswered,
-        ("AccessDenied", _) | (_, Some(401 | 403)) => doing.denied(),
-        _ => Reason::RequestRefused,
-    };
-    let message = format!("{} {:?}: {}", doing.as_str(), key.as_str(), refused.said);
-    Fault::new(reason, message, error)
 }

@@ -1,19 +1,40 @@
 //! Objects that could not be replicated, each kept with its reason, in the table.
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::fault::Fault;
-use tandem_replication::names::{ObjectKey, RuleId};
+use tandem_replication::names::{Etag, ObjectKey, RuleId, VersionId};
 
 use crate::AwsError;
-use crate::table::{Table, key};
+use crate::table::{Table, key, parsed};
+
+/// How many records are looked at by one request: less than 1 MB even of the longest keys and messages.
+const PAGE: i32 = 250;
+/// Bytes of a service's message that are kept.
+const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// An object that failed and has not succeeded since.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailureRecord {
-    /// Its key.
+    /// Its rule.
+    pub rule_id: RuleId,
+    /// What the table holds of it.
+    #[serde(flatten)]
+    pub item: FailureItem,
+}
+
+/// A failure as the table holds it, under its rule. The source object may be missing: it is not always known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailureItem {
+    /// The object's key.
     pub key: ObjectKey,
+    /// The version of the source object that failed last, in a versioned bucket.
+    pub version_id: Option<VersionId>,
+    /// That object's `ETag`; none where nothing was known of it, or it was a delete that failed.
+    pub etag: Option<Etag>,
+    /// Its size.
+    pub bytes: Option<u64>,
     /// Why the last attempt failed.
     pub reason: String,
     /// What was being done, and what the service said.
@@ -26,38 +47,107 @@ pub struct FailureRecord {
     pub attempts: u64,
 }
 
+/// Which failures of a rule are meant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FailureFilter {
+    /// Those whose key begins so.
+    pub key_prefix: Option<String>,
+    /// Those of this reason.
+    pub reason: Option<String>,
+}
+
+/// Some failures, in the order of their keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FailurePage {
+    /// Those that were meant, of the records that were looked at.
+    pub failures: Vec<FailureRecord>,
+    /// The last key that was looked at, if there may be more behind it.
+    pub next: Option<ObjectKey>,
+}
+
 fn failures_of(rule: &RuleId) -> String {
     format!("failure#{rule}")
 }
 
+impl FailureRecord {
+    fn of(rule: &RuleId) -> impl Fn(FailureItem) -> Self {
+        let rule_id = rule.clone();
+        move |item| Self {
+            rule_id: rule_id.clone(),
+            item,
+        }
+    }
+
+    /// The object's key.
+    pub fn key(&self) -> &ObjectKey {
+        &self.item.key
+    }
+}
+
+impl FailureFilter {
+    /// Whether this failure is meant.
+    pub fn means(&self, failure: &FailureRecord) -> bool {
+        self.covers(failure.key())
+            && self
+                .reason
+                .as_ref()
+                .is_none_or(|reason| *reason == failure.item.reason)
+    }
+
+    /// Whether a failure of this key could be meant.
+    pub fn covers(&self, key: &ObjectKey) -> bool {
+        self.key_prefix
+            .as_ref()
+            .is_none_or(|prefix| key.as_str().starts_with(prefix))
+    }
+}
+
 impl Table {
     /// Records that `object` failed at `at`; a further failure of the same object adds to its record.
+    /// Answers the record as it is now.
     pub async fn record_failure(
         &self,
         rule: &RuleId,
         object: &ObjectKey,
         fault: &Fault,
         at: Timestamp,
-    ) -> Result<(), AwsError> {
+    ) -> Result<FailureRecord, AwsError> {
         let pk = failures_of(rule);
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let or_null = |value: Option<AttributeValue>| value.unwrap_or(AttributeValue::Null(true));
+        let failed = fault.object.as_ref();
+        let version_id = failed.and_then(|object| object.version_id.as_ref());
         let at = at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-        self.client
+        let answer = self
+            .client
             .update_item()
             .table_name(&self.name)
             .set_key(Some(key(&pk, object.as_str())))
             .update_expression(
-                "SET #key = :key, reason = :reason, message = :message, last_at = :at, \
+                "SET #key = :key, version_id = :version, etag = :etag, #bytes = :bytes, \
+                 reason = :reason, message = :message, last_at = :at, \
                  first_at = if_not_exists(first_at, :at) ADD attempts :one",
             )
             .expression_attribute_names("#key", "key")
-            .expression_attribute_values(":key", AttributeValue::S(object.as_str().to_owned()))
+            .expression_attribute_names("#bytes", "bytes")
+            .expression_attribute_values(":key", text(object.as_str()))
             .expression_attribute_values(
-                ":reason",
-                AttributeValue::S(fault.reason.as_str().to_owned()),
+                ":version",
+                or_null(version_id.map(|id| text(id.as_str()))),
             )
-            .expression_attribute_values(":message", AttributeValue::S(fault.message.clone()))
+            .expression_attribute_values(
+                ":etag",
+                or_null(failed.map(|object| text(object.etag.as_str()))),
+            )
+            .expression_attribute_values(
+                ":bytes",
+                or_null(failed.map(|object| AttributeValue::N(object.bytes.to_string()))),
+            )
+            .expression_attribute_values(":reason", text(fault.reason.as_str()))
+            .expression_attribute_values(":message", text(beginning(&fault.message)))
             .expression_attribute_values(":at", AttributeValue::S(at))
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .return_values(ReturnValue::AllNew)
             .send()
             .await
             .map_err(|error| {
@@ -66,7 +156,7 @@ impl Table {
                     &error,
                 )
             })?;
-        Ok(())
+        parsed(&pk, answer.attributes.unwrap_or_default()).map(FailureRecord::of(rule))
     }
 
     /// Forgets an object's failure, because it has succeeded.
@@ -74,22 +164,65 @@ impl Table {
         self.delete(&failures_of(rule), object.as_str()).await
     }
 
-    /// Some failures of a rule, by key, after `after`.
+    /// The failure of one object, if it has failed and not succeeded since.
+    pub async fn failure(
+        &self,
+        rule: &RuleId,
+        object: &ObjectKey,
+    ) -> Result<Option<FailureRecord>, AwsError> {
+        let item = self.get(&failures_of(rule), object.as_str()).await?;
+        Ok(item.map(FailureRecord::of(rule)))
+    }
+
+    /// Some of the failures of a rule that `filter` means, by key, after `after`.
     pub async fn failures(
         &self,
         rule: &RuleId,
+        filter: &FailureFilter,
         after: Option<&ObjectKey>,
-    ) -> Result<Vec<FailureRecord>, AwsError> {
-        self.page(&failures_of(rule), after.map(ObjectKey::as_str), 100)
+    ) -> Result<FailurePage, AwsError> {
+        let pk = failures_of(rule);
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .expression_attribute_values(":pk", AttributeValue::S(pk.clone()))
+            .set_exclusive_start_key(after.map(|after| key(&pk, after.as_str())))
+            .limit(PAGE);
+        query = match filter.key_prefix.as_deref() {
+            None | Some("") => query.key_condition_expression("pk = :pk"),
+            Some(prefix) => query
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":prefix", AttributeValue::S(prefix.to_owned())),
+        };
+        let answer = query
+            .send()
             .await
+            .map_err(|error| AwsError::request(format!("reading {pk}"), &error))?;
+        let next = answer
+            .last_evaluated_key
+            .and_then(|mut last| last.remove("sk"));
+        let next = match next {
+            Some(AttributeValue::S(key)) => Some(
+                ObjectKey::parse(key)
+                    .map_err(|error| AwsError::unexpected(format!("reading {pk}"), error))?,
+            ),
+            _ => None,
+        };
+        let failures = answer
+            .items
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| parsed(&pk, item).map(FailureRecord::of(rule)))
+            .filter(|failure| !matches!(failure, Ok(failure) if !filter.means(failure)))
+            .collect::<Result<_, _>>()?;
+        Ok(FailurePage { failures, next })
     }
 
     /// Whether any object of a rule has failed and not succeeded since.
     pub async fn has_failures(&self, rule: &RuleId) -> Result<bool, AwsError> {
-        Ok(!self
-            .page::<FailureRecord>(&failures_of(rule), None, 1)
-            .await?
-            .is_empty())
+        self.any(&failures_of(rule)).await
     }
 
     /// How many objects of a rule have failed and not succeeded since.
@@ -99,14 +232,25 @@ impl Table {
 
     /// Forgets all failures of a rule.
     pub async fn remove_failures(&self, rule: &RuleId) -> Result<(), AwsError> {
-        loop {
-            let failures = self.failures(rule, None).await?;
-            if failures.is_empty() {
-                return Ok(());
-            }
-            for failure in failures {
-                self.clear_failure(rule, &failure.key).await?;
-            }
-        }
+        self.remove_all(&failures_of(rule)).await
+    }
+}
+
+/// As much of a message as is kept.
+fn beginning(message: &str) -> &str {
+    &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        assert_eq!(beginning("short"), "short");
+        let long = "ü".repeat(MESSAGE_BYTES_MAX);
+        assert_eq!(beginning(&long).len(), MESSAGE_BYTES_MAX);
+        let odd = format!("x{long}");
+        assert_eq!(beginning(&odd).len(), MESSAGE_BYTES_MAX - 1);
     }
 }

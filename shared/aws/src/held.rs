@@ -95,16 +95,7 @@ impl Table {
     /// Forgets every held key of a rule.
     pub async fn remove_held(&self, rule: &RuleId) -> Result<(), AwsError> {
         for partition in 0..HELD_PARTITIONS {
-            loop {
-                let held = self.held_keys(rule, partition, None).await?;
-                if held.is_empty() {
-                    break;
-                }
-                for held in held {
-                    self.delete(&held_of(rule, partition), held.key.as_str())
-                        .await?;
-                }
-            }
+            self.remove_all(&held_of(rule, partition)).await?;
         }
         Ok(())
     }

@@ -48,7 +48,6 @@ pub struct Shard {
     #[serde(default)]
     pub checkpoint: Option<String>,
     /// How many pages are accounted for; every step is conditional on it.
-    #[serde(default)]
     pub pages: u64,
     /// When it ended.
     #[serde(default)]

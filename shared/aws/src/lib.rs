@@ -1,12 +1,18 @@
 //! The edges to AWS. Wire and table structs stay in here; the domain's types go in and out.
 //!
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
-//! counted), the buckets ([`s3_pair`], [`multipart`], [`listing`], [`bucket_lookup`],
+//! counted), [`pace`] (slower when S3 asks for it), the buckets ([`s3_pair`], [`multipart`], [`listing`], [`bucket_lookup`],
 //! [`notifications`]), the table ([`table`], [`rules`], [`jobs`], [`held`], [`failures`],
-//! [`watermark`]), and the rest ([`queues`], [`functions`], [`measures`]).
+//! [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`]). What AWS's
+//! refusals mean is told in `classify.rs` and `denied.rs`.
 
 pub mod clients;
 pub mod error;
+
+pub mod pace;
+
+mod classify;
+mod denied;
 
 pub mod bucket_lookup;
 pub mod listing;
@@ -21,6 +27,10 @@ pub mod rules;
 pub mod table;
 pub mod watermark;
 
+#[cfg(test)]
+mod hostile_items;
+
+pub mod event_bus;
 pub mod functions;
 pub mod measures;
 pub mod queues;

@@ -3,14 +3,16 @@
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use futures::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tandem_replication::bucket_pair::{BucketPair, CopyOutcome, Landed, Side};
+use tandem_replication::bucket_pair::{CopyOutcome, Landed, Side};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{Etag, ObjectKey};
 use tandem_replication::object::{Metadata, ObjectState, Tags};
 use tandem_replication::part_plan::ranges;
 
+use crate::classify::Doing;
 use crate::clients::never_blindly_again;
-use crate::error::{Doing, Refused, fault};
+use crate::denied::fault;
+use crate::error::Refused;
 use crate::s3_pair::{S3Pair, copy_refused, http_date};
 
 /// How many parts of one object are under way at once.
@@ -33,7 +35,7 @@ impl S3Pair {
         part_bytes: u64,
     ) -> Result<CopyOutcome, Fault> {
         // Not every server counts an object's tags in a HEAD.
-        let tags = self.tags(Side::Source, key).await?;
+        let tags = self.read_tags(Side::Source, key).await?;
         let upload_id = self.create_upload(key, metadata, &tags).await?;
         let outcome = match self.copy_parts(key, source, &upload_id, part_bytes).await {
             Ok(Ok(parts)) => self.complete_upload(key, &upload_id, parts).await,
@@ -179,7 +181,7 @@ impl S3Pair {
 
     /// Some servers forget the tags that an upload was created with.
     async fn ensure_tags(&self, key: &ObjectKey, tags: &Tags) -> Result<(), Fault> {
-        if tags.is_empty() || self.tags(Side::Replica, key).await? == *tags {
+        if tags.is_empty() || self.read_tags(Side::Replica, key).await? == *tags {
             return Ok(());
         }
         let set = tags.iter().map(|(key, value)| {

@@ -1,4 +1,4 @@
-//! The stack's queues: work is sent, messages are put off, and what waits is counted.
+//! The stack's queues: work is sent, messages are put off, moved back, and what waits is counted.
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName;
@@ -11,6 +11,24 @@ use crate::{Aws, AwsError};
 pub struct Queues {
     client: Client,
 }
+
+/// A message taken from a queue by hand; it comes again unless it is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Its id.
+    pub message_id: String,
+    /// By which it is deleted or put off.
+    pub receipt_handle: String,
+    /// What it says.
+    pub body: String,
+}
+
+/// How many messages SQS gives at a time, at most.
+const RECEIVED_MAX: i32 = 10;
+/// For how long a message that was taken by hand is hidden.
+const TAKEN_SECS: i32 = 60;
+/// For how long a queue is asked for messages; any wait at all has SQS ask all of its servers.
+const WAIT_SECS: i32 = 1;
 
 /// The longest that SQS hides a message: 12 hours.
 const VISIBILITY_SECS_MAX: i32 = 43_200;
@@ -45,6 +63,56 @@ impl Queues {
             .send()
             .await
             .map_err(|error| AwsError::request(format!("sending work to {queue_url}"), &error))?;
+        Ok(())
+    }
+
+    /// Takes some messages; none if there are none.
+    pub async fn receive(&self, queue_url: &str) -> Result<Vec<Received>, AwsError> {
+        let answer = self
+            .client
+            .receive_message()
+            .queue_url(queue_url)
+            .max_number_of_messages(RECEIVED_MAX)
+            .visibility_timeout(TAKEN_SECS)
+            .wait_time_seconds(WAIT_SECS)
+            .send()
+            .await
+            .map_err(|error| {
+                AwsError::request(format!("taking messages of {queue_url}"), &error)
+            })?;
+        let messages = answer.messages.unwrap_or_default().into_iter();
+        Ok(messages
+            .map(|message| Received {
+                message_id: message.message_id.unwrap_or_default(),
+                receipt_handle: message.receipt_handle.unwrap_or_default(),
+                body: message.body.unwrap_or_default(),
+            })
+            .collect())
+    }
+
+    /// Moves a message from one queue to another. If this fails half-way, it is in both.
+    pub async fn move_back(
+        &self,
+        message: &Received,
+        from_url: &str,
+        to_url: &str,
+    ) -> Result<(), AwsError> {
+        self.client
+            .send_message()
+            .queue_url(to_url)
+            .message_body(&message.body)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("moving a message to {to_url}"), &error))?;
+        self.client
+            .delete_message()
+            .queue_url(from_url)
+            .receipt_handle(&message.receipt_handle)
+            .send()
+            .await
+            .map_err(|error| {
+                AwsError::request(format!("deleting a message of {from_url}"), &error)
+            })?;
         Ok(())
     }
 

@@ -26,10 +26,10 @@ pub enum WriteError {
     Aws(#[from] AwsError),
 }
 
-/// A rule as the table holds it. Attributes that an older version did not write have defaults; those that
-/// a newer one adds are passed over.
+/// A rule as the table holds it. Attributes that say "not yet" may be missing; those that a newer version
+/// adds are passed over, and lost when this one writes the rule.
 #[derive(Debug, Serialize, Deserialize)]
-struct RuleItem {
+pub(crate) struct RuleItem {
     id: RuleId,
     source_bucket: BucketName,
     source_region: Region,
@@ -48,9 +48,9 @@ struct RuleItem {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ClaimItem {
+pub(crate) struct ClaimItem {
     rule_id: RuleId,
-    role: String,
+    role: Role,
 }
 
 #[derive(Debug, Deserialize)]
@@ -73,7 +73,7 @@ impl Table {
         ] {
             let claim = ClaimItem {
                 rule_id: rule.id.clone(),
-                role: role.as_str().to_owned(),
+                role,
             };
             writes.push(self.new_item(item(BUCKETS, bucket.name.as_str(), &claim)?)?);
         }
@@ -249,14 +249,9 @@ impl Table {
 
 impl From<ClaimItem> for Claim {
     fn from(item: ClaimItem) -> Self {
-        let role = if item.role == Role::Source.as_str() {
-            Role::Source
-        } else {
-            Role::Destination
-        };
         Self {
             rule_id: item.rule_id,
-            role,
+            role: item.role,
         }
     }
 }

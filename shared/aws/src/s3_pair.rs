@@ -26,8 +26,10 @@ use tandem_replication::object::{Metadata, ObjectState, PROVENANCE_KEY, Tags};
 use tandem_replication::rule::Rule;
 
 use crate::Aws;
+use crate::classify::Doing;
 use crate::clients::never_blindly_again;
-use crate::error::{Doing, Refused, fault};
+use crate::denied::fault;
+use crate::error::Refused;
 
 /// The source and the destination of one rule, each through a client of its own region.
 #[derive(Debug, Clone)]
@@ -152,6 +154,48 @@ where
 
 impl BucketPair for S3Pair {
     async fn head(&self, side: Side, key: &ObjectKey) -> Result<Option<ObjectState>, Fault> {
+        match self.look(side, key).await {
+            Err(fault) => Err(self.explained(key, fault).await),
+            looked => looked,
+        }
+    }
+
+    async fn tags(&self, side: Side, key: &ObjectKey) -> Result<Tags, Fault> {
+        match self.read_tags(side, key).await {
+            Err(fault) => Err(self.explained(key, fault).await),
+            read => read,
+        }
+    }
+
+    async fn first_part_bytes(&self, key: &ObjectKey, etag: &Etag) -> Result<Option<u64>, Fault> {
+        match self.look_at_first_part(key, etag).await {
+            Err(fault) => Err(self.explained(key, fault).await),
+            looked => looked,
+        }
+    }
+
+    async fn copy(&self, key: &ObjectKey, order: CopyOrder<'_>) -> Result<CopyOutcome, Fault> {
+        match self.carry_out(key, order).await {
+            Err(fault) => Err(self.explained(key, fault).await),
+            carried_out => carried_out,
+        }
+    }
+
+    async fn delete_replica(&self, key: &ObjectKey, seen: &Etag) -> Result<DeleteOutcome, Fault> {
+        match self.delete_seen(key, seen).await {
+            Err(fault) => Err(self.explained(key, fault).await),
+            deleted => deleted,
+        }
+    }
+}
+
+/// The port's requests, as S3 answers them.
+impl S3Pair {
+    pub(crate) async fn look(
+        &self,
+        side: Side,
+        key: &ObjectKey,
+    ) -> Result<Option<ObjectState>, Fault> {
         let bucket = self.bucket(side);
         let answer = bucket
             .client
@@ -170,7 +214,7 @@ impl BucketPair for S3Pair {
         }
     }
 
-    async fn tags(&self, side: Side, key: &ObjectKey) -> Result<Tags, Fault> {
+    pub(crate) async fn read_tags(&self, side: Side, key: &ObjectKey) -> Result<Tags, Fault> {
         let bucket = self.bucket(side);
         let answer = bucket
             .client
@@ -193,7 +237,7 @@ impl BucketPair for S3Pair {
         }
     }
 
-    async fn first_part_bytes(&self, key: &ObjectKey, etag: &Etag) -> Result<Option<u64>, Fault> {
+    async fn look_at_first_part(&self, key: &ObjectKey, etag: &Etag) -> Result<Option<u64>, Fault> {
         let answer = self
             .source
             .client
@@ -217,7 +261,7 @@ impl BucketPair for S3Pair {
         }
     }
 
-    async fn copy(&self, key: &ObjectKey, order: CopyOrder<'_>) -> Result<CopyOutcome, Fault> {
+    async fn carry_out(&self, key: &ObjectKey, order: CopyOrder<'_>) -> Result<CopyOutcome, Fault> {
         let (source, plan, record_etag) = match order {
             CopyOrder::Pinned(etag) => return self.copy_whole(key, etag, None).await,
             CopyOrder::Known {
@@ -241,7 +285,7 @@ impl BucketPair for S3Pair {
         }
     }
 
-    async fn delete_replica(&self, key: &ObjectKey, seen: &Etag) -> Result<DeleteOutcome, Fault> {
+    async fn delete_seen(&self, key: &ObjectKey, seen: &Etag) -> Result<DeleteOutcome, Fault> {
         let request = self
             .replica
             .client

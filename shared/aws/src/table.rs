@@ -112,6 +112,50 @@ impl Table {
             .collect()
     }
 
+    /// Whether one `pk` has any item.
+    pub(crate) async fn any(&self, pk: &str) -> Result<bool, AwsError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .select(Select::Count)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .limit(1)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("looking into {pk}"), &error))?;
+        Ok(answer.count > 0)
+    }
+
+    /// Deletes all items of one `pk`, whatever they hold.
+    pub(crate) async fn remove_all(&self, pk: &str) -> Result<(), AwsError> {
+        let doing = || format!("removing {pk}");
+        let mut pages = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .projection_expression("pk, sk")
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .into_paginator()
+            .items()
+            .send();
+        while let Some(item) = pages.next().await {
+            let item = item.map_err(|error| AwsError::request(doing(), &error))?;
+            self.client
+                .delete_item()
+                .table_name(&self.name)
+                .set_key(Some(item))
+                .send()
+                .await
+                .map_err(|error| AwsError::request(doing(), &error))?;
+        }
+        Ok(())
+    }
+
     /// All items of one `pk`, in the order of their `sk`.
     pub(crate) async fn all<T: DeserializeOwned>(&self, pk: &str) -> Result<Vec<T>, AwsError> {
         let mut pages = self
@@ -195,7 +239,13 @@ pub(crate) fn item<T: Serialize>(pk: &str, sk: &str, value: &T) -> Result<Item, 
     Ok(item)
 }
 
+/// An item as a value. Attributes that nobody knows are passed over; a value that cannot be understood is
+/// an error that names the item, never a guess.
 pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, item: Item) -> Result<T, AwsError> {
+    let sk = match item.get("sk") {
+        Some(AttributeValue::S(sk)) => sk.clone(),
+        _ => String::new(),
+    };
     serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
-        .map_err(|error| AwsError::unexpected(format!("reading an item of {pk}"), error))
+        .map_err(|error| AwsError::unexpected(format!("reading the item {pk} {sk}"), error))
 }

@@ -10,7 +10,7 @@ use crate::table::Table;
 const WATERMARKS: &str = "watermark";
 
 #[derive(Debug, Serialize, Deserialize)]
-struct WatermarkItem {
+pub(crate) struct WatermarkItem {
     watermark: Timestamp,
 }
 

@@ -22,7 +22,7 @@ pub struct Config {
     /// Of work for `backfill-shard`.
     pub work_queue_url: String,
     /// Of messages that were given up.
-    pub dead_queue_urls: Vec<String>,
+    pub dead_queues: [DeadQueue; 3],
     /// The name of the `backfill` function.
     pub backfill_function: String,
     /// How often a notification is received before it is given up.
@@ -31,6 +31,17 @@ pub struct Config {
     pub copy_limits: CopyLimits,
     /// What a live function carries; larger objects go to the work queue.
     pub live_bytes_max: u64,
+}
+
+/// Where a queue's messages go after all their attempts.
+#[derive(Debug, Clone)]
+pub struct DeadQueue {
+    /// The queue they were in, as the contract names it.
+    pub of: &'static str,
+    /// That queue's URL.
+    pub of_url: String,
+    /// The dead-letter queue's URL.
+    pub url: String,
 }
 
 /// A variable of the environment that is missing or makes no sense.
@@ -79,10 +90,22 @@ impl Config {
             put_queue_url: text("TANDEM_PUT_QUEUE_URL")?,
             delete_queue_url: text("TANDEM_DELETE_QUEUE_URL")?,
             work_queue_url: text("TANDEM_WORK_QUEUE_URL")?,
-            dead_queue_urls: vec![
-                text("TANDEM_PUT_DEAD_QUEUE_URL")?,
-                text("TANDEM_DELETE_DEAD_QUEUE_URL")?,
-                text("TANDEM_WORK_DEAD_QUEUE_URL")?,
+            dead_queues: [
+                DeadQueue {
+                    of: "put",
+                    of_url: text("TANDEM_PUT_QUEUE_URL")?,
+                    url: text("TANDEM_PUT_DEAD_QUEUE_URL")?,
+                },
+                DeadQueue {
+                    of: "delete",
+                    of_url: text("TANDEM_DELETE_QUEUE_URL")?,
+                    url: text("TANDEM_DELETE_DEAD_QUEUE_URL")?,
+                },
+                DeadQueue {
+                    of: "work",
+                    of_url: text("TANDEM_WORK_QUEUE_URL")?,
+                    url: text("TANDEM_WORK_DEAD_QUEUE_URL")?,
+                },
             ],
             backfill_function: text("TANDEM_BACKFILL_FUNCTION")?,
             receives_max: u32::try_from(number("TANDEM_RECEIVES_MAX")?).unwrap_or(u32::MAX),

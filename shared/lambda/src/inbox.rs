@@ -1,6 +1,6 @@
 //! What a function was invoked with: a batch of SQS messages, or one document by hand.
 
-use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent};
+use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use serde_json::Value;
 use tandem_replication::fault::{Fault, Reason};
 
@@ -35,41 +35,33 @@ impl Message {
     }
 }
 
-/// Takes an invocation apart.
+/// Takes an invocation apart. Envelopes are read field by field, so that one of another form than SQS's
+/// takes nothing away from the rest of its batch.
 pub fn open(invocation: Value) -> Vec<Message> {
-    let from_sqs = invocation["Records"][0]["eventSource"] == "aws:sqs";
-    let by_hand = |body| {
-        vec![Message {
-            body: Ok(body),
+    let from_sqs = |record: &Value| record["eventSource"] == "aws:sqs";
+    match invocation["Records"].as_array() {
+        Some(records) if records.iter().any(from_sqs) => records.iter().map(message).collect(),
+        _ => vec![Message {
+            body: Ok(invocation),
             envelope: None,
-        }]
-    };
-    if !from_sqs {
-        return by_hand(invocation);
+        }],
     }
-    match serde_json::from_value::<SqsEvent>(invocation.clone()) {
-        Err(_) => by_hand(invocation),
-        Ok(batch) => batch
-            .records
-            .into_iter()
-            .map(|record| {
-                let body = record.body.unwrap_or_default();
-                let receives = record
-                    .attributes
-                    .get("ApproximateReceiveCount")
-                    .and_then(|n| n.parse().ok());
-                Message {
-                    body: serde_json::from_str(&body)
-                        .map_err(|error| format!("the body is not JSON: {error}")),
-                    envelope: Some(Envelope {
-                        message_id: record.message_id.unwrap_or_default(),
-                        receipt_handle: record.receipt_handle.unwrap_or_default(),
-                        queue_arn: record.event_source_arn.unwrap_or_default(),
-                        receives: receives.unwrap_or(1),
-                    }),
-                }
-            })
-            .collect(),
+}
+
+fn message(record: &Value) -> Message {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let body = serde_json::from_str(record["body"].as_str().unwrap_or_default());
+    let receives = record["attributes"]["ApproximateReceiveCount"]
+        .as_str()
+        .and_then(|n| n.parse().ok());
+    Message {
+        body: body.map_err(|error| format!("the body is not JSON: {error}")),
+        envelope: Some(Envelope {
+            message_id: text(&record["messageId"]),
+            receipt_handle: text(&record["receiptHandle"]),
+            queue_arn: text(&record["eventSourceARN"]),
+            receives: receives.unwrap_or(1),
+        }),
     }
 }
 
@@ -111,6 +103,10 @@ impl ComesAgain {
     /// When to try again what can never be read: soon, so that it reaches the dead-letter queue, where it
     /// can be looked at.
     pub const UNREADABLE: Self = Self::After(1);
+
+    /// When to look again at what failed for good: when every function has forgotten what it knew of the
+    /// rule at the time of the failure, and so knows that there is a record to clear.
+    pub const SECOND_LOOK: Self = Self::After(10);
 }
 
 /// After how many seconds a message that failed comes again: 5, 10, 20, ... up to 15 minutes.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
+use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_aws::held::HeldKey;
 use tandem_aws::queues::Queues;
 use tandem_aws::s3_pair::S3Pair;
@@ -16,8 +17,8 @@ use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
 use tandem_replication::Timestamp;
 use tandem_replication::admit::{Admission, SkipReason, admit};
-use tandem_replication::event::{KeyChange, ObjectEvent, coalesce};
-use tandem_replication::fault::Fault;
+use tandem_replication::event::{Change, KeyChange, ObjectEvent, coalesce};
+use tandem_replication::fault::{FailedObject, Fault};
 use tandem_replication::names::RuleId;
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::replicator::{Outcome, Replicator};
@@ -28,12 +29,10 @@ use crate::config::Config;
 use crate::inbox::{ComesAgain, Envelope, Message, answer, open};
 use crate::measure::{Tally, write_requests, write_tallies};
 use crate::notification::parse;
-use crate::record::{Record, Unsuccessful, table_fault};
+use crate::record::{Attempt, Recorder, Unsuccessful};
 use crate::rule_cache::{Known, RuleCache};
 use crate::runtime::{Error, now};
 
-/// How many keys of a batch are under way at once.
-const KEYS_AT_ONCE: usize = 32;
 /// A live function: everything it needs, built once.
 #[derive(Debug)]
 pub struct Live {
@@ -41,6 +40,7 @@ pub struct Live {
     config: Config,
     aws: Aws,
     table: Table,
+    recorder: Recorder,
     queues: Queues,
     rules: RuleCache,
 }
@@ -58,6 +58,9 @@ enum Fate {
     Skipped(SkipReason),
     /// It failed, which is recorded; another attempt would not help.
     Parked(Fault),
+    /// As `Parked`, for the first time: it comes again once. Another function may have had success with the
+    /// key meanwhile, without knowing of the record that it had to clear.
+    Doubted(Fault),
     /// It failed and has to come again.
     Failed(Fault),
 }
@@ -80,6 +83,7 @@ impl Live {
         Ok(Self {
             function,
             config,
+            recorder: Recorder::new(&aws, table.clone()),
             aws,
             table,
             queues,
@@ -111,15 +115,18 @@ impl Live {
         }
         let settled: Vec<Settled> = stream::iter(coalesce(events))
             .map(|change| self.settle(change, &attempt, &messages, &carry))
-            .buffer_unordered(KEYS_AT_ONCE)
+            .buffer_unordered(OBJECTS_AT_ONCE_MAX)
             .collect()
             .await;
         for settled in &settled {
-            let Fate::Failed(fault) = &settled.fate else {
-                continue;
-            };
             for &index in &settled.change.received_with {
-                let again = ComesAgain::after_fault(fault, messages[index].receives());
+                let again = match &settled.fate {
+                    Fate::Failed(fault) => {
+                        ComesAgain::after_fault(fault, messages[index].receives())
+                    }
+                    Fate::Doubted(_) => ComesAgain::SECOND_LOOK,
+                    _ => continue,
+                };
                 let latest = failed.entry(index).or_insert(again);
                 *latest = again.max(*latest);
             }
@@ -144,7 +151,7 @@ impl Live {
         let (known, admission) = match self.admission(event).await {
             Ok(found) => found,
             Err(error) => {
-                let fate = Fate::Failed(table_fault(error));
+                let fate = Fate::Failed(error.into_fault());
                 log_fate(event, None, &fate);
                 return Settled {
                     change,
@@ -159,21 +166,25 @@ impl Live {
             (Some(rule), Admission::Replicate) => self.replicate(rule, event, carry).await,
             (None, _) => Ok(Fate::Skipped(SkipReason::NoRule)),
         };
-        let last_chance = change
+        let receives = |of: &usize| messages[*of].receives();
+        let last_chance =
+            change.received_with.iter().map(receives).max() >= Some(self.config.receives_max);
+        let first_look = change
             .received_with
             .iter()
-            .any(|&index| messages[index].receives() >= self.config.receives_max);
+            .all(|&index| messages[index].envelope.is_some() && messages[index].receives() == 1);
         let fate = match (&known.rule, fate) {
             (_, Ok(fate @ (Fate::Skipped(_) | Fate::Held | Fate::HandedOver))) => fate,
             (None, fate) => fate.unwrap_or_else(Fate::Failed),
             (Some(rule), fate) => {
-                let record = Record {
-                    table: &self.table,
-                    rule: &rule.id,
-                    key: &event.key,
+                let attempt = Attempt {
+                    ended: fate.map_err(|fault| named(fault, event)),
+                    may_have_failed: known.has_failures,
+                    last_chance,
                 };
-                match record.keep(fate, known.has_failures, last_chance).await {
+                match self.recorder.keep(rule, &event.key, attempt).await {
                     Ok(fate) => fate,
+                    Err(Unsuccessful::Parked(fault)) if first_look => Fate::Doubted(fault),
                     Err(Unsuccessful::Parked(fault)) => Fate::Parked(fault),
                     Err(Unsuccessful::TryAgain(fault)) => Fate::Failed(fault),
                 }
@@ -208,6 +219,7 @@ impl Live {
     where
         C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
     {
+        let _turn = self.aws.pace().turn().await;
         let pair = S3Pair::of_rule(&self.aws, rule);
         let limits = CopyLimits {
             carry_bytes_max: self.config.live_bytes_max,
@@ -223,7 +235,7 @@ impl Live {
                 self.queues
                     .send(&self.config.work_queue_url, &work)
                     .await
-                    .map_err(table_fault)?;
+                    .map_err(AwsError::into_fault)?;
                 Ok(Fate::HandedOver)
             }
             outcome => Ok(Fate::Done(outcome)),
@@ -250,22 +262,27 @@ impl Live {
         self.table
             .hold(&rule.id, &held)
             .await
-            .map_err(table_fault)?;
-        match self.table.rule(&rule.id).await.map_err(table_fault)? {
+            .map_err(AwsError::into_fault)?;
+        match self
+            .table
+            .rule(&rule.id)
+            .await
+            .map_err(AwsError::into_fault)?
+        {
             Some(rule) if rule.state == RuleState::Paused => Ok(Fate::Held),
             Some(rule) => {
                 let fate = self.replicate(&rule, event, carry).await?;
                 self.table
                     .release(&rule.id, &held)
                     .await
-                    .map_err(table_fault)?;
+                    .map_err(AwsError::into_fault)?;
                 Ok(fate)
             }
             None => {
                 self.table
                     .release(&rule.id, &held)
                     .await
-                    .map_err(table_fault)?;
+                    .map_err(AwsError::into_fault)?;
                 Ok(Fate::Skipped(SkipReason::NoRule))
             }
         }
@@ -325,6 +342,22 @@ fn read(message: &Message) -> Result<Vec<ObjectEvent>, String> {
     parse(body).map_err(|error| error.to_string())
 }
 
+/// The failure, of the object that its notification told of, unless a look at the source told more.
+fn named(fault: Fault, event: &ObjectEvent) -> Fault {
+    match &event.change {
+        Change::Created {
+            etag: Some(etag),
+            bytes: Some(bytes),
+            version_id,
+        } => fault.of(FailedObject {
+            version_id: version_id.clone(),
+            etag: etag.clone(),
+            bytes: *bytes,
+        }),
+        _ => fault,
+    }
+}
+
 fn lag_ms(event: &ObjectEvent, at: Timestamp) -> i64 {
     (at - event.event_time).num_milliseconds().max(0)
 }
@@ -367,7 +400,7 @@ fn log_fate(event: &ObjectEvent, rule: Option<&Rule>, fate: &Fate) {
                 "skipped"
             );
         }
-        Fate::Parked(fault) => {
+        Fate::Parked(fault) | Fate::Doubted(fault) => {
             tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "parked");
         }
         Fate::Failed(fault) => {
@@ -418,6 +451,8 @@ fn told(fate: &Fate) -> String {
         Fate::Done(Outcome::TooLargeHere { .. }) | Fate::HandedOver => "HandedOver".to_owned(),
         Fate::Held => "Held".to_owned(),
         Fate::Skipped(reason) => format!("Skipped({})", reason.as_str()),
-        Fate::Parked(fault) | Fate::Failed(fault) => format!("Parked({fault})"),
+        Fate::Parked(fault) | Fate::Doubted(fault) | Fate::Failed(fault) => {
+            format!("Parked({fault})")
+        }
     }
 }

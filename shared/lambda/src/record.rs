@@ -1,21 +1,31 @@
-//! The failure record of one object: written when it fails for good, cleared when it succeeds.
+//! The failure records: written, and told to the event bus, when an object fails for good; cleared when it
+//! succeeds.
 
-use tandem_aws::AwsError;
+use tandem_aws::event_bus::EventBus;
 use tandem_aws::table::Table;
-use tandem_replication::fault::{Disposition, Fault, Reason};
-use tandem_replication::names::{ObjectKey, RuleId};
+use tandem_aws::{Aws, AwsError};
+use tandem_replication::fault::{Disposition, Fault};
+use tandem_replication::names::ObjectKey;
+use tandem_replication::rule::Rule;
 
 use crate::runtime::now;
 
-/// Where an object's failure would be recorded.
-#[derive(Debug, Clone, Copy)]
-pub struct Record<'a> {
-    /// The table.
-    pub table: &'a Table,
-    /// The object's rule.
-    pub rule: &'a RuleId,
-    /// The object.
-    pub key: &'a ObjectKey,
+/// Keeps the failure records of all rules.
+#[derive(Debug, Clone)]
+pub struct Recorder {
+    table: Table,
+    bus: EventBus,
+}
+
+/// How an attempt to replicate an object ended, and what that depends on.
+#[derive(Debug)]
+pub struct Attempt<T> {
+    /// How it ended.
+    pub ended: Result<T, Fault>,
+    /// Whether there may be a record that a success has to clear.
+    pub may_have_failed: bool,
+    /// Whether no other attempt follows by itself.
+    pub last_chance: bool,
 }
 
 /// An attempt that did not succeed.
@@ -27,22 +37,30 @@ pub enum Unsuccessful {
     TryAgain(Fault),
 }
 
-impl Record<'_> {
-    /// Brings the record up to date with how an attempt ended. A failure is recorded where it is parked, or
-    /// where this was the `last_chance`; a success clears the record if there may be one. What cannot be
-    /// recorded has to be tried again, so that nothing is acknowledged before it is kept.
+impl Recorder {
+    /// Records in `table`.
+    pub fn new(aws: &Aws, table: Table) -> Self {
+        Self {
+            table,
+            bus: EventBus::new(aws),
+        }
+    }
+
+    /// Brings an object's record up to date with how an attempt ended. A failure is recorded where it is
+    /// parked, or where this was the last chance. What cannot be recorded and told has to be tried again,
+    /// so that nothing is acknowledged before it is kept.
     pub async fn keep<T>(
         &self,
-        attempt: Result<T, Fault>,
-        may_have_failed: bool,
-        last_chance: bool,
+        rule: &Rule,
+        key: &ObjectKey,
+        attempt: Attempt<T>,
     ) -> Result<T, Unsuccessful> {
-        let unrecorded = |error| Unsuccessful::TryAgain(table_fault(error));
-        let fault = match attempt {
+        let unrecorded = |error: AwsError| Unsuccessful::TryAgain(error.into_fault());
+        let fault = match attempt.ended {
             Ok(success) => {
-                if may_have_failed {
+                if attempt.may_have_failed {
                     self.table
-                        .clear_failure(self.rule, self.key)
+                        .clear_failure(&rule.id, key)
                         .await
                         .map_err(unrecorded)?;
                 }
@@ -51,9 +69,14 @@ impl Record<'_> {
             Err(fault) => fault,
         };
         let parked = fault.disposition() == Disposition::Park;
-        if parked || last_chance {
-            self.table
-                .record_failure(self.rule, self.key, &fault, now())
+        if parked || attempt.last_chance {
+            let record = self
+                .table
+                .record_failure(&rule.id, key, &fault, now())
+                .await
+                .map_err(unrecorded)?;
+            self.bus
+                .tell_failure(rule, &record)
                 .await
                 .map_err(unrecorded)?;
         }
@@ -63,9 +86,4 @@ impl Record<'_> {
             Unsuccessful::TryAgain(fault)
         })
     }
-}
-
-/// A failure of our own table or queues: always worth another attempt.
-pub fn table_fault(error: AwsError) -> Fault {
-    Fault::new(Reason::ServiceFailed, error.to_string(), error)
 }

@@ -1,6 +1,8 @@
-//! What the functions that are invoked with requests share: how a request fails, and the ids it makes.
+//! What the functions that are invoked with requests share: how a request's fields are read, how it fails,
+//! and the ids it makes.
 
 use lambda_runtime::Diagnostic;
+use serde_json::Value;
 use tandem_aws::AwsError;
 use tandem_aws::rules::WriteError;
 use tandem_aws::table::Table;
@@ -45,6 +47,59 @@ impl From<RequestError> for Diagnostic {
             error_message: error.to_string(),
         }
     }
+}
+
+/// A field that holds a text.
+pub fn text(field: &'static str, value: Value) -> Result<String, Refusal> {
+    match value {
+        Value::String(text) => Ok(text),
+        other => Err(not_of_type(field, &other, "a text")),
+    }
+}
+
+/// A field by which something is looked up in the table.
+pub fn name(field: &'static str, value: Value) -> Result<String, Refusal> {
+    /// DynamoDB's limit on a sort key, in bytes ("Constraints in Amazon DynamoDB").
+    const NAME_BYTES_MAX: usize = 1_024;
+    let name = text(field, value)?;
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) {
+        return Ok(name);
+    }
+    let problem = format!(
+        "has {} bytes; give a name or an id of 1 to {NAME_BYTES_MAX} bytes",
+        name.len()
+    );
+    Err(Refusal::new(
+        RefusalCode::InvalidRequest,
+        field,
+        name,
+        problem,
+    ))
+}
+
+/// A field that holds `true` or `false`.
+pub fn flag(field: &'static str, value: &Value) -> Result<bool, Refusal> {
+    value
+        .as_bool()
+        .ok_or_else(|| not_of_type(field, value, "true or false"))
+}
+
+fn not_of_type(field: &'static str, value: &Value, wanted: &str) -> Refusal {
+    let found = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    };
+    let problem = format!("is {found}; give {wanted}");
+    Refusal::new(
+        RefusalCode::InvalidRequest,
+        field,
+        value.to_string(),
+        problem,
+    )
 }
 
 /// The rule of this id, or with this bucket at either end; refused if there is none.

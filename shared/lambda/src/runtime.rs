@@ -1,7 +1,7 @@
 //! Starts a function: logging first, so that even a bad configuration is said in the log.
 
 use std::future::Future;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::SubsecRound;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -31,6 +31,27 @@ where
     R: Future<Output = Result<Value, lambda_runtime::Diagnostic>>,
 {
     lambda_runtime::run(service_fn(handle)).await
+}
+
+/// How much time an invocation has left.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// What an invocation was given.
+    pub fn of(deadline: SystemTime) -> Self {
+        Self(
+            Instant::now()
+                + deadline
+                    .duration_since(SystemTime::now())
+                    .unwrap_or_default(),
+        )
+    }
+
+    /// What is left.
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
 }
 
 /// The present, to the millisecond. Everything below the handlers is told the time.

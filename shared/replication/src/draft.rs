@@ -1,6 +1,8 @@
 //! The checks on a rule before it is made: every refusal names the field, the value and what to do.
 //! No I/O: what has to be looked up in AWS is passed in.
 
+use serde::{Deserialize, Serialize};
+
 use crate::names::{BucketName, Region, RuleId};
 use crate::region::RegionGroups;
 use crate::rule::{Bucket, Policy, Scope};
@@ -64,6 +66,7 @@ pub enum RefusalCode {
     NotificationConflict,
     RuleNotFound,
     JobNotFound,
+    FailureNotFound,
     RuleStateConflict,
 }
 
@@ -86,6 +89,7 @@ impl RefusalCode {
             Self::NotificationConflict => "NotificationConflict",
             Self::RuleNotFound => "RuleNotFound",
             Self::JobNotFound => "JobNotFound",
+            Self::FailureNotFound => "FailureNotFound",
             Self::RuleStateConflict => "RuleStateConflict",
         }
     }
@@ -109,7 +113,8 @@ impl Refusal {
 }
 
 /// Which part a bucket plays in a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Changes come from it.
     Source,

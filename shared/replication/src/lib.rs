@@ -8,7 +8,7 @@
 //! Modules in reading order: the words ([`names`], [`rule`], [`object`], [`event`]), the checks on a
 //! rule ([`draft`], [`region`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
 //! [`replicator`], [`part_plan`], [`fault`]), many keys ([`keyspace`], [`shard`], [`diff`],
-//! [`progress`], [`work`]).
+//! [`progress`], [`work`], [`window`]).
 
 pub mod event;
 pub mod names;
@@ -30,6 +30,7 @@ pub mod diff;
 pub mod keyspace;
 pub mod progress;
 pub mod shard;
+pub mod window;
 pub mod work;
 
 /// An instant, always UTC. Times are passed in; nothing in this crate reads a clock.

@@ -23,10 +23,9 @@ pub enum NameError {
 }
 
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident) => {
-        $(#[$doc])*
+    ($(#[$attribute:meta])* $name:ident) => {
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(transparent)]
+        $(#[$attribute])*
         pub struct $name(String);
 
         impl $name {
@@ -56,31 +55,39 @@ macro_rules! free_text {
 }
 
 text_type! {
-    /// A bucket's name.
+    /// A bucket's name, checked wherever one is read from.
+    #[serde(try_from = "String")]
     BucketName
 }
 text_type! {
-    /// An object's key, decoded: only the notification parser knows that keys arrive form-encoded.
+    /// An object's key, decoded: only the notification parser knows that keys arrive form-encoded. Checked
+    /// wherever one is read from.
+    #[serde(try_from = "String")]
     ObjectKey
 }
 text_type! {
     /// A rule's id, made when the rule is.
+    #[serde(transparent)]
     RuleId
 }
 text_type! {
     /// The id of one backfill run.
+    #[serde(transparent)]
     JobId
 }
 text_type! {
     /// A region, such as `us-east-1`.
+    #[serde(transparent)]
     Region
 }
 text_type! {
     /// A version of an object in a versioned bucket.
+    #[serde(transparent)]
     VersionId
 }
 text_type! {
     /// An `ETag` without its quotes.
+    #[serde(transparent)]
     Etag
 }
 
@@ -116,6 +123,22 @@ impl ObjectKey {
         } else {
             Err(NameError::Key(text.len()))
         }
+    }
+}
+
+impl TryFrom<String> for BucketName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(&text)
+    }
+}
+
+impl TryFrom<String> for ObjectKey {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(text)
     }
 }
 
@@ -161,9 +184,11 @@ impl PartialOrd for Sequencer {
 
 impl Ord for Sequencer {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        // Not `format!("{:0<width$}")`, which panics where the width is over 65,535.
         let width = self.0.len().max(other.0.len());
-        let padded = |text: &str| format!("{text:0<width$}");
-        padded(&self.0).cmp(&padded(&other.0))
+        let mine = self.0.bytes().chain(std::iter::repeat(b'0')).take(width);
+        let theirs = other.0.bytes().chain(std::iter::repeat(b'0')).take(width);
+        mine.cmp(theirs)
     }
 }
 
@@ -213,5 +238,22 @@ mod tests {
         assert!(Sequencer::new("0055AED6DCD90281E5") > Sequencer::new("0055AED6"));
         assert!(Sequencer::new("1") > Sequencer::new("0FFFFFFF"));
         assert_eq!(Sequencer::new("00AB"), Sequencer::new("00ab0000"));
+    }
+
+    #[test]
+    fn a_sequencer_of_any_length_is_compared() {
+        let long = Sequencer::new(&"1".repeat(70_000));
+        assert!(long > Sequencer::new("1") && long < Sequencer::new("2"));
+    }
+
+    #[test]
+    fn what_is_no_name_is_not_read_as_one() {
+        let long = format!("{:?}", "k".repeat(1_025));
+        assert!(serde_json::from_str::<ObjectKey>(&long).is_err());
+        assert!(serde_json::from_str::<ObjectKey>(r#""""#).is_err());
+        assert!(serde_json::from_str::<BucketName>(r#""Photos""#).is_err());
+        let key = ObjectKey::parse("a b").unwrap();
+        assert_eq!(serde_json::to_string(&key).unwrap(), r#""a b""#);
+        assert_eq!(serde_json::from_str::<ObjectKey>(r#""a b""#).unwrap(), key);
     }
 }

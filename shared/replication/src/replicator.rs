@@ -111,44 +111,15 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     ) -> Result<Outcome, Fault> {
         for round in 0..ROUNDS_MAX {
             let source = self.pair.head(Side::Source, key).await?;
-            let replica = self.pair.head(Side::Replica, key).await?;
-            match (
-                decide(self.policy, source.as_ref(), replica.as_ref()),
-                source,
-                replica,
-            ) {
-                (Decision::InSync, Some(source), _) => {
-                    if self.tags_agree(key, &source).await? {
-                        return Ok(if round == 0 {
-                            Outcome::InSync
-                        } else {
-                            Outcome::Replicated {
-                                bytes: source.bytes,
-                            }
-                        });
-                    }
-                    self.copy_known(key, &source, &mut record_etag).await?;
-                }
-                (Decision::Copy, Some(source), _) if source.bytes > self.limits.carry_bytes_max => {
-                    return Ok(Outcome::TooLargeHere {
-                        bytes: source.bytes,
-                    });
-                }
-                (Decision::Copy, Some(source), _) => {
-                    if let Some(bytes) = self.copy_known(key, &source, &mut record_etag).await? {
-                        return Ok(Outcome::Replicated { bytes });
-                    }
-                }
-                (Decision::Delete, _, Some(replica)) => {
-                    let deleted = self.pair.delete_replica(key, &replica.etag).await?;
-                    let still_gone = self.pair.head(Side::Source, key).await?.is_none();
-                    if deleted == DeleteOutcome::Deleted && still_gone {
-                        return Ok(Outcome::Deleted);
-                    }
-                }
-                (Decision::Keep(reason), ..) => return Ok(Outcome::Kept(reason)),
-                // In sync because there is nothing on either side; the other pairs cannot be.
-                (_, _, _) => return Ok(Outcome::BothAbsent),
+            let ended = match &source {
+                Some(object) => self
+                    .round(key, round, source.as_ref(), &mut record_etag)
+                    .await
+                    .map_err(|fault| fault.of(object))?,
+                None => self.round(key, round, None, &mut record_etag).await?,
+            };
+            if let Some(outcome) = ended {
+                return Ok(outcome);
             }
         }
         Err(Fault::because(
@@ -158,6 +129,54 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
                 key = key.as_str()
             ),
         ))
+    }
+
+    /// One round of reconciling, from what a HEAD of the source has shown; `None` if another one is needed.
+    async fn round(
+        &self,
+        key: &ObjectKey,
+        round: u32,
+        source: Option<&ObjectState>,
+        record_etag: &mut bool,
+    ) -> Result<Option<Outcome>, Fault> {
+        let replica = self.pair.head(Side::Replica, key).await?;
+        match (
+            decide(self.policy, source, replica.as_ref()),
+            source,
+            replica,
+        ) {
+            (Decision::InSync, Some(source), _) => {
+                if self.tags_agree(key, source).await? {
+                    return Ok(Some(if round == 0 {
+                        Outcome::InSync
+                    } else {
+                        Outcome::Replicated {
+                            bytes: source.bytes,
+                        }
+                    }));
+                }
+                self.copy_known(key, source, record_etag).await?;
+                Ok(None)
+            }
+            (Decision::Copy, Some(source), _) if source.bytes > self.limits.carry_bytes_max => {
+                Ok(Some(Outcome::TooLargeHere {
+                    bytes: source.bytes,
+                }))
+            }
+            (Decision::Copy, Some(source), _) => {
+                let copied = self.copy_known(key, source, record_etag).await?;
+                Ok(copied.map(|bytes| Outcome::Replicated { bytes }))
+            }
+            (Decision::Delete, _, Some(replica)) => {
+                let deleted = self.pair.delete_replica(key, &replica.etag).await?;
+                let still_gone = self.pair.head(Side::Source, key).await?.is_none();
+                let done = deleted == DeleteOutcome::Deleted && still_gone;
+                Ok(done.then_some(Outcome::Deleted))
+            }
+            (Decision::Keep(reason), ..) => Ok(Some(Outcome::Kept(reason))),
+            // In sync because there is nothing on either side; the other pairs cannot be.
+            (_, _, _) => Ok(Some(Outcome::BothAbsent)),
+        }
     }
 
     /// Copies what a HEAD has shown; answers the size if the source still holds it afterwards.

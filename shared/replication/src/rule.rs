@@ -82,12 +82,31 @@ impl RuleState {
 /// Which keys a rule covers. Only [`Scope::prefixes_of`] makes the second kind, so it always holds one
 /// to five prefixes of which none contains another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "lowercase", try_from = "Unchecked")]
 pub enum Scope {
     /// Every key.
     All,
     /// Keys that begin with one of these.
     Prefixes(Vec<String>),
+}
+
+/// A scope as it is read, from a request or the table: its prefixes have yet to be looked at.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Unchecked {
+    All,
+    Prefixes(Vec<String>),
+}
+
+impl TryFrom<Unchecked> for Scope {
+    type Error = ScopeError;
+
+    fn try_from(read: Unchecked) -> Result<Self, ScopeError> {
+        match read {
+            Unchecked::All => Ok(Self::All),
+            Unchecked::Prefixes(prefixes) => Self::prefixes_of(prefixes),
+        }
+    }
 }
 
 /// The seed's limit: up to five prefixes a rule.

@@ -4,7 +4,10 @@
 
 mod backfill;
 mod events;
+mod failures;
+mod hostile;
 mod live;
 mod protocol_faults;
 mod requests;
 mod rules;
+mod stage;

@@ -2,81 +2,15 @@
 //! that never come, changes between any two requests. A replica is never deleted but on the source's own
 //! 404, and a message is never acknowledged before its key agrees.
 
-use serde_json::{Value, json};
+use tandem_lambda::rule_cache::RULE_CACHE_TTL;
 use tandem_tests::bucket::Object;
 use tandem_tests::buckets::Buckets;
-use tandem_tests::cloud::Cloud;
 use tandem_tests::eventually::SOON;
-use tandem_tests::function_process::{FunctionProcess, Start};
+use tandem_tests::function_process::Start;
 use tandem_tests::notification;
-use tandem_tests::proxy::{Action, Proxy, Seen};
+use tandem_tests::proxy::{Action, Seen};
 
-struct Stage {
-    cloud: Cloud,
-    buckets: Buckets,
-    rule: String,
-    proxy: Proxy,
-    function: FunctionProcess,
-    queue_arn: String,
-}
-
-impl Stage {
-    /// A rule that nothing but the test feeds, and the function of this name behind a proxy.
-    async fn new(name: &str) -> Self {
-        let cloud = Cloud::connect().await;
-        let buckets = Buckets::new(&cloud, false).await;
-        let rule = cloud.quiet_rule(&buckets, json!({})).await;
-        let proxy = Proxy::start(&cloud.endpoint).await;
-        let function = Start::of(&cloud, name).await.through(&proxy).start().await;
-        let queue = name.trim_start_matches("replicate-");
-        Self {
-            queue_arn: format!("arn:aws:sqs:us-east-1:000000000000:{}-{queue}", cloud.stack),
-            cloud,
-            buckets,
-            rule,
-            proxy,
-            function,
-        }
-    }
-
-    fn batch(&self, notifications: &[Value]) -> Value {
-        let bodies: Vec<String> = notifications.iter().map(Value::to_string).collect();
-        notification::batch(&self.queue_arn, &bodies)
-    }
-
-    /// Hands over one message; answers whether it is acknowledged.
-    async fn acknowledged(&self, notification: Value) -> bool {
-        let answer = self.function.invoke(self.batch(&[notification])).await;
-        notification::kept(&answer.expect("a batch is answered")).is_empty()
-    }
-
-    /// Puts an object and answers its notification.
-    async fn put(&self, key: &str, body: &str) -> Value {
-        let etag = self.buckets.source.put(key, body).await;
-        notification::put(&self.buckets.source, key, &etag, body.len())
-    }
-
-    /// An object on both sides, deleted at the source; answers the notification.
-    async fn deleted(&self, key: &str) -> Value {
-        self.buckets.destination.put(key, "to be deleted").await;
-        notification::delete(&self.buckets.source, key)
-    }
-
-    fn heads_of_the_source(&self) -> impl Fn(&Seen) -> bool + Send + Sync + 'static {
-        let name = self.buckets.source.name.clone();
-        move |seen| seen.is("HeadObject") && seen.bucket == name
-    }
-
-    async fn failures(&self) -> u64 {
-        self.cloud.progress(&self.rule).await["failures"]
-            .as_u64()
-            .expect("a count")
-    }
-}
-
-fn copies(seen: &Seen) -> bool {
-    seen.is("CopyObject")
-}
+use crate::stage::{Stage, copies};
 
 fn count(story: &[String], request: &str) -> usize {
     story
@@ -250,9 +184,14 @@ async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success()
     let put = stage.put("a", "one").await;
     stage
         .proxy
-        .script(1, copies, Action::s3_error(403, "AccessDenied"));
+        .script(2, copies, Action::s3_error(403, "AccessDenied"));
     assert!(
-        stage.acknowledged(put.clone()).await,
+        !stage.acknowledged(put.clone()).await,
+        "it is looked at once more"
+    );
+    assert_eq!(stage.failures().await, 1);
+    assert!(
+        stage.acknowledged_again(put.clone()).await,
         "another attempt would not help"
     );
     assert_eq!(stage.failures().await, 1);
@@ -274,6 +213,28 @@ async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success()
     stage.buckets.assert_equal("").await;
 }
 
+#[tokio::test]
+async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
+    let stage = Stage::new("replicate-put").await;
+    // This one has just learnt that nothing of the rule has failed.
+    let other = Start::of(&stage.cloud, "replicate-put").await.start().await;
+    let before = stage.put("before", "as it were").await;
+    let acknowledged = other.invoke(stage.batch(&[before])).await;
+    assert!(notification::kept(&acknowledged.expect("an answer")).is_empty());
+    let put = stage.put("a", "one").await;
+    stage
+        .proxy
+        .script(1, copies, Action::s3_error(403, "AccessDenied"));
+    assert!(!stage.acknowledged(put.clone()).await);
+    assert_eq!(stage.failures().await, 1);
+    let copied = other.invoke(stage.batch(std::slice::from_ref(&put))).await;
+    assert!(notification::kept(&copied.expect("an answer")).is_empty());
+    // The message comes again when everybody has forgotten what they knew.
+    tokio::time::sleep(RULE_CACHE_TTL).await;
+    assert!(stage.acknowledged_again(put).await);
+    assert_eq!(stage.failures().await, 0);
+}
+
 // ---- Deletes ------------------------------------------------------------------------------------
 
 #[tokio::test]
@@ -290,7 +251,7 @@ async fn only_the_sources_own_404_deletes_a_replica() {
         stage
             .proxy
             .script(99, stage.heads_of_the_source(), action.clone());
-        assert_eq!(stage.acknowledged(delete).await, parked, "{action:?}");
+        assert_eq!(stage.acknowledged_again(delete).await, parked, "{action:?}");
         let story = stage.proxy.take_story(&stage.buckets);
         assert_eq!(count(&story, "DeleteObject"), 0, "{action:?}: {story:?}");
         assert!(

@@ -1,0 +1,184 @@
+//! Messages that were given up after all their attempts: each is moved back to the queue it came from, so
+//! that nobody has to copy one by hand. One that cannot be read stays where it is, and is shown.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tandem_aws::queues::Received;
+use tandem_lambda::config::DeadQueue;
+use tandem_lambda::notification::parse;
+use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::Deadline;
+use tandem_replication::names::{ObjectKey, RuleId};
+use tandem_replication::rule::Rule;
+use tandem_replication::work::Work;
+
+use crate::handler::{ENOUGH_TIME, Stack};
+use crate::request::{FailureChoice, Place};
+
+/// How many messages that cannot be read are shown.
+const UNREADABLE_SHOWN: usize = 20;
+/// How much of such a message is shown.
+const BODY_BYTES_SHOWN: usize = 256;
+
+/// What became of the messages that were given up.
+#[derive(Debug, Default)]
+pub(crate) struct DeadLetters {
+    moved: BTreeMap<&'static str, u64>,
+    unreadable: Vec<Unreadable>,
+    unreadable_count: u64,
+}
+
+/// A message that nobody can read.
+#[derive(Debug, Serialize)]
+struct Unreadable {
+    queue: &'static str,
+    message_id: String,
+    problem: String,
+    body: String,
+}
+
+/// What a message is about: the key, if it is about one.
+type Subject = (RuleId, Option<ObjectKey>);
+
+impl DeadLetters {
+    /// The answer to the request.
+    pub(crate) fn told(&self, retried: usize, next: Option<&Place>) -> Value {
+        let moved = |queue| self.moved.get(queue).copied().unwrap_or_default();
+        json!({
+            "retried": retried,
+            "moved": {"put": moved("put"), "delete": moved("delete"), "work": moved("work")},
+            "unreadable": {"count": self.unreadable_count, "messages": self.unreadable},
+            "next": next,
+        })
+    }
+
+    fn keep(&mut self, queue: &'static str, message: &Received, problem: String) {
+        self.unreadable_count += 1;
+        if self.unreadable.len() < UNREADABLE_SHOWN {
+            let shown = message.body.floor_char_boundary(BODY_BYTES_SHOWN);
+            self.unreadable.push(Unreadable {
+                queue,
+                message_id: message.message_id.clone(),
+                problem,
+                body: message.body[..shown].to_owned(),
+            });
+        }
+    }
+}
+
+impl Stack {
+    /// Moves every chosen message back; answers where to go on if there was not time for all.
+    pub(crate) async fn move_dead_letters(
+        &self,
+        choice: &FailureChoice,
+        letters: &mut DeadLetters,
+        deadline: Deadline,
+    ) -> Result<Option<Place>, RequestError> {
+        let rules = self.table.rules().await?;
+        let only = match &choice.rule {
+            Some(name) => Some(self.find(name).await?.id),
+            None => None,
+        };
+        for dead in &self.config.dead_queues {
+            // Those that stay come again only when all have been seen.
+            let mut stay = Vec::new();
+            let mut in_time = true;
+            loop {
+                if deadline.left() < ENOUGH_TIME {
+                    in_time = false;
+                    break;
+                }
+                let messages = self.queues.receive(&dead.url).await?;
+                if messages.is_empty() {
+                    break;
+                }
+                for message in messages {
+                    let moves = match subjects(dead, &message.body, &rules) {
+                        Err(problem) => {
+                            letters.keep(dead.of, &message, problem);
+                            false
+                        }
+                        Ok(subjects) => self.chosen(choice, only.as_ref(), &subjects).await?,
+                    };
+                    if moves {
+                        self.queues
+                            .move_back(&message, &dead.url, &dead.of_url)
+                            .await?;
+                        *letters.moved.entry(dead.of).or_default() += 1;
+                    } else {
+                        stay.push(message.receipt_handle);
+                    }
+                }
+            }
+            for receipt_handle in stay {
+                self.queues.put_off(&dead.url, &receipt_handle, 0).await?;
+            }
+            if !in_time {
+                // All failures are done with: whoever goes on comes here at once.
+                let last = rules.iter().map(|rule| &rule.id).max();
+                return Ok(Some(Place {
+                    rule_id: last.cloned().unwrap_or_else(|| RuleId::new("none")),
+                    key: None,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a message is about anything that was chosen.
+    async fn chosen(
+        &self,
+        choice: &FailureChoice,
+        only: Option<&RuleId>,
+        subjects: &[Subject],
+    ) -> Result<bool, RequestError> {
+        let FailureChoice { filter, .. } = choice;
+        if only.is_none() && filter.key_prefix.is_none() && filter.reason.is_none() {
+            return Ok(true);
+        }
+        for (rule_id, key) in subjects {
+            if only.is_some_and(|only| only != rule_id) {
+                continue;
+            }
+            let Some(key) = key else {
+                if filter.key_prefix.is_none() && filter.reason.is_none() {
+                    return Ok(true);
+                }
+                continue;
+            };
+            let meant = if filter.reason.is_some() {
+                let failure = self.table.failure(rule_id, key).await?;
+                failure.is_some_and(|failure| filter.means(&failure))
+            } else {
+                filter.covers(key)
+            };
+            if meant {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// What a message is about, or why that cannot be told.
+fn subjects(dead: &DeadQueue, body: &str, rules: &[Rule]) -> Result<Vec<Subject>, String> {
+    let json: Value =
+        serde_json::from_str(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+    if dead.of == "work" {
+        let work = serde_json::from_value(json).map_err(|error| error.to_string())?;
+        return Ok(vec![match work {
+            Work::Shard { rule_id, .. } | Work::Held { rule_id, .. } => (rule_id, None),
+            Work::Object { rule_id, key, .. } => (rule_id, Some(key)),
+        }]);
+    }
+    let events = parse(json).map_err(|error| error.to_string())?;
+    Ok(events
+        .into_iter()
+        .filter_map(|event| {
+            let rule = rules.iter().find(|rule| rule.source.name == event.bucket)?;
+            Some((rule.id.clone(), Some(event.key)))
+        })
+        .collect())
+}

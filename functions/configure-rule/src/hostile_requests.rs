@@ -1,0 +1,234 @@
+//! Requests as nobody should send them: they are read or refused, never a panic, and a refusal says which
+//! field it is about.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use tandem_hostile::damage::{damaged, with_unknown_fields};
+use tandem_hostile::documents::events;
+use tandem_hostile::json::{any_value, odd_value};
+use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::fault::REASONS;
+use tandem_replication::names::BucketName;
+use tandem_replication::rule::Scope;
+
+use crate::request::Request;
+
+const CASES: u32 = 4_000;
+
+/// The fields of the contract, by action.
+const FIELDS: &[(&str, &[&str])] = &[
+    (
+        "create",
+        &[
+            "source",
+            "destination",
+            "destination_region",
+            "scope",
+            "policy",
+            "historical",
+        ],
+    ),
+    ("get", &["rule"]),
+    ("list", &[]),
+    ("update", &["rule", "scope", "policy", "historical"]),
+    ("pause", &["rule"]),
+    ("resume", &["rule"]),
+    ("delete", &["rule"]),
+    ("progress", &["rule", "window_mins"]),
+    ("destinations", &["source"]),
+    (
+        "failures",
+        &["rule", "reason", "key_prefix", "limit", "after"],
+    ),
+    ("failure", &["rule", "key"]),
+    ("retry", &["rule", "reason", "key_prefix", "all", "after"]),
+];
+
+/// Whether an action can do without a field.
+fn is_optional(action: &str, field: &str) -> bool {
+    matches!((action, field), ("failures" | "retry", "rule"))
+        || !["rule", "source", "destination", "key"].contains(&field)
+}
+
+fn requests() -> Vec<Value> {
+    events("configure-rule")
+}
+
+/// Whether a field may have this value, as the contract says; `null` is as good as left out.
+fn fits(action: &str, field: &str, value: &Value) -> bool {
+    if value.is_null() {
+        return is_optional(action, field);
+    }
+    match field {
+        "key" => value
+            .as_str()
+            .is_some_and(|key| (1..=1_024).contains(&key.len())),
+        "reason" => value
+            .as_str()
+            .is_some_and(|word| REASONS.iter().any(|entry| entry.word == word)),
+        "limit" => value
+            .as_u64()
+            .is_some_and(|limit| (1..=1_000).contains(&limit)),
+        "after" => is_place(value),
+        "rule" => value
+            .as_str()
+            .is_some_and(|name| (1..=1_024).contains(&name.len())),
+        "source" | "destination" => value
+            .as_str()
+            .is_some_and(|name| BucketName::parse(name).is_ok()),
+        "destination_region" | "key_prefix" => value.is_string(),
+        "policy" => value == "full" || value == "write",
+        "historical" | "all" => value.is_boolean(),
+        "window_mins" => value
+            .as_u64()
+            .is_some_and(|mins| (1..=21_600).contains(&mins)),
+        "scope" => value == "all" || serde_json::from_value::<Scope>(value.clone()).is_ok(),
+        _ => false,
+    }
+}
+
+fn is_place(value: &Value) -> bool {
+    let Some(fields) = value.as_object() else {
+        return false;
+    };
+    fields.iter().all(|(name, value)| match name.as_str() {
+        "rule_id" => value.is_string(),
+        "key" => value.is_null() || fits("failure", "key", value),
+        _ => false,
+    }) && fields.contains_key("rule_id")
+}
+
+/// Whether a retry says of what, once.
+fn chooses(fields: &Map<String, Value>) -> bool {
+    let some = ["rule", "reason", "key_prefix"].iter().any(|name| {
+        fields
+            .get(*name)
+            .is_some_and(|value| !value.is_null() && value != "")
+    });
+    let all = fields.get("all") == Some(&json!(true));
+    some != all
+}
+
+/// Whether a request is one of the contract's, told in another way than the parser does.
+fn is_of_the_contract(request: &Value) -> bool {
+    let Some((action, known)) = FIELDS
+        .iter()
+        .find(|(action, _)| request["action"] == *action)
+    else {
+        return false;
+    };
+    let Some(fields) = request.as_object() else {
+        return false;
+    };
+    let all_fit = fields.iter().all(|(name, value)| {
+        name == "action" || known.contains(&name.as_str()) && fits(action, name, value)
+    });
+    let mut required = known.iter().filter(|name| !is_optional(action, name));
+    let changes =
+        |name: &&str| !fields.get(*name).is_none_or(Value::is_null) && fields[*name] != false;
+    all_fit
+        && required.all(|name| fields.contains_key(*name))
+        && (*action != "retry" || chooses(fields))
+        && (request["action"] != "update" || ["scope", "policy", "historical"].iter().any(changes))
+}
+
+/// A refusal is about a field of the contract; one of the whole request names the field that does not fit,
+/// or there is no field to name.
+fn assert_says_what_is_wrong(request: &Value, refusal: &Refusal) {
+    let said = refusal.to_string();
+    let codes = [
+        RefusalCode::InvalidRequest,
+        RefusalCode::InvalidBucketName,
+        RefusalCode::InvalidScope,
+    ];
+    assert!(codes.contains(&refusal.code), "{request}: {said}");
+    let named = |name: &str| refusal.problem.contains(&format!("`{name}`"));
+    let in_contract = FIELDS.iter().flat_map(|(_, fields)| *fields);
+    match refusal.field {
+        "request" => {
+            let in_request = request
+                .as_object()
+                .into_iter()
+                .flat_map(|fields| fields.keys());
+            let about_a_field = in_contract
+                .copied()
+                .chain(in_request.map(String::as_str))
+                .any(named);
+            assert!(
+                about_a_field || !request.is_object() || asks_for_nothing(refusal),
+                "{request}: {said}"
+            );
+        }
+        "action" | "scope.prefixes" => {}
+        field => assert!(
+            in_contract.copied().any(|known| known == field),
+            "{request}: {said}"
+        ),
+    }
+}
+
+/// Whether there is no field to name, as what is wrong is that none says anything.
+fn asks_for_nothing(refusal: &Refusal) -> bool {
+    ["changes nothing", "chooses nothing"]
+        .iter()
+        .any(|problem| refusal.problem.starts_with(problem))
+}
+
+/// Reads a request, which is accepted just where the contract accepts it.
+fn read(request: &Value) {
+    let allowed = is_of_the_contract(request);
+    match Request::parse(request.clone()) {
+        Ok(read) => assert!(allowed, "{request} is taken for {read:?}"),
+        Err(refusal) => {
+            assert!(!allowed, "{request}: {refusal}");
+            assert_says_what_is_wrong(request, &refusal);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn anything_is_a_request_or_refused(document in any_value(), fields in any_value()) {
+        read(&document);
+        for (action, _) in FIELDS {
+            let mut request = json!({"action": action});
+            request.as_object_mut().unwrap().extend(fields.as_object().cloned().unwrap_or_default());
+            read(&request);
+        }
+    }
+
+    #[test]
+    fn a_damaged_request_is_a_request_of_the_contract_or_refused(request in damaged(requests())) {
+        read(&request);
+    }
+
+    #[test]
+    fn a_field_of_another_type_is_named(
+        request in prop::sample::select(requests()), at in any::<prop::sample::Index>(), value in odd_value(),
+    ) {
+        let mut request = request;
+        let names: Vec<String> = request.as_object().unwrap().keys().cloned().collect();
+        let name = at.get(&names);
+        request[name] = value.clone();
+        read(&request);
+        if let Err(refusal) = Request::parse(request.clone())
+            && name != "action"
+        {
+            let about = refusal.field.split('.').next().unwrap();
+            prop_assert!(about == name || asks_for_nothing(&refusal), "{}: {}", request, refusal);
+        }
+    }
+
+    #[test]
+    fn an_unknown_field_is_always_refused(
+        (request, extended) in with_unknown_fields(requests(), |_| true),
+    ) {
+        read(&request);
+        prop_assert!(Request::parse(request).is_ok());
+        let refusal = Request::parse(extended.clone()).unwrap_err();
+        prop_assert!(refusal.problem.contains("unknown field"), "{}: {}", extended, refusal);
+        read(&extended);
+    }
+}

@@ -1,0 +1,330 @@
+//! The one place where AWS's errors are told apart: [`CODES`] says what each answer of S3, KMS, DynamoDB,
+//! SQS and EventBridge is, and [`Doing::reason`] what that means for the object it was about. No I/O.
+
+use tandem_replication::bucket_pair::Side;
+use tandem_replication::fault::Reason;
+
+/// What an answer says, whichever service gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// Slow down.
+    Throttled,
+    /// Failed, and may succeed the next time.
+    Failed,
+    /// None came, or not to its end: the request may have been carried out.
+    Missing,
+    /// Not permitted.
+    Denied,
+    /// There is no such bucket.
+    NoBucket,
+    /// There is no such table, queue or event bus.
+    NoResource,
+    /// The object is archived.
+    Archived,
+    /// The object is too large.
+    TooLarge,
+    /// There is no such KMS key.
+    NoKey,
+    /// The KMS key cannot be used in the state it is in.
+    KeyUnusable,
+    /// Refused for a reason that another attempt does not change.
+    Refused,
+}
+
+/// AWS's error codes, by what they say. Sources: the API references of S3 ("Error responses"), KMS,
+/// DynamoDB ("Error handling"), SQS and EventBridge ("Common errors").
+///
+/// Some come with the status 200 too: a copy's answer begins before its end is known. So codes count
+/// before statuses.
+const CODES: &[(Answer, &[&str])] = &[
+    (
+        Answer::Throttled,
+        &[
+            "SlowDown",
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "RequestLimitExceeded",
+            "TooManyRequestsException",
+            "ProvisionedThroughputExceededException",
+            "LimitExceededException",
+            "OverLimit",
+            "KMS.ThrottlingException",
+            "KmsThrottled",
+        ],
+    ),
+    (
+        Answer::Failed,
+        &[
+            "InternalError",
+            "InternalFailure",
+            "InternalServerError",
+            "InternalException",
+            "ServiceUnavailable",
+            "RequestTimeout",
+            "OperationAborted",
+            "ConditionalRequestConflict",
+            "TransactionConflictException",
+            "TransactionInProgressException",
+            "ReplicatedWriteConflictException",
+            // Credentials that have run out are new at the next attempt; clocks that differ are not ours.
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "RequestTimeTooSkewed",
+            "KMS.DependencyTimeoutException",
+            "KMS.KMSInternalException",
+        ],
+    ),
+    (
+        Answer::Denied,
+        &[
+            "AccessDenied",
+            "AccessDeniedException",
+            "AllAccessDisabled",
+            "AccountProblem",
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "UnrecognizedClientException",
+            "KmsAccessDenied",
+        ],
+    ),
+    (Answer::NoBucket, &["NoSuchBucket"]),
+    (
+        Answer::NoResource,
+        &[
+            "ResourceNotFoundException",
+            "QueueDoesNotExist",
+            "AWS.SimpleQueueService.NonExistentQueue",
+        ],
+    ),
+    (
+        Answer::Archived,
+        &["InvalidObjectState", "ObjectNotInActiveTierError"],
+    ),
+    (Answer::TooLarge, &["EntityTooLarge"]),
+    (Answer::NoKey, &["KMS.NotFoundException", "KmsNotFound"]),
+    (
+        Answer::KeyUnusable,
+        &[
+            "KMS.DisabledException",
+            "KMS.InvalidKeyUsageException",
+            "KMS.KeyUnavailableException",
+            "KMS.KMSInvalidStateException",
+            "KmsDisabled",
+            "KmsInvalidKeyUsage",
+            "KmsInvalidState",
+            "KmsOptInRequired",
+        ],
+    ),
+];
+
+impl Answer {
+    /// Tells an answer by its error code, else by its HTTP status; neither means that none came.
+    pub(crate) fn of(code: Option<&str>, status: Option<u16>) -> Self {
+        let by_code = code.and_then(|code| {
+            CODES
+                .iter()
+                .find(|(_, codes)| codes.contains(&code))
+                .map(|(answer, _)| *answer)
+        });
+        match (by_code, status) {
+            (Some(answer), _) => answer,
+            (None, None) if code.is_none() => Self::Missing,
+            (None, Some(429)) => Self::Throttled,
+            (None, Some(409 | 500..=599)) => Self::Failed,
+            (None, Some(401 | 403)) => Self::Denied,
+            (None, _) => Self::Refused,
+        }
+    }
+
+    /// What it means for an object when the stack's own table, queue or event bus answered so. Whatever it
+    /// is, the object is tried again: without them nothing can be recorded, and requests to them can be
+    /// repeated whether or not they were carried out.
+    pub(crate) fn of_the_stack(self) -> Reason {
+        match self {
+            Self::Throttled => Reason::Throttled,
+            Self::Denied => Reason::StackNotPermitted,
+            Self::NoResource => Reason::StackResourceNotFound,
+            _ => Reason::ServiceFailed,
+        }
+    }
+}
+
+/// What was being done to an object when S3 refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Head(Side),
+    ReadTags(Side),
+    Copy,
+    PutTags,
+    Delete,
+}
+
+/// The actions that S3 names when it says what a role lacks, the longer before those that they begin with.
+const ACTIONS: [(&str, Reason); 7] = [
+    ("s3:GetObjectTagging", Reason::SrcGetTaggingNotPermitted),
+    (
+        "s3:GetObjectVersionTagging",
+        Reason::SrcGetTaggingNotPermitted,
+    ),
+    ("s3:PutObjectTagging", Reason::DstPutTaggingNotPermitted),
+    ("s3:GetObject", Reason::SrcGetObjectNotPermitted),
+    ("s3:PutObject", Reason::DstPutObjectNotPermitted),
+    ("kms:Decrypt", Reason::SrcKmsKeyNotPermitted),
+    ("kms:GenerateDataKey", Reason::DstKmsKeyNotPermitted),
+];
+
+impl Doing {
+    /// For messages.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Head(Side::Source) => "looking at the source",
+            Self::Head(Side::Replica) => "looking at the replica",
+            Self::ReadTags(Side::Source) => "reading the source's tags",
+            Self::ReadTags(Side::Replica) => "reading the replica's tags",
+            Self::Copy => "copying",
+            Self::PutTags => "writing the replica's tags",
+            Self::Delete => "deleting the replica",
+        }
+    }
+
+    /// Why the object failed, given the answer and the words that came with it.
+    pub(crate) fn reason(self, answer: Answer, said: &str) -> Reason {
+        match answer {
+            Answer::Throttled => Reason::Throttled,
+            Answer::Failed => Reason::ServiceFailed,
+            Answer::Missing => Reason::NotAnswered,
+            Answer::Denied => self.denied(said),
+            Answer::NoBucket => self.bucket_gone(),
+            Answer::Archived => Reason::SrcObjectArchived,
+            Answer::TooLarge => Reason::TooLarge,
+            Answer::NoKey => Reason::KmsKeyNotFound,
+            Answer::KeyUnusable => Reason::KmsKeyInvalidState,
+            Answer::NoResource | Answer::Refused => Reason::RequestRefused,
+        }
+    }
+
+    fn denied(self, said: &str) -> Reason {
+        match self {
+            Self::Head(Side::Source) => Reason::SrcHeadObjectNotPermitted,
+            Self::Head(Side::Replica) => Reason::DstHeadObjectNotPermitted,
+            Self::ReadTags(Side::Source) => Reason::SrcGetTaggingNotPermitted,
+            Self::ReadTags(Side::Replica) | Self::PutTags => Reason::DstPutTaggingNotPermitted,
+            Self::Delete => Reason::DstDelObjNotPermitted,
+            // A copy reads one bucket and writes the other; S3 mostly says which of the two was denied.
+            Self::Copy => ACTIONS
+                .iter()
+                .find(|(action, _)| said.contains(action))
+                .map_or(Reason::CopyNotPermitted, |(_, reason)| *reason),
+        }
+    }
+
+    fn bucket_gone(self) -> Reason {
+        match self {
+            Self::Head(Side::Source) | Self::ReadTags(Side::Source) => Reason::SrcBucketNotFound,
+            _ => Reason::DstBucketNotFound,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_replication::fault::Disposition;
+
+    use super::*;
+
+    fn copying(code: Option<&str>, status: Option<u16>) -> Reason {
+        Doing::Copy.reason(Answer::of(code, status), "")
+    }
+
+    #[test]
+    fn a_code_counts_before_the_status_it_came_with() {
+        assert_eq!(copying(Some("SlowDown"), Some(200)), Reason::Throttled);
+        assert_eq!(
+            copying(Some("InternalError"), Some(200)),
+            Reason::ServiceFailed
+        );
+        assert_eq!(
+            copying(Some("InvalidObjectState"), Some(403)),
+            Reason::SrcObjectArchived
+        );
+        assert_eq!(
+            copying(Some("KMS.DisabledException"), Some(400)),
+            Reason::KmsKeyInvalidState
+        );
+    }
+
+    #[test]
+    fn without_a_known_code_the_status_tells() {
+        for (status, reason) in [
+            (429, Reason::Throttled),
+            (409, Reason::ServiceFailed),
+            (500, Reason::ServiceFailed),
+            (599, Reason::ServiceFailed),
+            (403, Reason::CopyNotPermitted),
+            (400, Reason::RequestRefused),
+        ] {
+            assert_eq!(copying(None, Some(status)), reason, "{status}");
+            assert_eq!(copying(Some("Unheard"), Some(status)), reason, "{status}");
+        }
+        assert_eq!(copying(None, None), Reason::NotAnswered);
+    }
+
+    #[test]
+    fn a_denied_copy_names_the_side_that_s3_names() {
+        for (said, reason) in [
+            (
+                "is not authorized to perform: s3:GetObject on resource",
+                Reason::SrcGetObjectNotPermitted,
+            ),
+            (
+                "is not authorized to perform: s3:GetObjectTagging on resource",
+                Reason::SrcGetTaggingNotPermitted,
+            ),
+            (
+                "is not authorized to perform: s3:PutObject on resource",
+                Reason::DstPutObjectNotPermitted,
+            ),
+            (
+                "is not authorized to perform: kms:Decrypt on resource",
+                Reason::SrcKmsKeyNotPermitted,
+            ),
+            (
+                "is not authorized to perform: kms:GenerateDataKey on resource",
+                Reason::DstKmsKeyNotPermitted,
+            ),
+            ("Access Denied", Reason::CopyNotPermitted),
+        ] {
+            assert_eq!(Doing::Copy.reason(Answer::Denied, said), reason, "{said}");
+        }
+    }
+
+    #[test]
+    fn no_code_is_told_twice() {
+        let mut codes: Vec<&str> = CODES
+            .iter()
+            .flat_map(|(_, codes)| *codes)
+            .copied()
+            .collect();
+        let count = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+    }
+
+    #[test]
+    fn whatever_the_stacks_own_services_answer_is_tried_again() {
+        for code in CODES.iter().flat_map(|(_, codes)| *codes) {
+            let reason = Answer::of(Some(code), Some(400)).of_the_stack();
+            assert_eq!(reason.disposition(), Disposition::Retry, "{code}");
+        }
+        let denied = Answer::of(Some("AccessDeniedException"), Some(400)).of_the_stack();
+        assert_eq!(denied, Reason::StackNotPermitted);
+        let gone = Answer::of(Some("ResourceNotFoundException"), Some(400)).of_the_stack();
+        assert_eq!(gone, Reason::StackResourceNotFound);
+        let unanswered = Answer::of(None, None).of_the_stack();
+        assert_eq!(unanswered, Reason::ServiceFailed);
+    }
+}

@@ -1,0 +1,101 @@
+//! Why S3 said no. A 403 is the same whether a role lacks a permission or a bucket has changed hands, and a
+//! copy's whether the source may not be read or the replica not be written. Asked once more, S3 tells: at
+//! most four requests for an object that failed for good, none for one that did not.
+
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tandem_replication::bucket_pair::Side;
+use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::names::ObjectKey;
+
+use crate::classify::{Answer, Doing};
+use crate::error::Refused;
+use crate::s3_pair::S3Pair;
+
+/// What became of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It is there and its owner's, or that cannot be told.
+    AsEver,
+    /// It is another account's.
+    OthersNow,
+    /// It does not exist.
+    Gone,
+}
+
+/// What S3's refusal of a request means for the object it was about.
+pub(crate) fn fault<E>(doing: Doing, key: &ObjectKey, error: SdkError<E, Response>) -> Fault
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let refused = Refused::of(&error);
+    let answer = Answer::of(refused.code.as_deref(), refused.status);
+    let reason = doing.reason(answer, &refused.said);
+    let message = format!("{} {:?}: {}", doing.as_str(), key.as_str(), refused.said);
+    Fault::new(reason, message, error)
+}
+
+impl S3Pair {
+    /// The same failure, with the reason that only another look can tell.
+    pub(crate) async fn explained(&self, key: &ObjectKey, fault: Fault) -> Fault {
+        for &side in in_doubt(fault.reason) {
+            match (self.bucket_standing(side).await, side) {
+                (Standing::AsEver, _) => {}
+                (Standing::OthersNow, Side::Source) => {
+                    return fault.explained(Reason::SrcBucketOwnerChanged);
+                }
+                (Standing::OthersNow, Side::Replica) => {
+                    return fault.explained(Reason::DstBucketOwnerChanged);
+                }
+                (Standing::Gone, Side::Source) => {
+                    return fault.explained(Reason::SrcBucketNotFound);
+                }
+                (Standing::Gone, Side::Replica) => {
+                    return fault.explained(Reason::DstBucketNotFound);
+                }
+            }
+        }
+        if fault.reason != Reason::CopyNotPermitted {
+            return fault;
+        }
+        match self.look(Side::Source, key).await {
+            Err(looking) if looking.reason == Reason::SrcHeadObjectNotPermitted => {
+                fault.explained(Reason::SrcGetObjectNotPermitted)
+            }
+            Ok(Some(_)) => fault.explained(Reason::DstPutObjectNotPermitted),
+            _ => fault,
+        }
+    }
+
+    async fn bucket_standing(&self, side: Side) -> Standing {
+        let bucket = self.bucket(side);
+        let look = bucket.client.head_bucket().bucket(bucket.name.as_str());
+        let Err(error) = look
+            .clone()
+            .expected_bucket_owner(&bucket.owner)
+            .send()
+            .await
+        else {
+            return Standing::AsEver;
+        };
+        match Refused::of(&error).status {
+            Some(404) => Standing::Gone,
+            // It may be looked at by whoever is no owner: the owner is what was refused.
+            Some(403) if look.send().await.is_ok() => Standing::OthersNow,
+            _ => Standing::AsEver,
+        }
+    }
+}
+
+/// The buckets that may be the real reason behind this one.
+fn in_doubt(reason: Reason) -> &'static [Side] {
+    match reason {
+        Reason::SrcHeadObjectNotPermitted | Reason::SrcGetTaggingNotPermitted => &[Side::Source],
+        Reason::DstHeadObjectNotPermitted
+        | Reason::DstPutTaggingNotPermitted
+        | Reason::DstDelObjNotPermitted => &[Side::Replica],
+        Reason::CopyNotPermitted | Reason::DstBucketNotFound => &[Side::Source, Side::Replica],
+        _ => &[],
+    }
+}

@@ -1,0 +1,355 @@
+//! Items as a newer version, an older one or a hand might have written them: they read as what they are, or
+//! not at all. Never a guess, never a panic.
+//!
+//! There is only version 0.1.0, so what an older one may have left out is decided here, per attribute: what
+//! a value cannot be told without is required, what has a state before anything happened has that default.
+
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::AttributeValue;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tandem_hostile::damage::unknown_name;
+use tandem_replication::draft::Claim;
+use tandem_replication::rule::{Rule, Scope};
+
+use crate::AwsError;
+use crate::failures::FailureItem;
+use crate::held::HeldKey;
+use crate::jobs::{Job, Shard};
+use crate::rules::{ClaimItem, RuleItem};
+use crate::table::{Item, item, parsed};
+use crate::watermark::WatermarkItem;
+
+const CASES: u32 = 4_000;
+const SK: &str = "the-sort-key";
+
+/// The kinds of items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Rule,
+    Claim,
+    Job,
+    Shard,
+    Held,
+    Failure,
+    Watermark,
+}
+
+/// A kind of item: one as version 0.1.0 writes it, and what each attribute is when it is not there.
+struct Form {
+    kind: Kind,
+    written: Value,
+    /// Attributes without which the item cannot be understood.
+    required: &'static [&'static str],
+    /// Attributes that may be missing, as what they then read. Each means "not yet": no backfill asked for,
+    /// not paused, no plan, no bound, nothing done.
+    defaults: Value,
+}
+
+fn forms() -> Vec<Form> {
+    let at = "2026-11-22T21:00:00.123Z";
+    let form = |kind, written, required, defaults| Form {
+        kind,
+        written,
+        required,
+        defaults,
+    };
+    vec![
+        form(
+            Kind::Rule,
+            json!({"id": "rule-1", "source_bucket": "photos", "source_region": "us-east-1",
+                "destination_bucket": "photos-replica", "destination_region": "us-west-2",
+                "scope": {"prefixes": ["a/", "b/"]}, "policy": "full", "historical": true, "state": "paused",
+                "revision": 3, "created_at": at, "updated_at": at, "paused_at": at}),
+            // A rule whose policy, state or scope is not known must not be acted on.
+            &[
+                "id",
+                "source_bucket",
+                "source_region",
+                "destination_bucket",
+                "destination_region",
+                "scope",
+                "policy",
+                "state",
+                "revision",
+                "created_at",
+                "updated_at",
+            ],
+            json!({"historical": false, "paused_at": null}),
+        ),
+        // Without its role, a claim does not say whether the bucket's changes are replicated.
+        form(
+            Kind::Claim,
+            json!({"rule_id": "rule-1", "role": "source"}),
+            &["rule_id", "role"],
+            json!({}),
+        ),
+        form(
+            Kind::Job,
+            json!({"id": "job-1", "rule_id": "rule-1", "state": "running", "plan_id": "p", "shards": 3,
+                "started_at": at}),
+            &["id", "rule_id", "state", "started_at"],
+            json!({"plan_id": null, "shards": 0}),
+        ),
+        form(
+            Kind::Shard,
+            json!({"index": 1, "prefix": "a/", "after": "a/1", "until": "a/9", "checkpoint": "a/3", "pages": 2,
+                "ended_at": at, "listed": 10, "copied": 4, "equal": 3, "gone": 2, "failed": 1,
+                "bytes_copied": 1234}),
+            // Steps are conditional on `pages`, and counts that are not there cannot be added to.
+            &[
+                "index",
+                "prefix",
+                "pages",
+                "listed",
+                "copied",
+                "equal",
+                "gone",
+                "failed",
+                "bytes_copied",
+            ],
+            json!({"after": null, "until": null, "checkpoint": null, "ended_at": null}),
+        ),
+        form(
+            Kind::Held,
+            json!({"key": "a/1", "changed_at": at, "token": "t"}),
+            // A key is let go by its token only.
+            &["key", "changed_at", "token"],
+            json!({}),
+        ),
+        form(
+            Kind::Failure,
+            json!({"key": "a/1", "version_id": "v", "etag": "e", "bytes": 3, "reason": "TooLarge",
+                "message": "copying", "first_at": at, "last_at": at, "attempts": 2}),
+            &[
+                "key", "reason", "message", "first_at", "last_at", "attempts",
+            ],
+            json!({"version_id": null, "etag": null, "bytes": null}),
+        ),
+        form(
+            Kind::Watermark,
+            json!({"watermark": at}),
+            &["watermark"],
+            json!({}),
+        ),
+    ]
+}
+
+impl Form {
+    fn item(&self) -> Item {
+        item("pk", SK, &self.written).unwrap()
+    }
+
+    fn attributes(&self) -> Vec<String> {
+        self.written.as_object().unwrap().keys().cloned().collect()
+    }
+
+    /// What an item of this kind reads as.
+    fn read(&self, item: Item) -> Result<String, AwsError> {
+        fn shown<T: DeserializeOwned + std::fmt::Debug>(item: Item) -> Result<String, AwsError> {
+            parsed::<T>("pk", item).map(|value| format!("{value:?}"))
+        }
+        match self.kind {
+            Kind::Rule => {
+                parsed::<RuleItem>("pk", item).map(|item| format!("{:?}", Rule::from(item)))
+            }
+            Kind::Claim => {
+                parsed::<ClaimItem>("pk", item).map(|item| format!("{:?}", Claim::from(item)))
+            }
+            Kind::Job => shown::<Job>(item),
+            Kind::Shard => shown::<Shard>(item),
+            Kind::Held => shown::<HeldKey>(item),
+            Kind::Failure => shown::<FailureItem>(item),
+            Kind::Watermark => shown::<WatermarkItem>(item),
+        }
+    }
+}
+
+/// An error names the item, so that somebody can look at it.
+fn assert_names_it(error: &AwsError) {
+    let said = error.to_string();
+    assert!(said.contains("pk") && said.contains(SK), "{said}");
+}
+
+fn number() -> impl Strategy<Value = AttributeValue> {
+    prop_oneof![
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<f32>().prop_map(|number| number.to_string()),
+        prop::sample::select(vec![
+            "1E+125",
+            "-9.9999999999999999999999999999999999999E+125",
+            "1E-130",
+            "99999999999999999999999999999999999999",
+            "0.1",
+            "-0"
+        ])
+        .prop_map(str::to_owned),
+    ]
+    .prop_map(AttributeValue::N)
+}
+
+/// Any attribute value at all.
+fn attribute() -> impl Strategy<Value = AttributeValue> + Clone {
+    let bytes = || prop::collection::vec(any::<u8>(), 0..8).prop_map(Blob::new);
+    let leaf = prop_oneof![
+        "\\PC{0,8}".prop_map(AttributeValue::S),
+        number(),
+        any::<bool>().prop_map(AttributeValue::Bool),
+        any::<bool>().prop_map(|_| AttributeValue::Null(true)),
+        bytes().prop_map(AttributeValue::B),
+        prop::collection::vec("[a-z]{1,4}", 1..3).prop_map(AttributeValue::Ss),
+        prop::collection::vec(any::<i64>().prop_map(|number| number.to_string()), 1..3)
+            .prop_map(AttributeValue::Ns),
+        prop::collection::vec(bytes(), 1..3).prop_map(AttributeValue::Bs),
+    ];
+    leaf.prop_recursive(3, 12, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(AttributeValue::L),
+            prop::collection::hash_map("[a-z]{1,6}", inner, 0..3).prop_map(AttributeValue::M),
+        ]
+    })
+    .no_shrink()
+    .boxed()
+}
+
+fn form() -> impl Strategy<Value = Index> {
+    any::<Index>()
+}
+
+/// Whether two attribute values are of one type.
+fn of_one_type(one: &AttributeValue, other: &AttributeValue) -> bool {
+    std::mem::discriminant(one) == std::mem::discriminant(other)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn an_item_of_a_newer_version_reads_as_the_same_value(
+        form in form(), more in prop::collection::hash_map(unknown_name(), attribute(), 1..5),
+    ) {
+        let (forms, mut item) = (forms(), Item::new());
+        let form = form.get(&forms);
+        item.extend(more);
+        item.extend(form.item());
+        prop_assert_eq!(form.read(item).unwrap(), form.read(form.item()).unwrap());
+    }
+
+    #[test]
+    fn an_attribute_of_another_type_is_refused(form in form(), at in any::<Index>(), value in attribute()) {
+        let forms = forms();
+        let form = form.get(&forms);
+        let attributes = form.attributes();
+        let name = at.get(&attributes);
+        let mut item = form.item();
+        prop_assume!(!of_one_type(&item[name], &value));
+        let unset = matches!(value, AttributeValue::Null(_)) && form.defaults.get(name) == Some(&Value::Null);
+        let word = name == "scope" && matches!(value, AttributeValue::S(_));
+        item.insert(name.clone(), value);
+        match form.read(item) {
+            Err(error) => assert_names_it(&error),
+            Ok(read) => prop_assert!(unset || word, "{} reads as {}", name, read),
+        }
+    }
+
+    #[test]
+    fn anything_under_any_attribute_is_read_or_refused(
+        form in form(), values in prop::collection::vec((any::<Index>(), attribute()), 1..4),
+    ) {
+        let forms = forms();
+        let form = form.get(&forms);
+        let attributes = form.attributes();
+        let mut item = form.item();
+        for (at, value) in values {
+            item.insert(at.get(&attributes).clone(), value);
+        }
+        if let Err(error) = form.read(item) {
+            assert_names_it(&error);
+        }
+    }
+
+    #[test]
+    fn a_word_that_nobody_knows_is_refused(word in "[a-zA-Z]{0,9}|append|archiving|Full|Source") {
+        for (kind, attribute, known) in [
+            (Kind::Rule, "policy", &["full", "write"][..]),
+            (Kind::Rule, "state", &["enabling", "enabled", "paused", "deleting"]),
+            (Kind::Rule, "scope", &["all"]),
+            (Kind::Claim, "role", &["source", "destination"]),
+            (Kind::Job, "state", &["planning", "running", "complete", "cancelled"]),
+            (Kind::Rule, "updated_at", &[]),
+            (Kind::Held, "changed_at", &[]),
+            (Kind::Watermark, "watermark", &[]),
+        ] {
+            let forms = forms();
+            let form = forms.iter().find(|form| form.kind == kind).unwrap();
+            let mut item = form.item();
+            item.insert(attribute.to_owned(), AttributeValue::S(word.clone()));
+            match form.read(item) {
+                Err(error) => assert_names_it(&error),
+                Ok(read) => prop_assert!(known.contains(&word.as_str()), "{}: {}", attribute, read),
+            }
+        }
+    }
+
+    #[test]
+    fn a_stored_scope_is_one_that_a_request_could_have_asked_for(
+        prefixes in prop::collection::vec("[ab/]{0,3}", 0..8),
+    ) {
+        let forms = forms();
+        let mut item = forms[0].item();
+        let stored = prefixes.iter().cloned().map(AttributeValue::S).collect();
+        let scope = AttributeValue::M([("prefixes".to_owned(), AttributeValue::L(stored))].into());
+        item.insert("scope".to_owned(), scope);
+        prop_assert_eq!(forms[0].read(item).is_ok(), Scope::prefixes_of(prefixes).is_ok());
+    }
+}
+
+#[test]
+fn an_item_without_an_attribute_reads_with_its_default_or_is_refused() {
+    for form in forms() {
+        for name in form.attributes() {
+            let mut item = form.item();
+            item.remove(&name);
+            let read = form.read(item);
+            if form.required.contains(&name.as_str()) {
+                let error = read.unwrap_err();
+                assert_names_it(&error);
+                assert!(error.to_string().contains(&name), "{name}: {error}");
+            } else {
+                let mut with_default = form.written.clone();
+                with_default[&name] = form.defaults[&name].clone();
+                let with_default = crate::table::item("pk", SK, &with_default).unwrap();
+                assert_eq!(read.unwrap(), form.read(with_default).unwrap(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn names_in_an_item_are_names() {
+    let long = "k".repeat(1_025);
+    for (kind, attribute, value) in [
+        (Kind::Rule, "source_bucket", ""),
+        (Kind::Rule, "destination_bucket", "Photos"),
+        (Kind::Held, "key", ""),
+        (Kind::Held, "key", &long),
+        (Kind::Failure, "key", ""),
+    ] {
+        let forms = forms();
+        let form = forms.iter().find(|form| form.kind == kind).unwrap();
+        let mut item = form.item();
+        item.insert(attribute.to_owned(), AttributeValue::S(value.to_owned()));
+        assert_names_it(&form.read(item).unwrap_err());
+    }
+}
+
+/// A scope with more to it than prefixes covers other keys than this version would think.
+#[test]
+fn a_scope_with_more_than_prefixes_is_refused() {
+    let form = &forms()[0];
+    let mut written = form.written.clone();
+    written["scope"]["tags"] = json!({"archive": "yes"});
+    assert!(form.read(item("pk", SK, &written).unwrap()).is_err());
+}

@@ -1,0 +1,69 @@
+//! Messages of the work queue as nobody should send them: they are read or refused, never a panic.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use serde_json::Value;
+use tandem_hostile::damage::{damaged, damaged_text, with_unknown_fields};
+use tandem_hostile::documents::bodies;
+use tandem_hostile::json::{any_text, any_value, odd_value};
+use tandem_replication::names::ObjectKey;
+use tandem_replication::work::Work;
+
+const CASES: u32 = 4_000;
+
+fn messages() -> Vec<Value> {
+    bodies("backfill-shard")
+}
+
+/// Reads a message; what is accepted can be worked on, and is handed on as it was.
+fn read(document: Value) -> Result<Work, String> {
+    let work: Work = serde_json::from_value(document).map_err(|error| error.to_string())?;
+    if let Work::Object { key, .. } = &work {
+        assert!(ObjectKey::parse(key.as_str()).is_ok(), "{work:?}");
+    }
+    let handed_on = serde_json::to_string(&work).unwrap();
+    assert_eq!(serde_json::from_str::<Work>(&handed_on).unwrap(), work);
+    Ok(work)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    #[test]
+    fn anything_is_work_or_refused(document in any_value(), text in any_text()) {
+        let _ = read(document);
+        if let Ok(document) = serde_json::from_str(&text) {
+            let _ = read(document);
+        }
+    }
+
+    #[test]
+    fn damaged_work_is_work_or_refused(document in damaged(messages()), text in damaged_text(messages())) {
+        let _ = read(document);
+        if let Ok(document) = serde_json::from_str(&text) {
+            let _ = read(document);
+        }
+    }
+
+    #[test]
+    fn work_with_any_value_in_a_field_is_work_or_refused(
+        message in prop::sample::select(messages()), at in any::<Index>(), value in odd_value(),
+    ) {
+        let mut message = message;
+        let names: Vec<String> = message.as_object().unwrap().keys().cloned().collect();
+        message[at.get(&names)] = value;
+        let _ = read(message);
+    }
+
+    /// A newer version may mean something by it that this one would not do.
+    #[test]
+    fn work_with_a_field_that_nobody_knows_is_refused(
+        (document, extended) in with_unknown_fields(messages(), |_| true),
+    ) {
+        assert!(read(document).is_ok());
+        let said = read(extended).unwrap_err();
+        assert!(said.contains("unknown field"), "{said}");
+    }
+}

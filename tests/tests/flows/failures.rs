@@ -1,0 +1,362 @@
+//! Failures: kept with their reason, told to whoever listens, shown, and tried again by one request.
+
+use aws_sdk_eventbridge::types::Target;
+use serde_json::{Value, json};
+use tandem_tests::cloud::unique;
+use tandem_tests::eventually::{SOON, eventually};
+use tandem_tests::function_process::Start;
+use tandem_tests::notification;
+use tandem_tests::proxy::{Action, Seen};
+
+use crate::stage::{Stage, copies};
+
+impl Stage {
+    /// Puts an object whose copy is denied once and for all, as far as the function is concerned.
+    async fn failed(&self, key: &str) {
+        let put = self.put(key, key).await;
+        self.proxy
+            .script(1, copies, Action::s3_error(403, "AccessDenied"));
+        assert!(self.acknowledged_again(put).await, "{key}");
+    }
+
+    async fn configure(&self, fields: Value) -> Value {
+        let request = fields.clone();
+        let answer = self.cloud.configure(request).await;
+        answer.unwrap_or_else(|error| panic!("{fields}: {error:?}"))
+    }
+
+    /// The keys of the failures that a request shows, and where it stopped.
+    async fn shown(&self, mut fields: Value) -> (Vec<String>, Value) {
+        fields["action"] = json!("failures");
+        fields["rule"] = json!(self.rule);
+        let mut answer = self.configure(fields).await;
+        let failures = answer["failures"].as_array().expect("failures");
+        let keys = failures
+            .iter()
+            .map(|failure| failure["key"].as_str().expect("a key").to_owned())
+            .collect();
+        (keys, answer["next"].take())
+    }
+
+    async fn failures_become(&self, count: u64) {
+        eventually("failures are made good", SOON, async || {
+            match self.failures().await {
+                left if left == count => Ok(()),
+                left => Err(format!("{left} are left")),
+            }
+        })
+        .await;
+    }
+
+    /// Answers the next request like this to the bucket of the rule's source.
+    fn source(&self, operation: &'static str) -> impl Fn(&Seen) -> bool + Send + Sync + 'static {
+        let name = self.buckets.source.name.clone();
+        move |seen| seen.is(operation) && seen.bucket == name
+    }
+
+    /// The same to its destination.
+    fn replica(&self, operation: &'static str) -> impl Fn(&Seen) -> bool + Send + Sync + 'static {
+        let name = self.buckets.destination.name.clone();
+        move |seen| seen.is(operation) && seen.bucket == name
+    }
+}
+
+#[tokio::test]
+async fn failures_are_listed_chosen_shown_and_retried() {
+    let stage = Stage::new("replicate-put").await;
+    for key in ["a/1", "a/2 +%ü", "b/1"] {
+        stage.failed(key).await;
+    }
+    let (all, next) = stage.shown(json!({})).await;
+    assert_eq!(
+        (all, next),
+        (
+            vec!["a/1".into(), "a/2 +%ü".into(), "b/1".into()],
+            Value::Null
+        )
+    );
+    let (chosen, _) = stage.shown(json!({"key_prefix": "a/"})).await;
+    assert_eq!(chosen, ["a/1", "a/2 +%ü"]);
+    let (chosen, _) = stage.shown(json!({"reason": "SrcObjectArchived"})).await;
+    assert!(chosen.is_empty());
+    let (first, next) = stage.shown(json!({"limit": 2})).await;
+    assert_eq!(first, ["a/1", "a/2 +%ü"]);
+    let (rest, next) = stage.shown(json!({"limit": 2, "after": next})).await;
+    assert_eq!((rest, next), (vec!["b/1".to_owned()], Value::Null));
+
+    let one = json!({"action": "failure", "rule": stage.rule, "key": "a/2 +%ü"});
+    let failure = stage.configure(one).await["failure"].take();
+    let etag = stage.buckets.source.list("a/2").await["a/2 +%ü"]
+        .etag
+        .clone();
+    assert_eq!(failure["reason"], "DstPutObjectNotPermitted");
+    assert_eq!(
+        (&failure["etag"], &failure["bytes"]),
+        (&json!(etag), &json!(8))
+    );
+    assert_eq!(
+        (&failure["attempts"], &failure["rule_id"]),
+        (&json!(1), &json!(stage.rule))
+    );
+    let none = json!({"action": "failure", "rule": stage.rule, "key": "never"});
+    let refused = stage.cloud.configure(none).await.expect_err("a refusal");
+    assert_eq!(refused.code, "FailureNotFound");
+
+    let some = json!({"action": "retry", "rule": stage.rule, "key_prefix": "a/"});
+    let retried = stage.configure(some).await;
+    assert_eq!(
+        (&retried["retried"], &retried["next"]),
+        (&json!(2), &Value::Null)
+    );
+    stage.failures_become(1).await;
+    let rest = json!({"action": "retry", "rule": stage.rule, "reason": "DstPutObjectNotPermitted"});
+    assert_eq!(stage.configure(rest).await["retried"], 1);
+    stage.failures_become(0).await;
+    stage.buckets.assert_equal("").await;
+}
+
+#[tokio::test]
+async fn a_retry_that_chooses_nothing_or_too_much_is_refused() {
+    let stage = Stage::new("replicate-put").await;
+    for (request, says) in [
+        (json!({}), "chooses nothing"),
+        (json!({"all": true, "rule": "x"}), "goes alone"),
+        (json!({"reason": "Bad"}), "SrcObjectArchived"),
+        (json!({"rule": ""}), "is empty"),
+    ] {
+        let mut request = request;
+        request["action"] = json!("retry");
+        let refused = stage.cloud.configure(request).await.expect_err("a refusal");
+        assert_eq!(refused.code, "InvalidRequest");
+        assert!(refused.message.contains(says), "{}", refused.message);
+    }
+}
+
+#[tokio::test]
+async fn a_delete_that_failed_is_made_good_by_a_retry() {
+    let stage = Stage::new("replicate-delete").await;
+    let delete = stage.deleted("a").await;
+    let denied = Action::s3_error(403, "AccessDenied");
+    stage.proxy.script(1, stage.replica("DeleteObject"), denied);
+    assert!(stage.acknowledged_again(delete).await);
+    let one = json!({"action": "failure", "rule": stage.rule, "key": "a"});
+    let failure = stage.configure(one).await["failure"].take();
+    assert_eq!(
+        (&failure["reason"], &failure["etag"]),
+        (&json!("DstDelObjNotPermitted"), &Value::Null)
+    );
+    stage
+        .configure(json!({"action": "retry", "rule": stage.rule}))
+        .await;
+    stage.failures_become(0).await;
+    assert!(stage.buckets.destination.head("a").await.is_none());
+}
+
+#[tokio::test]
+async fn messages_that_were_given_up_are_moved_back_and_what_cannot_be_read_is_shown() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("given up", "once").await;
+    let deleted = stage.deleted("deleted").await;
+    let dead = stage.cloud.queue_url("put-dead").await;
+    let unreadable = unique("not a notification");
+    stage.cloud.send(&dead, &put.to_string()).await;
+    stage.cloud.send(&dead, &unreadable).await;
+    let dead = stage.cloud.queue_url("delete-dead").await;
+    stage.cloud.send(&dead, &deleted.to_string()).await;
+    let dead = stage.cloud.queue_url("work-dead").await;
+    let work = json!({"kind": "held", "rule_id": stage.rule, "partition": 0});
+    stage.cloud.send(&dead, &work.to_string()).await;
+
+    let elsewhere = json!({"action": "retry", "rule": stage.rule, "key_prefix": "other/"});
+    let moved = stage.configure(elsewhere).await["moved"].take();
+    assert_eq!(moved, json!({"put": 0, "delete": 0, "work": 0}));
+    let answer = stage
+        .configure(json!({"action": "retry", "rule": stage.rule}))
+        .await;
+    assert_eq!(
+        answer["moved"],
+        json!({"put": 1, "delete": 1, "work": 1}),
+        "{answer}"
+    );
+    let shown = answer["unreadable"]["messages"]
+        .as_array()
+        .expect("messages");
+    assert!(
+        shown
+            .iter()
+            .any(|message| message["body"] == unreadable && message["queue"] == "put"),
+        "{answer}"
+    );
+    stage.buckets.arrive("given up", SOON).await;
+    stage.buckets.vanish("deleted", SOON).await;
+}
+
+#[tokio::test]
+async fn every_failure_is_told_to_the_event_bus() {
+    let stage = Stage::new("replicate-put").await;
+    let queue = stage.cloud.own_queue().await;
+    let events = aws_sdk_eventbridge::Client::new(&stage.cloud.config);
+    let name = unique("failures");
+    let pattern = json!({
+        "source": ["tandem"],
+        "detail-type": ["Object Replication Failed"],
+        "detail": {"rule_id": [stage.rule]},
+    });
+    events
+        .put_rule()
+        .name(&name)
+        .event_pattern(pattern.to_string())
+        .send()
+        .await
+        .expect("a rule of the event bus");
+    let target = Target::builder()
+        .id("queue")
+        .arn(stage.cloud.queue_arn(&queue).await)
+        .build()
+        .expect("a target");
+    events
+        .put_targets()
+        .rule(&name)
+        .targets(target)
+        .send()
+        .await
+        .expect("a target");
+    stage.failed("a").await;
+    let told = eventually("the failure is told", SOON, async || {
+        let mut messages = stage.cloud.drain(&queue).await;
+        messages.pop().ok_or_else(|| "nothing".to_owned())
+    })
+    .await;
+    let event: Value = serde_json::from_str(&told).expect("an event");
+    let detail = &event["detail"];
+    assert_eq!(
+        (&detail["key"], &detail["reason"], &detail["attempts"]),
+        (&json!("a"), &json!("DstPutObjectNotPermitted"), &json!(1)),
+        "{event}"
+    );
+    let source = format!("arn:aws:s3:::{}", stage.buckets.source.name);
+    assert_eq!(event["resources"][0], source, "{event}");
+}
+
+#[tokio::test]
+async fn a_failure_that_cannot_be_recorded_or_told_is_not_acknowledged() {
+    for unreachable in [
+        "DynamoDB.UpdateItem",
+        "EventBridge.PutEvents",
+        "AWSEvents.PutEvents",
+    ] {
+        let stage = Stage::new("replicate-put").await;
+        let put = stage.put("a", "one").await;
+        stage
+            .proxy
+            .script(1, copies, Action::s3_error(403, "AccessDenied"));
+        let body = json!({"__type": "InternalServerError", "message": "as the test wants it"});
+        let broken = Action::Answer(500, body.to_string());
+        stage
+            .proxy
+            .script(9, move |seen| seen.is(unreachable), broken);
+        let acknowledged = stage.acknowledged_again(put).await;
+        let asked = stage.proxy.take_counts().contains_key(unreachable);
+        assert_eq!(acknowledged, !asked, "{unreachable}");
+    }
+}
+
+/// What becomes of which requests.
+type Script = Vec<(Box<dyn Fn(&Seen) -> bool + Send + Sync>, Action)>;
+
+#[tokio::test]
+async fn denials_are_told_apart_by_looking_once_more() {
+    let denied = || Action::s3_error(403, "AccessDenied");
+    let gone = || Action::Answer(404, String::new());
+    let silent = || Action::Answer(403, String::new());
+    let stage = Stage::new("replicate-put").await;
+    let scripts: Vec<(&str, Script)> = vec![
+        ("DstPutObjectNotPermitted", vec![]),
+        (
+            "SrcGetObjectNotPermitted",
+            vec![(Box::new(stage.source("HeadObject")), silent())],
+        ),
+        (
+            "SrcBucketNotFound",
+            vec![(Box::new(stage.source("HeadBucket")), gone())],
+        ),
+        (
+            "DstBucketNotFound",
+            vec![(Box::new(stage.replica("HeadBucket")), gone())],
+        ),
+        (
+            "SrcBucketOwnerChanged",
+            vec![(Box::new(stage.source("HeadBucket")), silent())],
+        ),
+        (
+            "DstBucketOwnerChanged",
+            vec![(Box::new(stage.replica("HeadBucket")), silent())],
+        ),
+    ];
+    for (reason, script) in scripts {
+        let put = stage.put(reason, "one").await;
+        stage.proxy.script(1, copies, denied());
+        for (matches, action) in script {
+            stage.proxy.script(1, matches, action);
+        }
+        assert!(stage.acknowledged_again(put).await, "{reason}");
+        let one = json!({"action": "failure", "rule": stage.rule, "key": reason});
+        assert_eq!(stage.configure(one).await["failure"]["reason"], reason);
+    }
+}
+
+#[tokio::test]
+async fn what_aws_answers_is_what_the_failure_says() {
+    let stage = Stage::new("replicate-put").await;
+    for (status, code, reason) in [
+        (403, "InvalidObjectState", "SrcObjectArchived"),
+        (400, "EntityTooLarge", "TooLarge"),
+        (400, "KMS.DisabledException", "KmsKeyInvalidState"),
+        (400, "KMS.NotFoundException", "KmsKeyNotFound"),
+        (400, "InvalidRequest", "RequestRefused"),
+        // A copy's answer begins before its end is known.
+        (200, "InvalidObjectState", "SrcObjectArchived"),
+    ] {
+        let key = format!("{status} {code}");
+        let put = stage.put(&key, "one").await;
+        stage
+            .proxy
+            .script(1, copies, Action::s3_error(status, code));
+        assert!(stage.acknowledged_again(put).await, "{key}");
+        let one = json!({"action": "failure", "rule": stage.rule, "key": key});
+        assert_eq!(stage.configure(one).await["failure"]["reason"], reason);
+    }
+}
+
+/// A service that bears only so many requests at once is not asked for more than it bears for long.
+#[tokio::test]
+async fn throttling_slows_the_sender_down_and_fails_nothing() {
+    const OBJECTS: usize = 200;
+    const BEARS: usize = 3;
+    let stage = Stage::new("replicate-put").await;
+    let mut puts = Vec::new();
+    for number in 0..OBJECTS {
+        puts.push(stage.put(&format!("{number:03}"), "one").await);
+    }
+    stage.proxy.take();
+    stage.proxy.limit(BEARS, copies);
+    let function = Start::of(&stage.cloud, "replicate-put")
+        .await
+        .through(&stage.proxy)
+        .start()
+        .await;
+    let mut kept = 0;
+    for batch in puts.chunks(50) {
+        let answer = function.invoke(stage.batch(batch)).await;
+        kept += notification::kept(&answer.expect("an answer")).len();
+    }
+    let copies = stage.proxy.take_counts()["CopyObject"];
+    println!("{OBJECTS} objects, {copies} copies, {kept} kept for later");
+    assert_eq!(stage.failures().await, 0);
+    assert_eq!(
+        stage.buckets.destination.list("").await.len() + kept,
+        OBJECTS
+    );
+    // At 32 at once, nine of ten requests would be refused.
+    assert!(copies - OBJECTS < OBJECTS / 2, "{copies} copies");
+}
