@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_lambda::types::Environment;
 use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::{Value, json};
 use tandem_tests::cloud::Cloud;
 use tandem_tests::weather::LONGEST_DELAY;
 
@@ -49,16 +50,29 @@ const QUEUES: [(&str, Duration); 3] = [
     ("work", WORK_TIMEOUT),
 ];
 
+/// What of a queue is changed.
+const QUEUE_ATTRIBUTES: [QueueAttributeName; 2] = [
+    QueueAttributeName::VisibilityTimeout,
+    QueueAttributeName::RedrivePolicy,
+];
+/// How often a message is received before it is given up: so seldom that some are.
+const RECEIVES_MAX: u32 = 3;
+
 /// How the stack was before.
 pub struct Deployment {
     functions: Vec<Function>,
-    queues: Vec<(String, String)>,
+    queues: Vec<Queue>,
 }
 
 struct Function {
     name: String,
     timeout_secs: i32,
     variables: HashMap<String, String>,
+}
+
+struct Queue {
+    url: String,
+    attributes: HashMap<QueueAttributeName, String>,
 }
 
 /// How long a message is invisible: until nothing of a dead attempt is in flight any more.
@@ -101,22 +115,29 @@ impl Deployment {
         for (queue, _) in QUEUES {
             let url = cloud.queue_url(queue).await;
             let request = cloud.sqs.get_queue_attributes().queue_url(&url);
-            let known = request.attribute_names(QueueAttributeName::VisibilityTimeout);
+            let known = request.set_attribute_names(Some(QUEUE_ATTRIBUTES.into()));
             let known = known.send().await.expect("the queue's attributes");
-            let visibility = known.attributes.expect("attributes")
-                [&QueueAttributeName::VisibilityTimeout]
-                .clone();
-            queues.push((url, visibility));
+            let mut attributes = known.attributes.expect("attributes");
+            attributes.retain(|name, _| QUEUE_ATTRIBUTES.contains(name));
+            queues.push(Queue { url, attributes });
         }
         Self { functions, queues }
     }
 
-    /// Shortens for how long messages are invisible. To be done before any message comes: one that is
-    /// received earlier, by a function that ends with its old configuration, is invisible for as long as
-    /// before.
+    /// Shortens for how long messages are invisible, and lets them be given up sooner. To be done before any
+    /// message comes: one that is received earlier, by a function that ends with its old configuration, is
+    /// invisible for as long as before.
     pub async fn quicken(&self, cloud: &Cloud) {
-        for ((queue, _), (_, timeout)) in self.queues.iter().zip(QUEUES) {
-            set_visibility(cloud, queue, &visibility(timeout).as_secs().to_string()).await;
+        for (queue, (_, timeout)) in self.queues.iter().zip(QUEUES) {
+            let redrive = &queue.attributes[&QueueAttributeName::RedrivePolicy];
+            let mut redrive: Value = serde_json::from_str(redrive).expect("a redrive policy");
+            redrive["maxReceiveCount"] = json!(RECEIVES_MAX);
+            let invisible = visibility(timeout).as_secs().to_string();
+            let attributes = [
+                (QueueAttributeName::VisibilityTimeout, invisible),
+                (QueueAttributeName::RedrivePolicy, redrive.to_string()),
+            ];
+            set_attributes(cloud, &queue.url, attributes.into()).await;
         }
     }
 
@@ -127,11 +148,15 @@ impl Deployment {
             for variable in ENDPOINT_VARIABLES {
                 variables.insert(variable.to_owned(), url.to_owned());
             }
-            for (variable, bytes) in [
-                ("TANDEM_LIVE_BYTES_MAX", LIVE_BYTES_MAX),
-                ("TANDEM_SINGLE_COPY_BYTES_MAX", SINGLE_COPY_BYTES_MAX),
+            for (variable, value) in [
+                ("TANDEM_LIVE_BYTES_MAX", LIVE_BYTES_MAX.to_string()),
+                (
+                    "TANDEM_SINGLE_COPY_BYTES_MAX",
+                    SINGLE_COPY_BYTES_MAX.to_string(),
+                ),
+                ("TANDEM_RECEIVES_MAX", RECEIVES_MAX.to_string()),
             ] {
-                variables.insert(variable.to_owned(), bytes.to_string());
+                variables.insert(variable.to_owned(), value);
             }
             let timeout_secs = timeout.and_then(|timeout| i32::try_from(timeout.as_secs()).ok());
             let timeout_secs = timeout_secs.unwrap_or(function.timeout_secs);
@@ -145,8 +170,8 @@ impl Deployment {
             let variables = function.variables.clone();
             configure(cloud, &function.name, variables, function.timeout_secs).await;
         }
-        for (queue, visibility) in &self.queues {
-            set_visibility(cloud, queue, visibility).await;
+        for queue in &self.queues {
+            set_attributes(cloud, &queue.url, queue.attributes.clone()).await;
         }
     }
 }
@@ -168,11 +193,15 @@ async fn configure(
         .expect("the function takes another configuration");
 }
 
-async fn set_visibility(cloud: &Cloud, queue_url: &str, secs: &str) {
+async fn set_attributes(
+    cloud: &Cloud,
+    queue_url: &str,
+    attributes: HashMap<QueueAttributeName, String>,
+) {
     let request = cloud.sqs.set_queue_attributes().queue_url(queue_url);
+    let request = request.set_attributes(Some(attributes));
     request
-        .attributes(QueueAttributeName::VisibilityTimeout, secs)
         .send()
         .await
-        .expect("the queue takes another visibility timeout");
+        .expect("the queue takes other attributes");
 }

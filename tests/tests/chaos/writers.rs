@@ -20,6 +20,9 @@ pub const OPERATIONS: &str = "operations";
 const KEYS: usize = 200;
 /// How many of them take half of all operations.
 const HOT_KEYS: usize = 12;
+/// Every so many keys there is one whose objects never have tags. Large objects go only there: on the local
+/// cloud an object that is completed from parts keeps the tags of the one that it replaces.
+const UNTAGGED_EVERY: usize = 4;
 /// The longest that a writer rests between two operations.
 const REST_MAX: Duration = Duration::from_millis(160);
 /// A part of an object that is uploaded in parts. S3 itself wants 5 MiB; the local cloud does not.
@@ -85,10 +88,15 @@ impl<'a> Writer<'a> {
         while !over() {
             let pair = self.dice.usize(0..self.stage.pairs.len());
             let pair = &self.stage.pairs[pair];
-            let key = self.key();
+            let number = self.number_of_key();
             let deed = self.deed();
+            let number = match deed {
+                Deed::PutLarge => untagged(number),
+                _ => number,
+            };
             self.ledger.count(OPERATIONS, deed.name());
-            self.act(deed, &pair.buckets.source, &key).await;
+            self.act(deed, &pair.buckets.source, number).await;
+            let key = key(number);
             let done = format!(
                 "{} source {key}: {}, mark {}-{}",
                 pair.name,
@@ -101,7 +109,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn act(&mut self, deed: Deed, bucket: &Bucket, key: &str) {
+    async fn act(&mut self, deed: Deed, bucket: &Bucket, number: usize) {
+        let key = &key(number);
         self.written += 1;
         // Occurs in every metadata: on a server whose HEAD does not count tags, nothing else tells objects
         // of the same bytes and other tags apart.
@@ -114,31 +123,31 @@ impl<'a> Writer<'a> {
                 bucket.put(key, "").await;
             }
             Deed::PutDressed => {
-                let object = Object::of(self.bytes(1, 2_000)).dressed(&mark);
+                let object = dressed(self.bytes(1, 2_000), &mark, number);
                 bucket.put_object(key, &object).await;
             }
             Deed::Redress => {
-                let object = Object::of(format!("always the same bytes of {key}")).dressed(&mark);
+                let bytes = format!("always the same bytes of {key}").into_bytes();
+                let object = dressed(bytes, &mark, number);
                 bucket.put_object(key, &object).await;
             }
             Deed::PutInParts => {
-                let object = Object {
-                    tags: BTreeMap::new(),
-                    ..Object::of(self.bytes(1, 3 * PART_BYTES)).dressed(&mark)
-                };
+                let object = without_tags(self.bytes(1, 3 * PART_BYTES), &mark);
                 bucket.put_in_parts(key, &object, PART_BYTES).await;
             }
             Deed::PutLarge => {
-                let object = Object {
-                    tags: BTreeMap::new(),
-                    ..Object::of(self.bytes(LIVE_BYTES_MAX, 2 * SINGLE_COPY_BYTES_MAX))
-                        .dressed(&mark)
-                };
-                bucket.put_object(key, &object).await;
+                let bytes = self.bytes(LIVE_BYTES_MAX, 2 * SINGLE_COPY_BYTES_MAX);
+                bucket.put_object(key, &without_tags(bytes, &mark)).await;
             }
             Deed::Copy => {
-                let from = self.key();
-                copy(bucket, &from, key).await;
+                let from = self.number_of_key();
+                // Tags are copied, too, and so is size.
+                let from = if is_untagged(number) {
+                    untagged(from)
+                } else {
+                    from | 1
+                };
+                copy(bucket, &self::key(from), key).await;
             }
             Deed::DeleteAndPut => {
                 bucket.delete(key).await;
@@ -148,11 +157,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn key(&mut self) -> String {
+    fn number_of_key(&mut self) -> usize {
         if self.dice.bool() {
-            return key(self.dice.usize(0..HOT_KEYS));
+            self.dice.usize(0..HOT_KEYS)
+        } else {
+            self.dice.usize(HOT_KEYS..KEYS)
         }
-        key(self.dice.usize(HOT_KEYS..KEYS))
     }
 
     fn deed(&mut self) -> Deed {
@@ -188,6 +198,31 @@ impl Deed {
             Self::DeleteAndPut => "delete, and put at once",
             Self::Delete => "delete",
         }
+    }
+}
+
+fn is_untagged(number: usize) -> bool {
+    number.is_multiple_of(UNTAGGED_EVERY)
+}
+
+/// The number at or before this one of a key without tags.
+fn untagged(number: usize) -> usize {
+    number - number % UNTAGGED_EVERY
+}
+
+/// An object with headers and metadata, and with tags unless its key has none.
+fn dressed(bytes: Vec<u8>, mark: &str, number: usize) -> Object {
+    if is_untagged(number) {
+        without_tags(bytes, mark)
+    } else {
+        Object::of(bytes).dressed(mark)
+    }
+}
+
+fn without_tags(bytes: Vec<u8>, mark: &str) -> Object {
+    Object {
+        tags: BTreeMap::new(),
+        ..Object::of(bytes).dressed(mark)
     }
 }
 
