@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo local local-down test check fmt lint docs template scripts functions build deploy doctor install clean
+.PHONY: help demo local local-down test chaos check fmt lint docs template scripts functions build deploy doctor install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ local-down: ## End what `make local` started
 
 test: doctor install scripts functions ## Run all tests, whole flows on a local AWS among them: make test [ARGS=...]
 	@$(CLOUD) with --name test -- cargo test --profile local --workspace $(ARGS)
+
+# A seed that nobody chose is shown, like every other, so that the run can be seen again.
+chaos: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+chaos: doctor install functions ## Everything at once, and everything failing, on a local AWS: make chaos [SEED=n] [MINUTES=10]
+	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(or $(MINUTES),10) $(CLOUD) with --name chaos -- \
+	  cargo test --profile local --workspace --test chaos -- --nocapture
 
 check: fmt-check lint docs template test ## Everything that has to pass: format, lints, docs, template, tests
 

@@ -90,9 +90,18 @@ impl Buckets {
     /// Compares keys, `ETag` (or the source's, recorded on the replica), size, content headers, user
     /// metadata and tags.
     pub async fn agree(&self, scope: &str) -> Result<(), String> {
+        self.compare(scope, true).await
+    }
+
+    /// The same, but that the destination may have more.
+    pub async fn covers(&self, scope: &str) -> Result<(), String> {
+        self.compare(scope, false).await
+    }
+
+    async fn compare(&self, scope: &str, extras_count: bool) -> Result<(), String> {
         let (source, replica) =
             futures::join!(self.source.list(scope), self.destination.list(scope));
-        let mut differences = listed_differences(&source, &replica);
+        let mut differences = listed_differences(&source, &replica, extras_count);
         if differences.is_empty() {
             let keys: Vec<String> = source.keys().cloned().collect();
             let (sources, replicas) = futures::join!(
@@ -115,6 +124,7 @@ impl Buckets {
 fn listed_differences(
     source: &BTreeMap<String, Listed>,
     replica: &BTreeMap<String, Listed>,
+    extras_count: bool,
 ) -> Vec<String> {
     let mut differences = Vec::new();
     for (key, object) in source {
@@ -134,7 +144,9 @@ fn listed_differences(
             Some(_) => {}
         }
     }
-    let extra = replica.keys().filter(|key| !source.contains_key(*key));
+    let extra = replica
+        .keys()
+        .filter(|key| extras_count && !source.contains_key(*key));
     differences.extend(extra.map(|key| format!("{key:?} is too much")));
     differences
 }

@@ -3,7 +3,8 @@
 //!
 //! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
 //! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
-//! [`function_process`].
+//! [`function_process`]; and for chaos [`weather`] (a proxy that makes everything fail), [`sooner`],
+//! [`journal`].
 
 #![allow(
     clippy::expect_used,
@@ -18,5 +19,8 @@ pub mod buckets;
 pub mod cloud;
 pub mod eventually;
 pub mod function_process;
+pub mod journal;
 pub mod notification;
 pub mod proxy;
+pub mod sooner;
+pub mod weather;

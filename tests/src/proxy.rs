@@ -23,7 +23,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::buckets::Buckets;
 
-type Body = BoxBody<Bytes, std::io::Error>;
+pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
+
+/// The way from a proxy to the cloud.
+#[derive(Debug, Clone)]
+pub(crate) struct Upstream {
+    address: String,
+    client: Client<HttpConnector, Full<Bytes>>,
+}
 
 /// The proxy. It ends with the test's runtime.
 #[derive(Debug, Clone)]
@@ -34,8 +41,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct State {
-    upstream: String,
-    client: Client<HttpConnector, Full<Bytes>>,
+    upstream: Upstream,
     seen: Mutex<Vec<Seen>>,
     scripts: Mutex<Vec<Script>>,
     capacity: Mutex<Option<Capacity>>,
@@ -161,13 +167,10 @@ impl Proxy {
     /// Starts a proxy before `upstream`.
     pub async fn start(upstream: &str) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
         let proxy = Self {
             address: listener.local_addr().expect("an address"),
             state: Arc::new(State {
-                upstream: upstream.trim_end_matches('/').to_owned(),
-                client: Client::builder(TokioExecutor::new()).build(connector),
+                upstream: Upstream::new(upstream),
                 seen: Mutex::default(),
                 scripts: Mutex::default(),
                 capacity: Mutex::default(),
@@ -311,7 +314,7 @@ impl State {
             tokio::time::sleep(SERVICE_TIME).await;
         }
         match action {
-            None => self.forward(head, body).await,
+            None => Ok(self.upstream.pass(head, body).await?.map(whole)),
             Some(Action::Answer(status, body)) => {
                 let mut answer = Response::new(whole(body.into()));
                 *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
@@ -319,21 +322,21 @@ impl State {
             }
             Some(Action::BreakBefore) => Err("broken by the test"),
             Some(Action::BreakAfter) => {
-                self.forward(head, body).await?;
+                self.upstream.pass(head, body).await?;
                 Err("broken by the test")
             }
             Some(Action::BreakInAnswer) => {
-                self.forward(head, body).await?;
+                self.upstream.pass(head, body).await?;
                 Ok(Response::new(broken()))
             }
             Some(Action::HoldBefore(gate)) => {
                 gate.pass().await;
-                self.forward(head, body).await
+                Ok(self.upstream.pass(head, body).await?.map(whole))
             }
             Some(Action::HoldAfter(gate)) => {
-                let answer = self.forward(head, body).await;
+                let answer = self.upstream.pass(head, body).await;
                 gate.pass().await;
-                answer
+                Ok(answer?.map(whole))
             }
         }
     }
@@ -346,10 +349,26 @@ impl State {
         scripts[at].times -= 1;
         Some(scripts[at].action.clone())
     }
+}
 
-    async fn forward(&self, head: Parts, body: Bytes) -> Result<Response<Body>, &'static str> {
+impl Upstream {
+    pub(crate) fn new(address: &str) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        Self {
+            address: address.trim_end_matches('/').to_owned(),
+            client: Client::builder(TokioExecutor::new()).build(connector),
+        }
+    }
+
+    /// Passes a request on and answers what the cloud answers.
+    pub(crate) async fn pass(
+        &self,
+        head: Parts,
+        body: Bytes,
+    ) -> Result<Response<Bytes>, &'static str> {
         let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-        let uri: Uri = format!("{}{path}", self.upstream)
+        let uri: Uri = format!("{}{path}", self.address)
             .parse()
             .map_err(|_| "no address")?;
         let mut request = Request::new(Full::new(body));
@@ -374,11 +393,11 @@ impl State {
         if let Some(length) = length {
             head.headers.insert("content-length", length);
         }
-        Ok(Response::from_parts(head, whole(body)))
+        Ok(Response::from_parts(head, body))
     }
 }
 
-fn whole(body: Bytes) -> Body {
+pub(crate) fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(|never| match never {}).boxed()
 }
 
@@ -400,7 +419,7 @@ fn hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-fn recognized(head: &Parts) -> Seen {
+pub(crate) fn recognized(head: &Parts) -> Seen {
     let path = head.uri.path().trim_start_matches('/');
     let (bucket, key) = path.split_once('/').unwrap_or((path, ""));
     let seen = |operation: String, bucket: &str, key: &str| Seen {

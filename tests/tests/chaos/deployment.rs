@@ -1,0 +1,207 @@
+//! The deployed stack, changed for the run and put back after it: the functions talk to AWS through the
+//! weather, and give up sooner, so that what has to wait for a timeout need not wait for minutes.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use aws_sdk_lambda::types::Environment;
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::{Value, json};
+use tandem_tests::cloud::Cloud;
+use tandem_tests::weather::LONGEST_DELAY;
+
+/// What tells a function's clients where each service is. The emulator keeps `AWS_ENDPOINT_URL` for itself.
+pub const ENDPOINT_VARIABLES: [&str; 3] = [
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_SQS",
+];
+
+/// Larger objects are handed to the work queue ...
+pub const LIVE_BYTES_MAX: usize = 16 << 10;
+/// ... and still larger ones are copied by multi-part uploads. Both far below what the template allows, so
+/// that these ways are gone often.
+pub const SINGLE_COPY_BYTES_MAX: usize = 24 << 10;
+
+/// The longest that a message is put off, where the product puts it off for twice as long each time.
+pub const PUT_OFF_MAX: Duration = Duration::from_secs(40);
+
+const LIVE_TIMEOUT: Duration = Duration::from_secs(12);
+/// `backfill-shard` begins no object in its last minute.
+const WORK_TIMEOUT: Duration = Duration::from_secs(66);
+/// What starting a process may take on a busy machine.
+const START: Duration = Duration::from_secs(10);
+/// What the cloud may take for a request on a busy machine.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The functions, with the timeout that they get.
+const FUNCTIONS: [(&str, Option<Duration>); 5] = [
+    ("configure-rule", None),
+    ("backfill", None),
+    ("replicate-put", Some(LIVE_TIMEOUT)),
+    ("replicate-delete", Some(LIVE_TIMEOUT)),
+    ("backfill-shard", Some(WORK_TIMEOUT)),
+];
+
+/// The queues, with the timeout of their function.
+const QUEUES: [(&str, Duration); 3] = [
+    ("put", LIVE_TIMEOUT),
+    ("delete", LIVE_TIMEOUT),
+    ("work", WORK_TIMEOUT),
+];
+
+/// What of a queue is changed.
+const QUEUE_ATTRIBUTES: [QueueAttributeName; 2] = [
+    QueueAttributeName::VisibilityTimeout,
+    QueueAttributeName::RedrivePolicy,
+];
+/// How often a message is received before it is given up: so seldom that some are.
+const RECEIVES_MAX: u32 = 3;
+
+/// How the stack was before.
+pub struct Deployment {
+    functions: Vec<Function>,
+    queues: Vec<Queue>,
+}
+
+struct Function {
+    name: String,
+    timeout_secs: i32,
+    variables: HashMap<String, String>,
+}
+
+struct Queue {
+    url: String,
+    attributes: HashMap<QueueAttributeName, String>,
+}
+
+/// How long a message is invisible: until nothing of a dead attempt is in flight any more.
+pub fn visibility(timeout: Duration) -> Duration {
+    START + timeout + LONGEST_DELAY + BUSY
+}
+
+/// After how long a copy that was not answered is tried again, where the product says 15 minutes.
+pub fn second_attempt() -> Duration {
+    visibility(WORK_TIMEOUT)
+}
+
+impl Deployment {
+    /// Remembers how the stack is.
+    ///
+    /// # Panics
+    /// If an earlier run was killed before it could put the stack back.
+    pub async fn remember(cloud: &Cloud) -> Self {
+        let mut functions = Vec::new();
+        for (name, _) in FUNCTIONS {
+            let name = format!("{}-{name}", cloud.stack);
+            let request = cloud.lambda.get_function_configuration();
+            let known = request.function_name(&name).send().await;
+            let known = known.expect("the function's configuration");
+            let variables = known
+                .environment
+                .and_then(|environment| environment.variables);
+            let variables = variables.unwrap_or_default();
+            assert!(
+                !variables.contains_key(ENDPOINT_VARIABLES[0]),
+                "an earlier run was killed and has left {name} changed; deploy again"
+            );
+            functions.push(Function {
+                name,
+                timeout_secs: known.timeout.unwrap_or_default(),
+                variables,
+            });
+        }
+        let mut queues = Vec::new();
+        for (queue, _) in QUEUES {
+            let url = cloud.queue_url(queue).await;
+            let request = cloud.sqs.get_queue_attributes().queue_url(&url);
+            let known = request.set_attribute_names(Some(QUEUE_ATTRIBUTES.into()));
+            let known = known.send().await.expect("the queue's attributes");
+            let mut attributes = known.attributes.expect("attributes");
+            attributes.retain(|name, _| QUEUE_ATTRIBUTES.contains(name));
+            queues.push(Queue { url, attributes });
+        }
+        Self { functions, queues }
+    }
+
+    /// Shortens for how long messages are invisible, and lets them be given up sooner. To be done before any
+    /// message comes: one that is received earlier, by a function that ends with its old configuration, is
+    /// invisible for as long as before.
+    pub async fn quicken(&self, cloud: &Cloud) {
+        for (queue, (_, timeout)) in self.queues.iter().zip(QUEUES) {
+            let redrive = &queue.attributes[&QueueAttributeName::RedrivePolicy];
+            let mut redrive: Value = serde_json::from_str(redrive).expect("a redrive policy");
+            redrive["maxReceiveCount"] = json!(RECEIVES_MAX);
+            let invisible = visibility(timeout).as_secs().to_string();
+            let attributes = [
+                (QueueAttributeName::VisibilityTimeout, invisible),
+                (QueueAttributeName::RedrivePolicy, redrive.to_string()),
+            ];
+            set_attributes(cloud, &queue.url, attributes.into()).await;
+        }
+    }
+
+    /// Sends the functions' requests through the proxy at `url`, and shortens their timeouts.
+    pub async fn expose(&self, cloud: &Cloud, url: &str) {
+        for (function, (_, timeout)) in self.functions.iter().zip(FUNCTIONS) {
+            let mut variables = function.variables.clone();
+            for variable in ENDPOINT_VARIABLES {
+                variables.insert(variable.to_owned(), url.to_owned());
+            }
+            for (variable, value) in [
+                ("TANDEM_LIVE_BYTES_MAX", LIVE_BYTES_MAX.to_string()),
+                (
+                    "TANDEM_SINGLE_COPY_BYTES_MAX",
+                    SINGLE_COPY_BYTES_MAX.to_string(),
+                ),
+                ("TANDEM_RECEIVES_MAX", RECEIVES_MAX.to_string()),
+            ] {
+                variables.insert(variable.to_owned(), value);
+            }
+            let timeout_secs = timeout.and_then(|timeout| i32::try_from(timeout.as_secs()).ok());
+            let timeout_secs = timeout_secs.unwrap_or(function.timeout_secs);
+            configure(cloud, &function.name, variables, timeout_secs).await;
+        }
+    }
+
+    /// Puts everything back. Processes that know the proxy are ended by that.
+    pub async fn restore(&self, cloud: &Cloud) {
+        for function in &self.functions {
+            let variables = function.variables.clone();
+            configure(cloud, &function.name, variables, function.timeout_secs).await;
+        }
+        for queue in &self.queues {
+            set_attributes(cloud, &queue.url, queue.attributes.clone()).await;
+        }
+    }
+}
+
+async fn configure(
+    cloud: &Cloud,
+    function: &str,
+    variables: HashMap<String, String>,
+    timeout_secs: i32,
+) {
+    let environment = Environment::builder().set_variables(Some(variables));
+    let request = cloud.lambda.update_function_configuration();
+    request
+        .function_name(function)
+        .environment(environment.build())
+        .timeout(timeout_secs)
+        .send()
+        .await
+        .expect("the function takes another configuration");
+}
+
+async fn set_attributes(
+    cloud: &Cloud,
+    queue_url: &str,
+    attributes: HashMap<QueueAttributeName, String>,
+) {
+    let request = cloud.sqs.set_queue_attributes().queue_url(queue_url);
+    let request = request.set_attributes(Some(attributes));
+    request
+        .send()
+        .await
+        .expect("the queue takes other attributes");
+}

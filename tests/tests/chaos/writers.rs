@@ -1,0 +1,260 @@
+//! Users of the source buckets, who write and delete without a pause, preferably what others are just
+//! writing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use fastrand::Rng;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tandem_tests::bucket::{Bucket, Object};
+use tandem_tests::journal::Journal;
+
+use crate::deployment::{LIVE_BYTES_MAX, SINGLE_COPY_BYTES_MAX};
+use crate::ledger::Ledger;
+use crate::stage::Stage;
+
+/// Under which the ledger counts what writers do.
+pub const OPERATIONS: &str = "operations";
+
+/// Keys of a bucket.
+const KEYS: usize = 200;
+/// How many of them take half of all operations.
+const HOT_KEYS: usize = 12;
+/// Every so many keys there is one whose objects never have tags. Large objects go only there: on the local
+/// cloud an object that is completed from parts keeps the tags of the one that it replaces.
+const UNTAGGED_EVERY: usize = 4;
+/// The longest that a writer rests between two operations.
+const REST_MAX: Duration = Duration::from_millis(160);
+/// A part of an object that is uploaded in parts. S3 itself wants 5 MiB; the local cloud does not.
+const PART_BYTES: usize = 600;
+
+/// What a writer does, and to how many of a hundred operations.
+const DEEDS: [(Deed, u32); 9] = [
+    (Deed::Put, 28),
+    (Deed::PutEmpty, 5),
+    (Deed::PutDressed, 14),
+    (Deed::Redress, 14),
+    (Deed::PutInParts, 5),
+    (Deed::PutLarge, 5),
+    (Deed::Copy, 4),
+    (Deed::DeleteAndPut, 5),
+    (Deed::Delete, 20),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Deed {
+    Put,
+    PutEmpty,
+    PutDressed,
+    Redress,
+    PutInParts,
+    PutLarge,
+    Copy,
+    DeleteAndPut,
+    Delete,
+}
+
+/// One writer.
+pub struct Writer<'a> {
+    number: u64,
+    dice: Rng,
+    stage: &'a Stage,
+    ledger: &'a Ledger,
+    journal: &'a Journal,
+    written: u64,
+}
+
+impl<'a> Writer<'a> {
+    /// The writer of this number; all that it does follows from that and the seed.
+    pub fn new(
+        number: u64,
+        seed: u64,
+        stage: &'a Stage,
+        ledger: &'a Ledger,
+        journal: &'a Journal,
+    ) -> Self {
+        Self {
+            number,
+            dice: Rng::with_seed(seed.wrapping_mul(1_000).wrapping_add(number)),
+            stage,
+            ledger,
+            journal,
+            written: 0,
+        }
+    }
+
+    /// Writes until it is `over`.
+    pub async fn write(mut self, over: impl Fn() -> bool) {
+        while !over() {
+            let pair = self.dice.usize(0..self.stage.pairs.len());
+            let pair = &self.stage.pairs[pair];
+            let number = self.number_of_key();
+            let deed = self.deed();
+            let number = match deed {
+                Deed::PutLarge => untagged(number),
+                _ => number,
+            };
+            self.ledger.count(OPERATIONS, deed.name());
+            self.act(deed, &pair.buckets.source, number).await;
+            let key = key(number);
+            let done = format!(
+                "{} source {key}: {}, mark {}-{}",
+                pair.name,
+                deed.name(),
+                self.number,
+                self.written
+            );
+            self.journal.note(&done);
+            tokio::time::sleep(REST_MAX.mul_f64(self.dice.f64())).await;
+        }
+    }
+
+    async fn act(&mut self, deed: Deed, bucket: &Bucket, number: usize) {
+        let key = &key(number);
+        self.written += 1;
+        // Occurs in every metadata: on a server whose HEAD does not count tags, nothing else tells objects
+        // of the same bytes and other tags apart.
+        let mark = format!("{}-{}", self.number, self.written);
+        match deed {
+            Deed::Put => {
+                bucket.put(key, self.bytes(1, 2_000)).await;
+            }
+            Deed::PutEmpty => {
+                bucket.put(key, "").await;
+            }
+            Deed::PutDressed => {
+                let object = dressed(self.bytes(1, 2_000), &mark, number);
+                bucket.put_object(key, &object).await;
+            }
+            Deed::Redress => {
+                let bytes = format!("always the same bytes of {key}").into_bytes();
+                let object = dressed(bytes, &mark, number);
+                bucket.put_object(key, &object).await;
+            }
+            Deed::PutInParts => {
+                let object = without_tags(self.bytes(1, 3 * PART_BYTES), &mark);
+                bucket.put_in_parts(key, &object, PART_BYTES).await;
+            }
+            Deed::PutLarge => {
+                let bytes = self.bytes(LIVE_BYTES_MAX, 2 * SINGLE_COPY_BYTES_MAX);
+                bucket.put_object(key, &without_tags(bytes, &mark)).await;
+            }
+            Deed::Copy => {
+                let from = self.number_of_key();
+                // Tags are copied, too, and so is size.
+                let from = if is_untagged(number) {
+                    untagged(from)
+                } else {
+                    from | 1
+                };
+                copy(bucket, &self::key(from), key).await;
+            }
+            Deed::DeleteAndPut => {
+                bucket.delete(key).await;
+                bucket.put(key, mark).await;
+            }
+            Deed::Delete => bucket.delete(key).await,
+        }
+    }
+
+    fn number_of_key(&mut self) -> usize {
+        if self.dice.bool() {
+            self.dice.usize(0..HOT_KEYS)
+        } else {
+            self.dice.usize(HOT_KEYS..KEYS)
+        }
+    }
+
+    fn deed(&mut self) -> Deed {
+        let mut roll = self.dice.u32(0..DEEDS.iter().map(|(_, rate)| rate).sum());
+        for (deed, rate) in DEEDS {
+            if roll < rate {
+                return deed;
+            }
+            roll -= rate;
+        }
+        Deed::Put
+    }
+
+    /// Some bytes that nobody has written before.
+    fn bytes(&mut self, least: usize, most: usize) -> Vec<u8> {
+        let count = self.dice.usize(least..=most);
+        std::iter::repeat_with(|| self.dice.u8(..))
+            .take(count)
+            .collect()
+    }
+}
+
+impl Deed {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::PutEmpty => "put nothing",
+            Self::PutDressed => "put with headers, metadata, tags",
+            Self::Redress => "the same bytes, other metadata",
+            Self::PutInParts => "put in parts",
+            Self::PutLarge => "put a large object",
+            Self::Copy => "copy from another key",
+            Self::DeleteAndPut => "delete, and put at once",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+fn is_untagged(number: usize) -> bool {
+    number.is_multiple_of(UNTAGGED_EVERY)
+}
+
+/// The number at or before this one of a key without tags.
+fn untagged(number: usize) -> usize {
+    number - number % UNTAGGED_EVERY
+}
+
+/// An object with headers and metadata, and with tags unless its key has none.
+fn dressed(bytes: Vec<u8>, mark: &str, number: usize) -> Object {
+    if is_untagged(number) {
+        without_tags(bytes, mark)
+    } else {
+        Object::of(bytes).dressed(mark)
+    }
+}
+
+fn without_tags(bytes: Vec<u8>, mark: &str) -> Object {
+    Object {
+        tags: BTreeMap::new(),
+        ..Object::of(bytes).dressed(mark)
+    }
+}
+
+/// The key of this number. Some of the hot ones are awkward.
+fn key(number: usize) -> String {
+    const AWKWARD: [&str; 8] = [
+        "two words.txt",
+        "a+b %2B.txt",
+        "caf\u{e9} cafe\u{301} 日本語/😀.txt",
+        "what?versionId=null&acl#anchor",
+        "double//slash",
+        "a folder/",
+        "quotes \"'`<Key>&amp;.txt",
+        " at both ends ",
+    ];
+    match AWKWARD.get(number) {
+        Some(awkward) => (*awkward).to_owned(),
+        None => format!("folder {}/{number:03}", number % 7),
+    }
+}
+
+/// Copies an object within its bucket, if it is there.
+async fn copy(bucket: &Bucket, from: &str, to: &str) {
+    let from = utf8_percent_encode(from, NON_ALPHANUMERIC);
+    let copied = bucket
+        .client
+        .copy_object()
+        .bucket(&bucket.name)
+        .key(to)
+        .copy_source(format!("{}/{from}", bucket.name))
+        .send()
+        .await;
+    // It may be gone, or S3 may refuse to copy an object onto itself; neither changes anything.
+    drop(copied);
+}
