@@ -302,6 +302,9 @@ pub struct RetryAnswer {
     pub retried: u64,
     pub moved: Moved,
     pub unreadable: Unreadable,
+    /// Whether there was no time to look at all dead letters.
+    #[serde(default)]
+    pub unseen: bool,
     pub next: Option<Value>,
 }
 
@@ -338,6 +341,7 @@ impl RetryAnswer {
         self.moved.work += next.moved.work;
         self.unreadable.count += next.unreadable.count;
         self.unreadable.messages.extend(next.unreadable.messages);
+        self.unseen = next.unseen;
         self.next = next.next;
     }
 }

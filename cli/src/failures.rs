@@ -14,7 +14,7 @@ use crate::render;
 use crate::terminal;
 
 /// The most that `configure-rule` shows in one answer.
-const PAGE_MAX: u64 = 1000;
+const PAGE_MAX: u64 = 500;
 
 pub async fn run(client: &Client, output: Output, command: FailuresCommand) -> Result<Exit, Error> {
     match command {

@@ -12,7 +12,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
 /// Looks again and again until `look` answers. A slow machine is no failure: as long as what is seen goes on
-/// changing, it is waited for, up to [`LONGEST`].
+/// changing, it is waited for, up to ten minutes.
 ///
 /// # Panics
 /// If nothing that is seen has changed for `limit`, or all this has lasted too long; the message says what

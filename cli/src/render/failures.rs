@@ -68,6 +68,12 @@ pub fn retried(retried: &RetryAnswer) -> String {
         human::objects(retried.retried),
         messages(moved.put + moved.delete + moved.work),
     )];
+    if retried.unseen {
+        lines.push(
+            "There are more dead letters than could be looked at; repeat this in some minutes."
+                .into(),
+        );
+    }
     let unreadable = &retried.unreadable;
     if unreadable.count > 0 {
         lines.push(format!(
@@ -79,7 +85,7 @@ pub fn retried(retried: &RetryAnswer) -> String {
             table.add_row([
                 &message.queue,
                 &message.message_id,
-                &message.problem,
+                &human::key(&message.problem),
                 &human::key(&message.body),
             ]);
         }

@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_aws::held::HeldKey;
 use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::turns::Turn;
 use tandem_lambda::measure::{Tally, write_tallies};
 use tandem_lambda::record::{Attempt, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
@@ -18,6 +19,8 @@ use tandem_replication::work::Work;
 
 use crate::worker::{Look, Unfinished, Worker};
 
+/// What has to be left of an invocation to begin with a held key, after waiting for its turn.
+const KEY_TIME: Duration = Duration::from_mins(1);
 /// What has to be left of an invocation to begin another page of held keys.
 const PAGE_TIME: Duration = Duration::from_mins(5);
 
@@ -29,6 +32,7 @@ impl Worker {
         work: &Work,
         rule_id: &RuleId,
         partition: u8,
+        look: Look,
         deadline: Deadline,
     ) -> Result<(), Unfinished> {
         let mut after: Option<ObjectKey> = None;
@@ -50,18 +54,35 @@ impl Worker {
             let Some(last) = page.last() else { break };
             after = Some(last.key.clone());
             let ended: Vec<Result<(), Unfinished>> = stream::iter(page)
-                .map(|held| self.release_key(&rule, held))
+                .map(|held| self.release_key(&rule, held, look, deadline))
                 .buffer_unordered(OBJECTS_AT_ONCE_MAX)
                 .collect()
                 .await;
+            if ended
+                .iter()
+                .any(|end| matches!(end, Err(Unfinished::NoTurn)))
+            {
+                self.queues.send(&self.config.work_queue_url, work).await?;
+                return Ok(());
+            }
             to_come_again = ended.into_iter().find_map(Result::err).or(to_come_again);
         }
         to_come_again.map_or(Ok(()), Err)
     }
 
-    async fn release_key(&self, rule: &Rule, held: HeldKey) -> Result<(), Unfinished> {
+    async fn release_key(
+        &self,
+        rule: &Rule,
+        held: HeldKey,
+        look: Look,
+        deadline: Deadline,
+    ) -> Result<(), Unfinished> {
         if rule.scope.covers(&held.key) {
-            self.reconcile_key(rule, &held.key, held.changed_at, Look::default())
+            let turn = self.aws.turns().take().await;
+            if deadline.left() < KEY_TIME {
+                return Err(Unfinished::NoTurn);
+            }
+            self.reconcile_key(rule, &held.key, held.changed_at, look, turn)
                 .await?;
         }
         Ok(self.table.release(&rule.id, &held).await?)
@@ -90,9 +111,12 @@ impl Worker {
         // A rule that was resumed before the key was held may have been resumed without it.
         match self.enabled(rule_id).await? {
             Some(rule) if rule.scope.covers(key) => {
-                self.reconcile_key(&rule, key, event_time, look).await
+                let turn = self.aws.turns().take().await;
+                self.reconcile_key(&rule, key, event_time, look, turn).await
             }
-            _ => Ok(()),
+            // What the rule does not cover any more has not failed any more.
+            Some(_) => Ok(self.table.clear_failure(rule_id, key).await?),
+            None => Ok(()),
         }
     }
 
@@ -110,8 +134,8 @@ impl Worker {
         key: &ObjectKey,
         event_time: Timestamp,
         look: Look,
+        _turn: Turn<'_>,
     ) -> Result<(), Unfinished> {
-        let _turn = self.aws.turns().take().await;
         let pair = S3Pair::of_rule(&self.aws, rule);
         let attempt = Attempt {
             ended: self.replicator(&pair, rule).reconcile(key).await,
@@ -132,9 +156,9 @@ impl Worker {
                 ..Tally::default()
             },
             Ok(_) => return Ok(()),
-            Err(Unsuccessful::Parked(fault)) => {
+            Err(Unsuccessful::Parked { fault, is_news }) => {
                 tracing::error!(rule.id = rule.id.as_str(), object.key = key.as_str(), %fault, "parked");
-                if look.first {
+                if is_news && look.comes_again {
                     return Err(Unfinished::Doubted(fault));
                 }
                 Tally {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
+use tandem_aws::AwsError;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_aws::jobs::{Job, Shard, Step};
 use tandem_aws::listing::Page;
@@ -37,7 +38,6 @@ struct Errand<'a> {
     worker: &'a Worker,
     rule: &'a Rule,
     replicator: Replicator<'a, S3Pair>,
-    may_have_failed: bool,
     deadline: Deadline,
 }
 
@@ -67,7 +67,6 @@ impl Worker {
                 worker: self,
                 rule: &rule,
                 replicator: self.replicator(&pair, &rule),
-                may_have_failed: self.table.has_failures(&rule.id).await?,
                 deadline,
             };
             let step = errand.page(&pair, &shard).await?;
@@ -132,18 +131,22 @@ impl Errand<'_> {
         let total = judged.len();
         // Objects are begun and accounted for in the order of their keys. What has begun is waited for: a
         // copy that nobody reads back could land on top of a newer one.
-        let done: Vec<(&Listed, Counts)> =
-            stream::iter(judged.into_iter().enumerate())
-                .take_while(|(at, (object, _))| {
-                    let goes_on = *at == 0 || self.deadline.left() > time_for(object);
-                    async move { goes_on }
-                })
-                .map(|(_, (object, verdict))| async move {
-                    (object, self.object(object, verdict).await)
-                })
-                .buffered(OBJECTS_AT_ONCE_MAX)
-                .collect()
-                .await;
+        let done: Vec<(&Listed, Counts)> = stream::iter(judged.into_iter().enumerate())
+            .take_while(|(at, (object, _))| {
+                let goes_on = *at == 0 || self.deadline.left() > time_for(object);
+                async move { goes_on }
+            })
+            .map(|(at, (object, verdict))| async move {
+                let counts = self.object(object, verdict, at == 0).await?;
+                Ok::<_, Unfinished>(counts.map(|counts| (object, counts)))
+            })
+            .buffered(OBJECTS_AT_ONCE_MAX)
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            // What comes after the first that had no turn is looked at again, and found equal.
+            .map_while(Result::transpose)
+            .collect::<Result<_, _>>()?;
         let mut counts = Counts::default();
         for (_, object) in &done {
             counts.add(object);
@@ -156,8 +159,13 @@ impl Errand<'_> {
         })
     }
 
-    /// Does one object, and says how it counts.
-    async fn object(&self, object: &Listed, verdict: Verdict) -> Counts {
+    /// Does one object, and says how it counts; not at all if its turn came too late.
+    async fn object(
+        &self,
+        object: &Listed,
+        verdict: Verdict,
+        must_begin: bool,
+    ) -> Result<Option<Counts>, Unfinished> {
         let listed = Counts {
             listed: 1,
             ..Counts::default()
@@ -168,11 +176,19 @@ impl Errand<'_> {
         };
         // A listing never shows a key that is none; if it does, nobody can record it either.
         let Ok(key) = ObjectKey::parse(object.key.as_str()) else {
-            return failed;
+            return Ok(Some(failed));
         };
-        let ended = match self.attempt(&key, object, verdict).await {
-            Err(fault) if again_at_once(&fault) => self.replicator.reconcile(&key).await,
-            ended => ended,
+        let ended = if verdict == Verdict::Same {
+            Ok(Outcome::InSync)
+        } else {
+            let _turn = self.worker.aws.turns().take().await;
+            if !must_begin && self.deadline.left() < time_for(object) {
+                return Ok(None);
+            }
+            match self.attempt(&key, object, verdict).await {
+                Err(fault) if again_at_once(&fault) => self.replicator.reconcile(&key).await,
+                ended => ended,
+            }
         };
         let attempt = Attempt {
             ended: ended.map_err(|fault| {
@@ -182,10 +198,10 @@ impl Errand<'_> {
                     bytes: object.bytes,
                 })
             }),
-            may_have_failed: self.may_have_failed,
+            may_have_failed: self.may_have_failed().await,
             last_chance: true,
         };
-        match self.worker.recorder.keep(self.rule, &key, attempt).await {
+        let counts = match self.worker.recorder.keep(self.rule, &key, attempt).await {
             Ok(Outcome::Replicated { bytes }) => Counts {
                 copied: 1,
                 bytes_copied: bytes,
@@ -194,10 +210,17 @@ impl Errand<'_> {
             Ok(Outcome::InSync) => Counts { equal: 1, ..listed },
             Ok(_) => Counts { gone: 1, ..listed },
             Err(unsuccessful) => {
-                self.failed(&key, &unsuccessful).await;
+                self.failed(&key, &unsuccessful).await?;
                 failed
             }
-        }
+        };
+        Ok(Some(counts))
+    }
+
+    /// Whether there may be a failure to clear, as was known a few seconds ago at most.
+    async fn may_have_failed(&self) -> bool {
+        let known = self.worker.rules.recent(&self.rule.source.name).await;
+        known.map_or(true, |known| known.has_failures)
     }
 
     async fn attempt(
@@ -206,27 +229,21 @@ impl Errand<'_> {
         object: &Listed,
         verdict: Verdict,
     ) -> Result<Outcome, Fault> {
-        let turns = self.worker.aws.turns();
         match verdict {
             Verdict::Same => Ok(Outcome::InSync),
-            Verdict::NeedsCopy => {
-                let _turn = turns.take().await;
-                self.replicator.put(key, &object.etag, object.bytes).await
-            }
-            Verdict::NeedsLook => {
-                let _turn = turns.take().await;
-                self.replicator.reconcile(key).await
-            }
+            Verdict::NeedsCopy => self.replicator.put(key, &object.etag, object.bytes).await,
+            Verdict::NeedsLook => self.replicator.reconcile(key).await,
         }
     }
 
     /// The failure is recorded. One that may go away by itself is also tried again later, which clears the
-    /// record if it succeeds.
-    async fn failed(&self, key: &ObjectKey, unsuccessful: &Unsuccessful) {
+    /// record if it succeeds; the page is not accounted for before that is certain.
+    async fn failed(&self, key: &ObjectKey, unsuccessful: &Unsuccessful) -> Result<(), AwsError> {
         let rule_id = self.rule.id.as_str();
         match unsuccessful {
-            Unsuccessful::Parked(fault) => {
+            Unsuccessful::Parked { fault, .. } => {
                 tracing::error!(rule.id = rule_id, object.key = key.as_str(), %fault, "parked");
+                Ok(())
             }
             Unsuccessful::TryAgain(fault) => {
                 tracing::warn!(rule.id = rule_id, object.key = key.as_str(), %fault, "failed; tried again later");
@@ -236,14 +253,10 @@ impl Errand<'_> {
                     event_time: now(),
                 };
                 let queue_url = &self.worker.config.work_queue_url;
-                if let Err(error) = self
-                    .worker
+                self.worker
                     .queues
                     .send_later(queue_url, &work, SECOND_ATTEMPT_SECS)
                     .await
-                {
-                    tracing::error!(rule.id = rule_id, object.key = key.as_str(), %error, "not tried again");
-                }
             }
         }
     }

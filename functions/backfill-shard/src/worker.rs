@@ -10,6 +10,7 @@ use tandem_lambda::config::Config;
 use tandem_lambda::inbox::{ComesAgain, Message, answer, open};
 use tandem_lambda::measure::write_requests;
 use tandem_lambda::record::Recorder;
+use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::{Deadline, Error, now};
 use tandem_replication::fault::Fault;
 use tandem_replication::replicator::Replicator;
@@ -23,6 +24,7 @@ pub struct Worker {
     pub(crate) aws: Aws,
     pub(crate) table: Table,
     pub(crate) recorder: Recorder,
+    pub(crate) rules: RuleCache,
     pub(crate) queues: Queues,
 }
 
@@ -43,7 +45,10 @@ pub enum Unfinished {
     /// One object failed, and another attempt may help.
     #[error(transparent)]
     Object(#[from] Fault),
-    /// One object failed for good, which is recorded, for the first time: it is looked at once more.
+    /// There was no turn for an object before the invocation's time was nearly up.
+    #[error("no turn in time")]
+    NoTurn,
+    /// One object failed for good, of which there was no record: it is looked at once more.
     #[error("{0}")]
     Doubted(Fault),
     /// The table, a queue or a listing failed.
@@ -54,8 +59,8 @@ pub enum Unfinished {
 /// Which of the looks that a message gives this is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look {
-    /// The first, and another one can be had.
-    pub first: bool,
+    /// Not the last, if the message is kept.
+    pub comes_again: bool,
     /// The last.
     pub last_chance: bool,
 }
@@ -68,6 +73,7 @@ impl Worker {
         let table = Table::new(&aws, &config.rule_table);
         Ok(Self {
             recorder: Recorder::new(&aws, table.clone()),
+            rules: RuleCache::new(table.clone()),
             table,
             queues: Queues::new(&aws),
             config,
@@ -106,7 +112,8 @@ impl Worker {
         let work = serde_json::from_value(body)
             .map_err(|error| Unfinished::Unreadable(error.to_string()))?;
         let look = Look {
-            first: message.envelope.is_some() && message.receives() == 1,
+            comes_again: message.envelope.is_some()
+                && message.receives() < self.config.receives_max,
             last_chance: message.receives() >= self.config.receives_max,
         };
         match &work {
@@ -119,7 +126,7 @@ impl Worker {
                     .await
             }
             Work::Held { rule_id, partition } => {
-                self.release_held(&work, rule_id, *partition, deadline)
+                self.release_held(&work, rule_id, *partition, look, deadline)
                     .await
             }
             Work::Object {
@@ -137,10 +144,13 @@ impl Worker {
             return;
         };
         let again = match unfinished {
+            Unfinished::Object(fault) if envelope.receives >= self.config.receives_max => {
+                ComesAgain::for_the_last_time(fault)
+            }
             Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.receives),
             Unfinished::Doubted(_) => ComesAgain::SECOND_LOOK,
             Unfinished::Unreadable(_) => ComesAgain::UNREADABLE,
-            Unfinished::Overtaken { .. } | Unfinished::Aws(_) => {
+            Unfinished::Overtaken { .. } | Unfinished::Aws(_) | Unfinished::NoTurn => {
                 ComesAgain::after_retries(envelope.receives)
             }
         };

@@ -2,7 +2,10 @@
 //! that nobody has to copy one by hand. One that cannot be read stays where it is, and is shown.
 
 use std::collections::BTreeMap;
+use std::future::ready;
+use std::time::Duration;
 
+use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tandem_aws::failures::FailureFilter;
@@ -20,8 +23,12 @@ use crate::request::{FailureChoice, Place};
 
 /// How many messages that cannot be read are shown.
 const UNREADABLE_SHOWN: usize = 20;
-/// How much of such a message is shown.
-const BODY_BYTES_SHOWN: usize = 256;
+/// How much of such a message, and of what is wrong with it, is shown.
+const TEXT_BYTES_SHOWN: usize = 256;
+/// How many messages are shown again at once.
+const SHOWN_AT_ONCE: usize = 32;
+/// What has to be left of an invocation to answer.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 
 /// What became of the messages that were given up.
 #[derive(Debug, Default)]
@@ -29,6 +36,8 @@ pub(crate) struct DeadLetters {
     moved: BTreeMap<&'static str, u64>,
     unreadable: Vec<Unreadable>,
     unreadable_count: u64,
+    /// Whether there was no time to look at all of them.
+    unseen: bool,
 }
 
 /// A message that nobody can read.
@@ -51,6 +60,7 @@ impl DeadLetters {
             "retried": retried,
             "moved": {"put": moved("put"), "delete": moved("delete"), "work": moved("work")},
             "unreadable": {"count": self.unreadable_count, "messages": self.unreadable},
+            "unseen": self.unseen,
             "next": next,
         })
     }
@@ -59,15 +69,16 @@ impl DeadLetters {
         self.moved.values().any(|&moved| moved > 0)
     }
 
-    fn keep(&mut self, queue: &'static str, message: &Received, problem: String) {
+    fn keep(&mut self, queue: &'static str, message: &Received, problem: &str) {
         self.unreadable_count += 1;
         if self.unreadable.len() < UNREADABLE_SHOWN {
-            let shown = message.body.floor_char_boundary(BODY_BYTES_SHOWN);
+            let beginning =
+                |text: &str| text[..text.floor_char_boundary(TEXT_BYTES_SHOWN)].to_owned();
             self.unreadable.push(Unreadable {
                 queue,
                 message_id: message.message_id.clone(),
-                problem,
-                body: message.body[..shown].to_owned(),
+                problem: beginning(problem),
+                body: beginning(&message.body),
             });
         }
     }
@@ -93,6 +104,7 @@ impl Stack {
                 if deadline.left() < ENOUGH_TIME {
                     // All failures are done with: whoever goes on comes here at once, while those that stay
                     // are still hidden. If nothing of all that was seen moves, nobody goes on for ever.
+                    letters.unseen = true;
                     let last = rules.iter().map(|rule| &rule.id).max();
                     return Ok(letters.moved_any().then(|| Place {
                         rule_id: last.cloned().unwrap_or_else(|| RuleId::new("none")),
@@ -107,7 +119,7 @@ impl Stack {
                     let is_chosen = match subjects(dead, &message.body, &rules) {
                         Ok(subjects) => self.is_chosen(choice, only.as_ref(), &subjects).await?,
                         Err(problem) => {
-                            letters.keep(dead.of, &message, problem);
+                            letters.keep(dead.of, &message, &problem);
                             false
                         }
                     };
@@ -121,11 +133,22 @@ impl Stack {
                     }
                 }
             }
-            for receipt_handle in stay {
-                self.queues.put_off(&dead.url, &receipt_handle, 0).await?;
-            }
+            self.show_again(dead, stay, deadline).await;
         }
         Ok(None)
+    }
+
+    /// Lets messages be received again at once. Those for which there is no time, or which cannot be, come
+    /// again by themselves.
+    async fn show_again(&self, dead: &DeadQueue, receipt_handles: Vec<String>, deadline: Deadline) {
+        stream::iter(receipt_handles)
+            .take_while(|_| ready(deadline.left() > ANSWER_TIME))
+            .for_each_concurrent(SHOWN_AT_ONCE, async |receipt_handle| {
+                if let Err(error) = self.queues.put_off(&dead.url, &receipt_handle, 0).await {
+                    tracing::warn!(%error, "a dead letter is hidden for some minutes");
+                }
+            })
+            .await;
     }
 
     /// Whether a message is about anything that was chosen.

@@ -91,12 +91,18 @@ impl Stack {
         let mut retried = 0;
         let mut letters = DeadLetters::default();
         let mut place = choice.after.clone();
+        // Before every rule's.
+        let before = || RuleId::new("");
+        let mut done = place
+            .as_ref()
+            .map_or_else(before, |place| place.rule_id.clone());
         for rule_id in self.rules_of(choice).await? {
             let mut after = resumed(&mut place, &rule_id);
             loop {
                 if deadline.left() < ENOUGH_TIME {
+                    // A place without a key says that its rule is done with.
                     let next = Place {
-                        rule_id,
+                        rule_id: if after.is_some() { rule_id } else { done },
                         key: after,
                     };
                     return Ok(letters.told(retried, Some(&next)));
@@ -112,6 +118,7 @@ impl Stack {
                     next => after = next,
                 }
             }
+            done = rule_id;
         }
         let stopped = self
             .move_dead_letters(choice, &mut letters, deadline)

@@ -68,7 +68,7 @@ fn fits(action: &str, field: &str, value: &Value) -> bool {
             .is_some_and(|word| REASONS.iter().any(|entry| entry.word == word)),
         "limit" => value
             .as_u64()
-            .is_some_and(|limit| (1..=1_000).contains(&limit)),
+            .is_some_and(|limit| (1..=500).contains(&limit)),
         "after" => is_place(value),
         "rule" => value
             .as_str()
@@ -76,7 +76,8 @@ fn fits(action: &str, field: &str, value: &Value) -> bool {
         "source" | "destination" => value
             .as_str()
             .is_some_and(|name| BucketName::parse(name).is_ok()),
-        "destination_region" | "key_prefix" => value.is_string(),
+        "destination_region" => value.is_string(),
+        "key_prefix" => value.as_str().is_some_and(|prefix| prefix.len() <= 1_024),
         "policy" => value == "full" || value == "write",
         "historical" | "all" => value.is_boolean(),
         "window_mins" => value

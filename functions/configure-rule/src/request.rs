@@ -82,8 +82,8 @@ const ACTIONS: &str = "create, get, list, update, pause, resume, delete, progres
 const WINDOW_MINS_MAX: u32 = 15 * 24 * 60;
 /// How many failures are shown if nobody says how many.
 const FAILURES_SHOWN: usize = 100;
-/// Lambda's limit on an answer is 6 MB; a failure has at most 3 kB.
-const FAILURES_SHOWN_MAX: usize = 1000;
+/// Lambda's limit on an answer is 6 MB; a failure whose key is all control characters has 9 kB.
+const FAILURES_SHOWN_MAX: usize = 500;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -312,7 +312,7 @@ fn choice(
     let key_prefix = key_prefix.filter(|prefix| prefix != "");
     let filter = FailureFilter {
         key_prefix: key_prefix
-            .map(|prefix| text("key_prefix", prefix))
+            .map(|prefix| name("key_prefix", prefix))
             .transpose()?,
         reason: reason.map(known_reason).transpose()?,
     };

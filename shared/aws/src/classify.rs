@@ -69,7 +69,13 @@ const CODES: &[(Answer, &[&str])] = &[
             "TransactionConflictException",
             "TransactionInProgressException",
             "ReplicatedWriteConflictException",
+            // Completed by a request whose answer said that it failed; or aborted by somebody.
+            "NoSuchUpload",
+            "InvalidPart",
             // Credentials that have run out are new at the next attempt; clocks that differ are not ours.
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "UnrecognizedClientException",
             "ExpiredToken",
             "ExpiredTokenException",
             "RequestTimeTooSkewed",
@@ -84,9 +90,6 @@ const CODES: &[(Answer, &[&str])] = &[
             "AccessDeniedException",
             "AllAccessDisabled",
             "AccountProblem",
-            "InvalidAccessKeyId",
-            "SignatureDoesNotMatch",
-            "UnrecognizedClientException",
             "KmsAccessDenied",
         ],
     ),
@@ -163,7 +166,7 @@ pub(crate) enum Doing {
 }
 
 /// The actions that S3 names when it says what a role lacks, the longer before those that they begin with.
-const ACTIONS: [(&str, Reason); 7] = [
+const ACTIONS: [(&str, Reason); 6] = [
     ("s3:GetObjectTagging", Reason::SrcGetTaggingNotPermitted),
     (
         "s3:GetObjectVersionTagging",
@@ -172,8 +175,7 @@ const ACTIONS: [(&str, Reason); 7] = [
     ("s3:PutObjectTagging", Reason::DstPutTaggingNotPermitted),
     ("s3:GetObject", Reason::SrcGetObjectNotPermitted),
     ("s3:PutObject", Reason::DstPutObjectNotPermitted),
-    ("kms:Decrypt", Reason::SrcKmsKeyNotPermitted),
-    ("kms:GenerateDataKey", Reason::DstKmsKeyNotPermitted),
+    ("kms:", Reason::KmsKeyNotPermitted),
 ];
 
 impl Doing {
@@ -289,11 +291,11 @@ mod tests {
             ),
             (
                 "is not authorized to perform: kms:Decrypt on resource",
-                Reason::SrcKmsKeyNotPermitted,
+                Reason::KmsKeyNotPermitted,
             ),
             (
                 "is not authorized to perform: kms:GenerateDataKey on resource",
-                Reason::DstKmsKeyNotPermitted,
+                Reason::KmsKeyNotPermitted,
             ),
             ("Access Denied", Reason::CopyNotPermitted),
         ] {

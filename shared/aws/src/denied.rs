@@ -1,6 +1,6 @@
 //! Why S3 said no. A 403 is the same whether a role lacks a permission or a bucket has changed hands, and a
 //! copy's whether the source may not be read or the replica not be written. Asked once more, S3 tells: at
-//! most four requests for an object that failed for good, none for one that did not.
+//! most six requests for an object that failed for good, none for one that did not.
 
 use tandem_replication::bucket_pair::Side;
 use tandem_replication::fault::{Fault, Reason};
@@ -47,7 +47,12 @@ impl S3Pair {
             Err(looking) if looking.reason == Reason::SrcHeadObjectNotPermitted => {
                 fault.explained(Reason::SrcGetObjectNotPermitted)
             }
-            Ok(Some(_)) => fault.explained(Reason::DstPutObjectNotPermitted),
+            Ok(Some(_)) => match self.read_tags(Side::Source, key).await {
+                Err(reading) if reading.reason == Reason::SrcGetTaggingNotPermitted => {
+                    fault.explained(reading.reason)
+                }
+                _ => fault.explained(Reason::DstPutObjectNotPermitted),
+            },
             _ => fault,
         }
     }

@@ -2,6 +2,7 @@
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use tandem_replication::names::Region;
 use tandem_replication::rule::Rule;
 
 use crate::failures::FailureRecord;
@@ -16,6 +17,7 @@ pub const OBJECT_FAILED: &str = "Object Replication Failed";
 #[derive(Debug, Clone)]
 pub struct EventBus {
     client: Client,
+    partition: &'static str,
 }
 
 impl EventBus {
@@ -23,6 +25,7 @@ impl EventBus {
     pub fn new(aws: &Aws) -> Self {
         Self {
             client: Client::new(aws.config()),
+            partition: partition(aws.region()),
         }
     }
 
@@ -32,7 +35,7 @@ impl EventBus {
         let doing = || format!("telling the failure of {:?}", failure.key().as_str());
         let detail =
             serde_json::to_string(failure).map_err(|error| AwsError::unexpected(doing(), error))?;
-        let bucket_arn = |bucket: &str| format!("arn:aws:s3:::{bucket}");
+        let bucket_arn = |bucket: &str| format!("arn:{}:s3:::{bucket}", self.partition);
         let entry = PutEventsRequestEntry::builder()
             .source(EVENT_SOURCE)
             .detail_type(OBJECT_FAILED)
@@ -54,5 +57,14 @@ impl EventBus {
                 ..AwsError::unexpected(doing(), code)
             }),
         }
+    }
+}
+
+/// The group of regions that a region's ARNs name ("Amazon Resource Names", IAM user guide).
+fn partition(region: &Region) -> &'static str {
+    match region.as_str() {
+        name if name.starts_with("cn-") => "aws-cn",
+        name if name.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
     }
 }

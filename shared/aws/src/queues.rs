@@ -25,8 +25,9 @@ pub struct Received {
 
 /// How many messages SQS gives at a time, at most.
 const RECEIVED_MAX: i32 = 10;
-/// For how long a message that was taken by hand is hidden.
-const TAKEN_SECS: i32 = 60;
+/// For how long a message that was taken by hand is hidden: longer than a caller who goes on takes to see
+/// them all, as a rule.
+const TAKEN_SECS: i32 = 300;
 /// For how long a queue is asked for messages; any wait at all has SQS ask all of its servers.
 const WAIT_SECS: i32 = 1;
 

@@ -104,6 +104,16 @@ impl ComesAgain {
     /// can be looked at.
     pub const UNREADABLE: Self = Self::After(1);
 
+    /// When what failed for the last time goes to the dead-letter queue: at once, unless something of it may
+    /// still be at work.
+    pub fn for_the_last_time(fault: &Fault) -> Self {
+        if fault.reason == Reason::NotAnswered {
+            Self::WhenNothingIsInFlight
+        } else {
+            Self::After(1)
+        }
+    }
+
     /// When to look again at what failed for good: when every function has forgotten what it knew of the
     /// rule at the time of the failure, and so knows that there is a record to clear.
     pub const SECOND_LOOK: Self = Self::After(10);

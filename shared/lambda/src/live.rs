@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use lambda_runtime::{Diagnostic, LambdaEvent};
@@ -18,7 +19,7 @@ use tandem_aws::{Aws, AwsError};
 use tandem_replication::Timestamp;
 use tandem_replication::admit::{Admission, SkipReason, admit};
 use tandem_replication::event::{Change, KeyChange, ObjectEvent, coalesce};
-use tandem_replication::fault::{FailedObject, Fault};
+use tandem_replication::fault::{FailedObject, Fault, Reason};
 use tandem_replication::names::RuleId;
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::replicator::{Outcome, Replicator};
@@ -31,7 +32,17 @@ use crate::measure::{Tally, write_requests, write_tallies};
 use crate::notification::parse;
 use crate::record::{Attempt, Recorder, Unsuccessful};
 use crate::rule_cache::{Known, RuleCache};
-use crate::runtime::{Error, now};
+use crate::runtime::{Deadline, Error, now};
+
+/// What has to be left of an invocation to begin with a key, after waiting for its turn.
+const CARRY_TIME: Duration = Duration::from_secs(30);
+
+/// One attempt at a batch.
+#[derive(Debug)]
+struct Attempted {
+    id: String,
+    deadline: Deadline,
+}
 
 /// A live function: everything it needs, built once.
 #[derive(Debug)]
@@ -58,9 +69,11 @@ enum Fate {
     Skipped(SkipReason),
     /// It failed, which is recorded; another attempt would not help.
     Parked(Fault),
-    /// As `Parked`, for the first time: it comes again once. Another function may have had success with the
-    /// key meanwhile, without knowing of the record that it had to clear.
+    /// As `Parked`, and there was no record before: it comes again once. Another function may have had
+    /// success with the key meanwhile, without knowing of the record that it had to clear.
     Doubted(Fault),
+    /// It failed for the last time, which is recorded; its message goes to the dead-letter queue.
+    GivenUp(Fault),
     /// It failed and has to come again.
     Failed(Fault),
 }
@@ -100,7 +113,10 @@ impl Live {
     where
         C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
     {
-        let attempt = invocation.context.request_id;
+        let attempt = Attempted {
+            deadline: Deadline::of(invocation.context.deadline()),
+            id: invocation.context.request_id,
+        };
         let messages = open(invocation.payload);
         let mut failed: BTreeMap<usize, ComesAgain> = BTreeMap::new();
         let mut events = Vec::new();
@@ -125,6 +141,7 @@ impl Live {
                         ComesAgain::after_fault(fault, messages[index].receives())
                     }
                     Fate::Doubted(_) => ComesAgain::SECOND_LOOK,
+                    Fate::GivenUp(fault) => ComesAgain::for_the_last_time(fault),
                     _ => continue,
                 };
                 let latest = failed.entry(index).or_insert(again);
@@ -140,7 +157,7 @@ impl Live {
     async fn settle<C>(
         &self,
         change: KeyChange<usize>,
-        attempt: &str,
+        attempt: &Attempted,
         messages: &[Message],
         carry: &C,
     ) -> Settled
@@ -163,29 +180,33 @@ impl Live {
         let fate = match (&known.rule, admission) {
             (_, Admission::Skip(reason)) => Ok(Fate::Skipped(reason)),
             (Some(rule), Admission::Hold) => self.hold(rule, event, attempt, carry).await,
-            (Some(rule), Admission::Replicate) => self.replicate(rule, event, carry).await,
+            (Some(rule), Admission::Replicate) => {
+                self.replicate(rule, event, attempt.deadline, carry).await
+            }
             (None, _) => Ok(Fate::Skipped(SkipReason::NoRule)),
         };
         let receives = |of: &usize| messages[*of].receives();
         let last_chance =
             change.received_with.iter().map(receives).max() >= Some(self.config.receives_max);
-        let first_look = change
-            .received_with
-            .iter()
-            .all(|&index| messages[index].envelope.is_some() && messages[index].receives() == 1);
+        let by_hand = |of: &usize| messages[*of].envelope.is_none();
+        let comes_again = !last_chance && !change.received_with.iter().any(by_hand);
         let fate = match (&known.rule, fate) {
             (_, Ok(fate @ (Fate::Skipped(_) | Fate::Held | Fate::HandedOver))) => fate,
             (None, fate) => fate.unwrap_or_else(Fate::Failed),
             (Some(rule), fate) => {
                 let attempt = Attempt {
                     ended: fate.map_err(|fault| named(fault, event)),
-                    may_have_failed: known.has_failures,
+                    may_have_failed: self.may_have_failed(event).await,
                     last_chance,
                 };
                 match self.recorder.keep(rule, &event.key, attempt).await {
                     Ok(fate) => fate,
-                    Err(Unsuccessful::Parked(fault)) if first_look => Fate::Doubted(fault),
-                    Err(Unsuccessful::Parked(fault)) => Fate::Parked(fault),
+                    Err(Unsuccessful::Parked {
+                        fault,
+                        is_news: true,
+                    }) if comes_again => Fate::Doubted(fault),
+                    Err(Unsuccessful::Parked { fault, .. }) => Fate::Parked(fault),
+                    Err(Unsuccessful::TryAgain(fault)) if last_chance => Fate::GivenUp(fault),
                     Err(Unsuccessful::TryAgain(fault)) => Fate::Failed(fault),
                 }
             }
@@ -196,6 +217,12 @@ impl Live {
             rule: known.rule,
             fate,
         }
+    }
+
+    /// Whether there may be a failure to clear, as was known a few seconds ago at most.
+    async fn may_have_failed(&self, event: &ObjectEvent) -> bool {
+        let known = self.rules.recent(&event.bucket).await;
+        known.map_or(true, |known| known.has_failures)
     }
 
     /// What the key's rule says. Only a rule read just now can let a change be passed over or held: a rule
@@ -215,11 +242,21 @@ impl Live {
         Ok((known, admission))
     }
 
-    async fn replicate<C>(&self, rule: &Rule, event: &ObjectEvent, carry: &C) -> Result<Fate, Fault>
+    async fn replicate<C>(
+        &self,
+        rule: &Rule,
+        event: &ObjectEvent,
+        deadline: Deadline,
+        carry: &C,
+    ) -> Result<Fate, Fault>
     where
         C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
     {
         let _turn = self.aws.turns().take().await;
+        if deadline.left() < CARRY_TIME {
+            let waited = format!("no turn in time for {:?}", event.key.as_str());
+            return Err(Fault::because(Reason::Throttled, waited));
+        }
         let pair = S3Pair::of_rule(&self.aws, rule);
         let limits = CopyLimits {
             carry_bytes_max: self.config.live_bytes_max,
@@ -248,7 +285,7 @@ impl Live {
         &self,
         rule: &Rule,
         event: &ObjectEvent,
-        attempt: &str,
+        attempt: &Attempted,
         carry: &C,
     ) -> Result<Fate, Fault>
     where
@@ -257,7 +294,7 @@ impl Live {
         let held = HeldKey {
             key: event.key.clone(),
             changed_at: event.event_time,
-            token: attempt.to_owned(),
+            token: attempt.id.clone(),
         };
         self.table
             .hold(&rule.id, &held)
@@ -271,7 +308,9 @@ impl Live {
         {
             Some(rule) if rule.state == RuleState::Paused => Ok(Fate::Held),
             Some(rule) => {
-                let fate = self.replicate(&rule, event, carry).await?;
+                let fate = self
+                    .replicate(&rule, event, attempt.deadline, carry)
+                    .await?;
                 self.table
                     .release(&rule.id, &held)
                     .await
@@ -327,7 +366,7 @@ impl Live {
                     tally.deleted += 1;
                     tally.lag_ms.push(lag_ms);
                 }
-                Fate::Parked(_) => tally.failed += 1,
+                Fate::Parked(_) | Fate::GivenUp(_) => tally.failed += 1,
                 _ => {}
             }
         }
@@ -400,7 +439,7 @@ fn log_fate(event: &ObjectEvent, rule: Option<&Rule>, fate: &Fate) {
                 "skipped"
             );
         }
-        Fate::Parked(fault) | Fate::Doubted(fault) => {
+        Fate::Parked(fault) | Fate::Doubted(fault) | Fate::GivenUp(fault) => {
             tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "parked");
         }
         Fate::Failed(fault) => {
@@ -425,7 +464,7 @@ fn respond(
     }
     if let Some(message) = keep.first().map(|&index| &messages[index]) {
         let failures = settled.iter().filter_map(|settled| match &settled.fate {
-            Fate::Failed(fault) => Some(fault.to_string()),
+            Fate::Failed(fault) | Fate::GivenUp(fault) => Some(fault.to_string()),
             _ => None,
         });
         let reasons: Vec<String> = read(message).err().into_iter().chain(failures).collect();
@@ -451,7 +490,7 @@ fn told(fate: &Fate) -> String {
         Fate::Done(Outcome::TooLargeHere { .. }) | Fate::HandedOver => "HandedOver".to_owned(),
         Fate::Held => "Held".to_owned(),
         Fate::Skipped(reason) => format!("Skipped({})", reason.as_str()),
-        Fate::Parked(fault) | Fate::Doubted(fault) | Fate::Failed(fault) => {
+        Fate::Parked(fault) | Fate::Doubted(fault) | Fate::GivenUp(fault) | Fate::Failed(fault) => {
             format!("Parked({fault})")
         }
     }

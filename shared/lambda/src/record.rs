@@ -32,7 +32,12 @@ pub struct Attempt<T> {
 #[derive(Debug)]
 pub enum Unsuccessful {
     /// It is recorded, and another attempt would not help.
-    Parked(Fault),
+    Parked {
+        /// The failure.
+        fault: Fault,
+        /// Whether there was no record of it before: somebody may not know yet that there is one now.
+        is_news: bool,
+    },
     /// It has to be tried again.
     TryAgain(Fault),
 }
@@ -69,19 +74,21 @@ impl Recorder {
             Err(fault) => fault,
         };
         let parked = fault.disposition() == Disposition::Park;
-        if parked || attempt.last_chance {
-            let record = self
-                .table
-                .record_failure(&rule.id, key, &fault, now())
-                .await
-                .map_err(unrecorded)?;
-            self.bus
-                .tell_failure(rule, &record)
-                .await
-                .map_err(unrecorded)?;
+        if !parked && !attempt.last_chance {
+            return Err(Unsuccessful::TryAgain(fault));
         }
+        let record = self
+            .table
+            .record_failure(&rule.id, key, &fault, now())
+            .await
+            .map_err(unrecorded)?;
+        self.bus
+            .tell_failure(rule, &record)
+            .await
+            .map_err(unrecorded)?;
         Err(if parked {
-            Unsuccessful::Parked(fault)
+            let is_news = record.item.attempts == 1;
+            Unsuccessful::Parked { fault, is_news }
         } else {
             Unsuccessful::TryAgain(fault)
         })

@@ -33,7 +33,6 @@ pub enum Reason {
     SrcHeadObjectNotPermitted,
     SrcGetObjectNotPermitted,
     SrcGetTaggingNotPermitted,
-    SrcKmsKeyNotPermitted,
     SrcObjectArchived,
     DstBucketNotFound,
     DstBucketOwnerChanged,
@@ -41,8 +40,8 @@ pub enum Reason {
     DstPutObjectNotPermitted,
     DstPutTaggingNotPermitted,
     DstDelObjNotPermitted,
-    DstKmsKeyNotPermitted,
     CopyNotPermitted,
+    KmsKeyNotPermitted,
     KmsKeyNotFound,
     KmsKeyInvalidState,
     TooLarge,
@@ -100,7 +99,7 @@ const fn retry(
 /// Everything that an object can fail for, in the order of [`Reason`].
 ///
 /// Words are those of S3's user guide, "Amazon S3 replication failure reasons", where it has the case.
-pub const REASONS: [ReasonEntry; 25] = [
+pub const REASONS: [ReasonEntry; 24] = [
     park(
         Reason::SrcBucketNotFound,
         "SrcBucketNotFound",
@@ -132,12 +131,6 @@ pub const REASONS: [ReasonEntry; 25] = [
         "allow the function's role s3:GetObjectTagging on the source bucket",
     ),
     park(
-        Reason::SrcKmsKeyNotPermitted,
-        "SrcKmsKeyNotPermitted",
-        "the KMS key of the source object may not be used to decrypt it",
-        "allow the function's role kms:Decrypt on the source's key",
-    ),
-    park(
         Reason::SrcObjectArchived,
         "SrcObjectArchived",
         "the source object is archived",
@@ -165,7 +158,7 @@ pub const REASONS: [ReasonEntry; 25] = [
         Reason::DstPutObjectNotPermitted,
         "DstPutObjectNotPermitted",
         "the replica may not be written",
-        "allow the function's role s3:PutObject on the destination bucket",
+        "allow the function's role s3:PutObject on the destination bucket, and the use of both buckets' KMS keys",
     ),
     park(
         Reason::DstPutTaggingNotPermitted,
@@ -180,16 +173,16 @@ pub const REASONS: [ReasonEntry; 25] = [
         "allow the function's role s3:DeleteObject on the destination bucket",
     ),
     park(
-        Reason::DstKmsKeyNotPermitted,
-        "DstKmsKeyNotPermitted",
-        "the KMS key of the destination may not be used to encrypt the replica",
-        "allow the function's role kms:GenerateDataKey and kms:Decrypt on the destination's key",
-    ),
-    park(
         Reason::CopyNotPermitted,
         "CopyNotPermitted",
         "copying was denied, and S3 does not say on which side",
         "compare the function's role with both buckets' policies and keys",
+    ),
+    park(
+        Reason::KmsKeyNotPermitted,
+        "KmsKeyNotPermitted",
+        "a KMS key of the source or the destination may not be used; the message names it",
+        "allow the function's role kms:Decrypt on both keys, and kms:GenerateDataKey on the destination's",
     ),
     park(
         Reason::KmsKeyNotFound,

@@ -11,12 +11,15 @@ use tandem_tests::proxy::{Action, Seen};
 use crate::stage::{Stage, copies};
 
 impl Stage {
-    /// Puts an object whose copy is denied once and for all, as far as the function is concerned.
+    /// Puts an object whose copy is denied.
     async fn failed(&self, key: &str) {
         let put = self.put(key, key).await;
         self.proxy
             .script(1, copies, Action::s3_error(403, "AccessDenied"));
-        assert!(self.acknowledged_again(put).await, "{key}");
+        assert!(
+            !self.acknowledged(put).await,
+            "{key} is looked at once more"
+        );
     }
 
     async fn configure(&self, fields: Value) -> Value {
@@ -122,7 +125,7 @@ async fn a_retry_that_chooses_nothing_or_too_much_is_refused() {
         (json!({}), "chooses nothing"),
         (json!({"all": true, "rule": "x"}), "goes alone"),
         (json!({"reason": "Bad"}), "SrcObjectArchived"),
-        (json!({"rule": ""}), "is empty"),
+        (json!({"rule": ""}), "has 0 bytes"),
     ] {
         let mut request = request;
         request["action"] = json!("retry");
@@ -138,7 +141,7 @@ async fn a_delete_that_failed_is_made_good_by_a_retry() {
     let delete = stage.deleted("a").await;
     let denied = Action::s3_error(403, "AccessDenied");
     stage.proxy.script(1, stage.replica("DeleteObject"), denied);
-    assert!(stage.acknowledged_again(delete).await);
+    assert!(!stage.acknowledged(delete).await);
     let one = json!({"action": "failure", "rule": stage.rule, "key": "a"});
     let failure = stage.configure(one).await["failure"].take();
     assert_eq!(
@@ -255,8 +258,10 @@ async fn a_failure_that_cannot_be_recorded_or_told_is_not_acknowledged() {
         stage
             .proxy
             .script(9, move |seen| seen.is(unreachable), broken);
-        let acknowledged = stage.acknowledged_again(put).await;
+        let last = stage.batch_received(8, &[put]);
+        let answer = stage.function.invoke(last).await.expect("an answer");
         let asked = stage.proxy.take_counts().contains_key(unreachable);
+        let acknowledged = notification::kept(&answer).is_empty();
         assert_eq!(acknowledged, !asked, "{unreachable}");
     }
 }
@@ -299,7 +304,7 @@ async fn denials_are_told_apart_by_looking_once_more() {
         for (matches, action) in script {
             stage.proxy.script(1, matches, action);
         }
-        assert!(stage.acknowledged_again(put).await, "{reason}");
+        assert!(!stage.acknowledged(put).await, "{reason}");
         let one = json!({"action": "failure", "rule": stage.rule, "key": reason});
         assert_eq!(stage.configure(one).await["failure"]["reason"], reason);
     }
@@ -322,10 +327,40 @@ async fn what_aws_answers_is_what_the_failure_says() {
         stage
             .proxy
             .script(1, copies, Action::s3_error(status, code));
-        assert!(stage.acknowledged_again(put).await, "{key}");
+        assert!(!stage.acknowledged(put).await, "{key}");
         let one = json!({"action": "failure", "rule": stage.rule, "key": key});
         assert_eq!(stage.configure(one).await["failure"]["reason"], reason);
     }
+}
+
+#[tokio::test]
+async fn what_fails_for_the_last_time_is_recorded_and_goes_to_the_dead_letters() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("a", "one").await;
+    stage
+        .proxy
+        .script(99, copies, Action::s3_error(503, "SlowDown"));
+    let answer = stage
+        .function
+        .invoke(stage.batch(std::slice::from_ref(&put)));
+    assert_eq!(notification::kept(&answer.await.expect("an answer")), ["0"]);
+    assert_eq!(stage.failures().await, 0, "there are other chances");
+    let answer = stage.function.invoke(stage.batch_received(8, &[put]));
+    assert_eq!(notification::kept(&answer.await.expect("an answer")), ["0"]);
+    let one = json!({"action": "failure", "rule": stage.rule, "key": "a"});
+    assert_eq!(stage.configure(one).await["failure"]["reason"], "Throttled");
+}
+
+#[tokio::test]
+async fn what_the_rule_does_not_cover_any_more_has_not_failed_any_more() {
+    let stage = Stage::new("replicate-put").await;
+    stage.failed("out/a").await;
+    let narrowed = json!({"action": "update", "rule": stage.rule, "scope": {"prefixes": ["in/"]}});
+    stage.configure(narrowed).await;
+    stage
+        .configure(json!({"action": "retry", "rule": stage.rule}))
+        .await;
+    stage.failures_become(0).await;
 }
 
 /// A service that bears only so many requests at once is not asked for more than it bears for long.
