@@ -79,7 +79,7 @@ impl Worker {
     ) -> Result<(), Unfinished> {
         if rule.scope.covers(&held.key) {
             let turn = self.aws.turns().take().await;
-            if deadline.left() < KEY_TIME {
+            if turn.waited && deadline.left() < KEY_TIME {
                 return Err(Unfinished::NoTurn);
             }
             self.reconcile_key(rule, &held.key, held.changed_at, look, turn)

@@ -181,8 +181,8 @@ impl Errand<'_> {
         let ended = if verdict == Verdict::Same {
             Ok(Outcome::InSync)
         } else {
-            let _turn = self.worker.aws.turns().take().await;
-            if !must_begin && self.deadline.left() < time_for(object) {
+            let turn = self.worker.aws.turns().take().await;
+            if turn.waited && !must_begin && self.deadline.left() < time_for(object) {
                 return Ok(None);
             }
             match self.attempt(&key, object, verdict).await {

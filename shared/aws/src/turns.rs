@@ -23,7 +23,11 @@ struct Shared {
 
 /// The turn of one object; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Turn<'a>(&'a Turns);
+pub struct Turn<'a> {
+    turns: &'a Turns,
+    /// Whether it had to be waited for, so that it may have come too late.
+    pub waited: bool,
+}
 
 impl Turns {
     /// Turns for at most `at_once_max` objects at a time.
@@ -36,12 +40,15 @@ impl Turns {
 
     /// Waits until another object may be worked on.
     pub async fn take(&self) -> Turn<'_> {
+        let mut waited = false;
         loop {
             let room = self.0.room.notified();
             if self.window().begin() {
-                return Turn(self);
+                let turns = self;
+                return Turn { turns, waited };
             }
             room.await;
+            waited = true;
         }
     }
 
@@ -52,9 +59,9 @@ impl Turns {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.window().end();
+        self.turns.window().end();
         // The window may have become wider too: whoever waits looks for himself.
-        self.0.0.room.notify_waiters();
+        self.turns.0.room.notify_waiters();
     }
 }
 

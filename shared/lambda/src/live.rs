@@ -252,8 +252,8 @@ impl Live {
     where
         C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
     {
-        let _turn = self.aws.turns().take().await;
-        if deadline.left() < CARRY_TIME {
+        let turn = self.aws.turns().take().await;
+        if turn.waited && deadline.left() < CARRY_TIME {
             let waited = format!("no turn in time for {:?}", event.key.as_str());
             return Err(Fault::because(Reason::Throttled, waited));
         }
