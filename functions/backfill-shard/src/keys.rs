@@ -143,32 +143,40 @@ impl Worker {
             last_chance: look.last_chance,
         };
         let lag_ms = vec![(now() - event_time).num_milliseconds().max(0)];
-        let tally = match self.recorder.keep(rule, key, attempt).await {
-            Ok(Outcome::Replicated { bytes }) => Tally {
-                replicated: 1,
-                bytes,
-                lag_ms,
-                ..Tally::default()
-            },
-            Ok(Outcome::Deleted) => Tally {
-                deleted: 1,
-                lag_ms,
-                ..Tally::default()
-            },
+        let failed = Tally {
+            failed: 1,
+            ..Tally::default()
+        };
+        let (tally, ended) = match self.recorder.keep(rule, key, attempt).await {
+            Ok(Outcome::Replicated { bytes }) => {
+                let replicated = Tally {
+                    replicated: 1,
+                    bytes,
+                    lag_ms,
+                    ..Tally::default()
+                };
+                (replicated, Ok(()))
+            }
+            Ok(Outcome::Deleted) => {
+                let deleted = Tally {
+                    deleted: 1,
+                    lag_ms,
+                    ..Tally::default()
+                };
+                (deleted, Ok(()))
+            }
             Ok(_) => return Ok(()),
             Err(Unsuccessful::Parked { fault, is_news }) => {
                 tracing::error!(rule.id = rule.id.as_str(), object.key = key.as_str(), %fault, "parked");
                 if is_news && look.comes_again {
                     return Err(Unfinished::Doubted(fault));
                 }
-                Tally {
-                    failed: 1,
-                    ..Tally::default()
-                }
+                (failed, Ok(()))
             }
+            Err(Unsuccessful::TryAgain(fault)) if look.last_chance => (failed, Err(fault.into())),
             Err(Unsuccessful::TryAgain(fault)) => return Err(fault.into()),
         };
         write_tallies(&BTreeMap::from([(rule.id.clone(), tally)]), now());
-        Ok(())
+        ended
     }
 }

@@ -54,8 +54,7 @@ impl Queues {
         work: &Work,
         delay_secs: i32,
     ) -> Result<(), AwsError> {
-        let body = serde_json::to_string(work)
-            .map_err(|error| AwsError::unexpected("writing work", error))?;
+        let body = body_of(work)?;
         self.client
             .send_message()
             .queue_url(queue_url)
@@ -159,5 +158,36 @@ impl Queues {
             .values()
             .filter_map(|count| count.parse::<u64>().ok())
             .sum())
+    }
+}
+
+/// A piece of work as a message. SQS takes no U+FFFE and U+FFFF (`SendMessage`, API reference), which keys may
+/// hold: a key that it had changed would be another one's.
+fn body_of(work: &Work) -> Result<String, AwsError> {
+    let body =
+        serde_json::to_string(work).map_err(|error| AwsError::unexpected("writing work", error))?;
+    Ok(body
+        .replace('\u{fffe}', "\\ufffe")
+        .replace('\u{ffff}', "\\uffff"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_replication::Timestamp;
+    use tandem_replication::names::{ObjectKey, RuleId};
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_however_odd_its_characters() {
+        let work = Work::Object {
+            rule_id: RuleId::new("r"),
+            key: ObjectKey::parse("\u{1}\n\u{fffe}ü\u{ffff}\u{10ffff}\\").unwrap(),
+            event_time: Timestamp::UNIX_EPOCH,
+        };
+        let body = body_of(&work).unwrap();
+        let taken = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+        assert!(body.chars().all(taken), "{body}");
+        assert_eq!(serde_json::from_str::<Work>(&body).unwrap(), work);
     }
 }
