@@ -3,7 +3,7 @@
 //!
 //! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
 //! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
-//! [`function_process`]; and for chaos [`weather`] (a proxy that makes everything fail), [`sooner`],
+//! [`function_process`]; and for chaos [`weather`] (a proxy that makes everything fail), [`slow_copy`], [`sooner`],
 //! [`journal`].
 
 #![allow(
@@ -22,5 +22,6 @@ pub mod function_process;
 pub mod journal;
 pub mod notification;
 pub mod proxy;
+pub mod slow_copy;
 pub mod sooner;
 pub mod weather;

@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::journal::Journal;
 use crate::proxy::{Body, Seen, Upstream, recognized, whole};
+use crate::slow_copy::SlowCopy;
 use crate::sooner::Sooner;
 
 /// The longest time between a request's leaving its sender and its reaching the cloud.
@@ -35,7 +36,7 @@ pub const LONGEST_DELAY: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// What can happen to a request, and to how many of ten thousand it does.
-const RATES: [(Fault, u32); 13] = [
+const RATES: [(Fault, u32); 14] = [
     (Fault::InternalError, 100),
     (Fault::SlowDown, 150),
     (Fault::ErrorInside200, 150),
@@ -46,6 +47,7 @@ const RATES: [(Fault, u32); 13] = [
     (Fault::SilenceAfter, 3),
     (Fault::LateRequest, 150),
     (Fault::LateAnswer, 150),
+    (Fault::SlowCopy, 500),
     (Fault::KilledBefore, 15),
     (Fault::KilledAfter, 15),
     (Fault::KilledLate, 10),
@@ -79,6 +81,8 @@ enum Fault {
     LateRequest,
     /// It is done at once, and its answer comes late.
     LateAnswer,
+    /// A copy that reads the source at once and lands late.
+    SlowCopy,
     /// Its sender is killed, and nothing was done.
     KilledBefore,
     /// It is done, and its sender is killed before the answer.
@@ -99,6 +103,8 @@ pub struct Forecast {
     pub buckets: BTreeMap<String, String>,
     /// What lets messages wait for a shorter time.
     pub sooner: Sooner,
+    /// What lets copies land later than they read.
+    pub slow_copy: SlowCopy,
     /// Who kills.
     pub killer: Box<Killer>,
     /// Where every request is noted.
@@ -231,6 +237,10 @@ impl State {
                 tokio::time::sleep(late()).await;
                 Ok(answer.map(whole))
             }
+            Some(Fault::SlowCopy) => match self.slowly(seen.clone(), late()).await {
+                Some(answer) => Ok(answer.map(whole)),
+                None => Ok(pass(now).await?.map(whole)),
+            },
             Some(Fault::KilledBefore) => self.killed(peer, proxy).await,
             Some(Fault::KilledAfter) => {
                 pass(now).await?;
@@ -266,6 +276,18 @@ impl State {
             answer
         });
         passing.await.map_err(|_| "the test ends")?
+    }
+
+    /// Copies slowly, and to the end though the sender dies.
+    async fn slowly(self: &Arc<Self>, seen: Seen, after: Duration) -> Option<Response<Bytes>> {
+        let state = self.clone();
+        let copying = tokio::spawn(async move {
+            let answer = state.forecast.slow_copy.make(&seen, after).await;
+            let line = format!("  slow copy <- {}", state.kind(&seen));
+            state.forecast.journal.note(&line);
+            answer
+        });
+        copying.await.ok().flatten()
     }
 
     /// What the forecast has for this request.
@@ -356,6 +378,7 @@ impl Fault {
             Self::SilenceAfter => "silence, done",
             Self::LateRequest => "late request",
             Self::LateAnswer => "late answer",
+            Self::SlowCopy => "slow copy",
             Self::KilledBefore => "kill before a request",
             Self::KilledAfter => "kill after a request",
             Self::KilledLate => "kill, request arrives later",
@@ -367,6 +390,7 @@ impl Fault {
             Self::ErrorInside200 => ["CopyObject", "UploadPartCopy", "CompleteMultipartUpload"]
                 .iter()
                 .any(|copy| seen.is(copy)),
+            Self::SlowCopy => SlowCopy::can_make(seen),
             _ => true,
         }
     }

@@ -25,8 +25,10 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use futures::future::join_all;
 use futures::{FutureExt, join};
-use tandem_tests::cloud::Cloud;
+use tandem_tests::bucket::Bucket;
+use tandem_tests::cloud::{Cloud, WEST, unique};
 use tandem_tests::journal::Journal;
+use tandem_tests::slow_copy::SlowCopy;
 use tandem_tests::sooner::Sooner;
 use tandem_tests::weather::{Forecast, Weather};
 
@@ -124,6 +126,10 @@ async fn chaos(run: &Run, cloud: &Cloud, deployment: &Deployment) {
             delay_max: second_attempt(),
             put_off_max: PUT_OFF_MAX,
         },
+        slow_copy: SlowCopy {
+            client: cloud.s3(WEST),
+            aside: aside(cloud).await,
+        },
         killer: Box::new(reaper::kill),
         journal: run.journal.clone(),
     };
@@ -153,6 +159,13 @@ async fn chaos(run: &Run, cloud: &Cloud, deployment: &Deployment) {
     );
     assert!(ledger.total(FAULTS) > 0, "the weather was fair");
     stage.strike().await;
+}
+
+/// Where slow copies wait before they land.
+async fn aside(cloud: &Cloud) -> String {
+    Bucket::create(cloud, WEST, unique("aside"), false)
+        .await
+        .name
 }
 
 async fn storm_and_calm(run: &Run, stage: &Stage, weather: &Weather) {

@@ -1,0 +1,64 @@
+//! A copy as S3 makes it: it reads the source at one instant and lands at a later one. The local cloud does
+//! both at once, so the proxy makes such a copy itself: to a bucket aside, and from there to its place.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use aws_sdk_s3::Client;
+use hyper::Response;
+use hyper::body::Bytes;
+
+use crate::proxy::Seen;
+
+/// Makes slow copies.
+#[derive(Debug)]
+pub struct SlowCopy {
+    /// A client of the destinations' region.
+    pub client: Client,
+    /// The bucket aside, of that region.
+    pub aside: String,
+}
+
+impl SlowCopy {
+    /// Whether this request is a copy that can be made so: one that carries everything over.
+    pub fn can_make(seen: &Seen) -> bool {
+        seen.is("CopyObject") && !seen.headers.contains_key("x-amz-metadata-directive")
+    }
+
+    /// Reads the source now and lands after a while. `None` if the source was refused, as for a pin that does
+    /// not hold: then the request itself may ask.
+    pub async fn make(&self, seen: &Seen, after: Duration) -> Option<Response<Bytes>> {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let header = |name: &str| seen.headers.get(name)?.to_str().ok().map(str::to_owned);
+        let aside = format!("copy-{}", MADE.fetch_add(1, Ordering::Relaxed));
+        let read = self
+            .client
+            .copy_object()
+            .bucket(&self.aside)
+            .key(&aside)
+            .copy_source(header("x-amz-copy-source")?)
+            .set_copy_source_if_match(header("x-amz-copy-source-if-match"))
+            .send()
+            .await
+            .ok()?;
+        tokio::time::sleep(after).await;
+        let landed = self
+            .client
+            .copy_object()
+            .bucket(&seen.bucket)
+            .key(&seen.key)
+            .copy_source(format!("{}/{aside}", self.aside))
+            .send()
+            .await
+            .ok()?;
+        let etag = landed.copy_object_result()?.e_tag()?.to_owned();
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<CopyObjectResult><ETag>{etag}</ETag></CopyObjectResult>"
+        );
+        let mut answer = Response::builder().header("content-type", "application/xml");
+        if let Some(version) = read.copy_source_version_id() {
+            answer = answer.header("x-amz-copy-source-version-id", version);
+        }
+        answer.body(body.into()).ok()
+    }
+}
