@@ -4,7 +4,7 @@ PYTHON ?= python3
 CLOUD  := $(PYTHON) local/cloud.py
 SAM     = .local/venv-sam/bin/sam
 
-FUNCTIONS := configure-rule replicate-put replicate-delete backfill backfill-shard
+FUNCTIONS := configure-rule replicate-put replicate-delete backfill backfill-shard copy-parts
 CRATES    := $(FUNCTIONS:%=-p %)
 
 # Build outputs stay where the template and the scripts look for them, whatever the user's settings.
@@ -37,7 +37,7 @@ local-down: ## End what `make local` started
 # ---- Check it -------------------------------------------------------------------------------------
 
 test: doctor install scripts functions ## Run all tests, whole flows on a local AWS among them: make test [ARGS=...]
-	@$(CLOUD) with --name test -- cargo test --profile local --workspace $(ARGS)
+	@$(CLOUD) with --name test --strict-s3 -- cargo test --profile local --workspace $(ARGS)
 
 # A seed that nobody chose is shown, like every other, so that the run can be seen again.
 chaos: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')

@@ -10,11 +10,12 @@
     python3 local/cloud.py guide   [--name N]         how to use it by hand
     python3 local/cloud.py status
     python3 local/cloud.py down    [--name N | --all]
-    python3 local/cloud.py with    [--name N] [--set KEY=VALUE] -- COMMAND...
+    python3 local/cloud.py with    [--name N] [--set KEY=VALUE] [--strict-s3] -- COMMAND...
                                                       up, deploy, run, and down whatever happens
 
 The emulator enforces IAM: the functions may do what template.yaml allows them and no more. With
---no-iam (of up and with) everything is allowed.
+--no-iam (of up and with) everything is allowed. With --strict-s3 (of with) a second, stricter S3
+runs beside it, for tests; the command finds its address in TANDEM_STRICT_S3_URL.
 
 Several local clouds can run side by side, told apart by name ("local" unless told otherwise).
 Everything they write is under .local/. None can reach a real AWS account: see environment.py.
@@ -35,6 +36,7 @@ sys.pycache_prefix = os.path.join(os.path.dirname(os.path.dirname(os.path.abspat
 import emulator
 import machine
 import stack
+import strict_s3
 from paths import Cloud, Problem, REPOSITORY
 
 
@@ -101,7 +103,11 @@ def with_cloud(arguments) -> int:
         code = 1
         try:
             emulator.start(cloud, arguments.port, iam=arguments.iam)
+            if arguments.strict_s3:
+                strict_s3.start(cloud)
             stack.deploy(cloud, arguments.set)
+            if arguments.strict_s3:
+                strict_s3.await_healthy(cloud)
             code = run_command(cloud, arguments.command)
         except KeyboardInterrupt:
             code = 130
@@ -170,6 +176,7 @@ def parse_arguments() -> argparse.Namespace:
     adding = verb("with", with_cloud)
     adding.add_argument("--port", type=port, default=None, help="(a free one)")
     adding.add_argument("--no-iam", dest="iam", action="store_false")
+    adding.add_argument("--strict-s3", action="store_true")
     adding.add_argument("--set", type=parameter, action="append", default=[], metavar="KEY=VALUE")
     adding.add_argument("command", nargs=argparse.REMAINDER)
 

@@ -63,7 +63,7 @@ def start_on(cloud: Cloud, port: int, *, iam: bool, last: bool) -> bool:
 def stop(cloud: Cloud, *, keep_logs: bool = False, quiet: bool = False) -> None:
     """Ends the cloud's processes, the functions they run included, and removes its state."""
     state = cloud.read_state()
-    for name in ("metrics-bridge", "emulator"):
+    for name in ("strict-s3", "metrics-bridge", "emulator"):
         if name in state:
             processes.end(state[name])
     cloud.state_file.unlink(missing_ok=True)

@@ -1,9 +1,9 @@
 """The environments that programs of the local cloud run in. No I/O.
 
-The promise kept here: neither the emulator, nor the functions it runs, nor a program pointed at it
-can reach a real AWS account. All credentials, profiles, regions, endpoints and proxies of the user
-are taken out; dummies and the emulator's own address are put in. (The functions inherit the
-emulator's environment, and the emulator overrides AWS_ENDPOINT_URL with its own.)
+The promise kept here: neither the emulator, nor the functions it runs, nor the strict S3 of tests, nor
+a program pointed at these can reach a real AWS account. All credentials, profiles, regions, endpoints
+and proxies of the user are taken out; dummies and the emulator's own address are put in. (The
+functions inherit the emulator's environment, and the emulator overrides AWS_ENDPOINT_URL with its own.)
 """
 
 import os
@@ -43,14 +43,15 @@ def is_dangerous(name: str) -> bool:
             or upper.endswith("_PROXY"))
 
 
-def for_client(port: int, stack_name: str) -> dict[str, str]:
+def for_client(port: int, stack_name: str, strict_s3_url: str | None) -> dict[str, str]:
     """The user's own environment, safely pointed at the local cloud: for tests, demo, `run`."""
     kept = {name: value for name, value in os.environ.items() if not is_dangerous(name)}
-    return kept | aws_variables(port) | {"TANDEM_STACK_NAME": stack_name}
+    strict_s3 = {"TANDEM_STRICT_S3_URL": strict_s3_url} if strict_s3_url else {}
+    return kept | aws_variables(port) | {"TANDEM_STACK_NAME": stack_name} | strict_s3
 
 
 def for_tool(port: int, home, temporary) -> dict[str, str]:
-    """Almost nothing of the user's, and a HOME of its own: for the emulator, SAM and the bridge."""
+    """Almost nothing of the user's, and a HOME of its own: for the emulator, SAM, the bridge, the strict S3."""
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("LC_")}
     return kept | aws_variables(port) | {
         "HOME": str(home),
@@ -73,4 +74,22 @@ def for_emulator(port: int, home, temporary, *, iam: bool) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "AUTH": str(iam).lower(),
         "LOG_LEVEL": "WARNING",
+    }
+
+
+def for_strict_s3(port: int, home, temporary, root) -> dict[str, str]:
+    """LocalStack's own switches: S3 alone, as on a machine of its own (not in its container), with no
+    DNS server, no Docker, no reports to its makers and nothing downloaded."""
+    return for_tool(port, home, temporary) | {
+        "FILESYSTEM_ROOT": str(root),
+        "GATEWAY_LISTEN": f"{LOOPBACK}:{port}",
+        "LOCALSTACK_HOST": f"{LOOPBACK}:{port}",
+        "SERVICES": "s3",
+        "EAGER_SERVICE_LOADING": "1",
+        "OVERRIDE_IN_DOCKER": "0",
+        "DNS_ADDRESS": "0",
+        "DOCKER_SOCK": f"{temporary}/no-docker",
+        "DOCKER_HOST": f"unix://{temporary}/no-docker",
+        "DISABLE_EVENTS": "1",
+        "SKIP_SSL_CERT_DOWNLOAD": "1",
     }

@@ -59,9 +59,13 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split("."))
 
 
+def venv(what: str) -> Path:
+    return HOME / f"venv-{what}"
+
+
 def program(what: str, name: str) -> Path:
     """A program of one of the installations."""
-    path = HOME / f"venv-{what}" / "bin" / name
+    path = venv(what) / "bin" / name
     if not path.exists():
         raise Problem(f"{name} is not installed; install it with: python3 local/cloud.py install"
                       + (" --aws" if what == "aws" else ""))
@@ -84,21 +88,21 @@ def install(*names: str) -> None:
 
 def install_one(name: str) -> None:
     requirements = SCRIPTS / f"requirements-{name}.txt"
-    venv = HOME / f"venv-{name}"
-    stamp = venv / "installed"
+    folder = venv(name)
+    stamp = folder / "installed"
     # A virtual environment is bound to its Python and to its own path.
     wanted = hashlib.sha256(b"\0".join(
         [requirements.read_bytes(), sys.version.encode(), os.path.realpath(sys.executable).encode(),
-         str(venv).encode()])).hexdigest()
+         str(folder).encode()])).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    print(f"installing {requirements.relative_to(REPOSITORY)} into {venv.relative_to(REPOSITORY)} "
+    print(f"installing {requirements.relative_to(REPOSITORY)} into {folder.relative_to(REPOSITORY)} "
           "(once, about a minute)", flush=True)
-    shutil.rmtree(venv, ignore_errors=True)
-    must([sys.executable, "-m", "venv", venv],
+    shutil.rmtree(folder, ignore_errors=True)
+    must([sys.executable, "-m", "venv", folder],
          f"Python cannot make a virtual environment. {VENV_HELP}")
     # Not compiled: most of the modules are never loaded.
-    must([venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
+    must([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
           "--no-compile", "--requirement", requirements],
          "pip failed. It needs the Python package index (a proxy or mirror is taken from HTTPS_PROXY, "
          "PIP_INDEX_URL and pip's own configuration); then run the same command again")

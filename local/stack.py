@@ -10,13 +10,14 @@ import textwrap
 import emulator
 import environment
 import machine
+import strict_s3
 from paths import REPOSITORY, SCRIPTS, Cloud, Problem
 
 STACK = "tandem"
 ARTIFACTS = "tandem-artifacts"  # the bucket SAM puts the functions' code into
 # Warm environments of each function: one emulator process serves them all, more would only queue.
 LOCAL_PARAMETERS = ("LiveConcurrency=8", "BackfillConcurrency=4")
-FUNCTIONS = ("configure-rule", "replicate-put", "replicate-delete", "backfill", "backfill-shard")
+FUNCTIONS = ("configure-rule", "replicate-put", "replicate-delete", "backfill", "backfill-shard", "copy-parts")
 
 
 def deploy(cloud: Cloud, parameters: list[str]) -> None:
@@ -66,8 +67,8 @@ def architecture() -> str:
 
 
 def client_environment(cloud: Cloud) -> dict[str, str]:
-    port = emulator.require_up(cloud)["port"]
-    return environment.for_client(port, STACK)
+    state = emulator.require_up(cloud)
+    return environment.for_client(state["port"], STACK, strict_s3.url(state))
 
 
 def shell_exports(cloud: Cloud) -> str:

@@ -14,7 +14,9 @@ from unittest import mock
 
 import emulator
 import environment
+import machine
 import stack
+import strict_s3
 from paths import SCRIPTS, Cloud
 
 # What a user with real accounts may have set.
@@ -36,6 +38,10 @@ USERS = {
     "TANDEM_STACK_NAME": "users-own-stack",
     "BIND_HOST": "0.0.0.0",
     "GATEWAY_PORT": "1",
+    "GATEWAY_LISTEN": "0.0.0.0:1",
+    "FILESYSTEM_ROOT": "/elsewhere",
+    "OUTBOUND_HTTP_PROXY": "http://users-own-proxy.example",
+    "TANDEM_STRICT_S3_URL": "https://users-own-endpoint.example",
 }
 
 # A function that answers with its environment. It runs as the functions of the template do.
@@ -54,16 +60,19 @@ class TheLocalCloud(unittest.TestCase):
         cls.cloud = Cloud.named("isolation-test")
         emulator.stop(cls.cloud, quiet=True)
         cls.addClassCleanup(emulator.stop, cls.cloud, quiet=True)
+        machine.install("emulator", "sam", strict_s3.NAME)  # not by way of the proxies below
         with mock.patch.dict(os.environ, USERS):
             emulator.start(cls.cloud, port=None, iam=False)  # it is sent unsigned requests below
+            strict_s3.start(cls.cloud)
+            strict_s3.await_healthy(cls.cloud)
             cls.client = stack.client_environment(cls.cloud)
             cls.exports = stack.shell_exports(cls.cloud)
-        cls.port = cls.cloud.read_state()["port"]
-        cls.endpoint = environment.endpoint(cls.port)
+        cls.endpoint = environment.endpoint(cls.cloud.read_state()["port"])
+        cls.strict_s3 = environment.endpoint(cls.cloud.read_state()["strict-s3"]["port"])
 
-    def check(self, variables):
+    def check(self, variables, endpoint=None):
         """All that decides where an AWS client goes, and as whom."""
-        self.assertEqual(variables["AWS_ENDPOINT_URL"], self.endpoint)
+        self.assertEqual(variables["AWS_ENDPOINT_URL"], endpoint or self.endpoint)
         self.assertIn(variables["AWS_ACCESS_KEY_ID"], ("test", "000000000000"))
         self.assertEqual(variables["AWS_SECRET_ACCESS_KEY"], "test")
         self.assertEqual(variables["AWS_EC2_METADATA_DISABLED"], "true")
@@ -77,6 +86,7 @@ class TheLocalCloud(unittest.TestCase):
     def test_commands_run_against_it_see_only_the_emulator_and_dummy_credentials(self):
         self.check(self.client)
         self.assertEqual(self.client["TANDEM_STACK_NAME"], stack.STACK)
+        self.assertEqual(self.client["TANDEM_STRICT_S3_URL"], self.strict_s3)
 
     def test_a_shell_pointed_at_it_sees_only_the_emulator_and_dummy_credentials(self):
         script = f'{self.exports}\nexec "{sys.executable}" -c "import json, os; print(json.dumps(dict(os.environ)))"'
@@ -84,9 +94,22 @@ class TheLocalCloud(unittest.TestCase):
                                 capture_output=True, text=True, check=True)
         self.check(json.loads(answer.stdout))
 
+    @unittest.skipUnless(Path("/proc/self/environ").exists(), "needs /proc")
+    def test_the_strict_s3_sees_only_itself_and_dummy_credentials(self):
+        pid = self.cloud.read_state()["strict-s3"]["pid"]
+        pairs = Path(f"/proc/{pid}/environ").read_text().split("\0")
+        variables = dict(pair.split("=", 1) for pair in pairs if pair)
+        self.check(variables, self.strict_s3)
+        self.assertTrue(variables["FILESYSTEM_ROOT"].startswith(str(self.cloud.folder)))
+
     @unittest.skipUnless(Path("/proc/net/tcp").exists(), "needs /proc")
     def test_it_listens_on_the_loopback_only(self):
-        processes = self.members(self.cloud.read_state()["emulator"]["pid"])
+        for name in ("emulator", "strict-s3"):
+            with self.subTest(name):
+                self.assertEqual(self.addresses(self.cloud.read_state()[name]["pid"]), {"0100007F"})  # 127.0.0.1
+
+    def addresses(self, group):
+        processes = self.members(group)
         sockets = {os.readlink(handle) for process in processes for handle in (process / "fd").iterdir()
                    if handle.is_symlink()}
         addresses = set()
@@ -95,7 +118,7 @@ class TheLocalCloud(unittest.TestCase):
                 fields = row.split()
                 if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
                     addresses.add(fields[1].partition(":")[0])
-        self.assertEqual(addresses, {"0100007F"})  # 127.0.0.1
+        return addresses
 
     @staticmethod
     def members(group):

@@ -1,13 +1,15 @@
 //! The command line: every command, argument and example. No I/O.
 
 pub mod failures;
+pub mod options;
+pub mod rule;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::contract::{Policy, Scope};
 use crate::error::Error;
 
 use self::failures::FailuresCommand;
+use self::rule::RuleCommand;
 
 /// Cross-region replication of S3 buckets: rules, backfills, progress, and whether two buckets agree.
 #[derive(Debug, Parser)]
@@ -173,83 +175,6 @@ impl Command {
     }
 }
 
-#[derive(Debug, Subcommand)]
-pub enum RuleCommand {
-    /// Make a rule: from now on, every change at the source is carried to the destination
-    #[command(after_help = "\
-Examples:
-  tandem rule create --source photos --destination photos-replica
-  tandem rule create --source photos --destination photos-replica --historical \\
-      --prefix 2025/ --prefix 2026/ --policy write
-  tandem rule create --source photos --destination photos-replica --destination-region us-west-2")]
-    Create(CreateArgs),
-
-    /// List every rule
-    #[command(after_help = "\
-Examples:
-  tandem rule list
-  tandem rule list --output json | jq -r '.rules[].id'")]
-    List,
-
-    /// Show one rule
-    #[command(after_help = "\
-Examples:
-  tandem rule show photos
-  tandem rule show rule-0197f3c2a1b47c3e9d52 --output json")]
-    Show {
-        #[command(flatten)]
-        rule: RuleName,
-    },
-
-    /// Change a rule's scope or policy, or have its historical objects carried across
-    #[command(after_help = "\
-Examples:
-  tandem rule update photos --prefix 2026/
-  tandem rule update photos --all-objects --historical
-  tandem rule update photos --policy write")]
-    Update(UpdateArgs),
-
-    /// Stop carrying changes across; they are kept until the rule is resumed
-    #[command(after_help = "\
-Examples:
-  tandem rule pause photos")]
-    Pause {
-        #[command(flatten)]
-        rule: RuleName,
-    },
-
-    /// Go on where the rule was paused
-    #[command(after_help = "\
-Examples:
-  tandem rule resume photos")]
-    Resume {
-        #[command(flatten)]
-        rule: RuleName,
-    },
-
-    /// End a rule; both buckets keep their objects
-    #[command(after_help = "\
-Examples:
-  tandem rule delete photos
-  tandem rule delete photos --yes        no question; needed without a terminal")]
-    Delete {
-        #[command(flatten)]
-        rule: RuleName,
-        /// Don't ask
-        #[arg(long, short = 'y')]
-        yes: bool,
-    },
-
-    /// List the buckets that a source may be replicated to
-    #[command(after_help = "\
-Examples:
-  tandem rule destinations photos")]
-    Destinations {
-        /// The source bucket
-        source: String,
-    },
-}
-
 #[derive(Debug, Args)]
 pub struct RuleName {
     /// The rule's id, or the name of either of its buckets
@@ -260,84 +185,6 @@ pub struct RuleName {
 impl std::fmt::Display for RuleName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct CreateArgs {
-    /// Bucket whose changes are carried across; in the stack's region
-    #[arg(long, value_name = "BUCKET")]
-    pub source: String,
-
-    /// Bucket they are carried to; in another region
-    #[arg(long, value_name = "BUCKET")]
-    pub destination: String,
-
-    /// Refuse where the destination is not in this region
-    #[arg(long, value_name = "REGION")]
-    pub destination_region: Option<String>,
-
-    /// Only keys that begin with this; up to five times [default: all objects]
-    #[arg(long = "prefix", value_name = "PREFIX", action = ArgAction::Append, allow_hyphen_values = true)]
-    pub prefixes: Vec<String>,
-
-    /// What is carried across
-    #[arg(long, value_enum, default_value = "full")]
-    pub policy: Policy,
-
-    /// Also the objects that are there already; same-named ones at the destination are overwritten
-    #[arg(long)]
-    pub historical: bool,
-}
-
-impl CreateArgs {
-    pub fn scope(&self) -> Scope {
-        if self.prefixes.is_empty() {
-            Scope::All
-        } else {
-            Scope::Prefixes(self.prefixes.clone())
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct UpdateArgs {
-    #[command(flatten)]
-    pub rule: RuleName,
-    #[command(flatten)]
-    pub change: RuleChange,
-}
-
-/// At least one of these.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = true)]
-pub struct RuleChange {
-    /// From now on only keys that begin with this; up to five times
-    #[arg(long = "prefix", value_name = "PREFIX", action = ArgAction::Append, allow_hyphen_values = true)]
-    pub prefixes: Vec<String>,
-
-    /// From now on every key
-    #[arg(long, conflicts_with = "prefixes")]
-    pub all_objects: bool,
-
-    /// What is carried across from now on
-    #[arg(long, value_enum)]
-    pub policy: Option<Policy>,
-
-    /// Start a backfill of the objects that are there already
-    #[arg(long)]
-    pub historical: bool,
-}
-
-impl RuleChange {
-    pub fn scope(&self) -> Option<Scope> {
-        if self.all_objects {
-            Some(Scope::All)
-        } else if self.prefixes.is_empty() {
-            None
-        } else {
-            Some(Scope::Prefixes(self.prefixes.clone()))
-        }
     }
 }
 
@@ -430,6 +277,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::contract::{AclChoice, KeyChoice, LockChoice, OptionChanges, Policy, Scope};
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split(' '))
@@ -496,6 +344,12 @@ mod tests {
             "--prefix x/",
             "--policy write",
             "--historical",
+            "--storage-class STANDARD_IA",
+            "--kms-key none",
+            "--tags false",
+            "--acl keep",
+            "--object-lock bucket",
+            "--lifecycle-deletes",
         ] {
             parse(&format!("tandem rule update a {change}")).unwrap();
         }
@@ -513,6 +367,43 @@ mod tests {
         };
         assert_eq!(args.change.scope(), None);
         assert!(!args.change.historical);
+        assert_eq!(args.change.options.changes().if_any(), None);
+    }
+
+    #[test]
+    fn options_are_asked_for_one_by_one() {
+        let create = "tandem rule create --source a --destination b --kms-key none --tags false \
+                      --acl reset --object-lock keep --lifecycle-deletes \
+                      --destination-account 111122223333 --storage-class keep";
+        let Command::Rule {
+            command: RuleCommand::Create(args),
+        } = parse(create).unwrap().command
+        else {
+            panic!("another command");
+        };
+        let asked = OptionChanges {
+            storage_class: Some("keep".into()),
+            kms_key: Some(KeyChoice::OfTheBucket),
+            tags: Some(false),
+            acl: Some(AclChoice::Reset),
+            object_lock: Some(LockChoice::Keep),
+            lifecycle_deletes: Some(true),
+            destination_account: Some("111122223333".into()),
+        };
+        assert_eq!(args.options(), asked);
+        let update = "tandem rule update a --lifecycle-deletes false --kms-key arn:x";
+        let Command::Rule {
+            command: RuleCommand::Update(args),
+        } = parse(update).unwrap().command
+        else {
+            panic!("another command");
+        };
+        let asked = OptionChanges {
+            lifecycle_deletes: Some(false),
+            kms_key: Some(KeyChoice::Arn("arn:x".into())),
+            ..OptionChanges::default()
+        };
+        assert_eq!(args.change.options.changes(), asked);
     }
 
     #[test]
@@ -548,6 +439,10 @@ mod tests {
         assert!(
             refused("tandem rule create --source a --destination b --policy all").contains("write")
         );
+        let class = "tandem rule update a --storage-class COLD";
+        assert!(refused(class).contains("GLACIER_IR"));
+        refused("tandem rule update a --tags");
+        refused("tandem rule update a --destination-account 111122223333");
         refused("tandem status --watch --interval 0");
         refused("tandem status --interval 5");
         refused("tandem verify a --max-differences -1");

@@ -109,6 +109,12 @@ fn show(output: Output, answer: &Answer) -> Result<Exit, Error> {
     } else {
         let job = answer.read::<JobAnswer>()?.job;
         terminal::print(render::job(&job, pace::since_start(&job, terminal::now())))?;
+        if job.transfers > 0 && job.is_finished() {
+            terminal::note(format!(
+                "Objects left to transfers may still be on their way; see `tandem status {}`.",
+                job.rule_id
+            ));
+        }
     }
     Ok(Exit::Ok)
 }

@@ -1,12 +1,18 @@
 //! The functions' contract (`docs/contract.md`) as this command speaks it: what it asks, and the
 //! parts of the answers that it shows. Unknown fields of an answer are ignored. No I/O.
 
+mod options;
+mod progress;
+
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+pub use self::options::{AclChoice, KeyChoice, LockChoice, OptionChanges, Options};
+pub use self::progress::{Backlog, Job, Lag, Live, Progress, Transfer, Transfers};
 
 /// A request to `configure-rule`.
 #[derive(Debug, Serialize)]
@@ -19,6 +25,8 @@ pub enum ConfigureRule<'a> {
         destination_region: Option<&'a str>,
         scope: Scope,
         policy: Policy,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        options: Option<OptionChanges>,
         historical: bool,
     },
     Get {
@@ -31,6 +39,8 @@ pub enum ConfigureRule<'a> {
         scope: Option<Scope>,
         #[serde(skip_serializing_if = "Option::is_none")]
         policy: Option<Policy>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        options: Option<OptionChanges>,
         #[serde(skip_serializing_if = "Option::is_none")]
         historical: Option<bool>,
     },
@@ -159,6 +169,8 @@ pub struct Rule {
     pub destination: Bucket,
     pub scope: Scope,
     pub policy: Policy,
+    #[serde(default)]
+    pub options: Options,
     pub historical: bool,
     /// `enabling`, `enabled`, `paused` or `deleting`; shown, never decided on.
     pub state: String,
@@ -182,74 +194,6 @@ pub struct RulesAnswer {
 #[derive(Debug, Deserialize)]
 pub struct JobAnswer {
     pub job: Job,
-}
-
-/// One backfill run.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Job {
-    pub id: String,
-    pub rule_id: String,
-    /// `planning`, `running`, `complete` or `cancelled`.
-    pub state: String,
-    pub fraction: Option<f64>,
-    pub shards: Option<Shards>,
-    pub listed: u64,
-    pub copied: u64,
-    pub equal: u64,
-    pub gone: u64,
-    pub failed: u64,
-    pub bytes_copied: u64,
-    pub started_at: Option<DateTime<Utc>>,
-    pub finished_at: Option<DateTime<Utc>>,
-}
-
-impl Job {
-    pub fn is_finished(&self) -> bool {
-        matches!(self.state.as_str(), "complete" | "cancelled")
-    }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Shards {
-    pub total: Option<u64>,
-    pub done: Option<u64>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Progress {
-    pub rule: Rule,
-    pub historical: Option<Job>,
-    pub live: Live,
-    pub failures: Option<u64>,
-}
-
-/// What was carried since the rule was made. A number that isn't known is `None`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Live {
-    pub watermark: Option<DateTime<Utc>>,
-    pub backlog: Option<Backlog>,
-    pub window_mins: Option<u64>,
-    pub replicated: Option<u64>,
-    pub deleted: Option<u64>,
-    pub failed: Option<u64>,
-    pub bytes: Option<u64>,
-    pub lag_ms: Option<Lag>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Backlog {
-    pub put: Option<u64>,
-    pub delete: Option<u64>,
-    pub work: Option<u64>,
-    pub held: Option<u64>,
-    pub dead_letter: Option<u64>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-pub struct Lag {
-    pub p50: Option<f64>,
-    pub p99: Option<f64>,
-    pub max: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -314,6 +258,14 @@ pub struct Moved {
     pub put: u64,
     pub delete: u64,
     pub work: u64,
+    #[serde(default)]
+    pub part: u64,
+}
+
+impl Moved {
+    pub fn total(&self) -> u64 {
+        self.put + self.delete + self.work + self.part
+    }
 }
 
 /// Messages that nobody can read.
@@ -339,6 +291,7 @@ impl RetryAnswer {
         self.moved.put += next.moved.put;
         self.moved.delete += next.moved.delete;
         self.moved.work += next.moved.work;
+        self.moved.part += next.moved.part;
         self.unreadable.count += next.unreadable.count;
         self.unreadable.messages.extend(next.unreadable.messages);
         self.unseen = next.unseen;
@@ -374,6 +327,7 @@ mod tests {
             destination_region: None,
             scope: Scope::All,
             policy: Policy::Write,
+            options: None,
             historical: true,
         };
         assert_eq!(
@@ -385,11 +339,17 @@ mod tests {
             rule: "a",
             scope: Some(Scope::Prefixes(vec!["x/".into()])),
             policy: None,
+            options: Some(OptionChanges {
+                kms_key: Some(KeyChoice::OfTheBucket),
+                tags: Some(false),
+                ..OptionChanges::default()
+            }),
             historical: None,
         };
         assert_eq!(
             wire(update),
-            json!({"action": "update", "rule": "a", "scope": {"prefixes": ["x/"]}})
+            json!({"action": "update", "rule": "a", "scope": {"prefixes": ["x/"]},
+                   "options": {"kms_key": null, "tags": false}})
         );
         assert_eq!(wire(ConfigureRule::List), json!({"action": "list"}));
         let status = Backfill::Status {
@@ -418,17 +378,20 @@ mod tests {
             parsed.scope,
             Scope::Prefixes(vec!["2025/".into(), "2026/".into()])
         );
+        assert_eq!(parsed.options.storage_class, "GLACIER_IR");
         let parsed: Job = serde_json::from_str(job).unwrap();
         assert_eq!(
             parsed.listed,
-            parsed.copied + parsed.equal + parsed.gone + parsed.failed
+            parsed.copied + parsed.equal + parsed.gone + parsed.failed + parsed.transfers
         );
+        assert!(parsed.transfers > 0);
         for historical in ["null", job] {
             let progress = progress
                 .replace("RULE", rule)
                 .replace("JOB | null", historical);
             let parsed: Progress = serde_json::from_str(&progress).unwrap();
             assert_eq!(parsed.live.replicated, Some(1203));
+            assert_eq!(parsed.transfers.count, parsed.transfers.shown.len() as u64);
         }
     }
 

@@ -11,13 +11,14 @@ use crate::human;
 
 /// The codes of `docs/contract.md` with which a function refuses a request. `Internal` is not a
 /// refusal, and neither is a code of the Lambda service itself, such as `Sandbox.Timedout`.
-const REFUSALS: [&str; 17] = [
+const REFUSALS: [&str; 18] = [
     "InvalidRequest",
     "InvalidBucketName",
     "SameBucket",
     "SameRegion",
     "RegionsNotAllowed",
     "InvalidScope",
+    "InvalidOptions",
     "BucketInUse",
     "TwoWay",
     "BucketNotFound",

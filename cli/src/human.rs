@@ -57,10 +57,15 @@ pub fn instant(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
-/// `2026-11-22 21:04:58 UTC (4.0 s ago)`. The two clocks may disagree; the future is "now".
+/// `2026-11-22 21:04:58 UTC (4.0 s ago)`.
 pub fn instant_and_age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
+    format!("{} ({})", instant(at), age(at, now))
+}
+
+/// `4.0 s ago`. The two clocks may disagree; the future is "now".
+pub fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let age_ms = (now - at).num_milliseconds().max(0);
-    format!("{} ({} ago)", instant(at), millis(age_ms as f64))
+    format!("{} ago", millis(age_ms as f64))
 }
 
 /// `42.0 %`. Only what is whole is shown as 100 %.

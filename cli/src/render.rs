@@ -1,100 +1,18 @@
 //! Answers as tables and lines of text. No I/O but a look at whether stdout takes colours.
 
 pub mod failures;
+pub mod rules;
+pub mod status;
 
-use chrono::{DateTime, Utc};
 use comfy_table::{
     Cell, CellAlignment, Color, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED,
 };
 
 use crate::compare::{Difference, Field, Kind, Side, Tally};
-use crate::contract::{
-    Backlog, Bucket, Candidate, Destinations, Job, Lag, Live, Policy, Progress, Rule, Scope,
-};
+use crate::contract::{Bucket, Job, Policy, Scope};
 use crate::human::{self, UNKNOWN};
 use crate::pace::Pace;
 use crate::terminal;
-
-/// Characters of a bar drawn as text.
-const BAR_WIDTH: usize = 20;
-
-pub fn rules(rules: &[Rule]) -> String {
-    let mut table = table(&[
-        "Rule",
-        "Source",
-        "Destination",
-        "Scope",
-        "Policy",
-        "Historical",
-        "State",
-    ]);
-    for rule in rules {
-        table.add_row(vec![
-            Cell::new(&rule.id),
-            Cell::new(bucket(&rule.source)),
-            Cell::new(bucket(&rule.destination)),
-            Cell::new(scope(&rule.scope, "\n")),
-            Cell::new(rule.policy),
-            Cell::new(yes_no(rule.historical)),
-            state(&rule.state),
-        ]);
-    }
-    table.to_string()
-}
-
-pub fn rule(rule: &Rule) -> String {
-    let mut table = Table::new();
-    style(&mut table);
-    let policy = match rule.policy {
-        Policy::Full => "full (add, change, delete)",
-        Policy::Write => "write (add, change)",
-    };
-    table
-        .add_row(["Rule", &rule.id])
-        .add_row(["Source", &bucket(&rule.source)])
-        .add_row(["Destination", &bucket(&rule.destination)])
-        .add_row(["Scope", &scope(&rule.scope, "\n")])
-        .add_row(["Policy", policy])
-        .add_row(["Historical", yes_no(rule.historical)])
-        .add_row(vec![Cell::new("State"), state(&rule.state)]);
-    if let Some(revision) = rule.revision {
-        table.add_row(["Revision", &revision.to_string()]);
-    }
-    for (name, at) in [
-        ("Created", rule.created_at),
-        ("Updated", rule.updated_at),
-        ("Paused", rule.paused_at),
-    ] {
-        if let Some(at) = at {
-            table.add_row([name, &human::instant(at)]);
-        }
-    }
-    table.to_string()
-}
-
-pub fn destinations(answer: &Destinations) -> String {
-    let regions = if answer.regions.iter().any(|region| region == "*") {
-        "any other region".to_owned()
-    } else {
-        answer.regions.join(", ")
-    };
-    let head = format!(
-        "{} ({}) may be replicated to: {regions}",
-        answer.source, answer.source_region
-    );
-    if answer.buckets.is_empty() {
-        return format!("{head}\nThere is no bucket in those regions.");
-    }
-    let mut table = table(&["Bucket", "Region", "Available"]);
-    for candidate in &answer.buckets {
-        table.add_row(vec![
-            Cell::new(&candidate.bucket),
-            Cell::new(candidate.region.as_deref().unwrap_or(UNKNOWN)),
-            availability(candidate),
-        ]);
-    }
-    format!("{head}\n{table}")
-}
 
 pub fn job(job: &Job, pace: Option<Pace>) -> String {
     let mut table = Table::new();
@@ -120,58 +38,6 @@ pub fn job(job: &Job, pace: Option<Pace>) -> String {
         }
     }
     table.to_string()
-}
-
-/// One rule's progress: what comes before the historical bar, beside it, and after it.
-pub struct StatusLines {
-    pub head: String,
-    pub historical: String,
-    pub rest: String,
-}
-
-/// `historical` speaks beside a bar that is drawn by whoever shows these lines.
-pub fn status_lines(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>) -> StatusLines {
-    let rule = &progress.rule;
-    let head = format!(
-        "{}  {} -> {}\n  {}, policy {}, {}",
-        rule.id,
-        bucket(&rule.source),
-        bucket(&rule.destination),
-        rule.state,
-        rule.policy,
-        scope(&rule.scope, ", "),
-    );
-    let historical = progress
-        .historical
-        .as_ref()
-        .map_or_else(|| "no backfill".to_owned(), |job| beside_bar(job, pace));
-    let objects = progress.historical.as_ref().map(|job| ("", objects(job)));
-    let rest = objects
-        .into_iter()
-        .chain(live_lines(&progress.live, now))
-        .chain([("failures", human::maybe_count(progress.failures))])
-        .map(|(name, text)| format!("  {name:<11}{text}"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    StatusLines {
-        head,
-        historical,
-        rest,
-    }
-}
-
-/// One rule's progress as plain text, bar and all.
-pub fn status(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>) -> String {
-    let lines = status_lines(progress, pace, now);
-    let bar = progress
-        .historical
-        .as_ref()
-        .map(|job| format!("{}  ", bar(job.fraction.unwrap_or(0.0))))
-        .unwrap_or_default();
-    format!(
-        "{}\n  historical {bar}{}\n{}",
-        lines.head, lines.historical, lines.rest
-    )
 }
 
 /// What stands beside a job's bar: `42.0 %  running, 212.0 objects/s, about 2 min 5 s left`.
@@ -252,72 +118,18 @@ pub fn bucket(bucket: &Bucket) -> String {
     format!("{} ({})", bucket.bucket, bucket.region)
 }
 
-fn live_lines(live: &Live, now: DateTime<Utc>) -> Vec<(&'static str, String)> {
-    let watermark = live.watermark.map_or_else(
-        || UNKNOWN.to_owned(),
-        |at| {
-            format!(
-                "{}: every change before it is replicated",
-                human::instant_and_age(at, now)
-            )
-        },
-    );
-    let window = live.window_mins.map_or_else(
-        || UNKNOWN.to_owned(),
-        |mins| format!("in {}", human::millis(mins as f64 * 60_000.0)),
-    );
-    vec![
-        ("watermark", watermark),
-        ("backlog", backlog(live.backlog.as_ref())),
-        (
-            "live",
-            format!(
-                "{} replicated, {} deleted, {} failed, {} ({window})",
-                human::maybe_count(live.replicated),
-                human::maybe_count(live.deleted),
-                human::maybe_count(live.failed),
-                live.bytes
-                    .map_or_else(|| format!("{UNKNOWN} bytes"), human::bytes),
-            ),
-        ),
-        ("lag", lag(live.lag_ms.as_ref())),
-    ]
-}
-
-fn backlog(backlog: Option<&Backlog>) -> String {
-    let Some(backlog) = backlog else {
-        return UNKNOWN.to_owned();
-    };
-    format!(
-        "put {}, delete {}, work {}, held {}, dead letter {}",
-        human::maybe_count(backlog.put),
-        human::maybe_count(backlog.delete),
-        human::maybe_count(backlog.work),
-        human::maybe_count(backlog.held),
-        human::maybe_count(backlog.dead_letter),
-    )
-}
-
-fn lag(lag: Option<&Lag>) -> String {
-    match lag {
-        Some(lag) if lag.p50.or(lag.p99).or(lag.max).is_some() => format!(
-            "p50 {}, p99 {}, max {}",
-            human::maybe_millis(lag.p50),
-            human::maybe_millis(lag.p99),
-            human::maybe_millis(lag.max),
-        ),
-        _ => UNKNOWN.to_owned(),
-    }
-}
-
 fn fraction(job: &Job) -> String {
     job.fraction
         .map_or_else(|| UNKNOWN.to_owned(), human::percent)
 }
 
 fn counts(job: &Job) -> String {
+    let transfers = match job.transfers {
+        0 => String::new(),
+        transfers => format!(", {} left to transfers", human::count(transfers)),
+    };
     format!(
-        "{} ({} copied, {} equal, {} gone, {} failed)",
+        "{} ({} copied, {} equal, {} gone, {} failed{transfers})",
         human::objects(job.listed),
         human::count(job.copied),
         human::count(job.equal),
@@ -332,13 +144,6 @@ fn pace(pace: Pace) -> String {
         Some(left_ms) => format!("{rate}, about {} left", human::millis(left_ms)),
         None => rate,
     }
-}
-
-fn bar(fraction: f64) -> String {
-    // Within 0 and BAR_WIDTH.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let full = (fraction.clamp(0.0, 1.0) * BAR_WIDTH as f64).floor() as usize;
-    format!("{}{}", "█".repeat(full), "░".repeat(BAR_WIDTH - full))
 }
 
 fn scope(scope: &Scope, separator: &str) -> String {
@@ -370,18 +175,6 @@ fn side(difference: &Difference, side: Option<&Side>) -> String {
     } else {
         bytes
     }
-}
-
-fn availability(candidate: &Candidate) -> Cell {
-    match (candidate.available, &candidate.reason) {
-        (true, _) => coloured("yes", Color::Green),
-        (false, Some(reason)) => Cell::new(format!("no: {reason}")),
-        (false, None) => Cell::new("no"),
-    }
-}
-
-fn yes_no(yes: bool) -> &'static str {
-    if yes { "yes" } else { "no" }
 }
 
 fn state(state: &str) -> Cell {
@@ -434,100 +227,6 @@ pub mod tests {
         .unwrap()
     }
 
-    fn a_rule() -> Rule {
-        serde_json::from_value(json!({
-            "id": "rule-1",
-            "source": {"bucket": "photos", "region": "us-east-1"},
-            "destination": {"bucket": "photos-replica", "region": "us-west-2"},
-            "scope": {"prefixes": ["2025/", "new\nline/"]}, "policy": "full",
-            "historical": true, "state": "enabled"
-        }))
-        .unwrap()
-    }
-
-    fn progress(live: serde_json::Value) -> Progress {
-        Progress {
-            rule: a_rule(),
-            historical: Some(job()),
-            live: serde_json::from_value(live).unwrap(),
-            failures: None,
-        }
-    }
-
-    fn at() -> DateTime<Utc> {
-        "2026-11-22T21:05:00Z".parse().unwrap()
-    }
-
-    #[test]
-    fn a_status_shows_every_number() {
-        let live = json!({
-            "watermark": "2026-11-22T21:04:58.000Z",
-            "backlog": {"put": 1, "delete": 2, "work": 3, "held": 4, "dead_letter": 5},
-            "window_mins": 60, "replicated": 1203, "deleted": 17, "failed": 0, "bytes": 8_123_456,
-            "lag_ms": {"p50": 410, "p99": 1900, "max": 2300}
-        });
-        let pace = Pace {
-            objects_per_sec: 212.04,
-            left_ms: Some(125_000.0),
-        };
-        let expected = "\
-rule-1  photos (us-east-1) -> photos-replica (us-west-2)
-  enabled, policy full, 2025/, new\\nline/
-  historical ████████░░░░░░░░░░░░  42.0 %  running, 212.0 objects/s, about 2 min 5 s left
-             4,211 objects (4,100 copied, 98 equal, 3 gone, 10 failed), 87.01 MiB copied
-  watermark  2026-11-22 21:04:58 UTC (2.0 s ago): every change before it is replicated
-  backlog    put 1, delete 2, work 3, held 4, dead letter 5
-  live       1,203 replicated, 17 deleted, 0 failed, 7.75 MiB (in 1 h 0 min)
-  lag        p50 410 ms, p99 1.9 s, max 2.3 s
-  failures   unknown";
-        assert_eq!(status(&progress(live), Some(pace), at()), expected);
-    }
-
-    #[test]
-    fn what_is_not_known_is_said_to_be_unknown_and_never_zero() {
-        let mut progress = progress(json!({"lag_ms": {"p50": null, "p99": null, "max": null}}));
-        progress.historical = None;
-        let text = status(&progress, None, at());
-        assert!(text.contains("historical no backfill"), "{text}");
-        assert!(text.contains("watermark  unknown"), "{text}");
-        assert!(text.contains("lag        unknown"), "{text}");
-        let (_, numbers) = text.split_once("watermark").unwrap();
-        assert!(!numbers.contains('0'), "{text}");
-    }
-
-    #[test]
-    fn bars_are_full_only_at_the_end() {
-        assert_eq!(bar(0.0).matches('█').count(), 0);
-        assert_eq!(bar(0.999).matches('█').count(), BAR_WIDTH - 1);
-        assert_eq!(bar(1.0).matches('█').count(), BAR_WIDTH);
-        assert_eq!(bar(f64::NAN).chars().count(), BAR_WIDTH);
-    }
-
-    #[test]
-    fn rules_and_destinations_are_tables() {
-        let text = rules(&[a_rule()]);
-        for part in [
-            "rule-1",
-            "photos (us-east-1)",
-            "2025/",
-            "new\\nline/",
-            "enabled",
-        ] {
-            assert!(text.contains(part), "{part} in\n{text}");
-        }
-        let answer: Destinations = serde_json::from_value(json!({
-            "source": "photos", "source_region": "us-east-1", "regions": ["*"],
-            "buckets": [{"bucket": "x", "region": "us-east-2", "available": false,
-                         "reason": "it is in use"}]
-        }))
-        .unwrap();
-        let text = destinations(&answer);
-        assert!(
-            text.contains("any other region") && text.contains("no: it is in use"),
-            "{text}"
-        );
-    }
-
     #[test]
     fn differences_name_their_side_and_field() {
         let object = |key: &str, size, etag: &str| Listed {
@@ -566,5 +265,12 @@ rule-1  photos (us-east-1) -> photos-replica (us-west-2)
         for part in ["42.0 %", "4,211 objects", "5 of 16 done", "87.01 MiB"] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
+        assert!(!text.contains("transfers"), "{text}");
+        let large = Job {
+            transfers: 2,
+            ..job()
+        };
+        let text = self::super::job(&large, None);
+        assert!(text.contains("10 failed, 2 left to transfers"), "{text}");
     }
 }

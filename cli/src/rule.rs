@@ -1,7 +1,8 @@
 //! `tandem rule`: makes, shows, changes and ends rules. I/O: `configure-rule`, stdout, and one
 //! question before a rule is deleted.
 
-use crate::args::{CreateArgs, Output, RuleCommand, UpdateArgs};
+use crate::args::Output;
+use crate::args::rule::{CreateArgs, RuleCommand, UpdateArgs};
 use crate::client::{Answer, Client};
 use crate::contract::{ConfigureRule, Destinations, Rule, RuleAnswer, RulesAnswer};
 use crate::error::Error;
@@ -39,6 +40,7 @@ async fn create(client: &Client, args: &CreateArgs) -> Result<Answer, Error> {
         destination_region: args.destination_region.as_deref(),
         scope: args.scope(),
         policy: args.policy,
+        options: args.options().if_any(),
         historical: args.historical,
     };
     client.configure_rule(&request).await
@@ -49,6 +51,7 @@ async fn update(client: &Client, args: &UpdateArgs) -> Result<Answer, Error> {
         rule: &args.rule.name,
         scope: args.change.scope(),
         policy: args.change.policy,
+        options: args.change.options.changes().if_any(),
         historical: args.change.historical.then_some(true),
     };
     client.configure_rule(&request).await
@@ -64,7 +67,7 @@ async fn list(client: &Client, output: Output) -> Result<Exit, Error> {
     if rules.is_empty() {
         terminal::note("There are no rules yet; `tandem rule create` makes one.");
     } else {
-        terminal::print(render::rules(&rules))?;
+        terminal::print(render::rules::rules(&rules))?;
     }
     Ok(Exit::Ok)
 }
@@ -113,7 +116,7 @@ async fn destinations(client: &Client, output: Output, source: &str) -> Result<E
     if output == Output::Json {
         terminal::print_json(&answer.json)?;
     } else {
-        terminal::print(render::destinations(&answer.read::<Destinations>()?))?;
+        terminal::print(render::rules::destinations(&answer.read::<Destinations>()?))?;
     }
     Ok(Exit::Ok)
 }
@@ -124,7 +127,7 @@ fn show_rule(output: Output, answer: &Answer) -> Result<Exit, Error> {
         return Ok(Exit::Ok);
     }
     let RuleAnswer { rule, job_id } = answer.read()?;
-    terminal::print(render::rule(&rule))?;
+    terminal::print(render::rules::rule(&rule))?;
     if let Some(job_id) = job_id {
         terminal::note(format!(
             "Backfill {job_id} is started; see `tandem status {} --watch`.",

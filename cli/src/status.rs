@@ -43,7 +43,7 @@ pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Ex
                 .historical
                 .as_ref()
                 .and_then(|job| pace::since_start(job, now));
-            render::status(progress, pace, now)
+            text(progress, pace, now, args.rule.is_some())
         })
         .collect();
     if texts.is_empty() {
@@ -57,10 +57,24 @@ pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Ex
     Ok(Exit::Ok)
 }
 
+/// One rule's progress, with its transfers one by one where it is the only one that was asked for.
+fn text(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>, alone: bool) -> String {
+    let text = render::status::status(progress, pace, now);
+    with_transfers(text, progress, now, alone)
+}
+
+fn with_transfers(text: String, progress: &Progress, now: DateTime<Utc>, alone: bool) -> String {
+    match render::status::transfers(&progress.transfers, now) {
+        Some(table) if alone => format!("{text}\n{table}"),
+        _ => text,
+    }
+}
+
 async fn watch(client: &Client, output: Output, args: &StatusArgs) -> Result<(), Error> {
     let interval = Duration::from_secs(args.interval);
     let mut patience = Patience::default();
     let mut board = Board::default();
+    board.alone = args.rule.is_some();
     loop {
         let looked = Look::take(client, args).await;
         if let Some(look) = patience.outlive(looked, |text| board.tell(&text))? {
@@ -130,6 +144,8 @@ async fn ask(client: &Client, rule: &str, window_mins: Option<u32>) -> Result<An
 struct Board {
     screen: MultiProgress,
     rows: HashMap<String, Row>,
+    /// Whether one rule was asked for, and not all of them.
+    alone: bool,
 }
 
 #[derive(Default)]
@@ -161,9 +177,9 @@ impl Board {
                 .as_ref()
                 .and_then(|job| row.pacer.pace(job, now));
             if terminal::shows_bars() {
-                row.draw(&self.screen, progress, pace, now);
+                row.draw(&self.screen, progress, pace, now, self.alone);
             } else {
-                texts.push(render::status(progress, pace, now));
+                texts.push(text(progress, pace, now, self.alone));
             }
         }
         if !texts.is_empty() {
@@ -187,8 +203,10 @@ impl Row {
         progress: &Progress,
         pace: Option<Pace>,
         now: DateTime<Utc>,
+        alone: bool,
     ) {
-        let lines = render::status_lines(progress, pace, now);
+        let lines = render::status::status_lines(progress, pace, now);
+        let rest = with_transfers(lines.rest, progress, now, alone);
         let is_new = self.bar.is_none();
         // A new bar is filled before it is seen for the first time.
         let bar = self
@@ -197,7 +215,7 @@ impl Row {
         bar.set_style(style(progress.historical.is_some()));
         bar.set_position(progress.historical.as_ref().map_or(0, backfill::position));
         bar.set_prefix(lines.head);
-        bar.set_message(format!("{}\n{}\n", lines.historical, lines.rest));
+        bar.set_message(format!("{}\n{rest}\n", lines.historical));
         if is_new {
             screen.add(bar.clone()).tick();
         }

@@ -153,6 +153,57 @@ fn what_the_environment_lacks_is_said_with_what_to_do() {
 }
 
 #[test]
+fn options_are_asked_for_by_name_and_shown_where_they_are_unusual() {
+    let server = functions(|_, request| {
+        assert_eq!(
+            request,
+            json!({"action": "update", "rule": "photos",
+                   "options": {"storage_class": "GLACIER_IR", "kms_key": null, "tags": false}})
+        );
+        let mut rule = rule();
+        rule["options"] = json!({"storage_class": "GLACIER_IR", "tags": false, "acl": "reset"});
+        Response::new(200, json!({ "rule": rule }).to_string())
+    });
+    let output =
+        server.run("rule update photos --storage-class GLACIER_IR --kms-key none --tags false");
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(
+        shown.contains("GLACIER_IR") && shown.contains("Tags"),
+        "{shown}"
+    );
+    assert!(!shown.contains("ACL"), "{shown}");
+    let refused = refusing("InvalidOptions").run("rule update photos --acl keep");
+    assert_eq!(exit(&refused), 2, "{}", stderr(&refused));
+}
+
+#[test]
+fn transfers_are_listed_for_the_one_rule_that_is_asked_about() {
+    let server = functions(|_, request| {
+        let answer = if request["action"] == "list" {
+            json!({ "rules": [rule()] })
+        } else {
+            let transfer = json!({
+                "id": "transfer-1", "key": "2026/film.mov", "bytes": 1_u64 << 40,
+                "bytes_copied": 1_u64 << 38, "parts": 8000,
+                "started_at": "2026-11-22T21:00:00.000Z",
+                "progressed_at": "2026-11-22T21:05:00.000Z"
+            });
+            json!({"rule": rule(), "historical": null, "live": {}, "failures": 0,
+                   "transfers": {"count": 1, "shown": [transfer]}})
+        };
+        Response::new(200, answer.to_string())
+    });
+    let alone = stdout(&server.run("status photos"));
+    let among_all = stdout(&server.run("status"));
+    for text in [&alone, &among_all] {
+        assert!(text.contains("1, 25.0 % of 1.00 TiB copied"), "{text}");
+    }
+    assert!(alone.contains("2026/film.mov"), "{alone}");
+    assert!(!among_all.contains("2026/film.mov"), "{among_all}");
+}
+
+#[test]
 fn deleting_without_a_terminal_wants_yes() {
     let server = functions(|_, request| {
         assert_eq!(request, json!({"action": "delete", "rule": "photos"}));

@@ -122,11 +122,12 @@ fn backlog_line(backlog: &Backlog, failures: Option<u64>) -> String {
         put,
         delete,
         work,
+        part,
         held,
         dead_letter,
     } = backlog;
     format!(
-        "waiting: {put} put, {delete} delete, {work} work, {held} held; given up: {dead_letter}; \
+        "waiting: {put} put, {delete} delete, {work} work, {part} part, {held} held; given up: {dead_letter}; \
          failed objects: {}",
         failures.map_or_else(|| "unknown".to_owned(), console::count)
     )

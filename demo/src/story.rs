@@ -197,12 +197,14 @@ impl Demo<'_> {
         let JobAnswer { job } = self.tandem.ask(&watch[..3]).await?;
         self.check_counts(&job)?;
         check(format!(
-            "every one is accounted for: {} listed = {} copied + {} equal + {} gone + {} failed; {} in {}",
+            "every one is accounted for: {} listed = {} copied + {} equal + {} gone + {} failed \
+             + {} transfers; {} in {}",
             job.listed,
             job.copied,
             job.equal,
             job.gone,
             job.failed,
+            job.transfers,
             bytes(job.bytes_copied),
             console::duration(took)
         ));
@@ -213,13 +215,14 @@ impl Demo<'_> {
     }
 
     fn check_counts(&self, job: &Job) -> Result<(), Error> {
-        let adds_up = job.listed == job.copied + job.equal + job.gone + job.failed;
-        let all_carried = job.copied + job.equal == self.expected.len() as u64;
+        let adds_up = job.listed == job.copied + job.equal + job.gone + job.failed + job.transfers;
+        let all_carried = job.copied + job.equal + job.transfers == self.expected.len() as u64;
         if job.state == "complete" && adds_up && all_carried && job.failed == 0 {
             return Ok(());
         }
         Err(Error::Unexpected(format!(
-            "{} is {}, but its counts are not those of {}: {} listed, {} copied, {} equal, {} gone, {} failed",
+            "{} is {}, but its counts are not those of {}: {} listed, {} copied, {} equal, {} gone, {} failed, \
+             {} transfers",
             job.id,
             job.state,
             counted(self.expected.len(), "object"),
@@ -227,7 +230,8 @@ impl Demo<'_> {
             job.copied,
             job.equal,
             job.gone,
-            job.failed
+            job.failed,
+            job.transfers
         )))
     }
 

@@ -166,6 +166,7 @@ pub struct Job {
     pub equal: u64,
     pub gone: u64,
     pub failed: u64,
+    pub transfers: u64,
     pub bytes_copied: u64,
 }
 
@@ -195,6 +196,7 @@ pub struct Backlog {
     pub put: u64,
     pub delete: u64,
     pub work: u64,
+    pub part: u64,
     pub held: u64,
     pub dead_letter: u64,
 }
@@ -202,7 +204,7 @@ pub struct Backlog {
 impl Backlog {
     /// How much still has to be done.
     pub fn waiting(&self) -> u64 {
-        self.put + self.delete + self.work + self.held
+        self.put + self.delete + self.work + self.part + self.held
     }
 }
 
@@ -251,10 +253,10 @@ mod tests {
     #[test]
     fn answers_are_read_as_the_contract_writes_them() {
         let status = r#"{"rule": {}, "historical": null, "failures": 0, "live": {"watermark": null,
-            "backlog": {"put": 1, "delete": 2, "work": 3, "held": 4, "dead_letter": 5},
+            "backlog": {"put": 1, "delete": 2, "work": 3, "part": 6, "held": 4, "dead_letter": 5},
             "window_mins": 60, "replicated": null, "lag_ms": {"p50": 410, "p99": 1900, "max": 2300}}}"#;
         let status: Status = serde_json::from_str(status).unwrap();
-        assert_eq!(status.live.backlog.waiting(), 10);
+        assert_eq!(status.live.backlog.waiting(), 16);
         assert!((status.live.lag_ms.unwrap().p99 - 1900.0).abs() < 1e-9);
     }
 

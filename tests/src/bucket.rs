@@ -1,15 +1,18 @@
 //! One bucket of the local cloud, and what a user can do with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CompletedMultipartUpload, CompletedPart,
-    CreateBucketConfiguration, EncodingType, NotificationConfiguration, VersioningConfiguration,
+    CreateBucketConfiguration, EncodingType, NotificationConfiguration, ObjectCannedAcl,
+    ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectOwnership, OwnershipControls,
+    OwnershipControlsRule, StorageClass, Tag, Tagging, VersioningConfiguration,
 };
 use futures::{StreamExt, stream};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -49,6 +52,12 @@ pub struct Object {
     pub metadata: BTreeMap<String, String>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// `x-amz-storage-class`.
+    pub storage_class: Option<String>,
+    /// `x-amz-website-redirect-location`.
+    pub website_redirect: Option<String>,
+    /// Whom the ACL lets read besides the owner, by canonical id.
+    pub reader: Option<String>,
 }
 
 impl Object {
@@ -102,6 +111,29 @@ impl Bucket {
         name: String,
         versioned: bool,
     ) -> Self {
+        let bucket = Self::make(cloud, region, name, false).await;
+        if versioned {
+            let enabled = VersioningConfiguration::builder()
+                .status(BucketVersioningStatus::Enabled)
+                .build();
+            bucket
+                .client
+                .put_bucket_versioning()
+                .bucket(&bucket.name)
+                .versioning_configuration(enabled)
+                .send()
+                .await
+                .expect("a versioned bucket");
+        }
+        bucket
+    }
+
+    /// Makes a bucket whose objects can be locked, which has versions.
+    pub async fn create_lockable(cloud: &Cloud, region: &'static str, name: String) -> Self {
+        Self::make(cloud, region, name, true).await
+    }
+
+    async fn make(cloud: &Cloud, region: &'static str, name: String, lockable: bool) -> Self {
         let client = cloud.s3(region);
         // S3's own rule: this region is not named.
         let place = (region != "us-east-1").then(|| {
@@ -111,21 +143,10 @@ impl Bucket {
         });
         let made = client.create_bucket().bucket(&name);
         made.set_create_bucket_configuration(place)
+            .set_object_lock_enabled_for_bucket(lockable.then_some(true))
             .send()
             .await
             .expect("a bucket");
-        if versioned {
-            let enabled = VersioningConfiguration::builder()
-                .status(BucketVersioningStatus::Enabled)
-                .build();
-            client
-                .put_bucket_versioning()
-                .bucket(&name)
-                .versioning_configuration(enabled)
-                .send()
-                .await
-                .expect("a versioned bucket");
-        }
         Self {
             client,
             name,
@@ -153,6 +174,13 @@ impl Bucket {
             .set_cache_control(object.cache_control.clone())
             .set_metadata(Some(object.metadata.clone().into_iter().collect()))
             .set_tagging(tagging(&object.tags))
+            .set_storage_class(object.storage_class.as_deref().map(StorageClass::from))
+            .set_website_redirect_location(object.website_redirect.clone())
+            .set_grant_read(object.reader.as_deref().map(by_id))
+            .set_grant_full_control(match object.reader {
+                Some(_) => Some(by_id(&self.owner().await)),
+                None => None,
+            })
             .send()
             .await
             .unwrap_or_else(|error| panic!("putting {key:?}: {error:?}"));
@@ -167,6 +195,14 @@ impl Bucket {
 
     /// Writes an object in parts of `part_bytes`. Answers its `ETag`, unquoted.
     pub async fn put_in_parts(&self, key: &str, object: &Object, part_bytes: usize) -> String {
+        let count = object.body.len().div_ceil(part_bytes).max(1);
+        self.put_in_parts_of(key, object, &vec![part_bytes; count])
+            .await
+    }
+
+    /// Writes an object in parts of these sizes, the last one as large as is left. Answers its `ETag`,
+    /// unquoted.
+    pub async fn put_in_parts_of(&self, key: &str, object: &Object, sizes: &[usize]) -> String {
         let upload = self
             .client
             .create_multipart_upload()
@@ -184,7 +220,10 @@ impl Bucket {
             .expect("an upload");
         let upload_id = upload.upload_id.expect("an upload's id");
         let mut parts = Vec::new();
-        for (number, part) in (1..).zip(object.body.chunks(part_bytes)) {
+        let mut rest = object.body.as_slice();
+        for (number, size) in (1..).zip(sizes) {
+            let part;
+            (part, rest) = rest.split_at((*size).min(rest.len()));
             let sent = self
                 .client
                 .upload_part()
@@ -203,6 +242,7 @@ impl Bucket {
                     .build(),
             );
         }
+        assert!(rest.is_empty(), "{} bytes are in no part", rest.len());
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts))
             .build();
@@ -294,6 +334,91 @@ impl Bucket {
         tags.map(|tag| (tag.key, tag.value)).collect()
     }
 
+    /// Replaces an object's tags, and nothing else of it.
+    pub async fn set_tags(&self, key: &str, tags: &BTreeMap<String, String>) {
+        let set = tags.iter().map(|(name, value)| {
+            let pair = Tag::builder().key(name).value(value).build();
+            pair.expect("a tag")
+        });
+        let wanted = Tagging::builder().set_tag_set(Some(set.collect()));
+        self.client
+            .put_object_tagging()
+            .bucket(&self.name)
+            .key(key)
+            .tagging(wanted.build().expect("tags"))
+            .send()
+            .await
+            .expect("tags are put");
+    }
+
+    /// Lets objects of the bucket have ACLs of their own.
+    pub async fn allow_acls(&self) {
+        let rule = OwnershipControlsRule::builder()
+            .object_ownership(ObjectOwnership::ObjectWriter)
+            .build()
+            .expect("a rule");
+        let controls = OwnershipControls::builder().rules(rule).build();
+        self.client
+            .put_bucket_ownership_controls()
+            .bucket(&self.name)
+            .ownership_controls(controls.expect("ownership controls"))
+            .send()
+            .await
+            .expect("ownership controls are put");
+    }
+
+    /// Whom an object's ACL lets do what, the owner aside.
+    pub async fn grants(&self, key: &str) -> BTreeSet<(String, String)> {
+        let answer = self
+            .client
+            .get_object_acl()
+            .bucket(&self.name)
+            .key(key)
+            .send()
+            .await
+            .expect("an ACL");
+        let owner = answer.owner().and_then(|owner| owner.id());
+        let granted = answer.grants().iter().filter_map(|grant| {
+            let grantee = grant.grantee()?.id()?;
+            Some((grantee.to_owned(), grant.permission()?.as_str().to_owned()))
+        });
+        granted
+            .filter(|(grantee, _)| Some(grantee.as_str()) != owner)
+            .collect()
+    }
+
+    /// Takes back all that an object's ACL grants to others than the owner.
+    pub async fn revoke_grants(&self, key: &str) {
+        let put = self.client.put_object_acl().bucket(&self.name).key(key);
+        put.acl(ObjectCannedAcl::Private)
+            .send()
+            .await
+            .expect("an ACL is put");
+    }
+
+    /// The bucket owner's canonical id.
+    async fn owner(&self) -> String {
+        let answer = self.client.list_buckets().send().await.expect("an answer");
+        let owner = answer.owner.and_then(|owner| owner.id);
+        owner.expect("an owner")
+    }
+
+    /// Holds an object, or lets it go.
+    pub async fn set_legal_hold(&self, key: &str, on: bool) {
+        let hold = ObjectLockLegalHold::builder().status(if on {
+            ObjectLockLegalHoldStatus::On
+        } else {
+            ObjectLockLegalHoldStatus::Off
+        });
+        let put = self.client.put_object_legal_hold();
+        put.bucket(&self.name)
+            .key(key)
+            .legal_hold(hold.build())
+            .send()
+            .await
+            .expect("a legal hold is put");
+    }
+
     /// Every object whose key begins with `prefix`.
     pub async fn list(&self, prefix: &str) -> BTreeMap<String, Listed> {
         let mut pages = self
@@ -341,6 +466,33 @@ impl Bucket {
             .await
     }
 
+    /// Gives an object one tag of this value, or none if it is empty. Answers whether there is an object.
+    pub async fn retag(&self, key: &str, value: &str) -> bool {
+        let tag = Tag::builder().key("tag").value(value).build();
+        let tags = (!value.is_empty()).then(|| vec![tag.expect("a tag")]);
+        let tagging = Tagging::builder().set_tag_set(Some(tags.unwrap_or_default()));
+        let put = self.client.put_object_tagging().bucket(&self.name).key(key);
+        let put = put.tagging(tagging.build().expect("tags")).send().await;
+        match put {
+            Ok(_) => true,
+            Err(error) if error.code() == Some("NoSuchKey") => false,
+            Err(error) => panic!("tagging {key:?}: {error:?}"),
+        }
+    }
+
+    /// The ids of the uploads in parts that are not over.
+    pub async fn uploads(&self) -> Vec<String> {
+        let answer = self
+            .client
+            .list_multipart_uploads()
+            .bucket(&self.name)
+            .send()
+            .await;
+        let uploads = answer.expect("uploads").uploads.unwrap_or_default();
+        let ids = uploads.into_iter().filter_map(|upload| upload.upload_id);
+        ids.collect()
+    }
+
     /// The bucket's notification configuration.
     pub async fn notifications(&self) -> GetBucketNotificationConfigurationOutput {
         let answer = self
@@ -360,6 +512,11 @@ impl Bucket {
             .await
             .expect("a notification configuration is put");
     }
+}
+
+/// A grantee as the header wants it.
+fn by_id(canonical_id: &str) -> String {
+    format!("id=\"{canonical_id}\"")
 }
 
 /// Tags as the header wants them.

@@ -36,6 +36,15 @@ impl Buckets {
         Self::in_regions(cloud, EAST, WEST, versioned).await
     }
 
+    /// Makes two buckets whose objects can be locked.
+    pub async fn lockable(cloud: &Cloud) -> Self {
+        let name = unique("pair");
+        Self {
+            source: Bucket::create_lockable(cloud, EAST, format!("{name}-source")).await,
+            destination: Bucket::create_lockable(cloud, WEST, format!("{name}-replica")).await,
+        }
+    }
+
     /// Makes two buckets in these regions.
     pub async fn in_regions(
         cloud: &Cloud,

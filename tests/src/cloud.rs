@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 
@@ -77,6 +78,19 @@ impl Cloud {
             dynamodb: aws_sdk_dynamodb::Client::new(&config),
             endpoint,
             config,
+        }
+    }
+
+    /// The same cloud, as its S3 is for the owner of another account.
+    #[must_use]
+    pub fn of_account(&self, account: &str) -> Self {
+        let keys = Credentials::new(account, "test", None, None, "a test");
+        let config = self.config.to_builder();
+        Self {
+            config: config
+                .credentials_provider(SharedCredentialsProvider::new(keys))
+                .build(),
+            ..self.clone()
         }
     }
 

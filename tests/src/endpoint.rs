@@ -7,6 +7,8 @@ use hyper::Uri;
 
 /// Where AWS clients are told about another server than AWS.
 const VARIABLE: &str = "AWS_ENDPOINT_URL";
+/// Where the second, stricter S3 is.
+const STRICT_S3_VARIABLE: &str = "TANDEM_STRICT_S3_URL";
 
 /// The local cloud's address, such as `http://127.0.0.1:4566`.
 ///
@@ -14,6 +16,14 @@ const VARIABLE: &str = "AWS_ENDPOINT_URL";
 /// If the environment names none, or one that may not be this machine's.
 pub fn from_environment() -> String {
     checked(std::env::var(VARIABLE).ok())
+}
+
+/// The stricter S3's address.
+///
+/// # Panics
+/// As [`from_environment`] does.
+pub fn strict_s3_from_environment() -> String {
+    checked(std::env::var(STRICT_S3_VARIABLE).ok())
 }
 
 /// The address, if it is certainly this machine's.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use tandem_replication::Timestamp;
 
 use crate::bucket::Bucket;
 
@@ -23,9 +24,21 @@ pub fn put(bucket: &Bucket, key: &str, etag: &str, bytes: usize) -> Value {
     json!({"Records": [record]})
 }
 
+/// A change of tags.
+pub fn retagged(bucket: &Bucket, key: &str) -> Value {
+    json!({"Records": [record(bucket, "ObjectTagging:Put", key)]})
+}
+
 /// A delete.
 pub fn delete(bucket: &Bucket, key: &str) -> Value {
     json!({"Records": [record(bucket, "ObjectRemoved:Delete", key)]})
+}
+
+/// Anything else that S3 tells of, and when it happened: `ObjectTagging:Put`, `LifecycleExpiration:Delete`.
+pub fn event(bucket: &Bucket, event_name: &str, key: &str, at: Timestamp) -> Value {
+    let mut record = record(bucket, event_name, key);
+    record["eventTime"] = json!(at);
+    json!({"Records": [record]})
 }
 
 /// A batch of SQS messages, received for the first time; ids are their places: `"0"`, `"1"`, ...

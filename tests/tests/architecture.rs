@@ -40,7 +40,7 @@ fn functions(workspace: &Metadata) -> Vec<&Package> {
         .into_iter()
         .filter(|package| package.manifest_path.as_str().contains("/functions/"))
         .collect();
-    assert_eq!(functions.len(), 5, "the seed's functions");
+    assert_eq!(functions.len(), 6, "the functions of the template");
     functions
 }
 

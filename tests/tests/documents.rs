@@ -38,6 +38,35 @@ fn every_test_that_semantics_names_exists() {
     assert!(named > 20, "only {named} tests are named");
 }
 
+/// Every row of the table names its test, and every test its row.
+#[test]
+fn every_row_of_fidelity_has_its_tests() {
+    let folder = root().join("tests/tests/flows/fidelity");
+    let files = std::fs::read_dir(folder).unwrap();
+    let code: String = files
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let document = read("docs/fidelity.md");
+    let table = document.split("## What S3").next().unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(1);
+    let mut named = Vec::new();
+    for row in rows {
+        let tests = row.rsplit('|').nth(1).map(quoted).unwrap_or_default();
+        assert!(!tests.is_empty(), "no test for: {row}");
+        for test in tests {
+            assert!(
+                code.contains(&format!("async fn {test}()")),
+                "no test {test}"
+            );
+            named.push(test);
+        }
+    }
+    for test in code.split("#[tokio::test]\nasync fn ").skip(1) {
+        let test = test.split('(').next().unwrap_or_default();
+        assert!(named.iter().any(|name| name == test), "no row for {test}");
+    }
+}
+
 #[test]
 fn every_reason_is_in_the_document_with_its_meaning_and_what_helps() {
     let document = read("docs/failures.md");
@@ -61,6 +90,7 @@ fn every_source_file_that_a_document_names_exists() {
         "ARCHITECTURE.md",
         "docs/contract.md",
         "docs/failures.md",
+        "docs/fidelity.md",
         "docs/semantics.md",
     ]
     .map(str::to_owned);

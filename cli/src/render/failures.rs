@@ -66,7 +66,7 @@ pub fn retried(retried: &RetryAnswer) -> String {
     let mut lines = vec![format!(
         "{} sent for another attempt; {} moved back from dead-letter queues.",
         human::objects(retried.retried),
-        messages(moved.put + moved.delete + moved.work),
+        messages(moved.total()),
     )];
     if retried.unseen {
         lines.push(
@@ -134,13 +134,13 @@ mod tests {
     #[test]
     fn what_stays_unreadable_is_said() {
         let answer = serde_json::json!({
-            "retried": 2, "moved": {"put": 1, "delete": 0, "work": 0}, "next": null,
+            "retried": 2, "moved": {"put": 1, "delete": 0, "work": 0, "part": 2}, "next": null,
             "unreadable": {"count": 1, "messages": [
                 {"queue": "put", "message_id": "m", "problem": "the body is not JSON", "body": "hm"}]},
         });
         let shown = retried(&serde_json::from_value(answer).unwrap());
         assert!(shown.starts_with("2 objects sent"), "{shown}");
-        assert!(shown.contains("1 message moved back"), "{shown}");
+        assert!(shown.contains("3 messages moved back"), "{shown}");
         assert!(shown.contains("not JSON"), "{shown}");
     }
 }

@@ -99,25 +99,35 @@ impl Worker {
         let Some(rule) = self.table.rule(rule_id).await? else {
             return Ok(());
         };
+        let mut held = None;
         if rule.state == RuleState::Paused {
             let token = now().timestamp_micros().to_string();
-            let held = HeldKey {
+            let key = HeldKey {
                 key: key.clone(),
                 changed_at: event_time,
                 token,
             };
-            self.table.hold(rule_id, &held).await?;
+            self.table.hold(rule_id, &key).await?;
+            held = Some(key);
         }
         // A rule that was resumed before the key was held may have been resumed without it.
-        match self.enabled(rule_id).await? {
-            Some(rule) if rule.scope.covers(key) => {
-                let turn = self.aws.turns().take().await;
-                self.reconcile_key(&rule, key, event_time, look, turn).await
-            }
+        let Some(rule) = self.enabled(rule_id).await? else {
+            return Ok(());
+        };
+        if rule.scope.covers(key) {
+            let turn = self.aws.turns().take().await;
+            self.reconcile_key(&rule, key, event_time, look, turn)
+                .await?;
+        } else {
             // What the rule does not cover any more has not failed any more.
-            Some(_) => Ok(self.table.clear_failure(rule_id, key).await?),
-            None => Ok(()),
+            self.table.clear_failure(rule_id, key).await?;
+            let pair = S3Pair::of_rule(&self.aws, &self.table, &rule);
+            self.end_what_is_over(&pair, &rule, key).await?;
         }
+        if let Some(held) = held {
+            self.table.release(rule_id, &held).await?;
+        }
+        Ok(())
     }
 
     async fn enabled(&self, rule_id: &RuleId) -> Result<Option<Rule>, Unfinished> {
@@ -125,7 +135,8 @@ impl Worker {
             .table
             .rule(rule_id)
             .await?
-            .filter(|rule| rule.state == RuleState::Enabled))
+            // Notifications may already flow while a rule is being enabled.
+            .filter(|rule| matches!(rule.state, RuleState::Enabled | RuleState::Enabling)))
     }
 
     async fn reconcile_key(
@@ -136,9 +147,14 @@ impl Worker {
         look: Look,
         _turn: Turn<'_>,
     ) -> Result<(), Unfinished> {
-        let pair = S3Pair::of_rule(&self.aws, rule);
+        let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
+        let ended = self.carry(&pair, rule, key, Some(event_time)).await;
+        if matches!(ended, Ok(Outcome::TooLargeHere { .. })) {
+            // The transfer will say what became of it.
+            return Ok(());
+        }
         let attempt = Attempt {
-            ended: self.replicator(&pair, rule).reconcile(key).await,
+            ended,
             may_have_failed: true,
             last_chance: look.last_chance,
         };
@@ -156,6 +172,14 @@ impl Worker {
                     ..Tally::default()
                 };
                 (replicated, Ok(()))
+            }
+            Ok(Outcome::Adjusted) => {
+                let adjusted = Tally {
+                    replicated: 1,
+                    lag_ms,
+                    ..Tally::default()
+                };
+                (adjusted, Ok(()))
             }
             Ok(Outcome::Deleted) => {
                 let deleted = Tally {

@@ -2,6 +2,7 @@
 
 mod keys;
 mod shard;
+mod transfer;
 mod worker;
 
 use tandem_lambda::runtime::{Error, serve, start_logging};

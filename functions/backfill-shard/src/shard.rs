@@ -21,7 +21,7 @@ use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard::ShardRange;
 use tandem_replication::work::Work;
 
-use crate::worker::{Unfinished, Worker};
+use crate::worker::{Look, Unfinished, Worker};
 
 /// What has to be left of an invocation to begin another page.
 const PAGE_TIME: Duration = Duration::from_mins(2);
@@ -37,6 +37,7 @@ const SECOND_ATTEMPT_SECS: i32 = 900;
 struct Errand<'a> {
     worker: &'a Worker,
     rule: &'a Rule,
+    pair: &'a S3Pair,
     replicator: Replicator<'a, S3Pair>,
     deadline: Deadline,
 }
@@ -50,6 +51,7 @@ impl Worker {
         rule_id: &RuleId,
         job_id: &JobId,
         index: u32,
+        look: Look,
         deadline: Deadline,
     ) -> Result<(), Unfinished> {
         let mut first_page = true;
@@ -61,15 +63,20 @@ impl Worker {
                 self.queues.send(&self.config.work_queue_url, work).await?;
                 return Ok(());
             }
+            // A worker may have died at this very page, between two writes to one object: what looks the same
+            // in a listing may be half done.
+            let doubtful = first_page && look.is_another;
             first_page = false;
-            let pair = S3Pair::of_rule(&self.aws, &rule);
+            let pair = S3Pair::of_rule(&self.aws, &self.table, &rule);
+            let expectation = self.expectations.of(rule_id);
             let errand = Errand {
                 worker: self,
                 rule: &rule,
-                replicator: self.replicator(&pair, &rule),
+                pair: &pair,
+                replicator: self.replicator(&pair, &rule).expecting(&expectation),
                 deadline,
             };
-            let step = errand.page(&pair, &shard).await?;
+            let step = errand.page(&pair, &shard, doubtful).await?;
             if !self.table.step_shard(&job, &shard, &step).await? {
                 // Whoever was faster goes on; this message stays, in case they die.
                 return Err(Unfinished::Overtaken {
@@ -112,7 +119,7 @@ impl Worker {
 
 impl Errand<'_> {
     /// Does one page of the shard, or as much of it as time allows.
-    async fn page(&self, pair: &S3Pair, shard: &Shard) -> Result<Step, Unfinished> {
+    async fn page(&self, pair: &S3Pair, shard: &Shard, doubtful: bool) -> Result<Step, Unfinished> {
         let rest = shard.rest();
         let Page { objects, last } = pair.list(Side::Source, &rest).await?;
         let Some(last_object) = objects.last() else {
@@ -127,13 +134,18 @@ impl Errand<'_> {
             ..rest
         };
         let replicas = pair.list_all(Side::Replica, &span).await?;
-        let judged = diff(&objects, &replicas);
+        let mut judged = diff(&objects, &replicas);
+        for (_, verdict) in &mut judged {
+            if doubtful && *verdict == Verdict::Same {
+                *verdict = Verdict::NeedsLook;
+            }
+        }
         let total = judged.len();
         // Objects are begun and accounted for in the order of their keys. What has begun is waited for: a
         // copy that nobody reads back could land on top of a newer one.
         let done: Vec<(&Listed, Counts)> = stream::iter(judged.into_iter().enumerate())
             .take_while(|(at, (object, _))| {
-                let goes_on = *at == 0 || self.deadline.left() > time_for(object);
+                let goes_on = *at == 0 || self.deadline.left() > self.time_for(object);
                 async move { goes_on }
             })
             .map(|(at, (object, verdict))| async move {
@@ -182,14 +194,23 @@ impl Errand<'_> {
             Ok(Outcome::InSync)
         } else {
             let turn = self.worker.aws.turns().take().await;
-            if turn.waited && !must_begin && self.deadline.left() < time_for(object) {
+            if turn.waited && !must_begin && self.deadline.left() < self.time_for(object) {
                 return Ok(None);
             }
             match self.attempt(&key, object, verdict).await {
-                Err(fault) if again_at_once(&fault) => self.replicator.reconcile(&key).await,
+                Err(fault) if again_at_once(&fault) => {
+                    self.worker.carry(self.pair, self.rule, &key, None).await
+                }
                 ended => ended,
             }
         };
+        if matches!(ended, Ok(Outcome::TooLargeHere { .. })) {
+            // Its transfer will say what becomes of it.
+            return Ok(Some(Counts {
+                transfers: 1,
+                ..listed
+            }));
+        }
         let attempt = Attempt {
             ended: ended.map_err(|fault| {
                 fault.of(FailedObject {
@@ -208,6 +229,10 @@ impl Errand<'_> {
                 ..listed
             },
             Ok(Outcome::InSync) => Counts { equal: 1, ..listed },
+            Ok(Outcome::Adjusted) => Counts {
+                copied: 1,
+                ..listed
+            },
             Ok(_) => Counts { gone: 1, ..listed },
             Err(unsuccessful) => {
                 self.failed(&key, &unsuccessful).await?;
@@ -215,6 +240,12 @@ impl Errand<'_> {
             }
         };
         Ok(Some(counts))
+    }
+
+    /// What has to be left to begin with an object. The largest only have to be begun here.
+    fn time_for(&self, object: &Listed) -> Duration {
+        let bytes = object.bytes.min(self.worker.config.transfer_bytes_min);
+        OBJECT_TIME + Duration::from_secs(bytes / COPY_BYTES_PER_SEC)
     }
 
     /// Whether there may be a failure to clear, as was known a few seconds ago at most.
@@ -229,10 +260,18 @@ impl Errand<'_> {
         object: &Listed,
         verdict: Verdict,
     ) -> Result<Outcome, Fault> {
-        match verdict {
+        let ended = match verdict {
             Verdict::Same => Ok(Outcome::InSync),
             Verdict::NeedsCopy => self.replicator.put(key, &object.etag, object.bytes).await,
             Verdict::NeedsLook => self.replicator.reconcile(key).await,
+        };
+        match ended {
+            Ok(Outcome::TooLargeHere { .. }) => {
+                self.worker
+                    .begin_transfer(self.pair, self.rule, key, None)
+                    .await
+            }
+            ended => ended,
         }
     }
 
@@ -268,8 +307,4 @@ fn again_at_once(fault: &Fault) -> bool {
         fault.reason,
         Reason::ServiceFailed | Reason::Throttled | Reason::KeptChanging
     )
-}
-
-fn time_for(object: &Listed) -> Duration {
-    OBJECT_TIME + Duration::from_secs(object.bytes / COPY_BYTES_PER_SEC)
 }

@@ -7,8 +7,10 @@ use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
 use tandem_lambda::config::Config;
+use tandem_lambda::expectations::Expectations;
 use tandem_lambda::inbox::{ComesAgain, Message, answer, open};
 use tandem_lambda::measure::write_requests;
+use tandem_lambda::postpone::postpone;
 use tandem_lambda::record::Recorder;
 use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::{Deadline, Error, now};
@@ -26,6 +28,7 @@ pub struct Worker {
     pub(crate) recorder: Recorder,
     pub(crate) rules: RuleCache,
     pub(crate) queues: Queues,
+    pub(crate) expectations: Expectations,
 }
 
 /// Why a piece of work has to come again.
@@ -63,6 +66,8 @@ pub struct Look {
     pub comes_again: bool,
     /// The last.
     pub last_chance: bool,
+    /// Not the first: whoever had the message before may have died in the middle of it.
+    pub is_another: bool,
 }
 
 impl Worker {
@@ -76,6 +81,7 @@ impl Worker {
             rules: RuleCache::new(table.clone()),
             table,
             queues: Queues::new(&aws),
+            expectations: Expectations::default(),
             config,
             aws,
         })
@@ -115,6 +121,7 @@ impl Worker {
             comes_again: message.envelope.is_some()
                 && message.receives() < self.config.receives_max,
             last_chance: message.receives() >= self.config.receives_max,
+            is_another: message.receives() > 1,
         };
         match &work {
             Work::Shard {
@@ -122,7 +129,7 @@ impl Worker {
                 job_id,
                 shard,
             } => {
-                self.carry_shard_on(&work, rule_id, job_id, *shard, deadline)
+                self.carry_shard_on(&work, rule_id, job_id, *shard, look, deadline)
                     .await
             }
             Work::Held { rule_id, partition } => {
@@ -154,23 +161,15 @@ impl Worker {
                 ComesAgain::after_retries(envelope.receives)
             }
         };
-        let ComesAgain::After(delay_secs) = again else {
-            return;
-        };
-        let Some(queue_url) = self.config.queue_url(&envelope.queue_arn) else {
-            return;
-        };
-        if let Err(error) = self
-            .queues
-            .put_off(queue_url, &envelope.receipt_handle, delay_secs)
-            .await
-        {
-            tracing::warn!(%error, "the message comes again after the queue's visibility timeout");
-        }
+        postpone(&self.queues, &self.config, envelope, again).await;
     }
 
     /// A replicator for objects of any size.
-    pub(crate) fn replicator<'a>(&self, pair: &'a S3Pair, rule: &Rule) -> Replicator<'a, S3Pair> {
-        Replicator::new(pair, rule.policy, self.config.copy_limits)
+    pub(crate) fn replicator<'a>(
+        &self,
+        pair: &'a S3Pair,
+        rule: &'a Rule,
+    ) -> Replicator<'a, S3Pair> {
+        Replicator::new(pair, rule.policy, &rule.options, self.config.work_limits())
     }
 }

@@ -139,7 +139,7 @@ impl Backfill {
     /// Cuts the key space and lets the job run. If another planner of the same job was faster, its shards
     /// are the job's.
     async fn plan(&self, rule: &Rule, job: &Job) -> Result<Job, RequestError> {
-        let pair = S3Pair::of_rule(&self.aws, rule);
+        let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
         let mut planner =
             ShardPlanner::new(rule.scope.listing_prefixes(), SHARDS_MAX, GLIMPSES_MAX);
         while let Some(range) = planner.next_glimpse() {

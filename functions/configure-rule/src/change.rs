@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 use tandem_aws::notifications::detach;
+use tandem_aws::s3_pair::S3Pair;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
@@ -13,7 +14,7 @@ use crate::handler::Stack;
 use crate::request::{Changes, RuleName};
 
 impl Stack {
-    /// Changes scope and policy. The rule is written before notifications are attached: a function that
+    /// Changes scope, policy and options. The rule is written before notifications are attached: a function that
     /// receives the first notification of a new prefix has to find it covered.
     pub(crate) async fn update(
         &self,
@@ -22,9 +23,21 @@ impl Stack {
     ) -> Result<Value, RequestError> {
         let before = self.find(name).await?;
         settled(&before, "updated")?;
+        let options = changes
+            .options
+            .of(before.options.clone())
+            .seen_from(&self.config.account_id);
+        let policy = changes.policy.unwrap_or(before.policy);
+        options.check_change_of(&before.options)?;
+        options.check(policy)?;
+        if options != before.options {
+            self.check_destination(&options, &before.destination)
+                .await?;
+        }
         let after = Rule {
             scope: changes.scope.unwrap_or_else(|| before.scope.clone()),
-            policy: changes.policy.unwrap_or(before.policy),
+            policy,
+            options,
             historical: before.historical || changes.historical,
             ..next(&before)
         };
@@ -127,11 +140,27 @@ impl Stack {
         }
         detach(&self.aws, &rule).await?;
         self.table.remove_jobs(&rule.id).await?;
+        self.abort_uploads(&rule).await?;
         self.table.remove_held(&rule.id).await?;
         self.table.remove_failures(&rule.id).await?;
         self.table.remove_watermark(&rule.id).await?;
         self.table.remove_rule(&rule).await?;
         Ok(json!({"rule": rule}))
+    }
+}
+
+impl Stack {
+    /// Aborts what functions were uploading in parts, so that nothing of a rule that ends costs money. A
+    /// destination that cannot be reached any more keeps no rule alive.
+    async fn abort_uploads(&self, rule: &Rule) -> Result<(), RequestError> {
+        let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
+        self.table.remove_transfers(&rule.id).await?;
+        for upload in self.table.logged_uploads(&rule.id).await? {
+            if let Err(error) = pair.abort_left_behind(&upload).await {
+                tracing::warn!(rule.id = rule.id.as_str(), object.key = upload.key.as_str(), %error, "an unfinished upload is left behind");
+            }
+        }
+        Ok(self.table.remove_upload_log(&rule.id).await?)
     }
 }
 

@@ -2,15 +2,15 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use tandem_aws::bucket_lookup::{Found, look_up};
 use tandem_aws::functions::start_backfill;
 use tandem_aws::notifications::{AttachError, attach, detach};
 use tandem_aws::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
-use tandem_replication::draft::{Claim, Refusal, RefusalCode, Role, RuleDraft};
-use tandem_replication::names::{BucketName, JobId, Region};
+use tandem_replication::draft::{Claim, Refusal, RefusalCode, RuleDraft};
+use tandem_replication::names::{BucketName, JobId};
 use tandem_replication::rule::{Bucket, Rule, RuleState};
+use tandem_replication::subscription::Entry;
 
 use crate::handler::Stack;
 
@@ -20,8 +20,14 @@ const ENABLING_MAX: TimeDelta = TimeDelta::seconds(120);
 impl Stack {
     /// Makes a rule.
     pub(crate) async fn create(&self, draft: RuleDraft) -> Result<Value, RequestError> {
+        let draft = RuleDraft {
+            options: draft.options.seen_from(&self.config.account_id),
+            ..draft
+        };
         draft.check_names()?;
+        draft.options.check(draft.policy)?;
         let (source, destination) = self.check_buckets(&draft).await?;
+        self.check_destination(&draft.options, &destination).await?;
         self.check_claims(&draft).await?;
         let rule = new_rule(&draft, source, destination);
         match self.table.create_rule(&rule).await {
@@ -69,16 +75,21 @@ impl Stack {
         match attach(&self.aws, &self.config.lane_queues, rule).await {
             Ok(()) => Ok(()),
             Err(AttachError::Aws(error)) => Err(error.into()),
-            Err(conflict @ AttachError::Conflict(_)) => Err(Refusal::new(
-                RefusalCode::NotificationConflict,
-                "source",
-                rule.source.name.as_str(),
-                format!(
-                    "cannot notify Tandem: {conflict}, and S3 sends an event to one place only; narrow or remove that \
-                     notification (EventBridge can fan it out), or choose prefixes outside it"
-                ),
-            )
-            .into()),
+            Err(AttachError::Conflict(theirs)) => {
+                let without = option_that_asks(&theirs);
+                Err(Refusal::new(
+                    RefusalCode::NotificationConflict,
+                    "source",
+                    rule.source.name.as_str(),
+                    format!(
+                        "cannot notify Tandem: {}, and S3 sends an event to one place only; narrow or remove that \
+                         notification (EventBridge can fan it out), or choose prefixes outside it{}",
+                        AttachError::Conflict(theirs),
+                        without.map(|set| format!(", or set {set}")).unwrap_or_default()
+                    ),
+                )
+                .into())
+            }
         }
     }
 
@@ -99,17 +110,6 @@ impl Stack {
         if let Err(error) = self.table.remove_rule(rule).await {
             tracing::error!(rule.id = rule.id.as_str(), %error, "a rule that was not made is still stored");
         }
-    }
-
-    async fn check_buckets(&self, draft: &RuleDraft) -> Result<(Bucket, Bucket), RequestError> {
-        let (source, destination) = futures::try_join!(
-            look_up(&self.aws, &draft.source),
-            look_up(&self.aws, &draft.destination)
-        )?;
-        let source = readable(Role::Source, &draft.source, source)?;
-        let destination = readable(Role::Destination, &draft.destination, destination)?;
-        let groups = &self.config.region_groups;
-        Ok(draft.check_regions(&source, &destination, self.aws.region(), groups)?)
     }
 
     /// Refuses buckets that have a relationship, unless it is the remains of a creation that died.
@@ -139,23 +139,19 @@ impl Stack {
     }
 }
 
-pub(crate) fn readable(role: Role, bucket: &BucketName, found: Found) -> Result<Region, Refusal> {
-    let refused =
-        |code, problem: String| Err(Refusal::new(code, role.as_str(), bucket.as_str(), problem));
-    match found {
-        Found::Readable(region) => Ok(region),
-        Found::Missing => refused(
-            RefusalCode::BucketNotFound,
-            "does not exist; make the bucket first, or correct the name".to_owned(),
+/// How a rule does without the events of an entry, where an option asks for them.
+fn option_that_asks(theirs: &Entry) -> Option<&'static str> {
+    [
+        ("s3:ObjectTagging:", "options.tags to false"),
+        ("s3:ObjectAcl:", "options.acl to \"reset\""),
+        (
+            "s3:LifecycleExpiration:",
+            "options.lifecycle_deletes to false",
         ),
-        Found::NotAccessible(said) => refused(
-            RefusalCode::BucketNotAccessible,
-            format!(
-                "belongs to another account or may not be read ({said}); use a bucket of this account, and see that \
-                 neither its policy nor the stack's bucket patterns deny it"
-            ),
-        ),
-    }
+    ]
+    .into_iter()
+    .find(|(kind, _)| theirs.events.iter().all(|event| event.starts_with(kind)))
+    .map(|(_, set)| set)
 }
 
 fn new_rule(draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
@@ -166,6 +162,7 @@ fn new_rule(draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
         destination,
         scope: draft.scope.clone(),
         policy: draft.policy,
+        options: draft.options.clone(),
         historical: draft.historical,
         state: RuleState::Enabling,
         revision: 1,

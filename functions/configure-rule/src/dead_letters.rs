@@ -16,7 +16,7 @@ use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::Deadline;
 use tandem_replication::names::{ObjectKey, RuleId};
 use tandem_replication::rule::Rule;
-use tandem_replication::work::Work;
+use tandem_replication::work::{PartWork, Work};
 
 use crate::handler::{ENOUGH_TIME, Stack};
 use crate::request::{FailureChoice, Place};
@@ -58,7 +58,7 @@ impl DeadLetters {
         let moved = |queue| self.moved.get(queue).copied().unwrap_or_default();
         json!({
             "retried": retried,
-            "moved": {"put": moved("put"), "delete": moved("delete"), "work": moved("work")},
+            "moved": {"put": moved("put"), "delete": moved("delete"), "work": moved("work"), "part": moved("part")},
             "unreadable": {"count": self.unreadable_count, "messages": self.unreadable},
             "unseen": self.unseen,
             "next": next,
@@ -187,6 +187,13 @@ impl Stack {
 fn subjects(dead: &DeadQueue, body: &str, rules: &[Rule]) -> Result<Vec<Subject>, String> {
     let json: Value =
         serde_json::from_str(body).map_err(|error| format!("the body is not JSON: {error}"))?;
+    if dead.of == "part" {
+        let work = serde_json::from_value(json).map_err(|error| error.to_string())?;
+        return Ok(match work {
+            PartWork::Range { rule_id, key, .. } => vec![(rule_id, Some(key))],
+            PartWork::Sweep { .. } => Vec::new(),
+        });
+    }
     if dead.of == "work" {
         let work = serde_json::from_value(json).map_err(|error| error.to_string())?;
         return Ok(vec![match work {

@@ -1,5 +1,6 @@
 //! Makes, shows, changes and ends rules: wiring only.
 
+mod buckets;
 mod change;
 mod create;
 mod dead_letters;

@@ -1,6 +1,8 @@
 //! The requests, parsed. Unknown fields are refused, so that a typing error never silently changes a rule.
 //! Fields are taken out first and read one by one, so that a refusal can name the one that is wrong. No I/O.
 
+mod options;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -9,7 +11,10 @@ use tandem_lambda::request::{flag, name, text};
 use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
 use tandem_replication::fault::{Reason, UnknownReason};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
+use tandem_replication::options::Options;
 use tandem_replication::rule::{Policy, Scope};
+
+pub use self::options::OptionChanges;
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,12 +71,14 @@ pub struct Place {
 pub struct RuleName(pub String);
 
 /// What is to be changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Another scope.
     pub scope: Option<Scope>,
     /// Another policy.
     pub policy: Option<Policy>,
+    /// Other options.
+    pub options: OptionChanges,
     /// Whether to backfill now.
     pub historical: bool,
 }
@@ -93,6 +100,7 @@ struct CreateFields {
     destination_region: Option<Value>,
     scope: Option<Value>,
     policy: Option<Value>,
+    options: Option<Value>,
     historical: Option<Value>,
 }
 
@@ -108,6 +116,7 @@ struct UpdateFields {
     rule: Value,
     scope: Option<Value>,
     policy: Option<Value>,
+    options: Option<Value>,
     historical: Option<Value>,
 }
 
@@ -224,6 +233,7 @@ fn draft(fields: CreateFields) -> Result<RuleDraft, Refusal> {
             .transpose()?,
         scope: fields.scope.map_or(Ok(Scope::All), scope)?,
         policy: fields.policy.map_or(Ok(Policy::Full), policy)?,
+        options: options(fields.options)?.of(Options::default()),
         historical: historical(fields.historical)?,
     })
 }
@@ -233,19 +243,14 @@ fn update(fields: UpdateFields) -> Result<Request, Refusal> {
     let changes = Changes {
         scope: fields.scope.map(scope).transpose()?,
         policy: fields.policy.map(policy).transpose()?,
+        options: options(fields.options)?,
         historical: historical(fields.historical)?,
     };
-    if changes
-        == (Changes {
-            scope: None,
-            policy: None,
-            historical: false,
-        })
-    {
+    if changes == Changes::default() {
         return Err(invalid(
             "request",
             rule,
-            "changes nothing; give scope, policy, or historical = true",
+            "changes nothing; give scope, policy, options, or historical = true",
         ));
     }
     Ok(Request::Update(RuleName(rule), changes))
@@ -359,6 +364,10 @@ fn bucket(field: &'static str, value: Value) -> Result<BucketName, Refusal> {
 
 fn historical(value: Option<Value>) -> Result<bool, Refusal> {
     value.map_or(Ok(false), |value| flag("historical", &value))
+}
+
+fn options(value: Option<Value>) -> Result<OptionChanges, Refusal> {
+    value.map_or_else(|| Ok(OptionChanges::default()), OptionChanges::read)
 }
 
 fn policy(value: Value) -> Result<Policy, Refusal> {

@@ -4,20 +4,24 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_aws::bucket_lookup::{look_up, own_buckets};
 use tandem_aws::measures::{self, Measures};
+use tandem_aws::transfers::Transfer;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
 use tandem_replication::draft::Role;
 use tandem_replication::names::{BucketName, Region};
-use tandem_replication::progress::{Backlog, JobView, Live, Progress};
+use tandem_replication::progress::{Backlog, JobView, Live, Progress, Transfers};
 use tandem_replication::rule::Rule;
 
-use crate::create::readable;
+use crate::buckets::readable;
 use crate::handler::Stack;
 use crate::request::RuleName;
 
 /// SQS counts its messages only approximately; its documentation gives the counts a minute to settle.
 const QUEUE_COUNT_SETTLES: TimeDelta = TimeDelta::seconds(60);
+
+/// How many transfers are shown.
+const TRANSFERS_SHOWN: usize = 50;
 
 impl Stack {
     /// Shows one rule.
@@ -44,7 +48,11 @@ impl Stack {
             async { Ok(self.measures(&rule, asked_at, window_mins).await) },
             async { Ok(self.table.failure_count(&rule.id).await?) },
         )?;
-        let watermark = self.watermark(&rule, &backlog, asked_at).await?;
+        // After the queues: what was in none of them has come to be here by now, or to its end.
+        let transfers = self.table.transfers(&rule.id).await?;
+        let watermark = self
+            .watermark(&rule, &backlog, transfers.len(), asked_at)
+            .await?;
         let live = Live {
             watermark,
             backlog,
@@ -59,7 +67,15 @@ impl Stack {
             rule,
             historical,
             live,
-            failures
+            failures,
+            transfers: Transfers {
+                count: transfers.len() as u64,
+                shown: transfers
+                    .iter()
+                    .take(TRANSFERS_SHOWN)
+                    .map(Transfer::view)
+                    .collect(),
+            },
         }))
     }
 
@@ -81,11 +97,11 @@ impl Stack {
     }
 
     async fn backlog(&self, rule: &Rule) -> Result<Backlog, RequestError> {
-        let (put, delete, work, held, dead_letters) = futures::try_join!(
+        let (put, delete, work, part, dead_letters) = futures::try_join!(
             self.queues.depth(&self.config.put_queue_url),
             self.queues.depth(&self.config.delete_queue_url),
             self.queues.depth(&self.config.work_queue_url),
-            self.table.held_count(&rule.id),
+            self.queues.depth(&self.config.part_queue_url),
             futures::future::try_join_all(
                 self.config
                     .dead_queues
@@ -93,10 +109,12 @@ impl Stack {
                     .map(|dead| self.queues.depth(&dead.url))
             ),
         )?;
+        let held = self.table.held_count(&rule.id).await?;
         Ok(Backlog {
             put,
             delete,
             work,
+            part,
             held,
             dead_letter: dead_letters.iter().sum(),
         })
@@ -108,10 +126,13 @@ impl Stack {
         &self,
         rule: &Rule,
         backlog: &Backlog,
+        transfers: usize,
         asked_at: Timestamp,
     ) -> Result<Option<Timestamp>, RequestError> {
         let before = self.table.watermark(&rule.id).await?;
-        let nothing_waits = backlog.put + backlog.delete + backlog.work + backlog.held == 0;
+        let nothing_waits =
+            backlog.put + backlog.delete + backlog.work + backlog.part + backlog.held == 0
+                && transfers == 0;
         let settled_until = asked_at - QUEUE_COUNT_SETTLES;
         let until = rule
             .paused_at
@@ -131,7 +152,8 @@ impl Stack {
 
     /// Shows the regions and buckets to which `source` can be replicated.
     pub(crate) async fn destinations(&self, source: &BucketName) -> Result<Value, RequestError> {
-        let region = readable(Role::Source, source, look_up(&self.aws, source).await?)?;
+        let found = look_up(&self.aws, source, self.aws.account_id()).await?;
+        let region = readable(Role::Source, source, None, found)?;
         let groups = &self.config.region_groups;
         let claimed = self.table.claimed_buckets().await?;
         let mut buckets = Vec::new();

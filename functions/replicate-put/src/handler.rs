@@ -16,6 +16,7 @@ pub async fn carry_put(
             bytes: Some(bytes),
             ..
         } => replicator.put(&event.key, etag, *bytes).await,
+        Change::Labels => replicator.reconcile_labels(&event.key).await,
         // Not a put, or one that does not say which object it was: the source's present state decides.
         _ => replicator.reconcile(&event.key).await,
     }

@@ -1,9 +1,14 @@
 //! What there is to know about a bucket before a rule is made for it.
 
 use aws_sdk_s3::operation::head_bucket::{HeadBucketError, HeadBucketOutput};
+use aws_sdk_s3::types::{ObjectLockEnabled, ObjectOwnership};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tandem_replication::names::{BucketName, Region};
+use tandem_replication::option_checks::BucketSetup;
+use tandem_replication::options::{AclChoice, LockChoice, Options};
+use tandem_replication::rule::Bucket;
 
 use crate::error::Refused;
 use crate::{Aws, AwsError};
@@ -11,10 +16,12 @@ use crate::{Aws, AwsError};
 /// What looking for a bucket found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// It is there, it is ours, and it can be listed.
+    /// It is there, it is the account's that was asked for, and it can be listed.
     Readable(Region),
     /// There is no such bucket.
     Missing,
+    /// It belongs to another account than that.
+    OtherOwner,
     /// It belongs to another account, or may not be read; in S3's words.
     NotAccessible(String),
 }
@@ -28,28 +35,18 @@ pub struct OwnBucket {
     pub region: Option<Region>,
 }
 
-/// Finds out where `bucket` is, and whether it can be read.
-pub async fn look_up(aws: &Aws, bucket: &BucketName) -> Result<Found, AwsError> {
-    let region = match head(aws, aws.region(), bucket).await {
-        Ok(answer) => answer
-            .bucket_region()
-            .map_or_else(|| aws.region().clone(), Region::new),
-        Err(error) => match (bucket_region(&error), Refused::of(&error).status) {
-            (_, Some(404)) => return Ok(Found::Missing),
-            // A redirect names the region; ask there who owns the bucket.
-            (Some(region), Some(301 | 307 | 400)) => match head(aws, &region, bucket).await {
-                Ok(_) => region,
-                Err(error) => return refused(bucket, &error),
-            },
-            _ => return refused(bucket, &error),
-        },
+/// Finds out where `bucket` is, whether it is the account `owner`'s, and whether it can be read.
+pub async fn look_up(aws: &Aws, bucket: &BucketName, owner: &str) -> Result<Found, AwsError> {
+    let region = match locate(aws, bucket, Some(owner)).await {
+        Ok(region) => region,
+        Err(error) => return refused(aws, bucket, &error).await,
     };
     let listed = aws
         .s3(&region)
         .list_objects_v2()
         .bucket(bucket.as_str())
         .max_keys(1)
-        .expected_bucket_owner(aws.account_id())
+        .expected_bucket_owner(owner)
         .send()
         .await;
     match listed {
@@ -88,11 +85,107 @@ pub async fn own_buckets(aws: &Aws) -> Result<Vec<OwnBucket>, AwsError> {
     Ok(buckets)
 }
 
+/// Finds the bucket's region, if it may be looked at and, where one is named, this is its owner.
+async fn locate(aws: &Aws, bucket: &BucketName, owner: Option<&str>) -> Result<Region, HeadError> {
+    match head(aws, aws.region(), bucket, owner).await {
+        Ok(answer) => Ok(answer
+            .bucket_region()
+            .map_or_else(|| aws.region().clone(), Region::new)),
+        Err(error) => match (bucket_region(&error), Refused::of(&error).status) {
+            // A redirect names the region; ask there who owns the bucket.
+            (Some(region), Some(301 | 307 | 400)) => {
+                head(aws, &region, bucket, owner).await.map(|_| region)
+            }
+            _ => Err(error),
+        },
+    }
+}
+
 async fn region_of(aws: &Aws, bucket: &BucketName) -> Result<Option<Region>, AwsError> {
-    Ok(match head(aws, aws.region(), bucket).await {
-        Ok(answer) => answer.bucket_region().map(Region::new),
-        Err(error) => bucket_region(&error),
-    })
+    Ok(
+        match head(aws, aws.region(), bucket, Some(aws.account_id())).await {
+            Ok(answer) => answer.bucket_region().map(Region::new),
+            Err(error) => bucket_region(&error),
+        },
+    )
+}
+
+/// Finds out what `bucket` is set up for, as far as `options` depend on it. What S3 does not say, for whatever
+/// reason, stays unknown.
+pub async fn look_at_setup(
+    aws: &Aws,
+    bucket: &Bucket,
+    owner: &str,
+    options: &Options,
+) -> BucketSetup {
+    let (has_object_lock, has_acls) = futures::join!(
+        async {
+            match options.object_lock {
+                LockChoice::Keep => has_object_lock(aws, bucket, owner).await,
+                LockChoice::Bucket => None,
+            }
+        },
+        async {
+            match options.acl {
+                AclChoice::Keep => has_acls(aws, bucket, owner).await,
+                AclChoice::Reset => None,
+            }
+        },
+    );
+    BucketSetup {
+        has_object_lock,
+        has_acls,
+    }
+}
+
+async fn has_object_lock(aws: &Aws, bucket: &Bucket, owner: &str) -> Option<bool> {
+    let answer = aws
+        .s3(&bucket.region)
+        .get_object_lock_configuration()
+        .bucket(bucket.name.as_str())
+        .expected_bucket_owner(owner)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => {
+            let enabled = answer.object_lock_configuration()?.object_lock_enabled();
+            Some(enabled == Some(&ObjectLockEnabled::Enabled))
+        }
+        Err(error) => {
+            is_unset(bucket, "ObjectLockConfigurationNotFoundError", &error).then_some(false)
+        }
+    }
+}
+
+async fn has_acls(aws: &Aws, bucket: &Bucket, owner: &str) -> Option<bool> {
+    let answer = aws
+        .s3(&bucket.region)
+        .get_bucket_ownership_controls()
+        .bucket(bucket.name.as_str())
+        .expected_bucket_owner(owner)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => {
+            let rule = answer.ownership_controls()?.rules().first()?;
+            Some(*rule.object_ownership() != ObjectOwnership::BucketOwnerEnforced)
+        }
+        // As it was before there were such controls.
+        Err(error) => is_unset(bucket, "OwnershipControlsNotFoundError", &error).then_some(true),
+    }
+}
+
+/// Whether S3 answers, by this code, that the bucket has no such configuration.
+fn is_unset<E>(bucket: &Bucket, code: &str, error: &SdkError<E, Response>) -> bool
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let error = AwsError::request(format!("looking at the setup of {}", bucket.name), error);
+    if error.is(code) {
+        return true;
+    }
+    tracing::warn!(%error, "the bucket's setup is not known");
+    false
 }
 
 type HeadError = SdkError<HeadBucketError, Response>;
@@ -101,9 +194,13 @@ async fn head(
     aws: &Aws,
     region: &Region,
     bucket: &BucketName,
+    owner: Option<&str>,
 ) -> Result<HeadBucketOutput, HeadError> {
     let request = aws.s3(region).head_bucket().bucket(bucket.as_str());
-    request.expected_bucket_owner(aws.account_id()).send().await
+    request
+        .set_expected_bucket_owner(owner.map(str::to_owned))
+        .send()
+        .await
 }
 
 fn bucket_region(error: &HeadError) -> Option<Region> {
@@ -114,9 +211,11 @@ fn bucket_region(error: &HeadError) -> Option<Region> {
         .map(Region::new)
 }
 
-fn refused(bucket: &BucketName, error: &HeadError) -> Result<Found, AwsError> {
+async fn refused(aws: &Aws, bucket: &BucketName, error: &HeadError) -> Result<Found, AwsError> {
     match Refused::of(error).status {
         Some(404) => Ok(Found::Missing),
+        // It may be looked at by whoever names no owner: the owner is what was refused.
+        Some(403) if locate(aws, bucket, None).await.is_ok() => Ok(Found::OtherOwner),
         Some(400..=499) => {
             let said = AwsError::request("S3 answers", error).to_string();
             Ok(Found::NotAccessible(said))

@@ -160,19 +160,25 @@ impl Answer {
 pub(crate) enum Doing {
     Head(Side),
     ReadTags(Side),
+    ReadAcl(Side),
     Copy,
     PutTags,
+    PutAcl,
+    PutLock,
     Delete,
 }
 
 /// The actions that S3 names when it says what a role lacks, the longer before those that they begin with.
-const ACTIONS: [(&str, Reason); 6] = [
+const ACTIONS: [(&str, Reason); 9] = [
     ("s3:GetObjectTagging", Reason::SrcGetTaggingNotPermitted),
     (
         "s3:GetObjectVersionTagging",
         Reason::SrcGetTaggingNotPermitted,
     ),
     ("s3:PutObjectTagging", Reason::DstPutTaggingNotPermitted),
+    ("s3:PutObjectAcl", Reason::DstPutAclNotPermitted),
+    ("s3:PutObjectRetention", Reason::DstPutLockNotPermitted),
+    ("s3:PutObjectLegalHold", Reason::DstPutLockNotPermitted),
     ("s3:GetObject", Reason::SrcGetObjectNotPermitted),
     ("s3:PutObject", Reason::DstPutObjectNotPermitted),
     ("kms:", Reason::KmsKeyNotPermitted),
@@ -186,8 +192,12 @@ impl Doing {
             Self::Head(Side::Replica) => "looking at the replica",
             Self::ReadTags(Side::Source) => "reading the source's tags",
             Self::ReadTags(Side::Replica) => "reading the replica's tags",
+            Self::ReadAcl(Side::Source) => "reading the source's ACL",
+            Self::ReadAcl(Side::Replica) => "reading the replica's ACL",
             Self::Copy => "copying",
             Self::PutTags => "writing the replica's tags",
+            Self::PutAcl => "writing the replica's ACL",
+            Self::PutLock => "writing the replica's lock",
             Self::Delete => "deleting the replica",
         }
     }
@@ -214,6 +224,9 @@ impl Doing {
             Self::Head(Side::Replica) => Reason::DstHeadObjectNotPermitted,
             Self::ReadTags(Side::Source) => Reason::SrcGetTaggingNotPermitted,
             Self::ReadTags(Side::Replica) | Self::PutTags => Reason::DstPutTaggingNotPermitted,
+            Self::ReadAcl(Side::Source) => Reason::SrcGetAclNotPermitted,
+            Self::ReadAcl(Side::Replica) | Self::PutAcl => Reason::DstPutAclNotPermitted,
+            Self::PutLock => Reason::DstPutLockNotPermitted,
             Self::Delete => Reason::DstDelObjNotPermitted,
             // A copy reads one bucket and writes the other; S3 mostly says which of the two was denied.
             Self::Copy => ACTIONS
@@ -225,7 +238,9 @@ impl Doing {
 
     fn bucket_gone(self) -> Reason {
         match self {
-            Self::Head(Side::Source) | Self::ReadTags(Side::Source) => Reason::SrcBucketNotFound,
+            Self::Head(Side::Source)
+            | Self::ReadTags(Side::Source)
+            | Self::ReadAcl(Side::Source) => Reason::SrcBucketNotFound,
             _ => Reason::DstBucketNotFound,
         }
     }

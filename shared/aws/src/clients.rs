@@ -132,19 +132,27 @@ pub const OBJECTS_AT_ONCE_MAX: usize = 32;
 struct RequestCounter(Arc<Mutex<BTreeMap<&'static str, u64>>>);
 
 /// The operations that are counted under their own name.
-const COUNTED: [&str; 14] = [
+const COUNTED: [&str; 22] = [
     "AbortMultipartUpload",
     "CompleteMultipartUpload",
     "CopyObject",
     "CreateMultipartUpload",
     "DeleteObject",
+    "DeleteObjectTagging",
     "GetBucketNotificationConfiguration",
+    "GetObjectAcl",
+    "GetObjectAttributes",
     "GetObjectTagging",
     "HeadBucket",
     "HeadObject",
     "ListBuckets",
+    "ListMultipartUploads",
     "ListObjectsV2",
+    "ListParts",
     "PutBucketNotificationConfiguration",
+    "PutObjectAcl",
+    "PutObjectLegalHold",
+    "PutObjectRetention",
     "PutObjectTagging",
     "UploadPartCopy",
 ];

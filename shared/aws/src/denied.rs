@@ -22,7 +22,7 @@ enum Standing {
 
 impl S3Pair {
     /// The same failure, with the reason that only another look can tell.
-    pub(crate) async fn explained(&self, key: &ObjectKey, fault: Fault) -> Fault {
+    pub async fn explained(&self, key: &ObjectKey, fault: Fault) -> Fault {
         for &side in in_doubt(fault.reason) {
             match (self.bucket_standing(side).await, side) {
                 (Standing::AsEver, _) => {}
@@ -80,9 +80,13 @@ impl S3Pair {
 /// The buckets that may be the real reason behind this one.
 fn in_doubt(reason: Reason) -> &'static [Side] {
     match reason {
-        Reason::SrcHeadObjectNotPermitted | Reason::SrcGetTaggingNotPermitted => &[Side::Source],
+        Reason::SrcHeadObjectNotPermitted
+        | Reason::SrcGetTaggingNotPermitted
+        | Reason::SrcGetAclNotPermitted => &[Side::Source],
         Reason::DstHeadObjectNotPermitted
         | Reason::DstPutTaggingNotPermitted
+        | Reason::DstPutAclNotPermitted
+        | Reason::DstPutLockNotPermitted
         | Reason::DstDelObjNotPermitted => &[Side::Replica],
         Reason::CopyNotPermitted | Reason::DstBucketNotFound => &[Side::Source, Side::Replica],
         _ => &[],

@@ -20,6 +20,8 @@ use crate::held::HeldKey;
 use crate::jobs::{Job, Shard};
 use crate::rules::{ClaimItem, RuleItem};
 use crate::table::{Item, item, parsed};
+use crate::transfers::Transfer;
+use crate::uploads::LoggedUpload;
 use crate::watermark::WatermarkItem;
 
 const CASES: u32 = 4_000;
@@ -34,6 +36,8 @@ enum Kind {
     Shard,
     Held,
     Failure,
+    Transfer,
+    Upload,
     Watermark,
 }
 
@@ -49,6 +53,12 @@ struct Form {
 }
 
 fn forms() -> Vec<Form> {
+    let mut forms = forms_of_rules_and_jobs();
+    forms.extend(forms_of_large_objects());
+    forms
+}
+
+fn forms_of_rules_and_jobs() -> Vec<Form> {
     let at = "2026-11-22T21:00:00.123Z";
     let form = |kind, written, required, defaults| Form {
         kind,
@@ -62,6 +72,7 @@ fn forms() -> Vec<Form> {
             json!({"id": "rule-1", "source_bucket": "photos", "source_region": "us-east-1",
                 "destination_bucket": "photos-replica", "destination_region": "us-west-2",
                 "scope": {"prefixes": ["a/", "b/"]}, "policy": "full", "historical": true, "state": "paused",
+                "options": {"storage_class": "GLACIER_IR", "tags": false},
                 "revision": 3, "created_at": at, "updated_at": at, "paused_at": at}),
             // A rule whose policy, state or scope is not known must not be acted on.
             &[
@@ -77,7 +88,7 @@ fn forms() -> Vec<Form> {
                 "created_at",
                 "updated_at",
             ],
-            json!({"historical": false, "paused_at": null}),
+            json!({"historical": false, "paused_at": null, "options": {}}),
         ),
         // Without its role, a claim does not say whether the bucket's changes are replicated.
         form(
@@ -137,6 +148,46 @@ fn forms() -> Vec<Form> {
     ]
 }
 
+/// What is kept of large objects while they are copied.
+fn forms_of_large_objects() -> Vec<Form> {
+    let at = "2026-11-22T21:00:00.123Z";
+    let form = |kind, written, required, defaults| Form {
+        kind,
+        written,
+        required,
+        defaults,
+    };
+    vec![
+        form(
+            Kind::Transfer,
+            json!({"id": "transfer-1", "key": "a/1", "source": {"etag": "e-2", "bytes": 11, "last_modified": at},
+                "layout": [{"part_bytes": 10, "parts": 1}, {"part_bytes": 1, "parts": 1}], "range_bytes": 10,
+                "upload": {"id": "u", "key": "a/1", "upload_id": "U", "began_at": at}, "records_etag": false,
+                "checksum": {"algorithm": "CRC32", "full_object": false}, "started_at": at, "progressed_at": at,
+                "sent": true, "event_time": at, "void": "overtaken"}),
+            &[
+                "id",
+                "key",
+                "source",
+                "layout",
+                "range_bytes",
+                "upload",
+                "records_etag",
+                "started_at",
+                "progressed_at",
+                "sent",
+            ],
+            json!({"checksum": null, "event_time": null, "void": null}),
+        ),
+        form(
+            Kind::Upload,
+            json!({"id": "u", "key": "a/1", "upload_id": "U", "began_at": at}),
+            &["id", "key", "began_at"],
+            json!({"upload_id": null}),
+        ),
+    ]
+}
+
 impl Form {
     fn item(&self) -> Item {
         item("pk", SK, &self.written).unwrap()
@@ -162,6 +213,8 @@ impl Form {
             Kind::Shard => shown::<Shard>(item),
             Kind::Held => shown::<HeldKey>(item),
             Kind::Failure => shown::<FailureItem>(item),
+            Kind::Transfer => shown::<Transfer>(item),
+            Kind::Upload => shown::<LoggedUpload>(item),
             Kind::Watermark => shown::<WatermarkItem>(item),
         }
     }
@@ -280,6 +333,7 @@ proptest! {
             (Kind::Job, "state", &["planning", "running", "complete", "cancelled"]),
             (Kind::Rule, "updated_at", &[]),
             (Kind::Held, "changed_at", &[]),
+            (Kind::Transfer, "void", &["overtaken", "other-etag"]),
             (Kind::Watermark, "watermark", &[]),
         ] {
             let forms = forms();
@@ -336,6 +390,8 @@ fn names_in_an_item_are_names() {
         (Kind::Held, "key", ""),
         (Kind::Held, "key", &long),
         (Kind::Failure, "key", ""),
+        (Kind::Transfer, "key", &long),
+        (Kind::Upload, "key", ""),
     ] {
         let forms = forms();
         let form = forms.iter().find(|form| form.kind == kind).unwrap();

@@ -1,9 +1,9 @@
 //! The edges to AWS. Wire and table structs stay in here; the domain's types go in and out.
 //!
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
-//! counted), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`multipart`], [`listing`], [`bucket_lookup`],
-//! [`notifications`]), the table ([`table`], [`rules`], [`jobs`], [`held`], [`failures`],
-//! [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`]). What AWS's
+//! counted), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
+//! [`bucket_lookup`], [`notifications`]), the table ([`table`], [`rules`], [`jobs`], [`held`], [`failures`],
+//! [`transfers`], [`uploads`], [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
 
 pub mod clients;
@@ -15,16 +15,23 @@ mod classify;
 mod denied;
 
 pub mod bucket_lookup;
+mod labels;
 pub mod listing;
 pub mod multipart;
 pub mod notifications;
+mod object_state;
 pub mod s3_pair;
+pub mod source_parts;
+pub mod uploaded_part;
 
+mod by_name;
 pub mod failures;
 pub mod held;
 pub mod jobs;
 pub mod rules;
 pub mod table;
+pub mod transfers;
+pub mod uploads;
 pub mod watermark;
 
 #[cfg(test)]

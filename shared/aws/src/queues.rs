@@ -2,7 +2,7 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName;
-use tandem_replication::work::Work;
+use serde::Serialize;
 
 use crate::{Aws, AwsError};
 
@@ -43,7 +43,7 @@ impl Queues {
     }
 
     /// Sends one piece of work.
-    pub async fn send(&self, queue_url: &str, work: &Work) -> Result<(), AwsError> {
+    pub async fn send(&self, queue_url: &str, work: &impl Serialize) -> Result<(), AwsError> {
         self.send_later(queue_url, work, 0).await
     }
 
@@ -51,7 +51,7 @@ impl Queues {
     pub async fn send_later(
         &self,
         queue_url: &str,
-        work: &Work,
+        work: &impl Serialize,
         delay_secs: i32,
     ) -> Result<(), AwsError> {
         let body = body_of(work)?;
@@ -163,7 +163,7 @@ impl Queues {
 
 /// A piece of work as a message. SQS takes no U+FFFE and U+FFFF (`SendMessage`, API reference), which keys may
 /// hold: a key that it had changed would be another one's.
-fn body_of(work: &Work) -> Result<String, AwsError> {
+fn body_of(work: &impl Serialize) -> Result<String, AwsError> {
     let body =
         serde_json::to_string(work).map_err(|error| AwsError::unexpected("writing work", error))?;
     Ok(body
@@ -175,6 +175,7 @@ fn body_of(work: &Work) -> Result<String, AwsError> {
 mod tests {
     use tandem_replication::Timestamp;
     use tandem_replication::names::{ObjectKey, RuleId};
+    use tandem_replication::work::Work;
 
     use super::*;
 

@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::draft::{Claim, Role};
 use tandem_replication::names::{BucketName, Region, RuleId};
+use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
 
 use crate::AwsError;
+use crate::by_name;
 use crate::table::{Item, Table, item, key};
 
 const RULES: &str = "rule";
@@ -37,6 +39,8 @@ pub(crate) struct RuleItem {
     destination_region: Region,
     scope: Scope,
     policy: Policy,
+    #[serde(default, deserialize_with = "by_name::required")]
+    options: Options,
     #[serde(default)]
     historical: bool,
     state: RuleState,
@@ -270,6 +274,7 @@ impl From<RuleItem> for Rule {
             },
             scope: item.scope,
             policy: item.policy,
+            options: item.options,
             historical: item.historical,
             state: item.state,
             revision: item.revision,
@@ -290,6 +295,7 @@ impl From<Rule> for RuleItem {
             destination_region: rule.destination.region,
             scope: rule.scope,
             policy: rule.policy,
+            options: rule.options,
             historical: rule.historical,
             state: rule.state,
             revision: rule.revision,

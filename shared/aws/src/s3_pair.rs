@@ -5,36 +5,45 @@ use std::time::Instant;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::types::MetadataDirective;
+use aws_sdk_s3::types::{
+    ChecksumMode, MetadataDirective, ObjectCannedAcl, ServerSideEncryption, StorageClass,
+    TaggingDirective,
+};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::DateTime;
 use aws_smithy_types::config_bag::ConfigBag;
-use aws_smithy_types::date_time::Format;
 use chrono::TimeDelta;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{
-    BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side,
+    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side,
 };
 use tandem_replication::fault::{Fault, Reason};
-use tandem_replication::names::{BucketName, Etag, ObjectKey, VersionId};
-use tandem_replication::object::{Metadata, ObjectState, PROVENANCE_KEY, Tags};
+use tandem_replication::names::StorageClass as Class;
+use tandem_replication::names::{BucketName, Etag, ObjectKey};
+use tandem_replication::object::{Labels, Lock, Metadata, ObjectState, PROVENANCE_KEY};
+use tandem_replication::options::{ClassChoice, LockChoice, Options};
+use tandem_replication::part_layout::PartLayout;
 use tandem_replication::rule::Rule;
 
 use crate::Aws;
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
 use crate::error::{Refused, fault};
+use crate::labels::{date_time, legal_hold, lock_mode};
+use crate::object_state::{state, version};
+use crate::table::Table;
+use crate::uploads::UploadLog;
 
 /// The source and the destination of one rule, each through a client of its own region.
 #[derive(Debug, Clone)]
 pub struct S3Pair {
     pub(crate) source: S3Bucket,
     pub(crate) replica: S3Bucket,
+    pub(crate) options: Options,
+    pub(crate) uploads: UploadLog,
 }
 
 #[derive(Debug, Clone)]
@@ -46,16 +55,20 @@ pub(crate) struct S3Bucket {
 }
 
 impl S3Pair {
-    /// The buckets of `rule`.
-    pub fn of_rule(aws: &Aws, rule: &Rule) -> Self {
-        let bucket = |bucket: &tandem_replication::rule::Bucket| S3Bucket {
+    /// The buckets of `rule`. Uploads in parts are noted in `table`.
+    pub fn of_rule(aws: &Aws, table: &Table, rule: &Rule) -> Self {
+        let bucket = |bucket: &tandem_replication::rule::Bucket, owner: &str| S3Bucket {
             client: aws.s3(&bucket.region),
             name: bucket.name.clone(),
-            owner: aws.account_id().to_owned(),
+            owner: owner.to_owned(),
         };
+        let other = rule.options.destination_account.as_ref();
+        let replica_owner = other.map_or(aws.account_id(), |account| account.as_str());
         Self {
-            source: bucket(&rule.source),
-            replica: bucket(&rule.destination),
+            source: bucket(&rule.source, aws.account_id()),
+            replica: bucket(&rule.destination, replica_owner),
+            options: rule.options.clone(),
+            uploads: UploadLog::new(table.clone(), rule.id.clone()),
         }
     }
 
@@ -75,11 +88,14 @@ impl S3Pair {
         )
     }
 
+    /// One `CopyObject` of whatever bears this `ETag`, with what `known` shows of it, if anything.
     async fn copy_whole(
         &self,
         key: &ObjectKey,
         etag: &Etag,
-        replaced: Option<&Metadata>,
+        class: &Class,
+        known: Option<&ObjectState>,
+        record_etag: bool,
     ) -> Result<CopyOutcome, Fault> {
         let mut request = self
             .replica
@@ -89,24 +105,45 @@ impl S3Pair {
             .key(key.as_str())
             .copy_source(self.copy_source(key))
             .copy_source_if_match(etag.quoted())
+            .set_storage_class(self.ordered_class(class))
+            .set_server_side_encryption(self.ordered_encryption())
+            .set_ssekms_key_id(self.ordered_key())
+            .set_acl(self.ordered_acl())
+            .set_tagging_directive((!self.options.tags).then_some(TaggingDirective::Replace))
             .expected_bucket_owner(&self.replica.owner)
             .expected_source_bucket_owner(&self.source.owner);
-        if let Some(metadata) = replaced {
-            request = request
-                .metadata_directive(MetadataDirective::Replace)
-                .set_content_type(metadata.content_type.clone())
-                .set_content_encoding(metadata.content_encoding.clone())
-                .set_content_language(metadata.content_language.clone())
-                .set_content_disposition(metadata.content_disposition.clone())
-                .set_cache_control(metadata.cache_control.clone())
-                .set_expires(metadata.expires.as_deref().and_then(http_date))
-                .set_metadata(Some(metadata.user.clone().into_iter().collect()));
+        let mut expires = None;
+        if let Some(known) = known {
+            request =
+                request.set_website_redirect_location(known.metadata.website_redirect.clone());
+            if let Some(lock) = self.ordered_lock(known) {
+                let retention = lock.retention.as_ref();
+                request = request
+                    .set_object_lock_mode(retention.map(lock_mode))
+                    .set_object_lock_retain_until_date(
+                        retention.map(|retention| date_time(retention.until)),
+                    )
+                    .object_lock_legal_hold_status(legal_hold(lock));
+            }
+            if record_etag {
+                let metadata = with_source_etag(known);
+                request = request
+                    .metadata_directive(MetadataDirective::Replace)
+                    .set_content_type(metadata.content_type.clone())
+                    .set_content_encoding(metadata.content_encoding.clone())
+                    .set_content_language(metadata.content_language.clone())
+                    .set_content_disposition(metadata.content_disposition.clone())
+                    .set_cache_control(metadata.cache_control.clone())
+                    .set_metadata(Some(metadata.user.into_iter().collect()));
+                expires = metadata.expires;
+            }
         }
         let clock = ServiceClock::default();
         let sent = Instant::now();
         let request = request
             .customize()
             .config_override(never_blindly_again())
+            .mutate_request(move |request| expire(request, expires.as_deref()))
             .interceptor(clock.clone());
         match request.send().await {
             Ok(answer) => {
@@ -124,11 +161,69 @@ impl S3Pair {
                     etag,
                     source_version: answer.copy_source_version_id().and_then(version),
                     began_after: clock.before(sent),
+                    took: took(sent),
                 }))
             }
             Err(error) => copy_refused(key, error),
         }
     }
+
+    /// The class to name in an order for a source of the class `source`; none for the one that S3 takes by
+    /// itself, unless the rule says it.
+    pub(crate) fn ordered_class(&self, source: &Class) -> Option<StorageClass> {
+        let class = self.options.class_for(source);
+        let by_itself =
+            self.options.storage_class == ClassChoice::Keep && *class == Class::standard();
+        (!by_itself).then(|| StorageClass::from(class.as_str()))
+    }
+
+    pub(crate) fn ordered_encryption(&self) -> Option<ServerSideEncryption> {
+        let by_key = self.options.kms_key.is_some();
+        by_key.then_some(ServerSideEncryption::AwsKms)
+    }
+
+    pub(crate) fn ordered_key(&self) -> Option<String> {
+        self.options.kms_key.as_ref().map(ToString::to_string)
+    }
+
+    /// In another account's bucket the replica would otherwise belong to us.
+    pub(crate) fn ordered_acl(&self) -> Option<ObjectCannedAcl> {
+        let elsewhere = self.options.destination_account.is_some();
+        elsewhere.then_some(ObjectCannedAcl::BucketOwnerFullControl)
+    }
+
+    /// The lock to order, where the rule keeps locks and there is one.
+    pub(crate) fn ordered_lock<'a>(&self, known: &'a ObjectState) -> Option<&'a Lock> {
+        let keeps = self.options.object_lock == LockChoice::Keep;
+        (keeps && known.lock != Lock::default()).then_some(&known.lock)
+    }
+}
+
+/// The source's metadata, with its `ETag` among them.
+pub(crate) fn with_source_etag(source: &ObjectState) -> Metadata {
+    let mut metadata = source.metadata.visible();
+    metadata
+        .user
+        .insert(PROVENANCE_KEY.to_owned(), source.etag.as_str().to_owned());
+    metadata
+}
+
+/// Sets `Expires` as it was written: S3 keeps any text, the SDK takes dates only.
+pub(crate) fn expire(
+    request: &mut aws_smithy_runtime_api::client::orchestrator::HttpRequest,
+    expires: Option<&str>,
+) {
+    if let Some(expires) = expires {
+        // What came in a header goes into one.
+        let _ = request
+            .headers_mut()
+            .try_insert("expires", expires.to_owned());
+    }
+}
+
+/// How long ago this was.
+pub(crate) fn took(since: Instant) -> TimeDelta {
+    TimeDelta::from_std(since.elapsed()).unwrap_or(TimeDelta::MAX)
 }
 
 /// What a refused copy means: the pinned object is not there any more, or a fault.
@@ -159,17 +254,33 @@ impl BucketPair for S3Pair {
         }
     }
 
-    async fn tags(&self, side: Side, key: &ObjectKey) -> Result<Tags, Fault> {
-        match self.read_tags(side, key).await {
+    async fn labels(&self, side: Side, key: &ObjectKey) -> Result<Labels, Fault> {
+        match self.read_labels(side, key).await {
             Err(fault) => Err(self.explained(key, fault).await),
             read => read,
         }
     }
 
-    async fn first_part_bytes(&self, key: &ObjectKey, etag: &Etag) -> Result<Option<u64>, Fault> {
-        match self.look_at_first_part(key, etag).await {
+    async fn part_layout(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+    ) -> Result<Option<PartLayout>, Fault> {
+        match self.source_parts(key, source, false).await {
             Err(fault) => Err(self.explained(key, fault).await),
             looked => looked,
+        }
+    }
+
+    async fn adjust(
+        &self,
+        key: &ObjectKey,
+        seen: &ObjectState,
+        wanted: Adjustment<'_>,
+    ) -> Result<AdjustOutcome, Fault> {
+        match self.adjust_replica(key, seen, wanted).await {
+            Err(fault) => Err(self.explained(key, fault).await),
+            adjusted => adjusted,
         }
     }
 
@@ -201,6 +312,8 @@ impl S3Pair {
             .head_object()
             .bucket(bucket.name.as_str())
             .key(key.as_str())
+            // An upload in parts has to be told which checksum to make.
+            .set_checksum_mode((side == Side::Source).then_some(ChecksumMode::Enabled))
             .expected_bucket_owner(&bucket.owner)
             .send()
             .await;
@@ -213,74 +326,25 @@ impl S3Pair {
         }
     }
 
-    pub(crate) async fn read_tags(&self, side: Side, key: &ObjectKey) -> Result<Tags, Fault> {
-        let bucket = self.bucket(side);
-        let answer = bucket
-            .client
-            .get_object_tagging()
-            .bucket(bucket.name.as_str())
-            .key(key.as_str())
-            .expected_bucket_owner(&bucket.owner)
-            .send()
-            .await;
-        match answer {
-            Ok(answer) => Ok(answer
-                .tag_set()
-                .iter()
-                .map(|tag| (tag.key().to_owned(), tag.value().to_owned()))
-                .collect()),
-            Err(error) if Refused::of(&error).code.as_deref() == Some("NoSuchKey") => {
-                Ok(Tags::new())
-            }
-            Err(error) => Err(fault(Doing::ReadTags(side), key, error)),
-        }
-    }
-
-    async fn look_at_first_part(&self, key: &ObjectKey, etag: &Etag) -> Result<Option<u64>, Fault> {
-        let answer = self
-            .source
-            .client
-            .head_object()
-            .bucket(self.source.name.as_str())
-            .key(key.as_str())
-            .part_number(1)
-            .if_match(etag.quoted())
-            .expected_bucket_owner(&self.source.owner)
-            .send()
-            .await;
-        match answer {
-            // A server that does not know parts answers for the whole object, without a count of parts.
-            Ok(answer) if answer.parts_count().is_some() => Ok(answer
-                .content_length()
-                .and_then(|bytes| u64::try_from(bytes).ok())),
-            Ok(_) => Ok(None),
-            // The copy is pinned too and will find out what changed.
-            Err(error) if matches!(Refused::of(&error).status, Some(404 | 412)) => Ok(None),
-            Err(error) => Err(fault(Doing::Head(Side::Source), key, error)),
-        }
-    }
-
     async fn carry_out(&self, key: &ObjectKey, order: CopyOrder<'_>) -> Result<CopyOutcome, Fault> {
-        let (source, plan, record_etag) = match order {
-            CopyOrder::Pinned(etag) => return self.copy_whole(key, etag, None).await,
+        match order {
+            CopyOrder::Pinned { etag, class } => {
+                self.copy_whole(key, etag, class, None, false).await
+            }
             CopyOrder::Known {
                 source,
-                plan,
+                parts: None,
                 record_etag,
-            } => (source, plan, record_etag),
-        };
-        let mut metadata = source.metadata.clone();
-        if record_etag {
-            metadata
-                .user
-                .insert(PROVENANCE_KEY.to_owned(), source.etag.as_str().to_owned());
-        }
-        match plan.part_bytes {
-            Some(part_bytes) => self.copy_in_parts(key, source, &metadata, part_bytes).await,
-            None => {
-                self.copy_whole(key, &source.etag, record_etag.then_some(&metadata))
+            } => {
+                let class = &source.storage_class;
+                self.copy_whole(key, &source.etag, class, Some(source), record_etag)
                     .await
             }
+            CopyOrder::Known {
+                source,
+                parts: Some(parts),
+                record_etag,
+            } => self.copy_in_parts(key, source, parts, record_etag).await,
         }
     }
 
@@ -326,50 +390,6 @@ const COPY_SOURCE_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~')
     .remove(b'/');
-
-/// S3 writes `null` for the version of an object that was put while a bucket had no versions; such an
-/// object can be overwritten in place, so it is as good as no version.
-pub(crate) fn version(text: &str) -> Option<VersionId> {
-    (text != "null").then(|| VersionId::new(text))
-}
-
-/// An `Expires` header as the SDK takes it; anything but a date is not carried over.
-pub(crate) fn http_date(text: &str) -> Option<DateTime> {
-    DateTime::from_str(text, Format::HttpDate).ok()
-}
-
-fn state(answer: &HeadObjectOutput) -> ObjectState {
-    let owned = |text: Option<&str>| text.map(str::to_owned);
-    let user = answer
-        .metadata()
-        .map(|map| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect());
-    ObjectState {
-        etag: Etag::new(answer.e_tag().unwrap_or_default()),
-        bytes: answer
-            .content_length()
-            .and_then(|bytes| u64::try_from(bytes).ok())
-            .unwrap_or_default(),
-        last_modified: answer
-            .last_modified()
-            .and_then(|at| Timestamp::from_timestamp(at.secs(), 0))
-            // A server that does not say leaves the second look to decide.
-            .unwrap_or(Timestamp::MAX_UTC - TimeDelta::days(1)),
-        version_id: answer.version_id().and_then(version),
-        metadata: Metadata {
-            content_type: owned(answer.content_type()),
-            content_encoding: owned(answer.content_encoding()),
-            content_language: owned(answer.content_language()),
-            content_disposition: owned(answer.content_disposition()),
-            cache_control: owned(answer.cache_control()),
-            expires: owned(answer.expires_string()),
-            user: user.unwrap_or_default(),
-        },
-        tag_count: answer
-            .tag_count()
-            .and_then(|count| u32::try_from(count).ok())
-            .unwrap_or_default(),
-    }
-}
 
 /// Reads the service's clock off an answer.
 #[derive(Debug, Clone, Default)]

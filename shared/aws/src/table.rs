@@ -9,6 +9,8 @@
 //! | shard of a job | `shard#` job id `#` plan id | six digits |
 //! | held key | `held#` rule id `#` partition | object key |
 //! | failure | `failure#` rule id | object key |
+//! | transfer | `transfer#` rule id | object key |
+//! | upload in parts | `upload#` rule id | the entry's id |
 //! | watermark | `watermark` | rule id |
 //!
 //! A sort key has at most 1,024 bytes, exactly as many as an object key.
@@ -16,6 +18,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -85,6 +88,16 @@ impl Table {
         Ok(())
     }
 
+    /// A query of one `pk`'s items, in the order of their `sk`.
+    fn items_of(&self, pk: &str) -> QueryFluentBuilder {
+        self.client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+    }
+
     /// Items of one `pk` after `after`, in the order of their `sk`, at most `limit` of them.
     pub(crate) async fn page<T: DeserializeOwned>(
         &self,
@@ -93,12 +106,7 @@ impl Table {
         limit: i32,
     ) -> Result<Vec<T>, AwsError> {
         let answer = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .items_of(pk)
             .set_exclusive_start_key(after.map(|after| key(pk, after)))
             .limit(limit)
             .send()
@@ -115,13 +123,8 @@ impl Table {
     /// Whether one `pk` has any item.
     pub(crate) async fn any(&self, pk: &str) -> Result<bool, AwsError> {
         let answer = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .consistent_read(true)
+            .items_of(pk)
             .select(Select::Count)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
             .limit(1)
             .send()
             .await
@@ -133,13 +136,8 @@ impl Table {
     pub(crate) async fn remove_all(&self, pk: &str) -> Result<(), AwsError> {
         let doing = || format!("removing {pk}");
         let mut pages = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .consistent_read(true)
+            .items_of(pk)
             .projection_expression("pk, sk")
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
             .into_paginator()
             .items()
             .send();
@@ -158,16 +156,7 @@ impl Table {
 
     /// All items of one `pk`, in the order of their `sk`.
     pub(crate) async fn all<T: DeserializeOwned>(&self, pk: &str) -> Result<Vec<T>, AwsError> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
-            .into_paginator()
-            .items()
-            .send();
+        let mut pages = self.items_of(pk).into_paginator().items().send();
         let mut found = Vec::new();
         while let Some(item) = pages.next().await {
             let item = item.map_err(|error| AwsError::request(format!("reading {pk}"), &error))?;
@@ -182,12 +171,7 @@ impl Table {
         pk: &str,
     ) -> Result<Option<T>, AwsError> {
         let answer = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .consistent_read(true)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
+            .items_of(pk)
             .scan_index_forward(false)
             .limit(1)
             .send()
@@ -205,13 +189,8 @@ impl Table {
     /// How many items one `pk` has.
     pub(crate) async fn count(&self, pk: &str) -> Result<u64, AwsError> {
         let mut pages = self
-            .client
-            .query()
-            .table_name(&self.name)
-            .consistent_read(true)
+            .items_of(pk)
             .select(Select::Count)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
             .into_paginator()
             .send();
         let mut count = 0;

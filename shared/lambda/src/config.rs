@@ -21,16 +21,22 @@ pub struct Config {
     pub delete_queue_url: String,
     /// Of work for `backfill-shard`.
     pub work_queue_url: String,
+    /// Of part ranges for `copy-parts`.
+    pub part_queue_url: String,
     /// Of messages that were given up.
-    pub dead_queues: [DeadQueue; 3],
+    pub dead_queues: [DeadQueue; 4],
     /// The name of the `backfill` function.
     pub backfill_function: String,
     /// How often a notification is received before it is given up.
     pub receives_max: u32,
-    /// The sizes by which objects are copied, with no bound on what one function carries.
-    pub copy_limits: CopyLimits,
+    /// The part size where a source does not say.
+    pub part_bytes: u64,
     /// What a live function carries; larger objects go to the work queue.
     pub live_bytes_max: u64,
+    /// Objects in parts that are larger than this are copied by many invocations.
+    pub transfer_bytes_min: u64,
+    /// About how much of such an object one invocation copies.
+    pub range_bytes: u64,
 }
 
 /// Where a queue's messages go after all their attempts.
@@ -90,6 +96,7 @@ impl Config {
             put_queue_url: text("TANDEM_PUT_QUEUE_URL")?,
             delete_queue_url: text("TANDEM_DELETE_QUEUE_URL")?,
             work_queue_url: text("TANDEM_WORK_QUEUE_URL")?,
+            part_queue_url: text("TANDEM_PART_QUEUE_URL")?,
             dead_queues: [
                 DeadQueue {
                     of: "put",
@@ -106,16 +113,37 @@ impl Config {
                     of_url: text("TANDEM_WORK_QUEUE_URL")?,
                     url: text("TANDEM_WORK_DEAD_QUEUE_URL")?,
                 },
+                DeadQueue {
+                    of: "part",
+                    of_url: text("TANDEM_PART_QUEUE_URL")?,
+                    url: text("TANDEM_PART_DEAD_QUEUE_URL")?,
+                },
             ],
             backfill_function: text("TANDEM_BACKFILL_FUNCTION")?,
             receives_max: u32::try_from(number("TANDEM_RECEIVES_MAX")?).unwrap_or(u32::MAX),
-            copy_limits: CopyLimits {
-                single_copy_bytes_max: number("TANDEM_SINGLE_COPY_BYTES_MAX")?,
-                part_bytes: number("TANDEM_PART_BYTES")?,
-                carry_bytes_max: u64::MAX,
-            },
+            part_bytes: number("TANDEM_PART_BYTES")?,
             live_bytes_max: number("TANDEM_LIVE_BYTES_MAX")?,
+            transfer_bytes_min: number("TANDEM_TRANSFER_BYTES_MIN")?,
+            range_bytes: number("TANDEM_RANGE_BYTES")?,
         })
+    }
+
+    /// What a function copies that has to answer soon.
+    pub fn live_limits(&self) -> CopyLimits {
+        CopyLimits {
+            part_bytes: self.part_bytes,
+            in_parts_bytes_max: self.live_bytes_max,
+            whole_bytes_max: self.live_bytes_max,
+        }
+    }
+
+    /// What a function copies that has a quarter of an hour.
+    pub fn work_limits(&self) -> CopyLimits {
+        CopyLimits {
+            part_bytes: self.part_bytes,
+            in_parts_bytes_max: self.transfer_bytes_min,
+            whole_bytes_max: u64::MAX,
+        }
     }
 
     /// The URL of one of the stack's queues, from its ARN.
@@ -125,6 +153,7 @@ impl Config {
             &self.put_queue_url,
             &self.delete_queue_url,
             &self.work_queue_url,
+            &self.part_queue_url,
         ]
         .into_iter()
         .map(String::as_str)
@@ -140,9 +169,10 @@ mod tests {
     fn environment(name: &str) -> Option<String> {
         let value = match name {
             "TANDEM_REGION_GROUPS" => "*",
-            "TANDEM_SINGLE_COPY_BYTES_MAX"
-            | "TANDEM_PART_BYTES"
+            "TANDEM_PART_BYTES"
             | "TANDEM_LIVE_BYTES_MAX"
+            | "TANDEM_TRANSFER_BYTES_MIN"
+            | "TANDEM_RANGE_BYTES"
             | "TANDEM_RECEIVES_MAX" => "8",
             "TANDEM_PUT_QUEUE_URL" => "http://sqs/0/stack-put",
             _ => "text",

@@ -1,14 +1,16 @@
 //! The Lambda shell: what the functions share around the domain.
 //!
 //! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`inbox`] (what a
-//! function was invoked with), [`notification`] (what S3 says), [`rule_cache`], [`record`] (failures),
+//! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`rule_cache`], [`expectations`], [`record`] (failures),
 //! [`live`] (one batch of notifications, from message to acknowledgement), [`measure`] (metrics).
 
 pub mod config;
+pub mod expectations;
 pub mod inbox;
 pub mod live;
 pub mod measure;
 pub mod notification;
+pub mod postpone;
 pub mod record;
 pub mod request;
 pub mod rule_cache;

@@ -21,15 +21,16 @@ use tandem_replication::admit::{Admission, SkipReason, admit};
 use tandem_replication::event::{Change, KeyChange, ObjectEvent, coalesce};
 use tandem_replication::fault::{FailedObject, Fault, Reason};
 use tandem_replication::names::RuleId;
-use tandem_replication::part_plan::CopyLimits;
-use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_replication::replicator::{LABELS_SETTLE, Outcome, Replicator};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::work::Work;
 
 use crate::config::Config;
+use crate::expectations::Expectations;
 use crate::inbox::{ComesAgain, Envelope, Message, answer, open};
 use crate::measure::{Tally, write_requests, write_tallies};
 use crate::notification::parse;
+use crate::postpone::postpone;
 use crate::record::{Attempt, Recorder, Unsuccessful};
 use crate::rule_cache::{Known, RuleCache};
 use crate::runtime::{Deadline, Error, now};
@@ -54,6 +55,7 @@ pub struct Live {
     recorder: Recorder,
     queues: Queues,
     rules: RuleCache,
+    expectations: Expectations,
 }
 
 /// What became of a key.
@@ -101,6 +103,7 @@ impl Live {
             table,
             queues,
             rules,
+            expectations: Expectations::default(),
         })
     }
 
@@ -122,7 +125,12 @@ impl Live {
         let mut events = Vec::new();
         for (index, message) in messages.iter().enumerate() {
             match read(message) {
-                Ok(read) => events.extend(read.into_iter().map(|event| (event, index))),
+                Ok(read) => match self.settles_in(&read, message) {
+                    Some(again) => {
+                        failed.insert(index, again);
+                    }
+                    None => events.extend(read.into_iter().map(|event| (event, index))),
+                },
                 Err(reason) => {
                     log_unreadable(message, &reason);
                     failed.insert(index, ComesAgain::UNREADABLE);
@@ -257,12 +265,12 @@ impl Live {
             let waited = format!("no turn in time for {:?}", event.key.as_str());
             return Err(Fault::because(Reason::Throttled, waited));
         }
-        let pair = S3Pair::of_rule(&self.aws, rule);
-        let limits = CopyLimits {
-            carry_bytes_max: self.config.live_bytes_max,
-            ..self.config.copy_limits
-        };
-        match carry(&Replicator::new(&pair, rule.policy, limits), event).await? {
+        let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
+        let limits = self.config.live_limits();
+        let expectation = self.expectations.of(&rule.id);
+        let replicator =
+            Replicator::new(&pair, rule.policy, &rule.options, limits).expecting(&expectation);
+        match carry(&replicator, event).await? {
             Outcome::TooLargeHere { .. } => {
                 let work = Work::Object {
                     rule_id: rule.id.clone(),
@@ -330,23 +338,28 @@ impl Live {
     /// Lets failed messages come again sooner than after the visibility timeout, which is for crashes.
     async fn put_off(&self, messages: &[Message], failed: &BTreeMap<usize, ComesAgain>) {
         for (&index, &again) in failed {
-            let ComesAgain::After(delay_secs) = again else {
-                continue;
-            };
-            let Some(envelope) = &messages[index].envelope else {
-                continue;
-            };
-            let Some(queue_url) = self.config.queue_url(&envelope.queue_arn) else {
-                continue;
-            };
-            if let Err(error) = self
-                .queues
-                .put_off(queue_url, &envelope.receipt_handle, delay_secs)
-                .await
-            {
-                tracing::warn!(%error, "the message comes again after the queue's visibility timeout");
+            if let Some(envelope) = &messages[index].envelope {
+                postpone(&self.queues, &self.config, envelope, again).await;
             }
         }
+    }
+
+    /// When to look at a message that tells of changed tags or ACLs, if that is later: a copy that read them
+    /// before may still be under way (see [`LABELS_SETTLE`]). Who invoked the function by hand does not wait,
+    /// and neither does a message that would not come again.
+    fn settles_in(&self, events: &[ObjectEvent], message: &Message) -> Option<ComesAgain> {
+        if message.envelope.is_none() || message.receives() >= self.config.receives_max {
+            return None;
+        }
+        let labels = events.iter().filter(|event| event.change == Change::Labels);
+        let at = now();
+        let left_ms = labels
+            .map(|event| (event.event_time - at + LABELS_SETTLE).num_milliseconds())
+            .max()
+            // A clock that is far ahead must not hide a message for long.
+            .map(|left_ms| left_ms.min(LABELS_SETTLE.num_milliseconds()))
+            .filter(|left_ms| *left_ms > 0)?;
+        Some(ComesAgain::After(i32::try_from(left_ms / 1_000 + 1).ok()?))
     }
 
     fn measure(&self, settled: &[Settled]) {
@@ -360,6 +373,10 @@ impl Live {
                 Fate::Done(Outcome::Replicated { bytes }) => {
                     tally.replicated += 1;
                     tally.bytes += bytes;
+                    tally.lag_ms.push(lag_ms);
+                }
+                Fate::Done(Outcome::Adjusted) => {
+                    tally.replicated += 1;
                     tally.lag_ms.push(lag_ms);
                 }
                 Fate::Done(Outcome::Deleted) => {
@@ -483,6 +500,7 @@ fn respond(
 fn told(fate: &Fate) -> String {
     match fate {
         Fate::Done(Outcome::Replicated { .. }) => "Replicated".to_owned(),
+        Fate::Done(Outcome::Adjusted) => "Adjusted".to_owned(),
         Fate::Done(Outcome::Deleted) => "Deleted".to_owned(),
         Fate::Done(Outcome::InSync) => "InSync".to_owned(),
         Fate::Done(Outcome::BothAbsent) => "BothAbsent".to_owned(),

@@ -138,6 +138,7 @@ impl TryFrom<S3Record> for ObjectEvent {
                 Some("ObjectCreated") => created(object.e_tag, object.size, object.version_id),
                 Some("ObjectRemoved") => Change::Removed,
                 Some("LifecycleExpiration") => Change::Expired,
+                Some("ObjectTagging" | "ObjectAcl") => Change::Labels,
                 _ => Change::Other,
             },
             event_time: record.event_time,
@@ -166,6 +167,9 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
                     Change::Expired
                 }
                 "Object Deleted" => Change::Removed,
+                "Object Tags Added" | "Object Tags Deleted" | "Object ACL Updated" => {
+                    Change::Labels
+                }
                 _ => Change::Other,
             },
             event_time: event.time,

@@ -42,6 +42,15 @@ pub enum Unsuccessful {
     TryAgain(Fault),
 }
 
+impl Unsuccessful {
+    /// The failure itself.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::Parked { fault, .. } | Self::TryAgain(fault) => fault,
+        }
+    }
+}
+
 impl Recorder {
     /// Records in `table`.
     pub fn new(aws: &Aws, table: Table) -> Self {

@@ -7,7 +7,7 @@ use tandem_aws::AwsError;
 use tandem_aws::rules::WriteError;
 use tandem_aws::table::Table;
 use tandem_replication::draft::{Refusal, RefusalCode};
-use tandem_replication::names::{JobId, RuleId};
+use tandem_replication::names::{JobId, RuleId, TransferId};
 use tandem_replication::rule::Rule;
 use uuid::Uuid;
 
@@ -118,6 +118,11 @@ pub fn new_rule_id() -> RuleId {
 /// The id of a new job; ids sort by the time they were made.
 pub fn new_job_id() -> JobId {
     JobId::new(format!("job-{}", sortable_digits()))
+}
+
+/// A new transfer's id.
+pub fn new_transfer_id() -> TransferId {
+    TransferId::new(format!("transfer-{}", sortable_digits()))
 }
 
 /// The first 20 digits of a UUID version 7: milliseconds, then 26 random bits.

@@ -25,7 +25,7 @@ pub enum SkipReason {
     OutOfScope,
     /// The rule's policy is `write`, and the object was deleted.
     PolicyKeepsDeletes,
-    /// A lifecycle rule of the source expired the object; such deletes are not replicated.
+    /// A lifecycle rule of the source expired the object, and the rule does not replicate such deletes.
     LifecycleExpiration,
 }
 
@@ -54,8 +54,12 @@ pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
         return Admission::Skip(SkipReason::OutOfScope);
     }
     match (&event.change, rule.policy) {
-        (Change::Expired, _) => return Admission::Skip(SkipReason::LifecycleExpiration),
-        (Change::Removed, Policy::Write) => return Admission::Skip(SkipReason::PolicyKeepsDeletes),
+        (Change::Expired, _) if !rule.options.lifecycle_deletes => {
+            return Admission::Skip(SkipReason::LifecycleExpiration);
+        }
+        (Change::Removed | Change::Expired, Policy::Write) => {
+            return Admission::Skip(SkipReason::PolicyKeepsDeletes);
+        }
         _ => {}
     }
     if rule.state == RuleState::Paused {
@@ -70,6 +74,7 @@ mod tests {
     use super::*;
     use crate::Timestamp;
     use crate::names::{BucketName, ObjectKey, Region, RuleId};
+    use crate::options::Options;
     use crate::rule::{Bucket, Scope};
 
     fn rule(state: RuleState, policy: Policy) -> Rule {
@@ -83,6 +88,7 @@ mod tests {
             destination: bucket("replica"),
             scope: Scope::prefixes_of(vec!["in/".into()]).unwrap(),
             policy,
+            options: Options::default(),
             historical: false,
             state,
             revision: 1,
@@ -100,6 +106,22 @@ mod tests {
             event_time: Timestamp::UNIX_EPOCH,
             sequencer: None,
             sent_for: None,
+        }
+    }
+
+    #[test]
+    fn expirations_are_deletes_where_the_rule_says_so() {
+        let expired = event("in/a", Change::Expired);
+        for (policy, wanted) in [
+            (Policy::Full, Admission::Replicate),
+            (
+                Policy::Write,
+                Admission::Skip(SkipReason::PolicyKeepsDeletes),
+            ),
+        ] {
+            let mut rule = rule(RuleState::Enabled, policy);
+            rule.options.lifecycle_deletes = true;
+            assert_eq!(admit(Some(&rule), &expired), wanted);
         }
     }
 

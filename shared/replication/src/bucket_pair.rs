@@ -4,11 +4,13 @@
 
 use std::future::Future;
 
+use chrono::TimeDelta;
+
 use crate::Timestamp;
 use crate::fault::Fault;
-use crate::names::{Etag, ObjectKey, VersionId};
-use crate::object::{ObjectState, Tags};
-use crate::part_plan::CopyPlan;
+use crate::names::{Etag, ObjectKey, StorageClass, VersionId};
+use crate::object::{Labels, Lock, ObjectState};
+use crate::part_layout::PartLayout;
 
 /// Which of the two buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,17 +24,41 @@ pub enum Side {
 /// What to copy, and how.
 #[derive(Debug, Clone, Copy)]
 pub enum CopyOrder<'a> {
-    /// Whatever object bears this `ETag`, whole, with the metadata and tags it has.
-    Pinned(&'a Etag),
-    /// The object that a HEAD has shown, as planned.
+    /// Whatever object bears this `ETag`, whole, with the metadata and tags it has. The replica has neither a
+    /// website redirect nor its source's lock.
+    Pinned {
+        /// The `ETag`.
+        etag: &'a Etag,
+        /// The class that the source is taken to have.
+        class: &'a StorageClass,
+    },
+    /// The object that a HEAD has shown, with all that the HEAD has shown.
     Known {
         /// What the HEAD showed; the copy is pinned to its `ETag`.
         source: &'a ObjectState,
-        /// Whole or in parts.
-        plan: CopyPlan,
+        /// In which parts; none to copy it whole.
+        parts: Option<&'a PartLayout>,
         /// Whether the replica has to name the source's `ETag`, because its own will differ.
         record_etag: bool,
     },
+}
+
+/// What to set on a replica without copying bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adjustment<'a> {
+    /// Tags and grants, those that the rule carries; none to leave them.
+    pub labels: Option<Labels>,
+    /// A retention and legal hold; none to leave them.
+    pub lock: Option<&'a Lock>,
+}
+
+/// How an adjustment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdjustOutcome {
+    /// It was made.
+    Adjusted,
+    /// The replica that was seen is not there any more.
+    ReplicaChanged,
 }
 
 /// How a copy ended.
@@ -55,6 +81,8 @@ pub struct Landed {
     pub source_version: Option<VersionId>,
     /// The copy began no earlier than this, by the service's clock; `None` if it cannot be told.
     pub began_after: Option<Timestamp>,
+    /// For how long at most the copy was under way: what it read that no HEAD shows is no older.
+    pub took: TimeDelta,
 }
 
 /// How a delete ended.
@@ -76,17 +104,20 @@ pub trait BucketPair: Sync {
         key: &ObjectKey,
     ) -> impl Future<Output = Result<Option<ObjectState>, Fault>> + Send;
 
-    /// The object's tags; none where there is no object.
-    fn tags(&self, side: Side, key: &ObjectKey)
-    -> impl Future<Output = Result<Tags, Fault>> + Send;
+    /// What the object has besides, as far as the rule carries it; nothing where there is no object.
+    fn labels(
+        &self,
+        side: Side,
+        key: &ObjectKey,
+    ) -> impl Future<Output = Result<Labels, Fault>> + Send;
 
-    /// The size of the first part of a source that was uploaded in parts; `None` if the server does
-    /// not tell.
-    fn first_part_bytes(
+    /// How a source that was uploaded in parts is cut; `None` if the server does not tell. What is told may
+    /// be of another object by now, as the copy will find out.
+    fn part_layout(
         &self,
         key: &ObjectKey,
-        etag: &Etag,
-    ) -> impl Future<Output = Result<Option<u64>, Fault>> + Send;
+        source: &ObjectState,
+    ) -> impl Future<Output = Result<Option<PartLayout>, Fault>> + Send;
 
     /// Copies the source over. Readers of the replica see the old object or the new one, whole. A server may
     /// ignore the order's pin, so what landed has to be compared with the source again.
@@ -95,6 +126,15 @@ pub trait BucketPair: Sync {
         key: &ObjectKey,
         order: CopyOrder<'_>,
     ) -> impl Future<Output = Result<CopyOutcome, Fault>> + Send;
+
+    /// Sets what is wanted on the replica that was `seen`, without copying bytes. Where the destination has
+    /// no versions it may be another replica by then, so both sides have to be looked at again.
+    fn adjust(
+        &self,
+        key: &ObjectKey,
+        seen: &ObjectState,
+        wanted: Adjustment<'_>,
+    ) -> impl Future<Output = Result<AdjustOutcome, Fault>> + Send;
 
     /// Deletes the replica if it is still the one that was `seen`; a server may ignore that condition.
     /// In a versioned bucket the replica is hidden by a delete marker.

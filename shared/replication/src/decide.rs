@@ -1,13 +1,16 @@
 //! What one key needs, from what its source and its replica look like now. No I/O.
 
 use crate::object::ObjectState;
+use crate::options::{ClassChoice, LockChoice, Options};
 use crate::rule::Policy;
 
 /// What to do about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// The replica agrees with the source: nothing.
+    /// As far as a HEAD shows, the replica agrees with the source: nothing.
     InSync,
+    /// Only tags or protection differ: set them, without copying bytes.
+    Adjust,
     /// Copy the source over.
     Copy,
     /// Delete the replica.
@@ -32,9 +35,11 @@ pub enum KeepReason {
 /// | none | some | `write` | keep: the policy keeps deletes |
 /// | some | none | any | copy |
 /// | some | the same | any | in sync |
+/// | some | the same but for tags or lock | any | adjust |
 /// | some | different | any | copy |
 pub fn decide(
     policy: Policy,
+    options: &Options,
     source: Option<&ObjectState>,
     replica: Option<&ObjectState>,
 ) -> Decision {
@@ -44,39 +49,137 @@ pub fn decide(
             Policy::Full => Decision::Delete,
             Policy::Write => Decision::Keep(KeepReason::PolicyKeepsDeletes),
         },
-        (Some(source), Some(replica)) if source.is_replicated_by(replica) => Decision::InSync,
+        (Some(source), Some(replica)) if same_object(options, source, replica) => {
+            if same_attributes(options, source, replica) {
+                Decision::InSync
+            } else {
+                Decision::Adjust
+            }
+        }
         (Some(_), _) => Decision::Copy,
     }
+}
+
+/// Whether what only a copy can change is the same: content, headers and user metadata, storage class.
+///
+/// An archived source cannot be copied, so its class alone does not make it another object. Neither
+/// does the KMS key: a rule's new key is used for what is written from then on.
+pub fn same_object(options: &Options, source: &ObjectState, replica: &ObjectState) -> bool {
+    source.bytes == replica.bytes
+        && replica.stands_for(&source.etag)
+        && source.metadata.visible() == replica.metadata.visible()
+        && match &options.storage_class {
+            ClassChoice::Keep => {
+                source.storage_class.is_archive() || source.storage_class == replica.storage_class
+            }
+            ClassChoice::Always(class) => *class == replica.storage_class,
+        }
+}
+
+/// Whether what can be changed without a copy is the same, as far as a HEAD shows.
+pub fn same_attributes(options: &Options, source: &ObjectState, replica: &ObjectState) -> bool {
+    (!options.tags || source.tag_count == replica.tag_count)
+        && (options.object_lock == LockChoice::Bucket || source.lock.is_within(&replica.lock))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Timestamp;
-    use crate::names::Etag;
-    use crate::object::Metadata;
+    use crate::names::StorageClass;
+    use crate::object::Lock;
+    use crate::object::tests::object;
 
     #[test]
     fn the_truth_table_holds() {
-        let object = |etag: &str| ObjectState {
-            etag: Etag::new(etag),
-            bytes: 1,
-            last_modified: Timestamp::UNIX_EPOCH,
-            version_id: None,
-            metadata: Metadata::default(),
-            tag_count: 0,
-        };
         let (a, b) = (object("a"), object("b"));
+        let tagged = ObjectState {
+            tag_count: 1,
+            ..object("a")
+        };
         let keep = Decision::Keep(KeepReason::PolicyKeepsDeletes);
         for (source, replica, full, write) in [
             (None, None, Decision::InSync, Decision::InSync),
             (None, Some(&a), Decision::Delete, keep),
             (Some(&a), None, Decision::Copy, Decision::Copy),
             (Some(&a), Some(&a), Decision::InSync, Decision::InSync),
+            (Some(&a), Some(&tagged), Decision::Adjust, Decision::Adjust),
             (Some(&a), Some(&b), Decision::Copy, Decision::Copy),
         ] {
-            assert_eq!(decide(Policy::Full, source, replica), full);
-            assert_eq!(decide(Policy::Write, source, replica), write);
+            let options = Options::default();
+            assert_eq!(decide(Policy::Full, &options, source, replica), full);
+            assert_eq!(decide(Policy::Write, &options, source, replica), write);
         }
+    }
+
+    fn between(options: &Options, source: &ObjectState, replica: &ObjectState) -> Decision {
+        decide(Policy::Full, options, Some(source), Some(replica))
+    }
+
+    #[test]
+    fn size_etag_and_metadata_each_tell_a_difference() {
+        let source = object("a");
+        let mut dressed = object("a");
+        dressed.metadata.cache_control = Some("no-store".into());
+        let longer = ObjectState {
+            bytes: 4,
+            ..object("a")
+        };
+        for replica in [dressed, longer, object("b")] {
+            let decision = between(&Options::default(), &source, &replica);
+            assert_eq!(decision, Decision::Copy);
+        }
+    }
+
+    #[test]
+    fn tags_count_only_where_the_rule_carries_them() {
+        let tagged = ObjectState {
+            tag_count: 1,
+            ..object("a")
+        };
+        let without = Options {
+            tags: false,
+            ..Options::default()
+        };
+        assert_eq!(between(&without, &tagged, &object("a")), Decision::InSync);
+    }
+
+    #[test]
+    fn the_class_is_the_sources_or_the_rules_and_an_archived_source_is_left() {
+        let of = |class: &str| ObjectState {
+            storage_class: StorageClass::new(class),
+            ..object("a")
+        };
+        let keep = Options::default();
+        let always = Options {
+            storage_class: ClassChoice::Always(StorageClass::new("GLACIER_IR")),
+            ..Options::default()
+        };
+        for (options, source, replica, wanted) in [
+            (&keep, "STANDARD_IA", "STANDARD_IA", Decision::InSync),
+            (&keep, "STANDARD_IA", "STANDARD", Decision::Copy),
+            (&keep, "GLACIER", "STANDARD", Decision::InSync),
+            (&always, "STANDARD", "GLACIER_IR", Decision::InSync),
+            (&always, "GLACIER_IR", "STANDARD", Decision::Copy),
+        ] {
+            assert_eq!(between(options, &of(source), &of(replica)), wanted);
+        }
+    }
+
+    #[test]
+    fn a_lock_counts_only_where_the_rule_keeps_locks() {
+        let held = ObjectState {
+            lock: Lock {
+                legal_hold: true,
+                ..Lock::default()
+            },
+            ..object("a")
+        };
+        let keep = Options {
+            object_lock: LockChoice::Keep,
+            ..Options::default()
+        };
+        let bucket = Options::default();
+        assert_eq!(between(&keep, &held, &object("a")), Decision::Adjust);
+        assert_eq!(between(&bucket, &held, &object("a")), Decision::InSync);
     }
 }

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::names::{BucketName, Region, RuleId};
+use crate::options::Options;
 use crate::region::RegionGroups;
 use crate::rule::{Bucket, Policy, Scope};
 
@@ -20,6 +21,8 @@ pub struct RuleDraft {
     pub scope: Scope,
     /// Whether deletes are carried over.
     pub policy: Policy,
+    /// What else is asked for of the replicas.
+    pub options: Options,
     /// Whether to backfill what is there already.
     pub historical: bool,
 }
@@ -57,6 +60,7 @@ pub enum RefusalCode {
     SameRegion,
     RegionsNotAllowed,
     InvalidScope,
+    InvalidOptions,
     BucketInUse,
     TwoWay,
     BucketNotFound,
@@ -80,6 +84,7 @@ impl RefusalCode {
             Self::SameRegion => "SameRegion",
             Self::RegionsNotAllowed => "RegionsNotAllowed",
             Self::InvalidScope => "InvalidScope",
+            Self::InvalidOptions => "InvalidOptions",
             Self::BucketInUse => "BucketInUse",
             Self::TwoWay => "TwoWay",
             Self::BucketNotFound => "BucketNotFound",
@@ -289,6 +294,7 @@ mod tests {
             destination_region: None,
             scope: Scope::All,
             policy: Policy::Full,
+            options: Options::default(),
             historical: false,
         }
     }

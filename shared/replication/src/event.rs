@@ -39,7 +39,9 @@ pub enum Change {
     Removed,
     /// A lifecycle rule of the bucket expired the object.
     Expired,
-    /// Its tags, ACL or storage changed, or something that this version does not know: look.
+    /// Its tags or its ACL changed, which a HEAD may not show.
+    Labels,
+    /// It was restored from an archive, or something that this version does not know: look.
     Other,
 }
 

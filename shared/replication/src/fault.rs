@@ -33,12 +33,15 @@ pub enum Reason {
     SrcHeadObjectNotPermitted,
     SrcGetObjectNotPermitted,
     SrcGetTaggingNotPermitted,
+    SrcGetAclNotPermitted,
     SrcObjectArchived,
     DstBucketNotFound,
     DstBucketOwnerChanged,
     DstHeadObjectNotPermitted,
     DstPutObjectNotPermitted,
     DstPutTaggingNotPermitted,
+    DstPutAclNotPermitted,
+    DstPutLockNotPermitted,
     DstDelObjNotPermitted,
     CopyNotPermitted,
     KmsKeyNotPermitted,
@@ -99,7 +102,7 @@ const fn retry(
 /// Everything that an object can fail for, in the order of [`Reason`].
 ///
 /// Words are those of S3's user guide, "Amazon S3 replication failure reasons", where it has the case.
-pub const REASONS: [ReasonEntry; 24] = [
+pub const REASONS: [ReasonEntry; 27] = [
     park(
         Reason::SrcBucketNotFound,
         "SrcBucketNotFound",
@@ -131,10 +134,16 @@ pub const REASONS: [ReasonEntry; 24] = [
         "allow the function's role s3:GetObjectTagging on the source bucket",
     ),
     park(
+        Reason::SrcGetAclNotPermitted,
+        "SrcGetAclNotPermitted",
+        "the source object's ACL may not be read",
+        "allow the function's role s3:GetObjectAcl on the source bucket, or set the rule's acl to reset",
+    ),
+    park(
         Reason::SrcObjectArchived,
         "SrcObjectArchived",
         "the source object is archived",
-        "restore the object, then retry",
+        "restore the object; it is replicated as soon as that is done",
     ),
     park(
         Reason::DstBucketNotFound,
@@ -165,6 +174,18 @@ pub const REASONS: [ReasonEntry; 24] = [
         "DstPutTaggingNotPermitted",
         "the replica's tags may not be read or written",
         "allow the function's role s3:GetObjectTagging and s3:PutObjectTagging on the destination bucket",
+    ),
+    park(
+        Reason::DstPutAclNotPermitted,
+        "DstPutAclNotPermitted",
+        "the replica's ACL may not be read or written",
+        "allow the function's role s3:GetObjectAcl and s3:PutObjectAcl on the destination bucket and enable ACLs there, or set the rule's acl to reset",
+    ),
+    park(
+        Reason::DstPutLockNotPermitted,
+        "DstPutLockNotPermitted",
+        "the replica's retention or legal hold may not be written",
+        "allow the function's role s3:PutObjectRetention and s3:PutObjectLegalHold on the destination bucket and enable Object Lock there, or set the rule's object_lock to bucket",
     ),
     park(
         Reason::DstDelObjNotPermitted,

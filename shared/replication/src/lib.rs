@@ -5,26 +5,31 @@
 //! module, [`replicator`], talks to the two buckets through the [`bucket_pair::BucketPair`] port, so
 //! that the very code that runs in the functions can be driven through a simulated pair of buckets.
 //!
-//! Modules in reading order: the words ([`names`], [`rule`], [`object`], [`event`]), the checks on a
-//! rule ([`draft`], [`region`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
-//! [`replicator`], [`part_plan`], [`fault`]), many keys ([`keyspace`], [`shard`], [`diff`],
+//! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`object`], [`event`]), the checks on a
+//! rule ([`draft`], [`option_checks`], [`region`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
+//! [`expectation`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), many keys ([`keyspace`], [`shard`], [`diff`],
 //! [`progress`], [`work`], [`window`]).
 
 pub mod event;
 pub mod names;
 pub mod object;
+pub mod options;
 pub mod rule;
 
 pub mod draft;
+pub mod option_checks;
 pub mod region;
 pub mod subscription;
 
 pub mod admit;
 pub mod bucket_pair;
 pub mod decide;
+pub mod expectation;
 pub mod fault;
+pub mod part_layout;
 pub mod part_plan;
 pub mod replicator;
+pub mod transfer;
 
 pub mod diff;
 pub mod keyspace;

@@ -20,6 +20,15 @@ pub enum NameError {
     /// Not an object key.
     #[error("an object key has 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0}")]
     Key(usize),
+    /// Not an account's id.
+    #[error("{0:?} is not the id of an AWS account: use its 12 digits")]
+    Account(String),
+    /// Not the ARN of a key.
+    #[error(
+        "{0:?} is not the ARN of a KMS key: use the whole ARN, such as \
+         \"arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab\""
+    )]
+    KmsKey(String),
 }
 
 macro_rules! text_type {
@@ -91,7 +100,41 @@ text_type! {
     Etag
 }
 
-free_text!(RuleId, JobId, Region, VersionId);
+text_type! {
+    /// The id of one transfer of a large object.
+    #[serde(transparent)]
+    TransferId
+}
+text_type! {
+    /// The id that S3 gives to an upload in parts.
+    #[serde(transparent)]
+    UploadId
+}
+text_type! {
+    /// A storage class, by S3's own word.
+    #[serde(transparent)]
+    StorageClass
+}
+text_type! {
+    /// An AWS account's id, checked wherever one is read from.
+    #[serde(try_from = "String")]
+    AccountId
+}
+text_type! {
+    /// The ARN of a KMS key or alias, checked wherever one is read from.
+    #[serde(try_from = "String")]
+    KmsKeyArn
+}
+
+free_text!(
+    RuleId,
+    JobId,
+    Region,
+    VersionId,
+    TransferId,
+    UploadId,
+    StorageClass
+);
 
 impl BucketName {
     /// Checks `text` against the naming rules of general purpose buckets.
@@ -123,6 +166,76 @@ impl ObjectKey {
         } else {
             Err(NameError::Key(text.len()))
         }
+    }
+}
+
+impl StorageClass {
+    /// The class that S3 does not name.
+    pub fn standard() -> Self {
+        Self::new("STANDARD")
+    }
+
+    /// Whether objects of this class have to be restored before they can be read.
+    ///
+    /// Source: S3 user guide, "Understanding and managing Amazon S3 storage classes".
+    pub fn is_archive(&self) -> bool {
+        matches!(self.as_str(), "GLACIER" | "DEEP_ARCHIVE")
+    }
+}
+
+impl AccountId {
+    /// Twelve digits.
+    pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
+        let text = text.into();
+        if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+            Ok(Self(text))
+        } else {
+            Err(NameError::Account(text))
+        }
+    }
+}
+
+impl KmsKeyArn {
+    /// `arn:partition:kms:region:account:key/id`, or `alias/name` in the place of `key/id`.
+    pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
+        let text = text.into();
+        let fields: Vec<&str> = text.splitn(6, ':').collect();
+        let well_formed = match fields[..] {
+            ["arn", partition, "kms", region, account, key] => {
+                !partition.is_empty()
+                    && !region.is_empty()
+                    && AccountId::parse(account).is_ok()
+                    && (key.len() > 4 && key.starts_with("key/")
+                        || key.len() > 6 && key.starts_with("alias/"))
+            }
+            _ => false,
+        };
+        if well_formed {
+            Ok(Self(text))
+        } else {
+            Err(NameError::KmsKey(text))
+        }
+    }
+
+    /// The region that the key is in.
+    pub fn region(&self) -> Region {
+        Region::new(self.0.split(':').nth(3).unwrap_or_default())
+    }
+}
+
+impl TryFrom<String> for AccountId {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for KmsKeyArn {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        Self::parse(text)
     }
 }
 
@@ -255,5 +368,25 @@ mod tests {
         let key = ObjectKey::parse("a b").unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), r#""a b""#);
         assert_eq!(serde_json::from_str::<ObjectKey>(r#""a b""#).unwrap(), key);
+    }
+
+    #[test]
+    fn account_ids_and_key_arns_are_checked() {
+        assert!(AccountId::parse("123456789012").is_ok());
+        for wrong in ["", "12345678901", "12345678901x", "1234567890123"] {
+            assert!(AccountId::parse(wrong).is_err(), "{wrong}");
+        }
+        let key = KmsKeyArn::parse("arn:aws-cn:kms:cn-north-1:123456789012:key/1-2").unwrap();
+        assert_eq!(key.region(), Region::new("cn-north-1"));
+        assert!(KmsKeyArn::parse("arn:aws:kms:us-east-1:123456789012:alias/mine").is_ok());
+        for wrong in [
+            "1234abcd-12ab-34cd-56ef-1234567890ab",
+            "alias/mine",
+            "arn:aws:kms:us-east-1:123456789012:key/",
+            "arn:aws:s3:us-east-1:123456789012:key/1",
+            "arn:aws:kms::123456789012:key/1",
+        ] {
+            assert!(KmsKeyArn::parse(wrong).is_err(), "{wrong}");
+        }
     }
 }

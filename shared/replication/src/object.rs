@@ -1,9 +1,9 @@
-//! What an object looks like from outside, and when two of them are the same. No I/O.
+//! What an object looks like from outside. No I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Timestamp;
-use crate::names::{Etag, VersionId};
+use crate::names::{Etag, StorageClass, VersionId};
 
 /// The user-metadata key by which a replica names its source's `ETag`, where its own cannot be the
 /// same (encryption with KMS keys, unknown part boundaries).
@@ -14,6 +14,8 @@ pub const PROVENANCE_KEY: &str = "tandem-source-etag";
 pub struct ObjectState {
     /// Its `ETag`.
     pub etag: Etag,
+    /// Whether the `ETag` is made from the bytes alone; with KMS or customer's keys it is not.
+    pub etag_is_digest: bool,
     /// Its size in bytes.
     pub bytes: u64,
     /// When it was written, to the second: the server's clock.
@@ -22,12 +24,18 @@ pub struct ObjectState {
     pub version_id: Option<VersionId>,
     /// Content headers and user metadata.
     pub metadata: Metadata,
+    /// Its storage class.
+    pub storage_class: StorageClass,
+    /// The checksum that it was uploaded with, if it was asked for.
+    pub checksum: Option<Checksum>,
+    /// Until when, and how, it cannot be deleted.
+    pub lock: Lock,
     /// How many tags it has; the tags themselves are a request of their own.
     pub tag_count: u32,
 }
 
-/// What a user can set on an object besides its bytes and tags.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a user can set on an object besides its bytes, tags, class and protection.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Metadata {
     /// `Content-Type`.
     pub content_type: Option<String>,
@@ -41,34 +49,96 @@ pub struct Metadata {
     pub cache_control: Option<String>,
     /// `Expires`, as it was written.
     pub expires: Option<String>,
+    /// `x-amz-website-redirect-location`. A copy has none unless it is told.
+    pub website_redirect: Option<String>,
     /// `x-amz-meta-*`, without that beginning.
     pub user: BTreeMap<String, String>,
+}
+
+/// By which checksum the service can check an object, besides its `ETag`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Checksum {
+    /// The algorithm, by S3's word.
+    pub algorithm: String,
+    /// Whether it is of the bytes as a whole, or made of the parts' checksums.
+    pub full_object: bool,
+}
+
+/// Object Lock: a retention, a legal hold, both or neither.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lock {
+    /// How and until when the version is retained.
+    pub retention: Option<Retention>,
+    /// Whether there is a legal hold.
+    pub legal_hold: bool,
+}
+
+/// How and until when a version is retained.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// Whether nobody at all can shorten it (`COMPLIANCE`), or those who are allowed to (`GOVERNANCE`).
+    pub compliance: bool,
+    /// Until when.
+    pub until: Timestamp,
 }
 
 /// An object's tags.
 pub type Tags = BTreeMap<String, String>;
 
+/// What an object has that no HEAD shows, as far as the rule carries it over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Its tags, where the rule carries tags.
+    pub tags: Option<Tags>,
+    /// What it grants to others than its owner, where the rule carries ACLs.
+    pub grants: Option<BTreeSet<Grant>>,
+}
+
+/// One line of an ACL.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grant {
+    /// To whom: an account's canonical id, or the URI of a group.
+    pub grantee: Grantee,
+    /// What, by S3's word.
+    pub permission: String,
+}
+
+/// To whom something is granted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grantee {
+    /// An account, by its canonical id.
+    Account(String),
+    /// A group, by its URI.
+    Group(String),
+}
+
 impl Metadata {
     /// Without Tandem's own mark.
-    fn visible(&self) -> Self {
+    #[must_use]
+    pub fn visible(&self) -> Self {
         let mut visible = self.clone();
         visible.user.remove(PROVENANCE_KEY);
         visible
     }
 }
 
-impl ObjectState {
-    /// Whether `replica` is a replica of this source, as far as two HEADs can tell: the same size, the
-    /// same `ETag` (or the source's recorded on the replica), the same metadata and number of tags.
-    pub fn is_replicated_by(&self, replica: &Self) -> bool {
-        self.bytes == replica.bytes
-            && replica.stands_for(&self.etag)
-            && self.metadata.visible() == replica.metadata.visible()
-            && self.tag_count == replica.tag_count
+impl Lock {
+    /// Whether `other` protects at least as long and as strictly as this does.
+    pub fn is_within(&self, other: &Self) -> bool {
+        let retained = match (&self.retention, &other.retention) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(mine), Some(theirs)) => {
+                mine.until <= theirs.until && mine.compliance <= theirs.compliance
+            }
+        };
+        retained && self.legal_hold <= other.legal_hold
     }
+}
 
+impl ObjectState {
     /// Whether this replica holds the content that `source` names.
-    fn stands_for(&self, source: &Etag) -> bool {
+    pub fn stands_for(&self, source: &Etag) -> bool {
         self.etag == *source
             || self
                 .metadata
@@ -79,52 +149,56 @@ impl ObjectState {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn object(etag: &str) -> ObjectState {
+    /// An object of three bytes without anything else.
+    pub(crate) fn object(etag: &str) -> ObjectState {
         ObjectState {
             etag: Etag::new(etag),
+            etag_is_digest: true,
             bytes: 3,
             last_modified: Timestamp::UNIX_EPOCH,
             version_id: None,
             metadata: Metadata::default(),
+            storage_class: StorageClass::standard(),
+            checksum: None,
+            lock: Lock::default(),
             tag_count: 0,
         }
     }
 
     #[test]
-    fn the_same_bytes_with_other_metadata_are_not_a_replica() {
-        let source = object("a");
-        let mut replica = object("a");
-        assert!(source.is_replicated_by(&replica));
-        replica.metadata.cache_control = Some("no-store".into());
-        assert!(!source.is_replicated_by(&replica));
-    }
-
-    #[test]
-    fn size_etag_and_tag_count_each_tell_a_difference() {
-        let source = object("a");
-        assert!(!source.is_replicated_by(&object("b")));
-        assert!(!source.is_replicated_by(&ObjectState {
-            bytes: 4,
-            ..object("a")
-        }));
-        assert!(!source.is_replicated_by(&ObjectState {
-            tag_count: 1,
-            ..object("a")
-        }));
-    }
-
-    #[test]
     fn a_recorded_source_etag_stands_for_the_etag_itself() {
-        let source = object("multi-2");
         let mut replica = object("single");
         replica
             .metadata
             .user
             .insert(PROVENANCE_KEY.into(), "multi-2".into());
-        assert!(source.is_replicated_by(&replica));
-        assert!(!object("newer-2").is_replicated_by(&replica));
+        assert!(replica.stands_for(&Etag::new("multi-2")));
+        assert!(!replica.stands_for(&Etag::new("newer-2")));
+        assert_eq!(replica.metadata.visible(), Metadata::default());
+    }
+
+    #[test]
+    fn a_lock_is_within_one_that_holds_as_strictly_and_as_long() {
+        let lock = |compliance, days| Lock {
+            retention: Some(Retention {
+                compliance,
+                until: Timestamp::UNIX_EPOCH + chrono::TimeDelta::days(days),
+            }),
+            legal_hold: false,
+        };
+        assert!(Lock::default().is_within(&lock(true, 1)));
+        assert!(lock(false, 1).is_within(&lock(false, 1)));
+        assert!(lock(false, 1).is_within(&lock(true, 2)));
+        assert!(!lock(true, 1).is_within(&lock(false, 2)));
+        assert!(!lock(false, 2).is_within(&lock(false, 1)));
+        let held = Lock {
+            legal_hold: true,
+            ..Lock::default()
+        };
+        assert!(!held.is_within(&Lock::default()));
+        assert!(Lock::default().is_within(&held));
     }
 }

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::names::{JobId, RuleId};
 use crate::rule::Rule;
+use crate::transfer::TransferView;
 
-/// What became of the objects listed so far. `listed = copied + equal + gone + failed`, always.
+/// What became of the objects listed so far. `listed = copied + equal + gone + failed + transfers`, always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Objects seen in the source's listing.
@@ -19,7 +20,11 @@ pub struct Counts {
     pub gone: u64,
     /// Objects that could not be replicated; each has a failure record.
     pub failed: u64,
-    /// The sizes of the copied objects.
+    /// Objects too large for one invocation: their transfers go on by themselves, and may last longer than
+    /// the job.
+    #[serde(default)]
+    pub transfers: u64,
+    /// The sizes of the copied objects, those of transfers not among them.
     pub bytes_copied: u64,
 }
 
@@ -31,12 +36,13 @@ impl Counts {
         self.equal += other.equal;
         self.gone += other.gone;
         self.failed += other.failed;
+        self.transfers += other.transfers;
         self.bytes_copied += other.bytes_copied;
     }
 
     /// Whether every listed object is accounted for.
     pub fn add_up(&self) -> bool {
-        self.listed == self.copied + self.equal + self.gone + self.failed
+        self.listed == self.copied + self.equal + self.gone + self.failed + self.transfers
     }
 }
 
@@ -96,6 +102,17 @@ pub struct Progress {
     pub live: Live,
     /// Objects that failed and have not succeeded since.
     pub failures: u64,
+    /// Large objects that are being copied by many invocations.
+    pub transfers: Transfers,
+}
+
+/// The transfers of a rule.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfers {
+    /// How many there are.
+    pub count: u64,
+    /// Some of them, by key.
+    pub shown: Vec<TransferView>,
 }
 
 /// Live replication in figures; `None` where a figure is not known.
@@ -129,6 +146,9 @@ pub struct Backlog {
     pub delete: u64,
     /// Shards, large objects and held keys.
     pub work: u64,
+    /// Ranges of large objects.
+    #[serde(default)]
+    pub part: u64,
     /// Keys that changed while the rule was paused.
     pub held: u64,
     /// Messages that were given up.

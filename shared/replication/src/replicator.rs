@@ -9,15 +9,22 @@
 //! 3. After anything landed, the source is read again; only what is still there is done.
 //! 4. A pinned copy that finds another object, or none, is not success: reconcile.
 //! 5. Only the source's own 404 is a reason to delete.
+//! 6. Tags and ACLs change without a trace in a HEAD. Their notifications are looked at only when no quick
+//!    copy can land any more that read them before ([`LABELS_SETTLE`]); a copy that took longer reads them
+//!    again.
 
 use chrono::TimeDelta;
 
-use crate::bucket_pair::{BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side};
+use crate::bucket_pair::{
+    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side,
+};
 use crate::decide::{Decision, KeepReason, decide};
+use crate::expectation::Expectation;
 use crate::fault::{Fault, Reason};
-use crate::names::{Etag, ObjectKey};
-use crate::object::ObjectState;
-use crate::part_plan::{CopyLimits, plan};
+use crate::names::{Etag, ObjectKey, StorageClass};
+use crate::object::{Labels, Lock, ObjectState};
+use crate::options::{AclChoice, LockChoice, Options};
+use crate::part_plan::{CopyLimits, CopyPlan, SINGLE_COPY_BYTES_MAX, is_too_large, plan};
 use crate::rule::Policy;
 
 /// How often one attempt reconciles a key before it goes back to the queue: each round beyond the first
@@ -27,6 +34,14 @@ pub const ROUNDS_MAX: u32 = 4;
 /// `Last-Modified` is given in whole seconds.
 const LAST_MODIFIED_RESOLUTION: TimeDelta = TimeDelta::seconds(1);
 
+/// A copy that was under way for no longer than this is quick: it read tags and ACL so lately that a
+/// change of them since is still to be looked at.
+pub const QUICK_COPY: TimeDelta = TimeDelta::seconds(5);
+
+/// How long after a change of tags or ACL its notification is looked at: every quick copy that read them
+/// before has landed by then, with seconds to spare for clocks that differ.
+pub const LABELS_SETTLE: TimeDelta = TimeDelta::seconds(15);
+
 /// What became of a key. Each of these is a reason to acknowledge its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -35,6 +50,8 @@ pub enum Outcome {
         /// The object's size.
         bytes: u64,
     },
+    /// Only tags, ACL or lock of the replica had to be set; no bytes were copied.
+    Adjusted,
     /// The replica was deleted, and the source still has no object.
     Deleted,
     /// The replica agreed with the source already.
@@ -56,7 +73,9 @@ pub enum Outcome {
 pub struct Replicator<'a, P> {
     pair: &'a P,
     policy: Policy,
+    options: &'a Options,
     limits: CopyLimits,
+    expectation: Option<&'a Expectation>,
 }
 
 /// Whether what landed is what the source holds now.
@@ -67,13 +86,55 @@ enum Standing {
     Unsettled,
 }
 
+/// What the rounds of one attempt have found out.
+#[derive(Debug, Clone, Copy, Default)]
+struct Course {
+    /// The replica's `ETag` differs from the source's, so it has to name the source's.
+    record_etag: bool,
+    /// The number of tags is not enough: tags and ACL have to be read.
+    closely: bool,
+    /// What was done to the replica.
+    done: Done,
+}
+
+/// What an attempt did to the replica, the more important last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Done {
+    #[default]
+    Nothing,
+    /// Something was set without a copy.
+    Adjusted,
+    /// Something was copied.
+    Copied,
+}
+
+/// How the copy was ordered that landed.
+#[derive(Debug, Clone, Copy)]
+enum Ordered<'a> {
+    /// For a source of this class, without having looked at it.
+    Unseen(&'a StorageClass),
+    /// For a source that looked like this.
+    Seen(&'a ObjectState),
+}
+
 impl<'a, P: BucketPair> Replicator<'a, P> {
-    /// A replicator between the two buckets of `pair`.
-    pub fn new(pair: &'a P, policy: Policy, limits: CopyLimits) -> Self {
+    /// A replicator between the two buckets of `pair`, under a rule of this policy and these options.
+    pub fn new(pair: &'a P, policy: Policy, options: &'a Options, limits: CopyLimits) -> Self {
         Self {
             pair,
             policy,
+            options,
             limits,
+            expectation: None,
+        }
+    }
+
+    /// The same, ordering puts as is expected of the rule, and learning from them.
+    #[must_use]
+    pub fn expecting(self, expectation: &'a Expectation) -> Self {
+        Self {
+            expectation: Some(expectation),
+            ..self
         }
     }
 
@@ -81,42 +142,57 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     ///
     /// Costs one COPY and one HEAD where nothing else happens to the key meanwhile.
     pub async fn put(&self, key: &ObjectKey, etag: &Etag, bytes: u64) -> Result<Outcome, Fault> {
-        if bytes > self.limits.carry_bytes_max {
+        let in_parts = etag.parts().is_some();
+        if is_too_large(in_parts, bytes, self.limits) {
             return Ok(Outcome::TooLargeHere { bytes });
         }
-        let mut record_etag = false;
+        let mut course = Course::default();
+        let expected = self.expectation.map(Expectation::now).unwrap_or_default();
+        let class = &expected.storage_class;
         // An object uploaded in parts is planned from a HEAD, so that the replica keeps its ETag.
-        if etag.parts().is_none()
-            && bytes <= self.limits.single_copy_bytes_max
-            && let CopyOutcome::Landed(landed) =
-                self.pair.copy(key, CopyOrder::Pinned(etag)).await?
+        if !in_parts
+            && bytes <= SINGLE_COPY_BYTES_MAX
+            && expected.keeps_etag
+            && self.may_copy_unseen()
+            && let order = (CopyOrder::Pinned { etag, class })
+            && let CopyOutcome::Landed(landed) = self.pair.copy(key, order).await?
         {
-            if let Standing::Settled { bytes } = self.standing(key, &landed).await? {
+            course.closely = landed.took > QUICK_COPY;
+            let ordered = Ordered::Unseen(class);
+            let standing = self.standing(key, &landed, ordered, course.closely);
+            if let Standing::Settled { bytes } = standing.await? {
                 return Ok(Outcome::Replicated { bytes });
             }
-            record_etag = landed.etag != *etag;
+            course.record_etag = landed.etag != *etag;
+            course.done = Done::Copied;
         }
-        self.reconcile_rounds(key, record_etag).await
+        course.record_etag |= !expected.keeps_etag;
+        self.rounds(key, course).await
     }
 
     /// Makes the key's replica agree with the source's present state, whatever was said about it.
     pub async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
-        self.reconcile_rounds(key, false).await
+        self.rounds(key, Course::default()).await
     }
 
-    async fn reconcile_rounds(
-        &self,
-        key: &ObjectKey,
-        mut record_etag: bool,
-    ) -> Result<Outcome, Fault> {
-        for round in 0..ROUNDS_MAX {
+    /// As [`Self::reconcile`], after tags or ACL were said to have changed, which a HEAD may not show.
+    pub async fn reconcile_labels(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
+        let course = Course {
+            closely: self.options.carries_labels(),
+            ..Course::default()
+        };
+        self.rounds(key, course).await
+    }
+
+    async fn rounds(&self, key: &ObjectKey, mut course: Course) -> Result<Outcome, Fault> {
+        for _ in 0..ROUNDS_MAX {
             let source = self.pair.head(Side::Source, key).await?;
             let ended = match &source {
                 Some(object) => self
-                    .round(key, round, source.as_ref(), &mut record_etag)
+                    .round(key, source.as_ref(), &mut course)
                     .await
                     .map_err(|fault| fault.of(object))?,
-                None => self.round(key, round, None, &mut record_etag).await?,
+                None => self.round(key, None, &mut course).await?,
             };
             if let Some(outcome) = ended {
                 return Ok(outcome);
@@ -135,36 +211,29 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     async fn round(
         &self,
         key: &ObjectKey,
-        round: u32,
         source: Option<&ObjectState>,
-        record_etag: &mut bool,
+        course: &mut Course,
     ) -> Result<Option<Outcome>, Fault> {
         let replica = self.pair.head(Side::Replica, key).await?;
-        match (
-            decide(self.policy, source, replica.as_ref()),
-            source,
-            replica,
-        ) {
-            (Decision::InSync, Some(source), _) => {
-                if self.tags_agree(key, source).await? {
-                    return Ok(Some(if round == 0 {
-                        Outcome::InSync
-                    } else {
-                        Outcome::Replicated {
-                            bytes: source.bytes,
-                        }
-                    }));
+        let decision = decide(self.policy, self.options, source, replica.as_ref());
+        match (decision, source, replica) {
+            (Decision::InSync | Decision::Adjust, Some(source), Some(replica)) => {
+                let closely = course.closely || decision == Decision::Adjust;
+                let labels = self.wanted_labels(key, source, closely).await?;
+                if decision == Decision::InSync && labels.is_none() {
+                    return Ok(Some(course.outcome(source.bytes)));
                 }
-                self.copy_known(key, source, record_etag).await?;
+                self.adjust(key, source, &replica, labels, course).await?;
                 Ok(None)
             }
-            (Decision::Copy, Some(source), _) if source.bytes > self.limits.carry_bytes_max => {
-                Ok(Some(Outcome::TooLargeHere {
-                    bytes: source.bytes,
-                }))
-            }
             (Decision::Copy, Some(source), _) => {
-                let copied = self.copy_known(key, source, record_etag).await?;
+                let in_parts = source.etag.parts().is_some();
+                if is_too_large(in_parts, source.bytes, self.limits) {
+                    return Ok(Some(Outcome::TooLargeHere {
+                        bytes: source.bytes,
+                    }));
+                }
+                let copied = self.copy_known(key, source, course).await?;
                 Ok(copied.map(|bytes| Outcome::Replicated { bytes }))
             }
             (Decision::Delete, _, Some(replica)) => {
@@ -179,39 +248,73 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         }
     }
 
+    /// Sets what differs on the replica without copying bytes. Whoever calls looks at both sides again.
+    async fn adjust(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+        replica: &ObjectState,
+        labels: Option<Labels>,
+        course: &mut Course,
+    ) -> Result<(), Fault> {
+        let lock = (self.options.object_lock == LockChoice::Keep
+            && !source.lock.is_within(&replica.lock))
+        .then_some(&source.lock);
+        course.closely = self.options.carries_labels();
+        if labels.is_some() || lock.is_some() {
+            let wanted = Adjustment { labels, lock };
+            let adjusted = self.pair.adjust(key, replica, wanted).await?;
+            if adjusted == AdjustOutcome::Adjusted {
+                course.done = course.done.max(Done::Adjusted);
+            }
+        }
+        Ok(())
+    }
+
     /// Copies what a HEAD has shown; answers the size if the source still holds it afterwards.
-    ///
-    /// Sets `record_etag` once the replica's `ETag` turns out to differ from the source's.
     async fn copy_known(
         &self,
         key: &ObjectKey,
         source: &ObjectState,
-        record_etag: &mut bool,
+        course: &mut Course,
     ) -> Result<Option<u64>, Fault> {
-        let first_part_bytes = match source.etag.parts() {
-            Some(_) => self.pair.first_part_bytes(key, &source.etag).await?,
+        let layout = match source.etag.parts() {
+            Some(_) => self.pair.part_layout(key, source).await?,
             None => None,
         };
-        let plan = plan(source, first_part_bytes, self.limits).map_err(|error| {
-            Fault::new(
-                Reason::TooLarge,
-                format!("cannot copy {:?}", key.as_str()),
-                error,
-            )
-        })?;
-        *record_etag |= !plan.keeps_etag;
+        let CopyPlan { parts, keeps_etag } =
+            plan(source, layout, self.limits).map_err(|error| {
+                Fault::new(
+                    Reason::TooLarge,
+                    format!("cannot copy {:?}", key.as_str()),
+                    error,
+                )
+            })?;
+        course.record_etag |= !keeps_etag || self.options.kms_key.is_some();
         let order = CopyOrder::Known {
             source,
-            plan,
-            record_etag: *record_etag,
+            parts: parts.as_ref(),
+            record_etag: course.record_etag,
         };
         let CopyOutcome::Landed(landed) = self.pair.copy(key, order).await? else {
             return Ok(None);
         };
-        match self.standing(key, &landed).await? {
+        course.done = Done::Copied;
+        // Only what could have been kept says something of the destination.
+        if source.etag_is_digest
+            && source.etag.parts().is_none()
+            && let Some(expectation) = self.expectation
+        {
+            expectation.saw_etag(landed.etag == source.etag);
+        }
+        // The tags of an upload are those that its beginning was told, not those that it copied. Should more
+        // rounds be needed, they have to look as closely.
+        course.closely |= parts.is_some() || landed.took > QUICK_COPY;
+        let standing = self.standing(key, &landed, Ordered::Seen(source), course.closely);
+        match standing.await? {
             Standing::Settled { bytes } => Ok(Some(bytes)),
             Standing::Unsettled => {
-                *record_etag |= landed.etag != source.etag;
+                course.record_etag |= landed.etag != source.etag;
                 Ok(None)
             }
         }
@@ -222,16 +325,38 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     /// The same `ETag` does not rule out that the same bytes were written with other metadata since. A
     /// version tells for certain, and so does a `Last-Modified` before the copy began; where neither
     /// does, the replica is looked at too.
-    async fn standing(&self, key: &ObjectKey, landed: &Landed) -> Result<Standing, Fault> {
+    async fn standing(
+        &self,
+        key: &ObjectKey,
+        landed: &Landed,
+        ordered: Ordered<'_>,
+        closely: bool,
+    ) -> Result<Standing, Fault> {
         let Some(source) = self.pair.head(Side::Source, key).await? else {
             return Ok(Standing::Unsettled);
         };
-        let settled = if source.etag == landed.etag && read_for_certain(&source, landed) {
+        if let Some(expectation) = self.expectation {
+            expectation.saw_class(&source.storage_class);
+        }
+        let ordered_as_it_is = match ordered {
+            Ordered::Seen(known) => self.would_copy_alike(known, &source),
+            Ordered::Unseen(class) => self.would_copy_alike_unseen(class, &source),
+        };
+        if !ordered_as_it_is {
+            return Ok(Standing::Unsettled);
+        }
+        let certain = source.etag == landed.etag && read_for_certain(&source, landed);
+        if !certain {
+            let replica = self.pair.head(Side::Replica, key).await?;
+            let decision = decide(self.policy, self.options, Some(&source), replica.as_ref());
+            if decision != Decision::InSync {
+                return Ok(Standing::Unsettled);
+            }
+        }
+        let settled = if certain && !closely && self.options.acl == AclChoice::Reset {
             true
-        } else if let Some(replica) = self.pair.head(Side::Replica, key).await? {
-            source.is_replicated_by(&replica) && self.tags_agree(key, &source).await?
         } else {
-            false
+            self.wanted_labels(key, &source, closely).await?.is_none()
         };
         Ok(if settled {
             Standing::Settled {
@@ -242,12 +367,54 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         })
     }
 
-    /// Whether both sides have the same tags, given that they have the same number of them.
-    async fn tags_agree(&self, key: &ObjectKey, source: &ObjectState) -> Result<bool, Fault> {
-        if source.tag_count == 0 {
-            return Ok(true);
+    /// The source's tags and grants, if the replica has others. Where neither has tags as far as a HEAD
+    /// shows, tags are read only if that is to be looked at `closely`.
+    async fn wanted_labels(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+        closely: bool,
+    ) -> Result<Option<Labels>, Fault> {
+        let any_tags = self.options.tags && (source.tag_count > 0 || closely);
+        if !any_tags && self.options.acl == AclChoice::Reset {
+            return Ok(None);
         }
-        Ok(self.pair.tags(Side::Source, key).await? == self.pair.tags(Side::Replica, key).await?)
+        let wanted = self.pair.labels(Side::Source, key).await?;
+        let found = self.pair.labels(Side::Replica, key).await?;
+        Ok((wanted != found).then_some(wanted))
+    }
+
+    /// Whether a copy may be ordered without having looked at the source. Not where the replica's `ETag` is
+    /// known to differ, or where it has to be locked from the beginning.
+    fn may_copy_unseen(&self) -> bool {
+        self.options.kms_key.is_none() && self.options.object_lock == LockChoice::Bucket
+    }
+
+    /// Whether [`CopyOrder::Pinned`] for this class orders what the source needs.
+    fn would_copy_alike_unseen(&self, class: &StorageClass, source: &ObjectState) -> bool {
+        source.metadata.website_redirect.is_none()
+            && self.options.class_for(&source.storage_class) == self.options.class_for(class)
+            && (self.options.object_lock == LockChoice::Bucket || source.lock == Lock::default())
+    }
+
+    /// Whether the copy ordered for `known` is the one that `source` needs.
+    fn would_copy_alike(&self, known: &ObjectState, source: &ObjectState) -> bool {
+        source.etag == known.etag
+            && source.metadata == known.metadata
+            && self.options.class_for(&source.storage_class)
+                == self.options.class_for(&known.storage_class)
+            && (self.options.object_lock == LockChoice::Bucket || source.lock == known.lock)
+    }
+}
+
+impl Course {
+    /// What to call the end of an attempt that found both sides in agreement.
+    fn outcome(self, bytes: u64) -> Outcome {
+        match self.done {
+            Done::Copied => Outcome::Replicated { bytes },
+            Done::Adjusted => Outcome::Adjusted,
+            Done::Nothing => Outcome::InSync,
+        }
     }
 }
 
@@ -256,7 +423,9 @@ fn read_for_certain(source: &ObjectState, landed: &Landed) -> bool {
     if landed.source_version.is_some() && source.version_id.is_some() {
         return landed.source_version == source.version_id;
     }
-    landed
-        .began_after
+    // An object in parts bears the time at which its upload was begun, which tells nothing.
+    let tells = source.etag.parts().is_none();
+    let began_after = landed.began_after.filter(|_| tells);
+    began_after
         .is_some_and(|began_after| source.last_modified + LAST_MODIFIED_RESOLUTION <= began_after)
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::names::{BucketName, ObjectKey, Region, RuleId};
+use crate::options::Options;
 
 /// A replication rule, as it is stored and shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,9 @@ pub struct Rule {
     pub scope: Scope,
     /// Whether deletes are carried over.
     pub policy: Policy,
+    /// What else the rule says of its replicas.
+    #[serde(default)]
+    pub options: Options,
     /// Whether historical objects were asked for.
     pub historical: bool,
     /// Where in its life the rule is.

@@ -2,24 +2,43 @@
 //! there already. No I/O.
 
 use crate::names::RuleId;
+use crate::options::{AclChoice, Options};
 use crate::rule::{Policy, Rule, Scope};
 
 /// To which of our queues an entry sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Objects that were put, copied or completed.
+    /// Objects that were put, copied or completed, restored from an archive, or tagged.
     Put,
     /// Objects that were deleted, or hidden by a delete marker.
     Delete,
 }
 
 impl Lane {
-    /// The event types of the lane, as a notification configuration names them.
-    pub fn events(self) -> &'static str {
+    /// The event types of the lane that a rule of these options asks for, as a notification configuration
+    /// names them.
+    ///
+    /// Source: S3 user guide, "Event notification types and destinations".
+    pub fn events(self, options: &Options) -> Vec<&'static str> {
+        let mut events = Vec::new();
         match self {
-            Self::Put => "s3:ObjectCreated:*",
-            Self::Delete => "s3:ObjectRemoved:*",
+            Self::Put => {
+                events.extend(["s3:ObjectCreated:*", "s3:ObjectRestore:Completed"]);
+                if options.tags {
+                    events.push("s3:ObjectTagging:*");
+                }
+                if options.acl == AclChoice::Keep {
+                    events.push("s3:ObjectAcl:Put");
+                }
+            }
+            Self::Delete => {
+                events.push("s3:ObjectRemoved:*");
+                if options.lifecycle_deletes {
+                    events.push("s3:LifecycleExpiration:*");
+                }
+            }
         }
+        events
     }
 
     fn as_str(self) -> &'static str {
@@ -56,7 +75,11 @@ pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
     let entry = |lane: Lane, at: usize, prefix: &String| {
         let entry = Entry {
             id: format!("{}{}-{at}", entry_id_start(&rule.id), lane.as_str()),
-            events: vec![lane.events().to_owned()],
+            events: lane
+                .events(&rule.options)
+                .into_iter()
+                .map(str::to_owned)
+                .collect(),
             prefix: prefix.clone(),
             suffix: String::new(),
         };
@@ -161,6 +184,7 @@ mod tests {
             destination: bucket("replica"),
             scope,
             policy,
+            options: Options::default(),
             historical: false,
             state: RuleState::Enabled,
             revision: 1,
@@ -207,6 +231,28 @@ mod tests {
     }
 
     #[test]
+    fn options_ask_for_more_and_fewer_events() {
+        let options = Options {
+            tags: false,
+            acl: AclChoice::Keep,
+            lifecycle_deletes: true,
+            ..Options::default()
+        };
+        let put = [
+            "s3:ObjectCreated:*",
+            "s3:ObjectRestore:Completed",
+            "s3:ObjectAcl:Put",
+        ];
+        assert_eq!(Lane::Put.events(&options), put);
+        let delete = ["s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"];
+        assert_eq!(Lane::Delete.events(&options), delete);
+        assert_eq!(
+            Lane::Delete.events(&Options::default()),
+            ["s3:ObjectRemoved:*"]
+        );
+    }
+
+    #[test]
     fn special_characters_shorten_a_filter_and_never_make_two_overlap() {
         assert_eq!(
             filter_prefixes(&scope(&["a b/", "a c/", "x+y"])),
@@ -231,6 +277,7 @@ mod tests {
             their("s3:ObjectCreated:*", "", ""),
             their("s3:ObjectCreated:Put", "logs/2026/", ""),
             their("s3:ObjectRemoved:Delete", "lo", ".gz"),
+            their("s3:ObjectTagging:Put", "logs/", ""),
         ] {
             assert!(
                 conflict(&ours, std::slice::from_ref(&clash)).is_some(),
@@ -239,8 +286,8 @@ mod tests {
         }
         for fits in [
             their("s3:ObjectCreated:*", "img/", ""),
-            their("s3:ObjectRestore:*", "", ""),
-            their("s3:ObjectTagging:Put", "logs/", ""),
+            their("s3:ObjectRestore:Post", "", ""),
+            their("s3:ObjectAcl:Put", "logs/", ""),
         ] {
             assert!(
                 conflict(&ours, std::slice::from_ref(&fits)).is_none(),

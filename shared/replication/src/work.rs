@@ -1,9 +1,10 @@
-//! What the work queue carries to `backfill-shard`: everything that takes longer than one notification may.
+//! What the work queue carries to `backfill-shard`, everything that takes longer than one notification may,
+//! and the part queue to `copy-parts`.
 //! No I/O.
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{JobId, ObjectKey, RuleId};
+use crate::names::{JobId, ObjectKey, RuleId, TransferId};
 
 /// Into how many parts a rule's held keys are spread, so that no single table partition takes all writes.
 pub const HELD_PARTITIONS: u8 = 8;
@@ -36,6 +37,32 @@ pub enum Work {
         key: ObjectKey,
         /// When it changed, by the service's clock.
         event_time: crate::Timestamp,
+    },
+}
+
+/// One message of the part queue, or the schedule's word to `copy-parts`. Each may come twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum PartWork {
+    /// Copy some parts of a large object.
+    Range {
+        /// The rule.
+        rule_id: RuleId,
+        /// The object's key.
+        key: ObjectKey,
+        /// The transfer; if it is over, nothing is to be done.
+        transfer_id: TransferId,
+        /// Which of the transfer's ranges, from 0.
+        range: u32,
+    },
+    /// Abort uploads that were left behind.
+    Sweep {
+        /// Those of one rule; of all if nobody says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rule_id: Option<RuleId>,
+        /// How old they have to be, in seconds; an hour if nobody says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        older_than_secs: Option<u64>,
     },
 }
 

@@ -1,4 +1,4 @@
-//! Messages of the work queue as nobody should send them: they are read or refused, never a panic.
+//! Messages of the work and part queues as nobody should send them: they are read or refused, never a panic.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -9,23 +9,34 @@ use tandem_hostile::damage::{damaged, damaged_text, with_unknown_fields};
 use tandem_hostile::documents::bodies;
 use tandem_hostile::json::{any_text, any_value, odd_value};
 use tandem_replication::names::ObjectKey;
-use tandem_replication::work::Work;
+use tandem_replication::work::{PartWork, Work};
 
 const CASES: u32 = 4_000;
 
 fn messages() -> Vec<Value> {
-    bodies("backfill-shard")
+    let mut messages = bodies("backfill-shard");
+    messages.extend(bodies("copy-parts"));
+    messages
 }
 
 /// Reads a message; what is accepted can be worked on, and is handed on as it was.
-fn read(document: Value) -> Result<Work, String> {
+fn read(document: Value) -> Result<(), String> {
+    if document["kind"] == "range" || document["kind"] == "sweep" {
+        let work: PartWork = serde_json::from_value(document).map_err(|error| error.to_string())?;
+        if let PartWork::Range { key, .. } = &work {
+            assert!(ObjectKey::parse(key.as_str()).is_ok(), "{work:?}");
+        }
+        let handed_on = serde_json::to_string(&work).unwrap();
+        assert_eq!(serde_json::from_str::<PartWork>(&handed_on).unwrap(), work);
+        return Ok(());
+    }
     let work: Work = serde_json::from_value(document).map_err(|error| error.to_string())?;
     if let Work::Object { key, .. } = &work {
         assert!(ObjectKey::parse(key.as_str()).is_ok(), "{work:?}");
     }
     let handed_on = serde_json::to_string(&work).unwrap();
     assert_eq!(serde_json::from_str::<Work>(&handed_on).unwrap(), work);
-    Ok(work)
+    Ok(())
 }
 
 proptest! {

@@ -19,9 +19,10 @@ pub const ENDPOINT_VARIABLES: [&str; 3] = [
 
 /// Larger objects are handed to the work queue ...
 pub const LIVE_BYTES_MAX: usize = 16 << 10;
-/// ... and still larger ones are copied by multi-part uploads. Both far below what the template allows, so
-/// that these ways are gone often.
-pub const SINGLE_COPY_BYTES_MAX: usize = 24 << 10;
+/// ... and still larger ones in parts become transfers, ...
+pub const TRANSFER_BYTES_MIN: usize = 24 << 10;
+/// ... of ranges of one part. All far below what the template allows, so that these ways are gone often.
+const RANGE_BYTES: usize = 1;
 
 /// The longest that a message is put off, where the product puts it off for twice as long each time.
 pub const PUT_OFF_MAX: Duration = Duration::from_secs(40);
@@ -35,19 +36,21 @@ const START: Duration = Duration::from_secs(10);
 const BUSY: Duration = Duration::from_secs(10);
 
 /// The functions, with the timeout that they get.
-const FUNCTIONS: [(&str, Option<Duration>); 5] = [
+const FUNCTIONS: [(&str, Option<Duration>); 6] = [
     ("configure-rule", None),
     ("backfill", None),
     ("replicate-put", Some(LIVE_TIMEOUT)),
     ("replicate-delete", Some(LIVE_TIMEOUT)),
     ("backfill-shard", Some(WORK_TIMEOUT)),
+    ("copy-parts", Some(WORK_TIMEOUT)),
 ];
 
 /// The queues, with the timeout of their function.
-const QUEUES: [(&str, Duration); 3] = [
+const QUEUES: [(&str, Duration); 4] = [
     ("put", LIVE_TIMEOUT),
     ("delete", LIVE_TIMEOUT),
     ("work", WORK_TIMEOUT),
+    ("part", WORK_TIMEOUT),
 ];
 
 /// What of a queue is changed.
@@ -150,10 +153,8 @@ impl Deployment {
             }
             for (variable, value) in [
                 ("TANDEM_LIVE_BYTES_MAX", LIVE_BYTES_MAX.to_string()),
-                (
-                    "TANDEM_SINGLE_COPY_BYTES_MAX",
-                    SINGLE_COPY_BYTES_MAX.to_string(),
-                ),
+                ("TANDEM_TRANSFER_BYTES_MIN", TRANSFER_BYTES_MIN.to_string()),
+                ("TANDEM_RANGE_BYTES", RANGE_BYTES.to_string()),
                 ("TANDEM_RECEIVES_MAX", RECEIVES_MAX.to_string()),
             ] {
                 variables.insert(variable.to_owned(), value);

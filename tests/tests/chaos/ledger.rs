@@ -29,16 +29,6 @@ impl Ledger {
         counts.get(heading).map_or(0, |kinds| kinds.values().sum())
     }
 
-    /// One of a heading.
-    pub fn of(&self, heading: &str, kind: &str) -> u64 {
-        let counts = self.counts();
-        let kinds = counts.get(heading);
-        kinds
-            .and_then(|kinds| kinds.get(kind))
-            .copied()
-            .unwrap_or_default()
-    }
-
     /// All of it.
     pub fn table(&self) -> String {
         let mut table = String::new();

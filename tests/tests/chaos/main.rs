@@ -48,8 +48,6 @@ const WRITERS: u64 = 6;
 
 /// Under which the ledger counts what the weather did.
 const FAULTS: &str = "faults";
-/// Objects that a function may be copying when it dies.
-const AT_ONCE: u64 = 32;
 
 /// Which run it is, and what is written down about it.
 #[derive(Debug)]
@@ -149,14 +147,6 @@ async fn chaos(run: &Run, cloud: &Cloud, deployment: &Deployment) {
     if let Err(panic) = outcome {
         resume_unwind(panic);
     }
-    let left = ledger.of(settle::LEFT, settle::UPLOADS);
-    let of_uploads = report.by_operation.iter();
-    let of_uploads = of_uploads.filter(|(operation, _)| operation.ends_with("MultipartUpload"));
-    let excuses = report.kills * AT_ONCE + of_uploads.map(|(_, count)| count).sum::<u64>();
-    assert!(
-        left <= excuses,
-        "{left} unfinished uploads, and only {excuses} excuses"
-    );
     assert!(ledger.total(FAULTS) > 0, "the weather was fair");
     stage.strike().await;
 }

@@ -18,10 +18,8 @@ pub const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Under which the ledger counts what was found when everybody had stopped.
 pub const LEFT: &str = "once it was over";
-/// Unfinished uploads.
-pub const UPLOADS: &str = "unfinished uploads at destinations";
 
-const DEAD_QUEUES: [&str; 3] = ["put", "delete", "work"];
+const DEAD_QUEUES: [&str; 4] = ["put", "delete", "work", "part"];
 
 /// Waits until nothing is under way any more, and all pairs agree. What was given up on the way is sent
 /// round again, as an operator would.
@@ -32,10 +30,13 @@ pub async fn come_to_rest(stage: &Stage, started: &[Started], ledger: &Ledger) {
         for pair in &stage.pairs {
             let progress = pair_progress(stage, pair).await?;
             let backlog = &progress["live"]["backlog"];
-            for queue in ["put", "delete", "work", "held"] {
+            for queue in ["put", "delete", "work", "part", "held"] {
                 if backlog[queue] != 0 {
                     waiting.push(format!("{}: {} {queue}", pair.name, backlog[queue]));
                 }
+            }
+            if progress["transfers"]["count"] != 0 {
+                waiting.push(format!("{}: {}", pair.name, progress["transfers"]));
             }
             given_up += number(backlog, "dead_letter") + number(&progress, "failures");
         }
@@ -67,10 +68,26 @@ pub async fn check(stage: &Stage, started: &[Started], ledger: &Ledger) {
     for pair in &stage.pairs {
         verify(&pair.rule).await;
         let progress = pair_progress(stage, pair).await.expect("progress");
-        let backlog = json!({"put": 0, "delete": 0, "work": 0, "held": 0, "dead_letter": 0});
+        let backlog =
+            json!({"put": 0, "delete": 0, "work": 0, "part": 0, "held": 0, "dead_letter": 0});
         assert_eq!(progress["live"]["backlog"], backlog, "{progress}");
         assert_eq!(progress["failures"], 0, "{progress}");
-        ledger.add(LEFT, UPLOADS, unfinished_uploads(pair).await);
+    }
+    let request = json!({"kind": "sweep", "older_than_secs": 0});
+    let swept = stage.cloud.invoke("copy-parts", request).await;
+    let swept = swept.expect("a sweep");
+    ledger.add(
+        LEFT,
+        "uploads left behind, swept",
+        number(&swept, "aborted"),
+    );
+    for pair in &stage.pairs {
+        let left = pair.buckets.destination.uploads().await;
+        assert!(
+            left.is_empty(),
+            "{}: uploads {left:?} after {swept}",
+            pair.name
+        );
     }
     for (place, job_id) in started {
         let job = stage.pairs[*place].job(&stage.cloud, job_id).await;
@@ -142,13 +159,6 @@ async fn pair_progress(stage: &Stage, pair: &Pair) -> Result<Value, String> {
     let request = json!({"action": "progress", "rule": pair.rule});
     let answer = stage.cloud.configure(request).await;
     answer.map_err(|error| format!("{error:?}"))
-}
-
-async fn unfinished_uploads(pair: &Pair) -> u64 {
-    let bucket = &pair.buckets.destination;
-    let request = bucket.client.list_multipart_uploads().bucket(&bucket.name);
-    let answer = request.send().await.expect("uploads");
-    answer.uploads().len() as u64
 }
 
 fn number(document: &Value, field: &str) -> u64 {

@@ -83,7 +83,7 @@ impl Pair {
         let answer = cloud.invoke("backfill", request).await;
         let job = answer.map_err(|error| format!("{error:?}"))?["job"].take();
         let number = |field: &str| job[field].as_u64().unwrap_or_default();
-        let parts = ["copied", "equal", "gone", "failed"].map(number);
+        let parts = ["copied", "equal", "gone", "failed", "transfers"].map(number);
         assert_eq!(number("listed"), parts.iter().sum::<u64>(), "{job}");
         Ok(job)
     }

@@ -8,8 +8,9 @@ use fastrand::Rng;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tandem_tests::bucket::{Bucket, Object};
 use tandem_tests::journal::Journal;
+use tandem_tests::notification;
 
-use crate::deployment::{LIVE_BYTES_MAX, SINGLE_COPY_BYTES_MAX};
+use crate::deployment::{LIVE_BYTES_MAX, TRANSFER_BYTES_MIN};
 use crate::ledger::Ledger;
 use crate::stage::Stage;
 
@@ -28,14 +29,21 @@ const REST_MAX: Duration = Duration::from_millis(160);
 /// A part of an object that is uploaded in parts. S3 itself wants 5 MiB; the local cloud does not.
 const PART_BYTES: usize = 600;
 
+/// S3's limit on a part but the last; what is cut below it cannot be copied in the same parts.
+const S3_PART_BYTES_MIN: usize = 5 << 20;
+/// Makes an object of some 1,000 bytes one of two parts.
+const HUGE_REPEATS: usize = 6_000;
+
 /// What a writer does, and to how many of a hundred operations.
-const DEEDS: [(Deed, u32); 9] = [
-    (Deed::Put, 28),
+const DEEDS: [(Deed, u32); 11] = [
+    (Deed::Put, 22),
     (Deed::PutEmpty, 5),
     (Deed::PutDressed, 14),
     (Deed::Redress, 14),
     (Deed::PutInParts, 5),
     (Deed::PutLarge, 5),
+    (Deed::PutHuge, 1),
+    (Deed::Retag, 5),
     (Deed::Copy, 4),
     (Deed::DeleteAndPut, 5),
     (Deed::Delete, 20),
@@ -49,6 +57,8 @@ enum Deed {
     Redress,
     PutInParts,
     PutLarge,
+    PutHuge,
+    Retag,
     Copy,
     DeleteAndPut,
     Delete,
@@ -91,7 +101,8 @@ impl<'a> Writer<'a> {
             let number = self.number_of_key();
             let deed = self.deed();
             let number = match deed {
-                Deed::PutLarge => untagged(number),
+                Deed::PutLarge | Deed::PutHuge => untagged(number),
+                Deed::Retag => number | 1,
                 _ => number,
             };
             self.ledger.count(OPERATIONS, deed.name());
@@ -136,9 +147,22 @@ impl<'a> Writer<'a> {
                 bucket.put_in_parts(key, &object, PART_BYTES).await;
             }
             Deed::PutLarge => {
-                let bytes = self.bytes(LIVE_BYTES_MAX, 2 * SINGLE_COPY_BYTES_MAX);
-                bucket.put_object(key, &without_tags(bytes, &mark)).await;
+                let object =
+                    without_tags(self.bytes(LIVE_BYTES_MAX, 2 * TRANSFER_BYTES_MIN), &mark);
+                if self.dice.u8(0..4) == 0 {
+                    bucket.put_object(key, &object).await;
+                } else {
+                    // In one part, which may be of any size.
+                    bucket.put_in_parts(key, &object, usize::MAX).await;
+                }
             }
+            Deed::PutHuge => {
+                let bytes = self.bytes(1, 2_000).repeat(HUGE_REPEATS);
+                let object = without_tags(bytes, &mark);
+                let least = object.body.len().min(S3_PART_BYTES_MIN);
+                bucket.put_in_parts(key, &object, least).await;
+            }
+            Deed::Retag => self.retag(bucket, key, &mark).await,
             Deed::Copy => {
                 let from = self.number_of_key();
                 // Tags are copied, too, and so is size.
@@ -154,6 +178,19 @@ impl<'a> Writer<'a> {
                 bucket.put(key, mark).await;
             }
             Deed::Delete => bucket.delete(key).await,
+        }
+    }
+
+    /// Gives an object other tags, and tells of it: the local cloud does not.
+    async fn retag(&mut self, bucket: &Bucket, key: &str, mark: &str) {
+        if !bucket.retag(key, mark).await {
+            return;
+        }
+        let told = notification::retagged(bucket, key).to_string();
+        let queue = self.stage.cloud.queue_url("put").await;
+        // S3 may tell it twice.
+        for _ in 0..self.dice.usize(1..=2) {
+            self.stage.cloud.send(&queue, &told).await;
         }
     }
 
@@ -194,6 +231,8 @@ impl Deed {
             Self::Redress => "the same bytes, other metadata",
             Self::PutInParts => "put in parts",
             Self::PutLarge => "put a large object",
+            Self::PutHuge => "put an object of two parts, many times as large",
+            Self::Retag => "change tags alone",
             Self::Copy => "copy from another key",
             Self::DeleteAndPut => "delete, and put at once",
             Self::Delete => "delete",

@@ -15,7 +15,7 @@ use tandem_tests::proxy::{Proxy, Seen};
 
 /// For thousands of objects on a busy machine with two cores.
 const LONG: Duration = Duration::from_mins(4);
-/// A part, and the threshold above which an object is copied in parts.
+/// A part.
 const PART_BYTES: usize = 5 << 20;
 
 async fn stage(versioned: bool) -> (Cloud, Buckets) {
@@ -465,14 +465,18 @@ fn bytes(count: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn objects_over_the_threshold_are_copied_in_parts_with_all_that_belongs_to_them() {
+async fn objects_in_parts_are_copied_in_the_same_parts_with_all_that_belongs_to_them() {
     let (cloud, buckets) = stage(false).await;
     let whole = Object::of(bytes(6 << 20)).dressed("whole");
     let in_parts = Object::of(bytes(12 << 20)).dressed("parts");
     buckets.source.put_object("put whole", &whole).await;
-    buckets
+    let etag = buckets
         .source
-        .put_in_parts("ü +% put in parts", &in_parts, PART_BYTES)
+        .put_in_parts_of(
+            "ü +% put in parts",
+            &in_parts,
+            &[PART_BYTES, PART_BYTES + 1, PART_BYTES],
+        )
         .await;
     buckets
         .source
@@ -481,11 +485,7 @@ async fn objects_over_the_threshold_are_copied_in_parts_with_all_that_belongs_to
     let stage = ByHand::new(buckets, cloud).await;
     let proxy = Proxy::start(&stage.cloud.endpoint).await;
     let start = stage.function("backfill-shard").await.through(&proxy);
-    let start = start.variable("TANDEM_SINGLE_COPY_BYTES_MAX", PART_BYTES.to_string());
-    let worker = start
-        .variable("TANDEM_PART_BYTES", PART_BYTES.to_string())
-        .start()
-        .await;
+    let worker = start.start().await;
     let (job, messages) = stage.start().await;
     for message in &messages {
         assert!(stage.acknowledged(&worker, message).await);
@@ -499,7 +499,7 @@ async fn objects_over_the_threshold_are_copied_in_parts_with_all_that_belongs_to
     );
     assert_eq!(number(&done, "bytes_copied"), (18 << 20) + 5, "{done}");
     let sent = proxy.take_counts();
-    assert_eq!(sent.get("UploadPartCopy"), Some(&(2 + 3)), "{sent:?}");
+    assert_eq!(sent.get("UploadPartCopy"), Some(&3), "{sent:?}");
     assert_eq!(sent.get("AbortMultipartUpload"), None, "{sent:?}");
     stage.buckets.assert_equal("").await;
     assert_eq!(
@@ -510,8 +510,10 @@ async fn objects_over_the_threshold_are_copied_in_parts_with_all_that_belongs_to
         stage.buckets.destination.bytes("ü +% put in parts").await,
         Some(in_parts.body)
     );
+    let replica = stage.buckets.destination.list("ü").await;
+    assert_eq!(replica["ü +% put in parts"].etag, etag);
 
-    // Nothing is copied again, though the replicas' ETags may differ.
+    // Nothing is copied again.
     let (job, messages) = stage.start().await;
     for message in &messages {
         assert!(stage.acknowledged(&worker, message).await);
@@ -522,15 +524,14 @@ async fn objects_over_the_threshold_are_copied_in_parts_with_all_that_belongs_to
 #[tokio::test]
 async fn a_large_object_that_changes_between_its_parts_is_copied_as_it_is_then() {
     let (cloud, buckets) = stage(false).await;
-    buckets.source.put("large", bytes(11 << 20)).await;
+    buckets
+        .source
+        .put_in_parts("large", &Object::of(bytes(11 << 20)), PART_BYTES)
+        .await;
     let stage = ByHand::new(buckets, cloud).await;
     let proxy = Proxy::start(&stage.cloud.endpoint).await;
     let start = stage.function("backfill-shard").await.through(&proxy);
-    let start = start.variable("TANDEM_SINGLE_COPY_BYTES_MAX", PART_BYTES.to_string());
-    let worker = start
-        .variable("TANDEM_PART_BYTES", PART_BYTES.to_string())
-        .start()
-        .await;
+    let worker = start.start().await;
     let (job, messages) = stage.start().await;
     let gate = proxy.hold_before(|seen: &Seen| seen.is("UploadPartCopy"));
     let answer = worker.begin(stage.batch(&messages[0]));
@@ -550,14 +551,9 @@ async fn a_large_object_that_changes_between_its_parts_is_copied_as_it_is_then()
         stage.buckets.destination.bytes("large").await,
         Some(bytes(7 << 20))
     );
-    let uploads = stage.buckets.destination.client.list_multipart_uploads();
-    let uploads = uploads
-        .bucket(&stage.buckets.destination.name)
-        .send()
-        .await
-        .expect("uploads");
+    let uploads = stage.buckets.destination.uploads().await;
     assert!(
-        uploads.uploads().is_empty(),
+        uploads.is_empty(),
         "no unfinished upload is left: {uploads:?}"
     );
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tandem_lambda::inbox::open;
 use tandem_lambda::notification::parse;
 use tandem_replication::event::{Change, ObjectEvent};
-use tandem_replication::work::Work;
+use tandem_replication::work::{PartWork, Work};
 use tandem_tests::cloud::Cloud;
 
 /// The files of a function, each with its name.
@@ -86,6 +86,17 @@ fn every_message_of_the_work_queue_is_work() {
     }
 }
 
+#[test]
+fn every_message_of_the_part_queue_is_work() {
+    for (name, event) in files("copy-parts") {
+        for message in open(event) {
+            let body = message.body.expect("a body that is JSON");
+            let work = serde_json::from_value::<PartWork>(body);
+            work.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+    }
+}
+
 #[tokio::test]
 async fn live_functions_take_their_files_and_pass_over_what_has_no_rule() {
     let cloud = Cloud::connect().await;
@@ -124,6 +135,16 @@ async fn requests_are_understood_and_work_of_no_rule_is_done_at_once() {
                     assert!(codes.contains(&error.code.as_str()), "{name}: {error:?}");
                 }
             }
+        }
+    }
+    for (name, event) in files("copy-parts") {
+        let answer = cloud
+            .invoke("copy-parts", event)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        match name.as_str() {
+            "sweep" => assert!(answer["aborted"].is_u64(), "{answer}"),
+            _ => assert_eq!(answer["batchItemFailures"], json!([]), "{name}"),
         }
     }
     for (name, event) in files("backfill-shard") {

@@ -169,16 +169,19 @@ async fn messages_that_were_given_up_are_moved_back_and_what_cannot_be_read_is_s
     let dead = stage.cloud.queue_url("work-dead").await;
     let work = json!({"kind": "held", "rule_id": stage.rule, "partition": 0});
     stage.cloud.send(&dead, &work.to_string()).await;
+    let dead = stage.cloud.queue_url("part-dead").await;
+    let part = json!({"kind": "range", "rule_id": stage.rule, "key": "large", "transfer_id": "over", "range": 0});
+    stage.cloud.send(&dead, &part.to_string()).await;
 
     let elsewhere = json!({"action": "retry", "rule": stage.rule, "key_prefix": "other/"});
     let moved = stage.configure(elsewhere).await["moved"].take();
-    assert_eq!(moved, json!({"put": 0, "delete": 0, "work": 0}));
+    assert_eq!(moved, json!({"put": 0, "delete": 0, "work": 0, "part": 0}));
     let answer = stage
         .configure(json!({"action": "retry", "rule": stage.rule}))
         .await;
     assert_eq!(
         answer["moved"],
-        json!({"put": 1, "delete": 1, "work": 1}),
+        json!({"put": 1, "delete": 1, "work": 1, "part": 1}),
         "{answer}"
     );
     let shown = answer["unreadable"]["messages"]

@@ -5,9 +5,12 @@
 mod backfill;
 mod events;
 mod failures;
+mod fidelity;
 mod hostile;
 mod live;
+mod options;
 mod protocol_faults;
 mod requests;
 mod rules;
 mod stage;
+mod transfers;

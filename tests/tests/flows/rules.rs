@@ -860,6 +860,10 @@ async fn a_rule_is_shown_by_its_id_and_either_bucket_and_in_the_list() {
         "destination": {"bucket": buckets.destination.name, "region": WEST},
         "scope": {"prefixes": ["a/"]},
         "policy": "write",
+        "options": {
+            "storage_class": "keep", "kms_key": null, "tags": true, "acl": "reset",
+            "object_lock": "bucket", "lifecycle_deletes": false, "destination_account": null,
+        },
         "historical": false,
         "state": "enabled",
         "revision": 2,
@@ -973,7 +977,15 @@ async fn the_watermark_moves_on_only_while_nothing_waits() {
     // Queues of its own: those of the stack are used by every other test.
     let put_queue = cloud.own_queue().await;
     let mut start = Start::of(&cloud, "configure-rule").await;
-    for queue in ["DELETE", "WORK", "PUT_DEAD", "DELETE_DEAD", "WORK_DEAD"] {
+    for queue in [
+        "DELETE",
+        "WORK",
+        "PART",
+        "PUT_DEAD",
+        "DELETE_DEAD",
+        "WORK_DEAD",
+        "PART_DEAD",
+    ] {
         start = start.variable(
             &format!("TANDEM_{queue}_QUEUE_URL"),
             cloud.own_queue().await,

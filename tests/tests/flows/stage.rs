@@ -21,7 +21,12 @@ impl Stage {
     pub async fn new(name: &str) -> Self {
         let cloud = Cloud::connect().await;
         let buckets = Buckets::new(&cloud, false).await;
-        let rule = cloud.quiet_rule(&buckets, json!({})).await;
+        Self::between(cloud, buckets, name, json!({})).await
+    }
+
+    /// The same, for a rule between these buckets, with these fields.
+    pub async fn between(cloud: Cloud, buckets: Buckets, name: &str, fields: Value) -> Self {
+        let rule = cloud.quiet_rule(&buckets, fields).await;
         let proxy = Proxy::start(&cloud.endpoint).await;
         let function = Start::of(&cloud, name).await.through(&proxy).start().await;
         let queue = name.trim_start_matches("replicate-");

@@ -9,20 +9,25 @@ use std::task::Poll;
 use chrono::TimeDelta;
 use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{
-    BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side,
+    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side,
 };
 use tandem_replication::fault::Fault;
-use tandem_replication::names::{Etag, ObjectKey, VersionId};
-use tandem_replication::object::{Metadata, ObjectState, Tags};
+use tandem_replication::names::{Etag, ObjectKey, StorageClass, VersionId};
+use tandem_replication::object::{Labels, Lock, Metadata, ObjectState, Tags};
+use tandem_replication::part_layout::PartLayout;
 
-/// An object: its bytes (told by the `ETag`) and its metadata.
+/// An object: its bytes (told by the `ETag`), its metadata and its one tag, if it has any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
     pub etag: &'static str,
     pub metadata: &'static str,
+    pub tag: Option<&'static str>,
     pub version: u64,
     pub written_ms: i64,
 }
+
+/// The values that the tag may have.
+pub const TAGS: [&str; 2] = ["1", "2"];
 
 /// How the server and the protocol are weakened, to see that the check notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,13 +41,27 @@ pub enum Weakness {
     SameEtagIsSame,
     /// The server ignores the pin of a copy. This the protocol has to bear.
     PinIgnored,
+    /// Every copy is believed to be quick, so that its tags are those of now.
+    AllCopiesAreQuick,
+    /// A change of tags is looked at as soon as it is told of.
+    LabelsUnsettled,
+    /// A backfill that comes again believes that what has the same `ETag` is the same.
+    ListedSameIsSame,
 }
 
-/// A copy that has read the source and not yet landed.
+/// What has read the source and not yet landed.
 #[derive(Debug, Clone)]
 pub struct InFlight {
-    pub object: Object,
+    pub what: Landing,
     pub worker: usize,
+}
+
+/// What lands.
+#[derive(Debug, Clone)]
+pub enum Landing {
+    Copy(Object),
+    /// The tag that whatever replica there is gets; of this version, where there are versions.
+    Tag(Option<&'static str>, u64),
 }
 
 /// Both buckets, with one key.
@@ -72,6 +91,7 @@ impl World {
             etag: Etag::new(object.etag),
             bytes: 1,
             last_modified: seconds(object.written_ms),
+            etag_is_digest: true,
             version_id: self
                 .versioned
                 .then(|| VersionId::new(object.version.to_string())),
@@ -79,18 +99,38 @@ impl World {
                 user,
                 ..Metadata::default()
             },
-            tag_count: 0,
+            storage_class: StorageClass::standard(),
+            checksum: None,
+            lock: Lock::default(),
+            tag_count: u32::from(object.tag.is_some()),
         }
     }
 
-    /// The copy's replica becomes visible.
+    /// What is under way becomes visible at the destination.
     pub fn land(&mut self, id: u64) {
-        if let Some(copy) = self.in_flight.remove(&id) {
-            self.replica = Some(Object {
-                written_ms: self.clock_ms,
-                ..copy.object
-            });
+        match self.in_flight.remove(&id).map(|landing| landing.what) {
+            Some(Landing::Copy(object)) => {
+                self.replica = Some(Object {
+                    written_ms: self.clock_ms,
+                    ..object
+                });
+            }
+            Some(Landing::Tag(tag, version)) => {
+                if let Some(replica) = &mut self.replica
+                    && (!self.versioned || replica.version == version)
+                {
+                    replica.tag = tag;
+                }
+            }
+            None => {}
         }
+    }
+
+    fn begin(&mut self, worker: usize, what: Landing) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.in_flight.insert(id, InFlight { what, worker });
+        id
     }
 }
 
@@ -100,7 +140,7 @@ fn seconds(ms: i64) -> Timestamp {
 }
 
 /// Lets the scheduler choose what happens next.
-async fn step() {
+pub async fn step() {
     let mut stepped = false;
     poll_fn(|_| {
         if stepped {
@@ -141,17 +181,55 @@ impl BucketPair for Pair {
         Ok(object.as_ref().map(|object| world.shown(object)))
     }
 
-    async fn tags(&self, _side: Side, _key: &ObjectKey) -> Result<Tags, Fault> {
-        Ok(Tags::new())
+    async fn labels(&self, side: Side, _key: &ObjectKey) -> Result<Labels, Fault> {
+        step().await;
+        let world = self.world.lock().unwrap();
+        let object = match side {
+            Side::Source => &world.source,
+            Side::Replica => &world.replica,
+        };
+        let tag = object.as_ref().and_then(|object| object.tag);
+        let tags = tag.map(|tag| ("t".to_owned(), tag.to_owned()));
+        Ok(Labels {
+            tags: Some(Tags::from_iter(tags)),
+            grants: None,
+        })
     }
 
-    async fn first_part_bytes(&self, _key: &ObjectKey, _etag: &Etag) -> Result<Option<u64>, Fault> {
+    async fn part_layout(
+        &self,
+        _key: &ObjectKey,
+        _source: &ObjectState,
+    ) -> Result<Option<PartLayout>, Fault> {
         Ok(None)
+    }
+
+    async fn adjust(
+        &self,
+        _key: &ObjectKey,
+        seen: &ObjectState,
+        wanted: Adjustment<'_>,
+    ) -> Result<AdjustOutcome, Fault> {
+        step().await;
+        let id = {
+            let mut world = self.world.lock().unwrap();
+            if world.replica.is_none() {
+                return Ok(AdjustOutcome::ReplicaChanged);
+            }
+            let tags = wanted.labels.and_then(|labels| labels.tags);
+            let tag = tags.unwrap_or_default().remove("t");
+            let tag = tag.map(|tag| TAGS.into_iter().find(|known| *known == tag).unwrap());
+            let version = seen.version_id.as_ref().map(VersionId::as_str);
+            let version = version.and_then(|version| version.parse().ok());
+            world.begin(self.worker, Landing::Tag(tag, version.unwrap_or_default()))
+        };
+        self.landed(id).await;
+        Ok(AdjustOutcome::Adjusted)
     }
 
     async fn copy(&self, _key: &ObjectKey, order: CopyOrder<'_>) -> Result<CopyOutcome, Fault> {
         let pinned = match order {
-            CopyOrder::Pinned(etag) => etag.clone(),
+            CopyOrder::Pinned { etag, .. } => etag.clone(),
             CopyOrder::Known { source, .. } => source.etag.clone(),
         };
         let sent_ms = self.world.lock().unwrap().clock_ms;
@@ -169,15 +247,7 @@ impl BucketPair for Pair {
             };
             match (refused, world.source.clone()) {
                 (None, Some(object)) => {
-                    let id = world.next_id;
-                    world.next_id += 1;
-                    world.in_flight.insert(
-                        id,
-                        InFlight {
-                            object: object.clone(),
-                            worker: self.worker,
-                        },
-                    );
+                    let id = world.begin(self.worker, Landing::Copy(object.clone()));
                     (id, object)
                 }
                 (refused, _) => {
@@ -185,19 +255,23 @@ impl BucketPair for Pair {
                         return Ok(refused.unwrap_or(CopyOutcome::SourceGone));
                     }
                     let done = Object {
-                        etag: "done",
+                        etag: "",
                         metadata: "",
+                        tag: None,
                         version: 0,
                         written_ms: 0,
                     };
-                    let shown = world.shown(&done);
-                    let landed = landed(&shown, None);
-                    *self.believed.lock().unwrap() = Some(ObjectState {
-                        last_modified: seconds(0),
-                        ..shown
-                    });
+                    let ordered = match order {
+                        CopyOrder::Pinned { .. } => ObjectState {
+                            etag: pinned,
+                            ..world.shown(&done)
+                        },
+                        CopyOrder::Known { source, .. } => source.clone(),
+                    };
+                    let landed = landed(&ordered, None, TimeDelta::zero());
+                    *self.believed.lock().unwrap() = Some(ordered);
                     return Ok(CopyOutcome::Landed(Landed {
-                        began_after: Some(seconds(1_000_000)),
+                        began_after: Some(seconds(1_000_000_000)),
                         ..landed
                     }));
                 }
@@ -209,7 +283,8 @@ impl BucketPair for Pair {
         // The answer's Date, less the time since the request was sent.
         let began_after =
             seconds(world.clock_ms) - TimeDelta::milliseconds(world.clock_ms - sent_ms);
-        let mut landed = landed(&shown, Some(began_after));
+        let took = TimeDelta::milliseconds(world.clock_ms - sent_ms);
+        let mut landed = landed(&shown, Some(began_after), took);
         match self.weakness {
             Weakness::NoReread => {
                 *self.believed.lock().unwrap() = Some(shown);
@@ -219,6 +294,7 @@ impl BucketPair for Pair {
                 landed.began_after = Some(seconds(1_000_000_000));
                 landed.source_version = None;
             }
+            Weakness::AllCopiesAreQuick => landed.took = TimeDelta::zero(),
             _ => {}
         }
         Ok(CopyOutcome::Landed(landed))
@@ -239,10 +315,11 @@ impl BucketPair for Pair {
     }
 }
 
-fn landed(shown: &ObjectState, began_after: Option<Timestamp>) -> Landed {
+fn landed(shown: &ObjectState, began_after: Option<Timestamp>, took: TimeDelta) -> Landed {
     Landed {
         etag: shown.etag.clone(),
         source_version: shown.version_id.clone(),
         began_after,
+        took,
     }
 }

@@ -5,19 +5,23 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use tandem_replication::expectation::Expectation;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey};
+use tandem_replication::options::Options;
 use tandem_replication::part_plan::CopyLimits;
-use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_replication::replicator::{LABELS_SETTLE, Outcome, Replicator};
 use tandem_replication::rule::Policy;
 
-use super::buckets::{Object, Pair, Weakness, World};
+use super::buckets::{Object, Pair, Weakness, World, step};
 
 /// What is done to the source, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {
-    /// Put an object with these bytes and metadata.
+    /// Put an object with these bytes and metadata, without a tag.
     Put(&'static str, &'static str),
+    /// Give the object this tag, or none.
+    Tag(Option<&'static str>),
     /// Delete the object.
     Delete,
 }
@@ -42,6 +46,12 @@ pub struct Scenario {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Message {
     Put(&'static str),
+    /// A backfill listed the object.
+    Listed(&'static str),
+    /// A backfill whose worker died lists the source again.
+    ListAgain,
+    /// The tag was changed at this time.
+    Tag(i64),
     Delete,
 }
 
@@ -49,11 +59,25 @@ enum Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Write,
-    Deliver { message: usize, worker: usize },
-    DeliverCopy { message: usize, worker: usize },
-    Step { worker: usize },
-    Land { copy: u64 },
-    Crash { worker: usize },
+    Deliver {
+        message: usize,
+        worker: usize,
+    },
+    DeliverCopy {
+        message: usize,
+        worker: usize,
+    },
+    Step {
+        worker: usize,
+    },
+    Land {
+        copy: u64,
+    },
+    Crash {
+        worker: usize,
+    },
+    /// Nothing but time, until a change of tags may be looked at.
+    Wait,
 }
 
 type Attempt = Pin<Box<dyn Future<Output = Result<Outcome, Fault>>>>;
@@ -79,7 +103,7 @@ pub fn play(
     let mut queue: Vec<Message> = scenario
         .backfill_of
         .iter()
-        .map(|object| Message::Put(object.etag))
+        .map(|object| Message::Listed(object.etag))
         .collect();
     // Messages of attempts that died; they come again when nothing of the attempt is in flight.
     let mut dead: Vec<(usize, Message)> = Vec::new();
@@ -97,7 +121,10 @@ pub fn play(
                 .values()
                 .any(|copy| copy.worker == worker);
             if !at_work {
-                queue.push(message);
+                queue.push(match message {
+                    Message::Listed(_) => Message::ListAgain,
+                    message => message,
+                });
             }
             at_work
         });
@@ -127,6 +154,11 @@ pub fn play(
                     Some((message, attempt(scenario, &world, worker, message)));
             }
             Event::Land { copy } => world.lock().unwrap().land(copy),
+            Event::Wait => {
+                let due = queue.iter().filter_map(Message::due_ms).min();
+                let mut world = world.lock().unwrap();
+                world.clock_ms = due.unwrap_or_default().max(world.clock_ms);
+            }
             Event::Crash { worker } => {
                 crashes -= 1;
                 if let Some((message, _)) = workers[worker].attempt.take() {
@@ -172,9 +204,20 @@ fn possible(
     let zombie = |worker: usize| world.in_flight.values().any(|copy| copy.worker == worker);
     // Idle workers are alike: the first one takes the message.
     if let Some(worker) = idle.filter(|&worker| !zombie(worker)) {
-        events.extend((0..queue.len()).map(|message| Event::Deliver { message, worker }));
+        let due = |message: &usize| {
+            let settled = scenario.weakness == Weakness::LabelsUnsettled;
+            settled || queue[*message].due_ms() <= Some(world.clock_ms)
+        };
+        let due: Vec<usize> = (0..queue.len()).filter(due).collect();
+        events.extend(
+            due.iter()
+                .map(|&message| Event::Deliver { message, worker }),
+        );
         if duplicates > 0 {
-            events.extend((0..queue.len()).map(|message| Event::DeliverCopy { message, worker }));
+            events.extend(
+                due.iter()
+                    .map(|&message| Event::DeliverCopy { message, worker }),
+            );
         }
     }
     events.extend(world.in_flight.keys().map(|&copy| Event::Land { copy }));
@@ -191,7 +234,21 @@ fn possible(
             events.push(Event::Crash { worker });
         }
     }
+    let waits = |message: &Message| message.due_ms() > Some(world.clock_ms);
+    if queue.iter().any(waits) && scenario.weakness != Weakness::LabelsUnsettled {
+        events.push(Event::Wait);
+    }
     events
+}
+
+impl Message {
+    /// When the message may be looked at; at once, but for a change of tags.
+    fn due_ms(&self) -> Option<i64> {
+        match self {
+            Self::Tag(changed_ms) => Some(changed_ms + LABELS_SETTLE.num_milliseconds()),
+            Self::Put(_) | Self::Listed(_) | Self::ListAgain | Self::Delete => None,
+        }
+    }
 }
 
 fn write(world: &Mutex<World>, write: Write, count: usize) -> Message {
@@ -202,10 +259,17 @@ fn write(world: &Mutex<World>, write: Write, count: usize) -> Message {
             world.source = Some(Object {
                 etag,
                 metadata,
+                tag: None,
                 version,
                 written_ms,
             });
             Message::Put(etag)
+        }
+        Write::Tag(tag) => {
+            if let Some(source) = &mut world.source {
+                source.tag = tag;
+            }
+            Message::Tag(written_ms)
         }
         Write::Delete => {
             world.source = None;
@@ -229,9 +293,30 @@ fn attempt(
     let policy = scenario.policy;
     Box::pin(async move {
         let key = ObjectKey::parse("key").unwrap();
-        let replicator = Replicator::new(&pair, policy, CopyLimits::default());
+        let (options, expectation) = (Options::default(), Expectation::default());
+        let limits = CopyLimits::default();
+        let replicator = Replicator::new(&pair, policy, &options, limits).expecting(&expectation);
         match (message, policy) {
-            (Message::Put(etag), _) => replicator.put(&key, &Etag::new(etag), 1).await,
+            (Message::Tag(_), _) => replicator.reconcile_labels(&key).await,
+            (Message::Put(etag) | Message::Listed(etag), _) => {
+                replicator.put(&key, &Etag::new(etag), 1).await
+            }
+            (Message::ListAgain, _) => {
+                step().await;
+                let (source, replica) = {
+                    let world = pair.world.lock().unwrap();
+                    let etag = |object: &Option<Object>| object.as_ref().map(|object| object.etag);
+                    (etag(&world.source), etag(&world.replica))
+                };
+                match source {
+                    None => Ok(Outcome::BothAbsent),
+                    Some(_) if source == replica && pair.weakness == Weakness::ListedSameIsSame => {
+                        Ok(Outcome::InSync)
+                    }
+                    Some(_) if source == replica => replicator.reconcile(&key).await,
+                    Some(etag) => replicator.put(&key, &Etag::new(etag), 1).await,
+                }
+            }
             (Message::Delete, Policy::Full) => replicator.reconcile(&key).await,
             // The functions pass such a delete over.
             (Message::Delete, Policy::Write) => Ok(Outcome::BothAbsent),
@@ -241,7 +326,7 @@ fn attempt(
 
 fn verdict(scenario: &Scenario, world: &Mutex<World>) -> Option<String> {
     let world = world.lock().unwrap();
-    let content = |object: &Object| (object.etag, object.metadata);
+    let content = |object: &Object| (object.etag, object.metadata, object.tag);
     let (source, replica) = (
         world.source.as_ref().map(content),
         world.replica.as_ref().map(content),

@@ -1,0 +1,59 @@
+//! The arguments that say what replicas are like. No I/O.
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use tandem_replication::options::{KEEP, STORAGE_CLASSES};
+
+use crate::contract::{AclChoice, KeyChoice, LockChoice, OptionChanges};
+
+/// How a key of the rule's own is taken back.
+const NO_KEY: &str = "none";
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "What replicas are like")]
+pub struct OptionArgs {
+    /// Storage class of replicas; "keep", as in a new rule, is the source's
+    #[arg(long, value_name = "CLASS",
+          value_parser = PossibleValuesParser::new([KEEP].into_iter().chain(STORAGE_CLASSES)))]
+    pub storage_class: Option<String>,
+
+    /// KMS key of the destination's region that encrypts replicas; "none", as in a new rule, leaves
+    /// that to the bucket
+    #[arg(long, value_name = "ARN|none")]
+    pub kms_key: Option<String>,
+
+    /// Whether replicas have their source's tags; they do in a new rule
+    #[arg(long, value_name = "true|false", hide_possible_values = true)]
+    pub tags: Option<bool>,
+
+    /// What a replica's ACL grants; "reset" in a new rule
+    #[arg(long, value_enum)]
+    pub acl: Option<AclChoice>,
+
+    /// How a replica is locked; "bucket" in a new rule
+    #[arg(long, value_enum)]
+    pub object_lock: Option<LockChoice>,
+
+    /// Whether replicas of what the source's lifecycle rules expire are deleted; not in a new rule
+    #[arg(long, value_name = "true|false", hide_possible_values = true,
+          num_args = 0..=1, default_missing_value = "true")]
+    pub lifecycle_deletes: Option<bool>,
+}
+
+impl OptionArgs {
+    /// What is asked for, and nothing of the rest.
+    pub fn changes(&self) -> OptionChanges {
+        OptionChanges {
+            storage_class: self.storage_class.clone(),
+            kms_key: self.kms_key.as_deref().map(|key| match key {
+                NO_KEY => KeyChoice::OfTheBucket,
+                arn => KeyChoice::Arn(arn.to_owned()),
+            }),
+            tags: self.tags,
+            acl: self.acl,
+            object_lock: self.object_lock,
+            lifecycle_deletes: self.lifecycle_deletes,
+            destination_account: None,
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! A rule's options, as requests ask for them and answers tell them. No I/O.
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// What a request says of a rule's options; those that it does not name stay as they are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct OptionChanges {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<KeyChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acl: Option<AclChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<LockChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifecycle_deletes: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination_account: Option<String>,
+}
+
+impl OptionChanges {
+    /// Nothing, where nothing is asked for.
+    pub fn if_any(self) -> Option<Self> {
+        (self != Self::default()).then_some(self)
+    }
+}
+
+/// What replicas are encrypted with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum KeyChoice {
+    /// As the destination bucket says. On the wire `null`.
+    OfTheBucket,
+    /// The key of this ARN.
+    Arn(String),
+}
+
+/// What becomes of a source's ACL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum AclChoice {
+    /// Nobody but the owner is granted anything
+    Reset,
+    /// Whoever may use the source may use the replica
+    Keep,
+}
+
+/// What becomes of a source's retention and legal hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LockChoice {
+    /// As the destination bucket says
+    Bucket,
+    /// At least as the source
+    Keep,
+}
+
+/// A rule's options. What an answer leaves out has its default; words are shown, never decided on.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    pub storage_class: String,
+    pub kms_key: Option<String>,
+    pub tags: bool,
+    pub acl: String,
+    pub object_lock: String,
+    pub lifecycle_deletes: bool,
+    pub destination_account: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            storage_class: "keep".to_owned(),
+            kms_key: None,
+            tags: true,
+            acl: "reset".to_owned(),
+            object_lock: "bucket".to_owned(),
+            lifecycle_deletes: false,
+            destination_account: None,
+        }
+    }
+}

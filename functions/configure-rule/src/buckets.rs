@@ -1,0 +1,103 @@
+//! What is looked up about a rule's two buckets before the rule is made or its options are changed.
+
+use tandem_aws::bucket_lookup::{Found, look_at_setup, look_up};
+use tandem_lambda::request::RequestError;
+use tandem_replication::draft::{Refusal, RefusalCode, Role, RuleDraft};
+use tandem_replication::names::{AccountId, BucketName, Region};
+use tandem_replication::options::Options;
+use tandem_replication::rule::Bucket;
+
+use crate::handler::Stack;
+
+impl Stack {
+    /// Refuses buckets that are not there, not the right account's or not in the right regions.
+    pub(crate) async fn check_buckets(
+        &self,
+        draft: &RuleDraft,
+    ) -> Result<(Bucket, Bucket), RequestError> {
+        let other = draft.options.destination_account.as_ref();
+        let (source, destination) = futures::try_join!(
+            look_up(&self.aws, &draft.source, self.aws.account_id()),
+            look_up(
+                &self.aws,
+                &draft.destination,
+                self.destination_owner(&draft.options)
+            )
+        )?;
+        let source = readable(Role::Source, &draft.source, None, source)?;
+        let destination = readable(Role::Destination, &draft.destination, other, destination)?;
+        let groups = &self.config.region_groups;
+        Ok(draft.check_regions(&source, &destination, self.aws.region(), groups)?)
+    }
+
+    /// Refuses options that the destination bucket cannot have.
+    pub(crate) async fn check_destination(
+        &self,
+        options: &Options,
+        destination: &Bucket,
+    ) -> Result<(), RequestError> {
+        options.check_key(&destination.region)?;
+        if options.depend_on_setup() {
+            let owner = self.destination_owner(options);
+            let setup = look_at_setup(&self.aws, destination, owner, options).await;
+            options.check_setup(&destination.name, setup)?;
+        }
+        Ok(())
+    }
+
+    /// The account that the destination bucket has to belong to.
+    fn destination_owner<'a>(&'a self, options: &'a Options) -> &'a str {
+        let other = options.destination_account.as_ref();
+        other.map_or(self.aws.account_id(), AccountId::as_str)
+    }
+}
+
+/// The region of a bucket that was found as it has to be. `other` is the account that has to own it, where that
+/// is not the stack's own.
+pub(crate) fn readable(
+    role: Role,
+    bucket: &BucketName,
+    other: Option<&AccountId>,
+    found: Found,
+) -> Result<Region, Refusal> {
+    let refused =
+        |code, problem: String| Err(Refusal::new(code, role.as_str(), bucket.as_str(), problem));
+    let not_accessible = |problem| refused(RefusalCode::BucketNotAccessible, problem);
+    match (found, other) {
+        (Found::Readable(region), _) => Ok(region),
+        (Found::Missing, _) => refused(
+            RefusalCode::BucketNotFound,
+            "does not exist; make the bucket first, or correct the name".to_owned(),
+        ),
+        (Found::OtherOwner, Some(other)) => Err(Refusal::new(
+            RefusalCode::BucketNotAccessible,
+            "options.destination_account",
+            other.as_str(),
+            format!(
+                "does not own {bucket}; name the account that does, or leave it out if that is the stack's own"
+            ),
+        )),
+        (Found::OtherOwner, None) => not_accessible(format!(
+            "belongs to another account; {}",
+            instead_of_anothers(role)
+        )),
+        (Found::NotAccessible(said), Some(other)) => not_accessible(format!(
+            "does not belong to the account {other}, or may not be read ({said}); see that its policy lets this \
+             stack list and write it, and that the stack's bucket patterns cover it"
+        )),
+        (Found::NotAccessible(said), None) => not_accessible(format!(
+            "belongs to another account or may not be read ({said}); {}, and see that neither its policy nor the \
+             stack's bucket patterns deny it",
+            instead_of_anothers(role)
+        )),
+    }
+}
+
+fn instead_of_anothers(role: Role) -> &'static str {
+    match role {
+        Role::Source => "use a bucket of this account",
+        Role::Destination => {
+            "use a bucket of this account, or name the other one in options.destination_account"
+        }
+    }
+}

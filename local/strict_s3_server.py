@@ -1,0 +1,31 @@
+"""LocalStack, which has no settings for three things that matter here. Run by strict_s3.py.
+
+It would listen on every address of the machine, whatever address it is told; go on without a port
+if that is taken; and put objects into a folder of /tmp that all instances share, and empty when they end.
+"""
+
+import os
+import sys
+
+from localstack import config
+from localstack.runtime.main import main
+from localstack.services.s3 import provider
+from twisted.internet import endpoints
+
+
+class Endpoint(endpoints.TCP4ServerEndpoint):
+    def __init__(self, reactor, port):
+        super().__init__(reactor, port, interface=config.GATEWAY_LISTEN[0].host)
+
+    def listen(self, factory):
+        return super().listen(factory).addErrback(give_up)
+
+
+def give_up(failure):
+    print(failure.getErrorMessage(), file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+endpoints.TCP4ServerEndpoint = Endpoint
+provider.DEFAULT_S3_TMP_DIR = os.path.join(config.dirs.tmp, "objects")
+main()

@@ -1,0 +1,19 @@
+//! What is expected of each rule's next put, for as long as the process lives.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tandem_replication::expectation::Expectation;
+use tandem_replication::names::RuleId;
+
+/// The expectations of all rules that the process has worked for.
+#[derive(Debug, Default)]
+pub struct Expectations(Mutex<HashMap<RuleId, Arc<Expectation>>>);
+
+impl Expectations {
+    /// Those of one rule.
+    pub fn of(&self, rule: &RuleId) -> Arc<Expectation> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(rule.clone()).or_default().clone()
+    }
+}

@@ -1,0 +1,215 @@
+//! The checks on a rule's options, which have to fit each other, the policy, and the destination bucket.
+//! No I/O: what has to be looked up in AWS is passed in.
+
+use crate::draft::{Refusal, RefusalCode};
+use crate::names::{BucketName, Region};
+use crate::options::{AclChoice, LockChoice, Options};
+use crate::rule::Policy;
+
+/// What the destination bucket is set up for; `None` where S3 did not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BucketSetup {
+    /// Whether its objects can be locked.
+    pub has_object_lock: Option<bool>,
+    /// Whether its objects can have ACLs.
+    pub has_acls: Option<bool>,
+}
+
+impl Options {
+    /// The same options; to name the stack's own account says no more than to name none.
+    #[must_use]
+    pub fn seen_from(mut self, own_account: &str) -> Self {
+        self.destination_account
+            .take_if(|account| account.as_str() == own_account);
+        self
+    }
+
+    /// What can be said before anything is looked up.
+    pub fn check(&self, policy: Policy) -> Result<(), Refusal> {
+        if self.lifecycle_deletes && policy == Policy::Write {
+            return Err(refused(
+                "options.lifecycle_deletes",
+                "true",
+                "asks for deletes, and the policy \"write\" carries none; set it to false, or the policy to \"full\"",
+            ));
+        }
+        if self.acl == AclChoice::Keep && self.destination_account.is_some() {
+            return Err(refused(
+                "options.acl",
+                "keep",
+                "is not for a destination of another account, which becomes the owner of the replicas; use \"reset\"",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a rule's options may become these.
+    pub fn check_change_of(&self, before: &Self) -> Result<(), Refusal> {
+        if self.destination_account == before.destination_account {
+            return Ok(());
+        }
+        let named = self.destination_account.as_ref();
+        Err(refused(
+            "options.destination_account",
+            named.map_or("null", |account| account.as_str()),
+            "cannot be changed, as it says whose the destination bucket is; delete the rule and make a new one",
+        ))
+    }
+
+    /// S3 encrypts with keys of the bucket's own region.
+    pub fn check_key(&self, destination: &Region) -> Result<(), Refusal> {
+        match &self.kms_key {
+            Some(key) if key.region() != *destination => Err(refused(
+                "options.kms_key",
+                key.as_str(),
+                format!(
+                    "is a key of {}, and the destination is in {destination}; name a key of {destination}",
+                    key.region()
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there is anything to look up about the destination bucket's setup.
+    pub fn depend_on_setup(&self) -> bool {
+        self.object_lock == LockChoice::Keep || self.acl == AclChoice::Keep
+    }
+
+    /// Whether the destination bucket is set up for these options. What S3 did not say is no reason to
+    /// refuse: the role of a rule's maker may see less than the functions need.
+    pub fn check_setup(&self, destination: &BucketName, setup: BucketSetup) -> Result<(), Refusal> {
+        if self.object_lock == LockChoice::Keep && setup.has_object_lock == Some(false) {
+            return Err(refused(
+                "options.object_lock",
+                "keep",
+                format!(
+                    "needs Object Lock, which {destination} does not have; enable it there, or use \"bucket\""
+                ),
+            ));
+        }
+        if self.acl == AclChoice::Keep && setup.has_acls == Some(false) {
+            return Err(refused(
+                "options.acl",
+                "keep",
+                format!(
+                    "needs ACLs, which {destination} has disabled; set its Object Ownership to \
+                     BucketOwnerPreferred or ObjectWriter, or use \"reset\""
+                ),
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn refused(field: &'static str, value: &str, problem: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalCode::InvalidOptions, field, value, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::{AccountId, KmsKeyArn};
+
+    const OWN: &str = "111122223333";
+    const OTHER: &str = "444455556666";
+
+    fn account(id: &str) -> Options {
+        Options {
+            destination_account: Some(AccountId::parse(id).unwrap()),
+            ..Options::default()
+        }
+    }
+
+    fn field(checked: Result<(), Refusal>) -> &'static str {
+        let refusal = checked.unwrap_err();
+        assert_eq!(refusal.code, RefusalCode::InvalidOptions);
+        refusal.field
+    }
+
+    #[test]
+    fn the_own_account_is_none_and_another_stays() {
+        assert_eq!(account(OWN).seen_from(OWN), Options::default());
+        assert_eq!(account(OTHER).seen_from(OWN), account(OTHER));
+    }
+
+    #[test]
+    fn expirations_are_no_part_of_a_policy_without_deletes() {
+        let options = Options {
+            lifecycle_deletes: true,
+            ..Options::default()
+        };
+        assert!(options.check(Policy::Full).is_ok());
+        assert_eq!(
+            field(options.check(Policy::Write)),
+            "options.lifecycle_deletes"
+        );
+        assert!(Options::default().check(Policy::Write).is_ok());
+    }
+
+    #[test]
+    fn grants_are_not_kept_in_another_accounts_bucket() {
+        let options = Options {
+            acl: AclChoice::Keep,
+            ..account(OTHER)
+        };
+        assert_eq!(field(options.check(Policy::Full)), "options.acl");
+        assert!(options.seen_from(OTHER).check(Policy::Full).is_ok());
+    }
+
+    #[test]
+    fn the_account_stays_and_all_else_may_change() {
+        let none = Options::default();
+        for (before, after) in [(none.clone(), account(OTHER)), (account(OTHER), none)] {
+            let changed = after.check_change_of(&before);
+            assert_eq!(field(changed), "options.destination_account");
+        }
+        let untagged = Options {
+            tags: false,
+            ..account(OTHER)
+        };
+        assert!(untagged.check_change_of(&account(OTHER)).is_ok());
+    }
+
+    #[test]
+    fn the_key_is_of_the_destinations_region() {
+        let key = format!("arn:aws:kms:us-west-2:{OWN}:key/1-2");
+        let options = Options {
+            kms_key: Some(KmsKeyArn::parse(key).unwrap()),
+            ..Options::default()
+        };
+        assert!(options.check_key(&Region::new("us-west-2")).is_ok());
+        let refused = options.check_key(&Region::new("us-east-2")).unwrap_err();
+        assert!(
+            refused.problem.contains("name a key of us-east-2"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn only_what_s3_denies_for_certain_is_refused() {
+        let replica = BucketName::parse("photos-replica").unwrap();
+        let keep = Options {
+            acl: AclChoice::Keep,
+            object_lock: LockChoice::Keep,
+            ..Options::default()
+        };
+        assert!(keep.depend_on_setup() && !Options::default().depend_on_setup());
+        let unknown = BucketSetup::default();
+        let nothing = BucketSetup {
+            has_object_lock: Some(false),
+            has_acls: Some(false),
+        };
+        let lockable = BucketSetup {
+            has_object_lock: Some(true),
+            ..nothing
+        };
+        assert!(keep.check_setup(&replica, unknown).is_ok());
+        assert_eq!(
+            field(keep.check_setup(&replica, nothing)),
+            "options.object_lock"
+        );
+        assert_eq!(field(keep.check_setup(&replica, lockable)), "options.acl");
+        assert!(Options::default().check_setup(&replica, nothing).is_ok());
+    }
+}

@@ -1,0 +1,152 @@
+//! What a rule may say about its replicas beyond which keys and whether deletes: their storage class,
+//! encryption, tags, ACL, Object Lock, and whose bucket they are in. No I/O.
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::{AccountId, KmsKeyArn, StorageClass};
+
+/// A rule's options. Each has a default, so a rule that says nothing replicates an object as it is, into
+/// the encryption that the destination bucket has by default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// The replicas' storage class.
+    pub storage_class: ClassChoice,
+    /// The KMS key that replicas are encrypted with; none leaves it to the destination bucket.
+    pub kms_key: Option<KmsKeyArn>,
+    /// Whether replicas have their source's tags.
+    pub tags: bool,
+    /// Whether replicas have their source's grants.
+    pub acl: AclChoice,
+    /// Whether replicas have their source's retention and legal hold.
+    pub object_lock: LockChoice,
+    /// Whether objects that the source's own lifecycle rules expire are deleted like any other.
+    pub lifecycle_deletes: bool,
+    /// The account that owns the destination bucket, where it is another one: it then owns the replicas.
+    pub destination_account: Option<AccountId>,
+}
+
+/// Which storage class replicas get.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum ClassChoice {
+    /// The class that the source has when it is copied.
+    #[default]
+    Keep,
+    /// Always this one.
+    Always(StorageClass),
+}
+
+/// What becomes of a source's ACL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AclChoice {
+    /// A replica belongs to the destination bucket's owner, and nobody else is granted anything.
+    #[default]
+    Reset,
+    /// A replica grants what its source grants.
+    Keep,
+}
+
+/// What becomes of a source's Object Lock.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LockChoice {
+    /// Replicas are locked as the destination bucket says.
+    #[default]
+    Bucket,
+    /// Replicas are locked at least as their source is.
+    Keep,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            storage_class: ClassChoice::default(),
+            kms_key: None,
+            tags: true,
+            acl: AclChoice::default(),
+            object_lock: LockChoice::default(),
+            lifecycle_deletes: false,
+            destination_account: None,
+        }
+    }
+}
+
+impl Options {
+    /// The class that a copy is ordered in, for a source of the class `source`.
+    pub fn class_for<'a>(&'a self, source: &'a StorageClass) -> &'a StorageClass {
+        match &self.storage_class {
+            ClassChoice::Keep => source,
+            ClassChoice::Always(class) => class,
+        }
+    }
+
+    /// Whether replicas have anything from their source that no HEAD shows.
+    pub fn carries_labels(&self) -> bool {
+        self.tags || self.acl == AclChoice::Keep
+    }
+}
+
+/// The storage classes that a replica can be written in, by S3's own words.
+///
+/// Source: S3 API reference, `CopyObject`, `x-amz-storage-class`: those of general purpose buckets.
+pub const STORAGE_CLASSES: [&str; 8] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+];
+
+/// How the choice of keeping is written.
+pub const KEEP: &str = "keep";
+
+impl From<String> for ClassChoice {
+    fn from(text: String) -> Self {
+        if text == KEEP {
+            Self::Keep
+        } else {
+            Self::Always(StorageClass::new(text))
+        }
+    }
+}
+
+impl From<ClassChoice> for String {
+    fn from(choice: ClassChoice) -> Self {
+        match choice {
+            ClassChoice::Keep => KEEP.to_owned(),
+            ClassChoice::Always(class) => class.as_str().to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_written_as_the_contract_says_and_each_may_be_left_out() {
+        let json = serde_json::to_value(Options::default()).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "storage_class": "keep", "kms_key": null, "tags": true, "acl": "reset",
+                "object_lock": "bucket", "lifecycle_deletes": false, "destination_account": null,
+            })
+        );
+        let some = r#"{"storage_class": "GLACIER_IR", "tags": false}"#;
+        let read: Options = serde_json::from_str(some).unwrap();
+        assert_eq!(
+            read,
+            Options {
+                storage_class: ClassChoice::Always(StorageClass::new("GLACIER_IR")),
+                tags: false,
+                ..Options::default()
+            }
+        );
+    }
+}

@@ -1,0 +1,136 @@
+//! A large object's copy by many invocations: its parts in ranges, each of which one invocation copies.
+//! No I/O.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::names::{Etag, ObjectKey, TransferId};
+use crate::object::ObjectState;
+use crate::part_layout::PartLayout;
+
+/// Into how many ranges a transfer is cut at most: its state names those that are done.
+pub const RANGES_MAX: u32 = 1_000;
+
+/// Parts that follow each other; one message, one invocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartRange {
+    /// Its number, from 0.
+    pub index: u32,
+    /// The number of its first part.
+    pub first_part: u32,
+    /// The number of its last part.
+    pub last_part: u32,
+}
+
+impl PartRange {
+    /// Whether a part belongs to the range.
+    pub fn covers(&self, part: u32) -> bool {
+        (self.first_part..=self.last_part).contains(&part)
+    }
+}
+
+/// Cuts the parts into ranges of about `range_bytes`, but into no more than [`RANGES_MAX`].
+pub fn ranges(layout: &PartLayout, range_bytes: u64) -> Vec<PartRange> {
+    let range_bytes = range_bytes.max(layout.bytes().div_ceil(u64::from(RANGES_MAX)));
+    let mut ranges: Vec<PartRange> = Vec::new();
+    let mut filled = u64::MAX;
+    for part in layout.parts() {
+        if filled >= range_bytes {
+            ranges.push(PartRange {
+                index: ranges.last().map_or(0, |range| range.index + 1),
+                first_part: part.number,
+                last_part: part.number,
+            });
+            filled = 0;
+        }
+        if let Some(range) = ranges.last_mut() {
+            range.last_part = part.number;
+        }
+        filled = filled.saturating_add(part.bytes());
+    }
+    ranges
+}
+
+/// The object that a transfer copies: any change of it makes the transfer void.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferSource {
+    /// Its `ETag`, to which every part is pinned.
+    pub etag: Etag,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// When it was written.
+    pub last_modified: Timestamp,
+}
+
+impl TransferSource {
+    /// The object that a HEAD has shown.
+    pub fn of(source: &ObjectState) -> Self {
+        Self {
+            etag: source.etag.clone(),
+            bytes: source.bytes,
+            last_modified: source.last_modified,
+        }
+    }
+}
+
+/// How far a transfer has come, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferView {
+    /// Its id.
+    pub id: TransferId,
+    /// The object's key.
+    pub key: ObjectKey,
+    /// The object's size in bytes.
+    pub bytes: u64,
+    /// How many of them are copied, in whole ranges.
+    pub bytes_copied: u64,
+    /// In how many parts.
+    pub parts: u32,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it last came on.
+    pub progressed_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::part_layout::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
+
+    #[test]
+    fn the_largest_object_has_no_more_ranges_than_its_state_can_name() {
+        let layout = PartLayout::even(OBJECT_BYTES_MAX, PART_BYTES_MAX);
+        assert_eq!(ranges(&layout, 1).len(), RANGES_MAX as usize);
+    }
+
+    #[test]
+    fn a_range_has_one_part_at_least() {
+        let layout = PartLayout::even(30 << 20, 8 << 20);
+        let cut = ranges(&layout, 1);
+        assert_eq!(cut.len(), 4);
+        assert!(cut.iter().all(|range| range.first_part == range.last_part));
+        assert_eq!(ranges(&layout, u64::MAX).len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_cover_every_part_exactly_once_in_order(
+            sizes in proptest::collection::vec(PART_BYTES_MIN..=PART_BYTES_MAX, 1..3_000),
+            range_bytes in 0..=PART_BYTES_MAX * 20,
+        ) {
+            let layout = PartLayout::of_sizes(sizes);
+            let cut = ranges(&layout, range_bytes);
+            prop_assert!(cut.len() <= RANGES_MAX as usize + 1);
+            let mut next = 1;
+            for (range, index) in cut.iter().zip(0..) {
+                prop_assert_eq!(range.index, index);
+                prop_assert_eq!(range.first_part, next);
+                prop_assert!(range.last_part >= range.first_part);
+                next = range.last_part + 1;
+            }
+            prop_assert_eq!(next, layout.count() + 1);
+        }
+    }
+}

@@ -1,0 +1,820 @@
+//! What a rule says of its replicas: storage class, key, tags, ACL, lock, expirations and whose bucket they are
+//! in. What is refused, what a function asks of S3, and what arrives on the deployed stack.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_s3::types::{Event, NotificationConfiguration, QueueConfiguration};
+use chrono::TimeDelta;
+use serde_json::{Value, json};
+use tandem_lambda::runtime::now;
+use tandem_tests::bucket::{Bucket, Object};
+use tandem_tests::buckets::Buckets;
+use tandem_tests::cloud::{Cloud, EAST, FunctionError, WEST, unique};
+use tandem_tests::eventually::{SOON, eventually};
+use tandem_tests::function_process::{FunctionProcess, Start};
+use tandem_tests::notification;
+use tandem_tests::proxy::{Action, Proxy, Seen};
+
+use crate::stage::{Stage, copies};
+
+/// A KMS key where destinations are. Nobody has to have made it: the emulator looks at no key.
+const KEY: &str = "arn:aws:kms:us-west-2:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+const OWN_ACCOUNT: &str = "000000000000";
+const OTHER_ACCOUNT: &str = "444455556666";
+/// Somebody to whom things are granted.
+const SOMEBODY: &str = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be";
+
+fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    owned.collect()
+}
+
+/// A change of which S3 told a while ago: no copy that read what was before is still under way.
+fn settled(bucket: &Bucket, event_name: &str, key: &str) -> Value {
+    notification::event(bucket, event_name, key, now() - TimeDelta::seconds(20))
+}
+
+async fn class(bucket: &Bucket, key: &str) -> Option<String> {
+    let head = bucket.head(key).await.expect("an object");
+    head.storage_class.map(|class| class.as_str().to_owned())
+}
+
+// ---- Refusals ----------------------------------------------------------------------------------
+
+/// That this was refused, under this code, naming the field and the value and saying what to do.
+fn assert_refused(error: &FunctionError, code: &str, said: [&str; 3]) {
+    let [field, value, remedy] = said;
+    assert_eq!(error.code, code, "{}", error.message);
+    let begins = format!("{field} = ");
+    assert!(error.message.starts_with(&begins), "{}", error.message);
+    for part in [value, remedy] {
+        assert!(error.message.contains(part), "{part}: {}", error.message);
+    }
+}
+
+/// Options that are refused whatever the buckets are, each with the field, the value and what to do.
+fn wrong_options() -> Vec<(Value, &'static str, [&'static str; 3])> {
+    vec![
+        (
+            json!({"storage_class": "COLD"}),
+            "InvalidRequest",
+            ["options.storage_class", "COLD", "GLACIER_IR"],
+        ),
+        (
+            json!({"storage_class": "standard"}),
+            "InvalidRequest",
+            ["options.storage_class", "standard", "STANDARD"],
+        ),
+        (
+            json!({"kms_key": "alias/mine"}),
+            "InvalidRequest",
+            ["options.kms_key", "alias/mine", "use the whole ARN"],
+        ),
+        (
+            json!({"tags": "yes"}),
+            "InvalidRequest",
+            ["options.tags", "yes", "give true or false"],
+        ),
+        (
+            json!({"acl": "private"}),
+            "InvalidRequest",
+            ["options.acl", "private", "use \"reset\""],
+        ),
+        (
+            json!({"object_lock": true}),
+            "InvalidRequest",
+            ["options.object_lock", "true", "give a text"],
+        ),
+        (
+            json!({"lifecycle_deletes": 1}),
+            "InvalidRequest",
+            ["options.lifecycle_deletes", "1", "give true or false"],
+        ),
+        (
+            json!({"destination_account": "1234"}),
+            "InvalidRequest",
+            ["options.destination_account", "1234", "12 digits"],
+        ),
+        (
+            json!({"class": "STANDARD"}),
+            "InvalidRequest",
+            ["options", "unknown field `class`", "storage_class"],
+        ),
+        (
+            json!(["tags"]),
+            "InvalidRequest",
+            ["options", "[\"tags\"]", "give an object"],
+        ),
+        (
+            json!({"kms_key": KEY.replace("us-west-2", "us-east-1")}),
+            "InvalidOptions",
+            ["options.kms_key", "us-east-1", "name a key of us-west-2"],
+        ),
+        (
+            json!({"object_lock": "keep"}),
+            "InvalidOptions",
+            ["options.object_lock", "keep", "enable it there"],
+        ),
+        (
+            json!({"acl": "keep"}),
+            "InvalidOptions",
+            ["options.acl", "keep", "BucketOwnerPreferred"],
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn options_that_cannot_be_are_refused_and_leave_nothing_behind() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    for (options, code, said) in wrong_options() {
+        let fields = json!({ "options": options });
+        let error = cloud.create(&buckets, fields).await.expect_err("a refusal");
+        assert_refused(&error, code, said);
+    }
+    let expirations = json!({"policy": "write", "options": {"lifecycle_deletes": true}});
+    let error = cloud.create(&buckets, expirations).await;
+    let said = [
+        "options.lifecycle_deletes",
+        "true",
+        "the policy to \"full\"",
+    ];
+    assert_refused(&error.expect_err("a refusal"), "InvalidOptions", said);
+    let theirs = json!({"options": {"acl": "keep", "destination_account": OTHER_ACCOUNT}});
+    let error = cloud.create(&buckets, theirs).await;
+    let said = ["options.acl", "keep", "use \"reset\""];
+    assert_refused(&error.expect_err("a refusal"), "InvalidOptions", said);
+    assert_eq!(cloud.items_with(&buckets.source.name).await.len(), 0);
+    let found = buckets.source.notifications().await;
+    assert!(found.queue_configurations().is_empty(), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_refused_update_leaves_the_rule_as_it_is() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let fields = json!({"options": {"storage_class": "STANDARD_IA", "lifecycle_deletes": true}});
+    let id = cloud.rule(&buckets, fields).await;
+    let get = json!({"action": "get", "rule": id});
+    let rule = cloud.configure(get.clone()).await.expect("a rule");
+    let notifications = buckets.source.notifications().await;
+    let update = async |fields: Value| {
+        let mut request = json!({"action": "update", "rule": id});
+        let fields = fields.as_object().cloned().unwrap_or_default();
+        request.as_object_mut().expect("an object").extend(fields);
+        cloud.configure(request).await.expect_err("a refusal")
+    };
+    for (options, code, said) in wrong_options() {
+        let error = update(json!({ "options": options })).await;
+        assert_refused(&error, code, said);
+    }
+    let error = update(json!({"policy": "write"})).await;
+    let said = ["options.lifecycle_deletes", "true", "set it to false"];
+    assert_refused(&error, "InvalidOptions", said);
+    let error = update(json!({"options": {"destination_account": OTHER_ACCOUNT}})).await;
+    let said = [
+        "options.destination_account",
+        OTHER_ACCOUNT,
+        "make a new one",
+    ];
+    assert_refused(&error, "InvalidOptions", said);
+    let error = update(json!({"options": {}})).await;
+    assert!(error.message.contains("changes nothing"), "{error:?}");
+    assert_eq!(cloud.configure(get).await.expect("a rule"), rule);
+    assert_eq!(
+        buckets.source.notifications().await.queue_configurations,
+        notifications.queue_configurations
+    );
+}
+
+/// `configure-rule` behind a proxy.
+async fn configure_rule(cloud: &Cloud) -> (Proxy, FunctionProcess) {
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let start = Start::of(cloud, "configure-rule").await.through(&proxy);
+    (proxy, start.start().await)
+}
+
+fn create(buckets: &Buckets, options: &Value) -> Value {
+    json!({
+        "action": "create", "options": options,
+        "source": buckets.source.name, "destination": buckets.destination.name,
+    })
+}
+
+/// A maker's role may see less of a bucket than the functions need to have.
+#[tokio::test]
+async fn a_setup_that_may_not_be_looked_at_refuses_nothing() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let (proxy, function) = configure_rule(&cloud).await;
+    for operation in ["GetObjectLockConfiguration", "GetBucketOwnershipControls"] {
+        let denied = Action::s3_error(403, "AccessDenied");
+        proxy.script(1, move |seen| seen.is(operation), denied);
+    }
+    let keep = json!({"object_lock": "keep", "acl": "keep"});
+    let answer = function.invoke(create(&buckets, &keep)).await;
+    let rule = &answer.expect("a rule")["rule"];
+    assert_eq!(rule["options"]["object_lock"], "keep");
+    assert_eq!(rule["options"]["acl"], "keep");
+}
+
+#[tokio::test]
+async fn nothing_is_looked_up_that_the_options_do_not_need() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let (proxy, function) = configure_rule(&cloud).await;
+    function
+        .invoke(create(&buckets, &json!({"kms_key": KEY})))
+        .await
+        .expect("a rule");
+    let story = proxy.take_story(&buckets);
+    for operation in ["GetObjectLockConfiguration", "GetBucketOwnershipControls"] {
+        assert!(!story.join(" ").contains(operation), "{story:?}");
+    }
+}
+
+// ---- Other accounts ----------------------------------------------------------------------------
+
+/// Requests that expect `bucket` to be this account's. S3 answers 403 to them where it is not.
+fn expects(bucket: &Bucket, account: &'static str) -> impl Fn(&Seen) -> bool + Send + Sync + use<> {
+    let name = bucket.name.clone();
+    move |seen| {
+        let owner = seen.headers.get("x-amz-expected-bucket-owner");
+        seen.bucket == name && owner.is_some_and(|owner| owner == account)
+    }
+}
+
+#[tokio::test]
+async fn a_destination_of_another_account_has_to_be_named_as_such() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let (proxy, function) = configure_rule(&cloud).await;
+    let denied = || Action::s3_error(403, "AccessDenied");
+    // The bucket is another account's, and may be looked at.
+    proxy.script(9, expects(&buckets.destination, OWN_ACCOUNT), denied());
+    let error = function.invoke(create(&buckets, &json!({}))).await;
+    let said = [
+        "destination",
+        "belongs to another account;",
+        "name the other one in options.destination_account",
+    ];
+    assert_refused(&error.expect_err("a refusal"), "BucketNotAccessible", said);
+    let theirs = json!({"destination_account": OTHER_ACCOUNT});
+    let answer = function.invoke(create(&buckets, &theirs)).await;
+    let rule = &answer.expect("a rule")["rule"];
+    assert_eq!(rule["options"]["destination_account"], OTHER_ACCOUNT);
+    // What is read may be written back.
+    let mut update = json!({"action": "update", "rule": rule["id"], "options": rule["options"]});
+    update["options"]["tags"] = json!(false);
+    let updated = function.invoke(update).await.expect("a rule");
+    assert_eq!(
+        updated["rule"]["options"]["destination_account"],
+        OTHER_ACCOUNT
+    );
+}
+
+#[tokio::test]
+async fn an_account_that_does_not_own_the_destination_is_refused() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let (proxy, function) = configure_rule(&cloud).await;
+    let denied = Action::s3_error(403, "AccessDenied");
+    proxy.script(9, expects(&buckets.destination, OTHER_ACCOUNT), denied);
+    let wrong = json!({"destination_account": OTHER_ACCOUNT});
+    let error = function.invoke(create(&buckets, &wrong)).await;
+    let said = [
+        "options.destination_account",
+        OTHER_ACCOUNT,
+        "name the account that does",
+    ];
+    assert_refused(&error.expect_err("a refusal"), "BucketNotAccessible", said);
+    assert_eq!(cloud.items_with(&buckets.source.name).await.len(), 0);
+}
+
+#[tokio::test]
+async fn the_own_account_is_as_good_as_none() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let fields = json!({"options": {"destination_account": OWN_ACCOUNT}});
+    let rule = cloud.create(&buckets, fields).await.expect("a rule");
+    assert_eq!(rule["options"]["destination_account"], Value::Null);
+    let again = json!({"destination_account": OWN_ACCOUNT, "tags": false});
+    let update = json!({"action": "update", "rule": rule["id"], "options": again});
+    let updated = cloud.configure(update).await.expect("a rule");
+    assert_eq!(
+        updated["rule"]["options"]["destination_account"],
+        Value::Null
+    );
+}
+
+#[tokio::test]
+async fn replicas_in_another_accounts_bucket_are_handed_over_to_it() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let options = json!({"options": {"destination_account": OTHER_ACCOUNT}});
+    let stage = Stage::between(cloud, buckets, "replicate-put", options).await;
+    let put = stage.put("a", "one").await;
+    assert!(stage.acknowledged(put).await);
+    let seen = stage.proxy.take();
+    let copy = seen.iter().find(|seen| copies(seen)).expect("a copy");
+    for (header, value) in [
+        ("x-amz-acl", "bucket-owner-full-control"),
+        ("x-amz-expected-bucket-owner", OTHER_ACCOUNT),
+        ("x-amz-source-expected-bucket-owner", OWN_ACCOUNT),
+    ] {
+        assert_eq!(copy.headers[header], value, "{header}");
+    }
+    stage.buckets.assert_equal("").await;
+}
+
+/// The policy in the README, for these two accounts and this bucket.
+fn policy_of_the_readme(bucket: &str) -> String {
+    let readme = include_str!("../../../README.md");
+    let policy = readme.split("```json").nth(1).expect("a policy");
+    let policy = policy.split("```").next().expect("its end");
+    policy
+        .replace("111122223333", OWN_ACCOUNT)
+        .replace("their-photos", bucket)
+}
+
+/// The emulator finds no copy's source in another account than the destination's, so nothing is copied here.
+#[tokio::test]
+async fn another_account_has_to_allow_no_more_than_the_readme_says() {
+    let cloud = Cloud::connect().await;
+    let theirs = cloud.of_account(OTHER_ACCOUNT);
+    let name = unique("theirs");
+    let buckets = Buckets {
+        source: Bucket::create(&cloud, EAST, format!("{name}-source"), true).await,
+        destination: Bucket::create(&theirs, WEST, format!("{name}-replica"), true).await,
+    };
+    let destination = &buckets.destination;
+    for bucket in [&buckets.source, destination] {
+        bucket.put("a", "on both sides").await;
+    }
+    let fields = json!({"historical": true, "options": {"destination_account": OTHER_ACCOUNT}});
+    let error = cloud.create(&buckets, fields.clone()).await;
+    let said = [
+        "destination",
+        OTHER_ACCOUNT,
+        "see that its policy lets this stack",
+    ];
+    assert_refused(&error.expect_err("a refusal"), "BucketNotAccessible", said);
+    let put = destination.client.put_bucket_policy();
+    put.bucket(&destination.name)
+        .policy(policy_of_the_readme(&destination.name))
+        .send()
+        .await
+        .expect("a policy");
+    let rule = cloud.rule(&buckets, fields).await;
+    eventually("both sides are listed and found equal", SOON, async || {
+        let status = json!({"action": "status", "rule": rule});
+        match cloud.invoke("backfill", status).await {
+            Ok(answer) if answer["job"]["equal"] == 1 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    for changed in [tags(&[("colour", "red")]), BTreeMap::new()] {
+        buckets.source.set_tags("a", &changed).await;
+        let told = settled(&buckets.source, "ObjectTagging:Put", "a");
+        let queue = cloud.queue_url("put").await;
+        cloud.send(&queue, &told.to_string()).await;
+        buckets.arrive("a", SOON).await;
+    }
+    buckets.source.delete("a").await;
+    buckets.vanish("a", SOON).await;
+}
+
+// ---- Storage classes and keys --------------------------------------------------------------------
+
+#[tokio::test]
+async fn replicas_are_written_in_the_rules_storage_class() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let fields = json!({"options": {"storage_class": "GLACIER_IR"}});
+    cloud.rule(&buckets, fields).await;
+    let infrequent = Object {
+        storage_class: Some("STANDARD_IA".to_owned()),
+        ..Object::of("infrequent")
+    };
+    buckets.source.put("plain", "plain").await;
+    buckets.source.put_object("infrequent", &infrequent).await;
+    let large = Object::of(vec![7; 6 << 20]).dressed("parts");
+    buckets.source.put_in_parts("parts", &large, 5 << 20).await;
+    buckets.become_equal("", SOON).await;
+    for key in ["plain", "infrequent", "parts"] {
+        let class = class(&buckets.destination, key).await;
+        assert_eq!(class.as_deref(), Some("GLACIER_IR"), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn a_storage_class_is_kept() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    cloud.rule(&buckets, json!({})).await;
+    let infrequent = Object {
+        storage_class: Some("STANDARD_IA".to_owned()),
+        ..Object::of("infrequent")
+    };
+    buckets.source.put_object("a", &infrequent).await;
+    buckets.arrive("a", SOON).await;
+    let found = class(&buckets.destination, "a").await;
+    assert_eq!(found.as_deref(), Some("STANDARD_IA"));
+}
+
+/// The emulator copies into the source's class and with its redirect whatever it is asked for, so this is about
+/// what it is asked.
+#[tokio::test]
+async fn a_copy_names_the_class_and_the_redirect_of_its_source() {
+    let stage = Stage::new("replicate-put").await;
+    let object = Object {
+        storage_class: Some("STANDARD_IA".to_owned()),
+        website_redirect: Some("/elsewhere.html".to_owned()),
+        ..Object::of("moved")
+    };
+    stage.buckets.source.put_object("a", &object).await;
+    // One that does not say which object it was about: the source is looked at first.
+    let put = notification::put(&stage.buckets.source, "a", "", object.body.len());
+    assert!(stage.acknowledged(put).await);
+    let seen = stage.proxy.take();
+    let copy = seen.iter().find(|seen| copies(seen)).expect("a copy");
+    assert_eq!(copy.headers["x-amz-storage-class"], "STANDARD_IA");
+    assert_eq!(
+        copy.headers["x-amz-website-redirect-location"],
+        "/elsewhere.html"
+    );
+}
+
+#[tokio::test]
+async fn a_website_redirect_is_carried() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    cloud.rule(&buckets, json!({})).await;
+    let moved = Object {
+        website_redirect: Some("/elsewhere.html".to_owned()),
+        ..Object::of("moved")
+    };
+    buckets.source.put_object("a", &moved).await;
+    buckets.arrive("a", SOON).await;
+    let head = buckets.destination.head("a").await.expect("a replica");
+    let redirect = head.website_redirect_location();
+    assert_eq!(redirect, Some("/elsewhere.html"));
+}
+
+#[tokio::test]
+async fn replicas_are_encrypted_with_the_rules_key_and_name_their_source() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    cloud
+        .rule(&buckets, json!({"options": {"kms_key": KEY}}))
+        .await;
+    let etag = buckets.source.put("a", "one").await;
+    buckets.arrive("a", SOON).await;
+    let head = buckets.destination.head("a").await.expect("a replica");
+    assert_eq!(head.ssekms_key_id(), Some(KEY));
+    let named = head
+        .metadata()
+        .and_then(|all| all.get("tandem-source-etag"));
+    assert_eq!(named, Some(&etag));
+}
+
+// ---- Tags --------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn tags_stay_at_the_source_where_the_rule_says_so() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    cloud
+        .rule(&buckets, json!({"options": {"tags": false}}))
+        .await;
+    let mut object = Object::of("tagged").dressed("mark");
+    buckets.source.put_object("a", &object).await;
+    buckets.source.put_object("b", &object).await;
+    let arrived = async |key: &str| {
+        eventually("it arrives", SOON, async || {
+            let bytes = buckets.destination.bytes(key).await;
+            bytes.ok_or_else(|| "nothing".to_owned())
+        })
+        .await
+    };
+    for key in ["a", "b"] {
+        arrived(key).await;
+        assert!(buckets.destination.tags(key).await.is_empty(), "{key}");
+    }
+    // All else is carried.
+    object.tags.clear();
+    for key in ["a", "b"] {
+        buckets.source.set_tags(key, &object.tags).await;
+    }
+    buckets.assert_equal("").await;
+}
+
+/// The emulator tells nobody of tags that change, so the test does.
+#[tokio::test]
+async fn a_change_of_tags_alone_arrives_without_a_copy() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    cloud.rule(&buckets, json!({})).await;
+    let source = &buckets.source;
+    let queue = cloud.queue_url("put").await;
+    let object = Object {
+        tags: tags(&[("colour", "red")]),
+        ..Object::of("tagged")
+    };
+    source.put_object("a", &object).await;
+    buckets.arrive("a", SOON).await;
+    let written = buckets.destination.head("a").await.expect("a replica");
+
+    source.set_tags("a", &tags(&[("colour", "blue")])).await;
+    let told = settled(source, "ObjectTagging:Put", "a");
+    cloud.send(&queue, &told.to_string()).await;
+    buckets.arrive("a", SOON).await;
+
+    // One that happens now waits until no copy that read the old tags can be under way.
+    source.set_tags("a", &BTreeMap::new()).await;
+    let told = notification::event(source, "ObjectTagging:Delete", "a", now());
+    cloud.send(&queue, &told.to_string()).await;
+    buckets.arrive("a", SOON).await;
+    let head = buckets.destination.head("a").await.expect("a replica");
+    assert_eq!(head.last_modified, written.last_modified, "it was copied");
+}
+
+#[tokio::test]
+async fn a_change_of_tags_alone_costs_no_copy() {
+    let stage = Stage::new("replicate-put").await;
+    let source = &stage.buckets.source;
+    let object = Object {
+        tags: tags(&[("colour", "red")]),
+        ..Object::of("tagged")
+    };
+    let etag = source.put_object("a", &object).await;
+    let put = notification::put(source, "a", &etag, object.body.len());
+    assert!(stage.acknowledged(put).await);
+    stage.proxy.take();
+    for (changed, written) in [
+        (tags(&[("colour", "blue")]), "PutObjectTagging"),
+        (BTreeMap::new(), "DeleteObjectTagging"),
+    ] {
+        source.set_tags("a", &changed).await;
+        let told = settled(source, "ObjectTagging:Put", "a");
+        assert!(stage.acknowledged(told).await);
+        let counts = stage.proxy.take_counts();
+        assert_eq!(counts.get("CopyObject"), None, "{counts:?}");
+        assert_eq!(counts.get(written), Some(&1), "{counts:?}");
+        assert_eq!(stage.buckets.destination.tags("a").await, changed);
+    }
+    // Said again, nothing is written.
+    let told = settled(source, "ObjectTagging:Put", "a");
+    assert!(stage.acknowledged(told).await);
+    let counts = stage.proxy.take_counts();
+    let writes = ["CopyObject", "PutObjectTagging", "DeleteObjectTagging"];
+    assert!(
+        !writes.iter().any(|write| counts.contains_key(*write)),
+        "{counts:?}"
+    );
+}
+
+#[tokio::test]
+async fn tags_that_changed_a_moment_ago_are_looked_at_later() {
+    let stage = Stage::new("replicate-put").await;
+    stage.buckets.source.put("a", "one").await;
+    let told = notification::event(&stage.buckets.source, "ObjectTagging:Put", "a", now());
+    assert!(!stage.acknowledged(told).await);
+    let story = stage.proxy.take_story(&stage.buckets);
+    assert_eq!(story, ["SQS.ChangeMessageVisibility"]);
+}
+
+// ---- ACLs and locks ------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn grants_are_kept_where_the_rule_says_so() {
+    let cloud = Cloud::connect().await;
+    let granted = Object {
+        reader: Some(SOMEBODY.to_owned()),
+        ..Object::of("granted")
+    };
+    let theirs = BTreeSet::from([(SOMEBODY.to_owned(), "READ".to_owned())]);
+    for (acl, arrives) in [("keep", theirs), ("reset", BTreeSet::new())] {
+        let buckets = Buckets::new(&cloud, false).await;
+        for bucket in [&buckets.source, &buckets.destination] {
+            bucket.allow_acls().await;
+        }
+        let fields = json!({"options": {"acl": acl}});
+        cloud.rule(&buckets, fields).await;
+        buckets.source.put_object("a", &granted).await;
+        buckets.arrive("a", SOON).await;
+        eventually("the grants arrive", SOON, async || {
+            let found = buckets.destination.grants("a").await;
+            if found == arrives {
+                Ok(())
+            } else {
+                Err(format!("{found:?}"))
+            }
+        })
+        .await;
+        if acl == "reset" {
+            continue;
+        }
+        // The emulator tells nobody of ACLs that change.
+        buckets.source.revoke_grants("a").await;
+        let told = settled(&buckets.source, "ObjectAcl:Put", "a");
+        let queue = cloud.queue_url("put").await;
+        cloud.send(&queue, &told.to_string()).await;
+        eventually("the grants go", SOON, async || {
+            match buckets.destination.grants("a").await {
+                found if found.is_empty() => Ok(()),
+                found => Err(format!("{found:?}")),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_lock_is_kept_from_the_beginning_and_when_it_changes() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::lockable(&cloud).await;
+    let options = json!({"options": {"object_lock": "keep"}});
+    let stage = Stage::between(cloud, buckets, "replicate-put", options).await;
+    let source = &stage.buckets.source;
+    let etag = source.put("a", "held").await;
+    source.set_legal_hold("a", true).await;
+    let put = notification::put(source, "a", &etag, 4);
+    assert!(stage.acknowledged(put.clone()).await);
+    let seen = stage.proxy.take();
+    let copied: Vec<&Seen> = seen.iter().filter(|seen| copies(seen)).collect();
+    assert_eq!(copied.len(), 1, "locked at once");
+    assert_eq!(copied[0].headers["x-amz-object-lock-legal-hold"], "ON");
+
+    // What is protected stays protected, until somebody takes it back at the destination.
+    source.set_legal_hold("a", false).await;
+    assert!(stage.acknowledged(put).await);
+    let counts = stage.proxy.take_counts();
+    let written = ["CopyObject", "PutObjectLegalHold"].map(|operation| counts.get(operation));
+    assert_eq!(written, [None, None], "{counts:?}");
+
+    let etag = source.put("b", "held later").await;
+    let put = notification::put(source, "b", &etag, 10);
+    assert!(stage.acknowledged(put.clone()).await);
+    source.set_legal_hold("b", true).await;
+    stage.proxy.take();
+    assert!(stage.acknowledged(put).await);
+    let counts = stage.proxy.take_counts();
+    assert_eq!(counts.get("CopyObject"), None, "{counts:?}");
+    assert_eq!(counts.get("PutObjectLegalHold"), Some(&1), "{counts:?}");
+}
+
+// ---- Expirations ---------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn an_expiration_is_passed_over_unless_the_rule_carries_it() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.quiet_rule(&buckets, json!({})).await;
+    buckets.destination.put("a", "expired at the source").await;
+    let expired = settled(&buckets.source, "LifecycleExpiration:Delete", "a");
+    let outcome = async || {
+        let answer = cloud.invoke("replicate-delete", expired.clone()).await;
+        let answer = answer.expect("an answer");
+        answer["objects"][0]["outcome"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!(outcome().await, "Skipped(LifecycleExpiration)");
+    assert!(buckets.destination.head("a").await.is_some());
+    let update = json!({"action": "update", "rule": rule, "options": {"lifecycle_deletes": true}});
+    cloud.configure(update).await.expect("a rule");
+    eventually("the update takes effect", SOON, async || {
+        match outcome().await.as_str() {
+            "Deleted" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    })
+    .await;
+    assert!(buckets.destination.head("a").await.is_none());
+}
+
+// ---- Changes of options --------------------------------------------------------------------------
+
+/// The event types that the source's notifications ask for.
+async fn asked(bucket: &Bucket) -> BTreeSet<String> {
+    let found = bucket.notifications().await;
+    let entries = found.queue_configurations().iter();
+    entries
+        .flat_map(QueueConfiguration::events)
+        .map(|event| event.as_str().to_owned())
+        .collect()
+}
+
+fn set(events: &[&str]) -> BTreeSet<String> {
+    events.iter().map(|event| (*event).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_update_changes_what_it_names_and_asks_for_other_notifications() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    buckets.destination.allow_acls().await;
+    let fields = json!({"options": {"storage_class": "GLACIER_IR", "kms_key": KEY}});
+    let rule = cloud.rule(&buckets, fields).await;
+    let by_default = [
+        "s3:ObjectCreated:*",
+        "s3:ObjectRemoved:*",
+        "s3:ObjectRestore:Completed",
+        "s3:ObjectTagging:*",
+    ];
+    assert_eq!(asked(&buckets.source).await, set(&by_default));
+    let changed = json!({"kms_key": null, "tags": false, "acl": "keep", "lifecycle_deletes": true});
+    let update = json!({"action": "update", "rule": rule, "options": changed});
+    let updated = cloud.configure(update).await.expect("a rule");
+    assert_eq!(
+        updated["rule"]["options"],
+        json!({
+            "storage_class": "GLACIER_IR", "kms_key": null, "tags": false, "acl": "keep",
+            "object_lock": "bucket", "lifecycle_deletes": true, "destination_account": null,
+        })
+    );
+    let shown = cloud
+        .configure(json!({"action": "get", "rule": rule}))
+        .await;
+    assert_eq!(shown.expect("a rule")["rule"], updated["rule"]);
+    let wanted = [
+        "s3:LifecycleExpiration:*",
+        "s3:ObjectAcl:Put",
+        "s3:ObjectCreated:*",
+        "s3:ObjectRemoved:*",
+        "s3:ObjectRestore:Completed",
+    ];
+    assert_eq!(asked(&buckets.source).await, set(&wanted));
+    eventually("the update takes effect", SOON, async || {
+        let key = unique("key");
+        let tagged = Object {
+            tags: tags(&[("colour", "red")]),
+            ..Object::of("one")
+        };
+        buckets.source.put_object(&key, &tagged).await;
+        let arrived = eventually("it arrives", SOON, async || {
+            let head = buckets.destination.head(&key).await;
+            head.ok_or_else(|| "nothing".to_owned())
+        })
+        .await;
+        let tags = buckets.destination.tags(&key).await;
+        match (arrived.ssekms_key_id(), tags.is_empty()) {
+            (None, true) => Ok(()),
+            before => Err(format!("{before:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn somebody_elses_notifications_of_tags_leave_a_rule_without_tags() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let queue = cloud.own_queue().await;
+    let theirs = QueueConfiguration::builder()
+        .id("theirs")
+        .queue_arn(cloud.queue_arn(&queue).await)
+        .events(Event::from("s3:ObjectTagging:Put"))
+        .build()
+        .expect("an entry");
+    let configuration = NotificationConfiguration::builder().queue_configurations(theirs);
+    allow_notifications(&cloud, &queue).await;
+    buckets
+        .source
+        .set_notifications(configuration.build())
+        .await;
+    let error = cloud.create(&buckets, json!({})).await;
+    let said = [
+        "source",
+        buckets.source.name.as_str(),
+        "set options.tags to false",
+    ];
+    assert_refused(&error.expect_err("a refusal"), "NotificationConflict", said);
+    cloud
+        .rule(&buckets, json!({"options": {"tags": false}}))
+        .await;
+}
+
+/// Lets S3 send to a queue of the test's own.
+async fn allow_notifications(cloud: &Cloud, queue_url: &str) {
+    let policy = json!({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": "sqs:SendMessage", "Resource": cloud.queue_arn(queue_url).await,
+    }]});
+    cloud
+        .sqs
+        .set_queue_attributes()
+        .queue_url(queue_url)
+        .attributes(
+            aws_sdk_sqs::types::QueueAttributeName::Policy,
+            policy.to_string(),
+        )
+        .send()
+        .await
+        .expect("a queue policy");
+}
