@@ -165,14 +165,14 @@ impl Limit {
 fn intention(rule: &Rule, found: &Found, limit: &Limit) -> String {
     let destination = render::bucket(&rule.destination);
     let copies = found.missing + found.different;
-    let copied = format!(
+    let text = format!(
         "{} will be copied to {destination} ({} missing, {} different).",
         human::objects(copies),
         human::count(found.missing),
         human::count(found.different)
     );
     if found.extra == 0 {
-        return copied;
+        return text;
     }
     let extras = human::objects(found.extra);
     let source = render::bucket(&rule.source);
@@ -183,7 +183,7 @@ fn intention(rule: &Rule, found: &Found, limit: &Limit) -> String {
     } else {
         format!("will be deleted from {destination}, if {source} has no such object by then")
     };
-    format!("{copied}\n{extras} {fate}.")
+    format!("{text}\n{extras} {fate}.")
 }
 
 #[cfg(test)]
@@ -207,29 +207,29 @@ mod tests {
         Limit::of(&args, policy, &found, "rule-1").map_err(|error| error.to_string())
     }
 
-    fn may_delete(max: u64, has_to_ask: bool) -> Result<Limit, String> {
-        Ok(Limit {
+    fn may_delete(max: u64, has_to_ask: bool) -> Limit {
+        Limit {
             deletes_max: Some(max),
             has_to_ask,
             keeps_extras: max == 0,
-        })
+        }
     }
 
     #[test]
     fn extras_up_to_the_limit_are_asked_about_and_more_are_refused() {
         let full = |line, extra| limit(line, Policy::Full, extra);
-        assert_eq!(full("", 0), may_delete(1000, false));
-        assert_eq!(full("", 1000), may_delete(1000, true));
+        assert_eq!(full("", 0), Ok(may_delete(1000, false)));
+        assert_eq!(full("", 1000), Ok(may_delete(1000, true)));
         assert!(full("", 1001).unwrap_err().contains("1,001 objects"));
-        assert_eq!(full("--max-deletes 5", 5), may_delete(5, true));
+        assert_eq!(full("--max-deletes 5", 5), Ok(may_delete(5, true)));
         assert!(full("--max-deletes 5", 6).unwrap_err().contains("--yes"));
     }
 
     #[test]
     fn a_yes_allows_what_was_found_but_not_more_than_was_said() {
         let full = |line, extra| limit(line, Policy::Full, extra);
-        assert_eq!(full("--yes", 5000), may_delete(5000, false));
-        assert_eq!(full("--yes --max-deletes 5", 5), may_delete(5, false));
+        assert_eq!(full("--yes", 5000), Ok(may_delete(5000, false)));
+        assert_eq!(full("--yes --max-deletes 5", 5), Ok(may_delete(5, false)));
         assert!(full("--yes --max-deletes 5", 6).is_err());
     }
 
@@ -237,7 +237,7 @@ mod tests {
     fn nothing_is_deleted_under_write_or_where_nothing_may_be() {
         assert_eq!(
             limit("--max-deletes 0", Policy::Full, 9),
-            may_delete(0, false)
+            Ok(may_delete(0, false))
         );
         let write = limit("", Policy::Write, 5000).unwrap();
         assert_eq!((write.deletes_max, write.has_to_ask), (None, false));

@@ -457,7 +457,9 @@ pub mod tests {
         #[test]
         fn every_object_of_the_source_is_counted_once(verdicts in proptest::collection::vec(verdict(), 0..60)) {
             let mut survey = Survey::new(3);
-            verdicts.into_iter().for_each(|verdict| survey.add(verdict));
+            for verdict in verdicts {
+                survey.add(verdict);
+            }
             let all = survey.load(Overwrite::Always).total();
             let counted = survey.equal.objects + survey.archived.objects + all.objects;
             prop_assert_eq!(counted, survey.source.objects);
