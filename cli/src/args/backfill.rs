@@ -234,7 +234,7 @@ mod tests {
             ("start a --manifest keys.csv", "s3://BUCKET/KEY"),
             ("start a --manifest s3://bucket", "s3://BUCKET/KEY"),
             ("plan a --concurrency 1001", "1..=1000"),
-            ("plan a --examples -1", "--examples"),
+            ("plan a --examples few", "--examples"),
         ];
         for (line, right) in cases {
             let error = parse(&format!("tandem backfill {line}")).unwrap_err();

@@ -119,7 +119,7 @@ mod tests {
             ("--report s3://b", "s3://"),
             ("--max-deletes 5", "--repair"),
             ("--yes", "--repair"),
-            ("--repair --max-deletes -1", "--max-deletes"),
+            ("--repair --max-deletes few", "--max-deletes"),
         ] {
             let problem = check(line).unwrap_err();
             assert!(problem.contains(said), "{line}: {problem}");

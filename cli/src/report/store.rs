@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::terminal;
 
 /// Larger reports are uploaded in parts of this size; S3 takes 10,000 of them.
-const PART_BYTES: u64 = 64 << 20;
+const PART_BYTES: u64 = 16 << 20;
 
 /// A report that is being written. Dropped before its end, it leaves nothing.
 pub struct Draft {

@@ -107,7 +107,8 @@ fn buckets_and(
             rule["policy"] = policy.into();
             return Response::new(200, json!({ "rule": rule }).to_string());
         }
-        if request.target.contains("tandem-backfill") || request.method == "PUT" {
+        let is_report = request.target.starts_with("/reports/") && request.method != "HEAD";
+        if request.target.contains("tandem-backfill") || is_report {
             return rest(request);
         }
         let (path, query) = request

@@ -1,5 +1,7 @@
 //! `tandem verify`: what it finds, reports and ends with.
 
+use std::sync::{Arc, Mutex};
+
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -169,7 +171,7 @@ fn a_report_has_every_difference_though_few_are_shown() {
                 .map(|row| row["key"].as_str().unwrap().to_owned())
                 .collect()
         };
-        assert_eq!(keys, ["a\nb,\"c\"", "é", "z"]);
+        assert_eq!(keys, ["a\nb,\"c\"", "z", "é"]);
     }
 }
 
@@ -196,6 +198,67 @@ fn a_report_goes_to_a_bucket_as_one_object() {
         "{}",
         stderr(&output)
     );
+}
+
+/// A source of 17 pages with keys of 1,000 bytes, and an empty destination.
+fn long_keys(bucket: &str, token: Option<&str>) -> Response {
+    if bucket == "replica" {
+        return page(&[], None);
+    }
+    let number: u32 = token.map_or(0, |token| token.parse().unwrap());
+    let objects: Vec<String> = (0..1000)
+        .map(|key| object(&format!("{number:03}{key:0997}"), 1, "1"))
+        .collect();
+    let next = (number + 1).to_string();
+    page(&objects, (number < 16).then_some(next.as_str()))
+}
+
+#[test]
+fn a_large_report_is_uploaded_in_parts_and_aborted_where_one_fails() {
+    for fails in [false, true] {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let server = buckets_and("full", long_keys, move |request| {
+            let (_, query) = request.target.split_once('?').unwrap();
+            log.lock()
+                .unwrap()
+                .push(format!("{} {query}", request.method));
+            let is_second = query.contains("partNumber=2");
+            match request.method.as_str() {
+                "POST" if query.contains("uploads") => {
+                    let body = "<InitiateMultipartUploadResult><UploadId>u-1</UploadId>\
+                                </InitiateMultipartUploadResult>";
+                    Response::new(200, body)
+                }
+                "POST" => {
+                    assert_eq!(
+                        request.body.matches("<Part>").count(),
+                        2,
+                        "{}",
+                        request.body
+                    );
+                    Response::new(200, "<CompleteMultipartUploadResult/>")
+                }
+                "PUT" if is_second && fails => {
+                    Response::new(403, "<Error><Code>AccessDenied</Code></Error>")
+                }
+                "PUT" => Response::new(200, "").header("ETag", "\"e\""),
+                _ => Response::new(204, ""),
+            }
+        });
+        let output = server.run("verify photos --max-differences 0 --report s3://reports/big.csv");
+        assert_eq!(
+            exit(&output),
+            if fails { 3 } else { 1 },
+            "{}",
+            stderr(&output)
+        );
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), 4, "{asked:?}");
+        let last = if fails { "DELETE" } else { "POST" };
+        assert!(asked[3].starts_with(last), "{asked:?}");
+        assert!(asked[3].contains("uploadId=u-1"), "{asked:?}");
+    }
 }
 
 #[test]
