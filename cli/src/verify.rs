@@ -44,20 +44,24 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
 pub async fn compare(client: &Client, extent: &Extent, args: &VerifyArgs) -> Result<Tally, Error> {
     let policy = extent.rule.policy;
     let mut tally = Tally::new(policy, args.max_differences);
-    let mut draft = match &args.report {
-        Some(place @ (Place::File { .. } | Place::Object { .. })) => {
-            Some(Draft::begin(place, policy)?)
-        }
-        _ => None,
+    let compared = async {
+        let mut draft = match &args.report {
+            Some(place @ (Place::File { .. } | Place::Object { .. })) => {
+                Some(Draft::begin(place, policy)?)
+            }
+            _ => None,
+        };
+        let walk = extent.walk(client, |verdict| {
+            if let Some(draft) = &mut draft {
+                draft.add(&verdict)?;
+            }
+            tally.add(verdict);
+            Ok(tally.differences_count())
+        });
+        walk.await?;
+        Ok(draft)
     };
-    let walk = extent.walk(client, |verdict| {
-        if let Some(draft) = &mut draft {
-            draft.add(&verdict)?;
-        }
-        tally.add(verdict);
-        Ok(tally.differences_count())
-    });
-    terminal::until_interrupted(walk).await?;
+    let draft = terminal::until_interrupted(compared).await?;
     if let (Some(draft), Some(place)) = (draft, &args.report) {
         draft.publish(client).await?;
         terminal::note(format!(

@@ -1,5 +1,6 @@
 //! `tandem verify`: what it finds, reports and ends with.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -275,6 +276,33 @@ fn a_report_that_is_not_whole_is_not_there() {
     let output = server.run(&format!("verify photos --report {}", file.display()));
     assert_eq!(exit(&output), 3, "{}", stderr(&output));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_report_that_is_interrupted_is_not_there() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("report.csv");
+    let server = buckets("full", |_, token| {
+        if token.is_some() {
+            // No answer, for as long as the command goes on.
+            std::thread::park();
+        }
+        page(&[object("a", 1, "1")], Some("more"))
+    });
+    let mut verify = server
+        .command(&format!("verify photos --report {}", file.display()))
+        .spawn()
+        .unwrap();
+    let count = || std::fs::read_dir(folder.path()).unwrap().count();
+    while count() == 0 {
+        std::thread::yield_now();
+    }
+    let interrupt = Command::new("kill")
+        .args(["-INT", &verify.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    assert_eq!(verify.wait().unwrap().code(), Some(130));
+    assert_eq!(count(), 0);
 }
 
 #[test]
