@@ -74,9 +74,9 @@ pub fn told(refusal: &Refusal) -> String {
     let mut said = refusal.to_string();
     if let Some(rest) = said.strip_prefix(refusal.field) {
         let field: Vec<String> = refusal.field.split('.').map(pascal).collect();
-        let field = match field.join(".").as_str() {
-            "Scope" | "Scope.Prefixes" => "Prefixes".to_owned(),
-            field => field.to_owned(),
+        let field = match refusal.field {
+            "scope" | "scope.prefixes" => "Prefixes".to_owned(),
+            _ => field.join("."),
         };
         said = field + rest;
     }
