@@ -1,6 +1,7 @@
 //! The command line: every command, argument and example. No I/O.
 
 pub mod failures;
+pub mod import;
 pub mod options;
 pub mod rule;
 
@@ -169,6 +170,12 @@ impl Command {
             } if !can_ask => Err(Error::Usage(format!(
                 "rule {rule} is not deleted: there is no terminal to confirm it on; give --yes"
             ))),
+            Self::Rule {
+                command: RuleCommand::Import(args),
+            } if !can_ask && !args.yes && !args.dry_run => Err(Error::Usage(
+                "no rule is made: there is no terminal to confirm it on; give --yes, or --dry-run"
+                    .to_owned(),
+            )),
             Self::Failures { command } => command.check(),
             _ => Ok(()),
         }

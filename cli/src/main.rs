@@ -11,6 +11,7 @@ mod error;
 mod exit;
 mod failures;
 mod human;
+mod import;
 mod listing;
 mod pace;
 mod render;

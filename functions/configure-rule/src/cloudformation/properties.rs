@@ -71,36 +71,36 @@ pub fn historical(properties: &Map<String, Value>) -> bool {
 
 /// A refusal in the words of a template.
 pub fn told(refusal: &Refusal) -> String {
-    let mut said = refusal.to_string();
-    if let Some(rest) = said.strip_prefix(refusal.field) {
-        let field: Vec<String> = refusal.field.split('.').map(pascal).collect();
-        let field = match refusal.field {
-            "scope" | "scope.prefixes" => "Prefixes".to_owned(),
-            _ => field.join("."),
-        };
-        said = field + rest;
-    }
-    // The names of options and fields that a refusal advises to use.
-    let words =
-        said.split_inclusive(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '.'));
-    let translated: String = words
+    let said = refusal.to_string();
+    let value = said
+        .strip_prefix(refusal.field)
+        .and_then(|rest| rest.strip_suffix(refusal.problem.as_str()))
+        .unwrap_or(" ");
+    let field: Vec<String> = refusal.field.split('.').map(pascal).collect();
+    let field = match refusal.field {
+        "scope" | "scope.prefixes" => "Prefixes".to_owned(),
+        _ => field.join("."),
+    };
+    let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = refusal.problem.split_inclusive(|c: char| !is_of_name(c));
+    let problem: String = words
         .map(|word| {
-            let name = word.trim_end_matches(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
-            let rest = &word[name.len()..];
-            let last = name.strip_prefix("options.").unwrap_or(name);
-            let is_name = OPTIONS_IN_ADVICE.contains(&last) || last == "destination_region";
-            match (is_name, last.len() < name.len()) {
-                (true, true) => format!("Options.{}{rest}", pascal(last)),
-                (true, false) => pascal(last) + rest,
-                (false, _) => word.to_owned(),
+            let name = word.trim_end_matches(|c: char| !is_of_name(c));
+            if name == "options" && word.ends_with('.') {
+                "Options.".to_owned()
+            } else if IN_ADVICE.contains(&name) {
+                pascal(name) + &word[name.len()..]
+            } else {
+                word.to_owned()
             }
         })
         .collect();
-    format!("{translated} ({})", refusal.code.as_str())
+    format!("{field}{value}{problem} ({})", refusal.code.as_str())
 }
 
-/// Options whose names are no ordinary words.
-const OPTIONS_IN_ADVICE: [&str; 5] = [
+/// Fields that a refusal may advise to change, and whose names are no ordinary words.
+const IN_ADVICE: [&str; 6] = [
+    "destination_region",
     "storage_class",
     "kms_key",
     "object_lock",
