@@ -108,11 +108,14 @@ impl Stack {
     async fn rule_resource(&self, event: &ResourceEvent) -> Result<Resource, String> {
         let draft =
             properties::draft(&event.properties).map_err(|refusal| properties::told(&refusal))?;
-        let backfills = draft.historical && !properties::historical(&event.old_properties);
+        let id = event.rule_id(&event.properties);
+        let was_there = event.physical_id.as_deref() == Some(id.as_str());
+        let was_asked = event.rule_id(&event.old_properties) != id
+            || properties::historical(&event.old_properties);
         let wanted = Declaration {
-            id: event.rule_id(&event.properties),
+            id,
+            backfills: !(was_there && was_asked),
             draft,
-            backfills,
             request: event.request_id.clone(),
         };
         let (rule, job_id) = self

@@ -13,7 +13,8 @@ pub struct Declaration {
     pub id: RuleId,
     /// All that is declared of it; what is not has its default.
     pub draft: RuleDraft,
-    /// Whether historical objects are asked for now, and not before already.
+    /// Whether historical objects, if they are declared, are asked for now, and not before already. A rule that has
+    /// to be made is backfilled in any case.
     pub backfills: bool,
     /// What tells this request from others; the same in every repetition.
     pub request: String,

@@ -20,10 +20,10 @@ impl Stack {
         &self,
         wanted: &Declaration,
     ) -> Result<(Rule, Option<JobId>), RequestError> {
-        let rule = self
+        let (rule, is_new) = self
             .until_undisturbed(|| self.brought_about(wanted))
             .await?;
-        if !wanted.backfills {
+        if !(wanted.draft.historical && (is_new || wanted.backfills)) {
             return Ok((rule, None));
         }
         let job_id = job_id(rule.updated_at, &wanted.request);
@@ -63,7 +63,8 @@ impl Stack {
         step().await
     }
 
-    async fn brought_about(&self, wanted: &Declaration) -> Result<Rule, RequestError> {
+    /// The rule as it has to be, and whether it was not there before.
+    async fn brought_about(&self, wanted: &Declaration) -> Result<(Rule, bool), RequestError> {
         let found = match self.table.rule(&wanted.id).await? {
             Some(rule) if rule.state == RuleState::Deleting => {
                 self.end(rule).await?;
@@ -74,14 +75,14 @@ impl Stack {
         match found {
             None => {
                 let rule = self.claimed(wanted).await?;
-                self.made(&rule).await
+                Ok((self.made(&rule).await?, true))
             }
             // Begun by the same request, which was sent twice or died.
             Some(rule) if rule.state == RuleState::Enabling => {
                 let rule = self.made(&rule).await?;
-                self.rewritten(rule, &wanted.draft).await
+                Ok((self.rewritten(rule, &wanted.draft).await?, true))
             }
-            Some(rule) => self.rewritten(rule, &wanted.draft).await,
+            Some(rule) => Ok((self.rewritten(rule, &wanted.draft).await?, false)),
         }
     }
 

@@ -89,7 +89,7 @@ fn ensure(
     let id = id_of(&input);
     let draft = draft_of(input)?;
     Ok(TerraformRequest::Ensure(Declaration {
-        backfills: draft.historical && before.get("historical") != Some(&json!(true)),
+        backfills: before.get("historical") != Some(&json!(true)),
         request: format!("terraform {id}"),
         id,
         draft,

@@ -6,6 +6,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use tandem_hostile::damage::damaged;
+use tandem_hostile::documents::events;
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::unique;
 use tandem_tests::function_process::Start;
@@ -343,4 +344,30 @@ async fn a_function_that_died_half_way_is_carried_on_by_the_next_try() {
     let answer = declared.succeeds(&create).await;
     assert_eq!(answer["Data"]["State"], "enabled");
     assert_eq!(declared.counts().await, (1, 2));
+}
+
+#[tokio::test]
+async fn the_files_of_events_are_taken_and_about_buckets_that_are_not_there() {
+    let declared = Declared::new().await;
+    for mut event in events("cloudformation") {
+        event["ResponseURL"] = json!(declared.answers.url());
+        let answer = declared.send(&event).await;
+        let made = ["Create", "Update"]
+            .iter()
+            .any(|made| event["RequestType"] == *made);
+        if made {
+            assert!(
+                answer["Reason"].to_string().contains("BucketNotFound"),
+                "{answer}"
+            );
+        } else if event["ResourceType"] == "Custom::ReplicationRule" {
+            assert_eq!(answer["Status"], "SUCCESS", "{answer}");
+        }
+    }
+    for event in events("terraform") {
+        match declared.cloud.configure(event.clone()).await {
+            Ok(answer) => assert_eq!(answer, json!({"rule": null}), "{event}"),
+            Err(error) => assert_eq!(error.code, "BucketNotFound", "{event}: {error:?}"),
+        }
+    }
 }
