@@ -55,7 +55,10 @@ impl Element {
             let path = path_of(&path, &name, place, same().count());
             Self::of_xml(child, path)
         });
-        let texts = node.children().filter_map(|child| child.text());
+        let texts = node
+            .children()
+            .filter(Node::is_text)
+            .filter_map(|child| child.text());
         Self {
             name: name_of(&node),
             text: texts.collect::<String>().trim().to_owned(),

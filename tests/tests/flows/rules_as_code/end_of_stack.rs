@@ -70,7 +70,7 @@ async fn theirs(cloud: &Cloud) -> QueueConfiguration {
     let set = set.attributes(QueueAttributeName::Policy, policy.to_string());
     set.send().await.expect("a queue policy");
     let entry = QueueConfiguration::builder().id("theirs").queue_arn(arn);
-    let entry = entry.events(Event::from("s3:ObjectRestore:Completed"));
+    let entry = entry.events(Event::from("s3:ReducedRedundancyLostObject"));
     entry.build().expect("an entry")
 }
 

@@ -206,7 +206,7 @@ async fn an_update_that_is_refused_is_rolled_back_to_the_rule_that_was() {
     let rule = rule.expect("the rule")["rule"].take();
     assert_eq!(rule["scope"], json!({"prefixes": ["in/"]}));
     assert_eq!(rule["state"], "enabled");
-    assert_eq!(super::counts(&cloud, &buckets).await, (1, 4));
+    assert_eq!(super::counts(&cloud, &buckets).await, (1, 2));
     buckets.source.put("in/still", "replicated").await;
     buckets.arrive("in/still", Duration::from_mins(1)).await;
 }
