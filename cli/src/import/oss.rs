@@ -20,6 +20,13 @@ const RULE: [&str; 11] = [
     "Source",
 ];
 
+/// Where a rule says whether it is about objects that are encrypted with KMS keys.
+const SELECTION: [&str; 3] = [
+    "SourceSelectionCriteria",
+    "SseKmsEncryptedObjects",
+    "Status",
+];
+
 /// Whether a rule says what only OSS's rules say.
 pub fn is_rule(rule: &Element) -> bool {
     let own = [
@@ -144,11 +151,6 @@ fn not_carried(rule: &Element, notes: &mut Notes) -> Result<(), ImportError> {
             "is not needed: Tandem's functions have roles of their own",
         );
     }
-    const SELECTION: [&str; 3] = [
-        "SourceSelectionCriteria",
-        "SseKmsEncryptedObjects",
-        "Status",
-    ];
     if rule.enabled_at(&SELECTION)? == Some(false)
         && let Some(criteria) = rule.get("SourceSelectionCriteria")?
     {

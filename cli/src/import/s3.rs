@@ -58,7 +58,7 @@ fn rule(rule: &Element, notes: &mut Notes) -> Result<Option<Found>, ImportError>
     let destination = bucket(rule)?;
     let priority = priority(rule)?;
     let filter = filter(rule)?;
-    let policy = policy(rule, filter.has_filter)?;
+    let policy = policy(rule, filter.is_second_version)?;
     if !enabled {
         notes.add(rule, "is disabled, and left out");
         return Ok(None);
@@ -120,8 +120,7 @@ fn priority(rule: &Element) -> Result<i64, ImportError> {
 struct Filter<'a> {
     prefix: Option<String>,
     tags: Option<&'a Element>,
-    /// Whether it is a rule of the second version.
-    has_filter: bool,
+    is_second_version: bool,
 }
 
 fn filter(rule: &Element) -> Result<Filter<'_>, ImportError> {
@@ -129,7 +128,7 @@ fn filter(rule: &Element) -> Result<Filter<'_>, ImportError> {
         return Ok(Filter {
             prefix: rule.text_at(&["Prefix"])?.map(str::to_owned),
             tags: None,
-            has_filter: false,
+            is_second_version: false,
         });
     };
     if let Some(prefix) = rule.get("Prefix")? {
@@ -144,14 +143,14 @@ fn filter(rule: &Element) -> Result<Filter<'_>, ImportError> {
     Ok(Filter {
         prefix: both.text_at(&["Prefix"])?.map(str::to_owned),
         tags: both.all("Tag").next(),
-        has_filter: true,
+        is_second_version: true,
     })
 }
 
 /// The first version replicates delete markers, the second where it says so.
-fn policy(rule: &Element, has_filter: bool) -> Result<Policy, ImportError> {
+fn policy(rule: &Element, is_second_version: bool) -> Result<Policy, ImportError> {
     let markers = rule.enabled_at(&["DeleteMarkerReplication", "Status"])?;
-    Ok(if markers.unwrap_or(!has_filter) {
+    Ok(if markers.unwrap_or(!is_second_version) {
         Policy::Full
     } else {
         Policy::Write

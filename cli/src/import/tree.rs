@@ -20,6 +20,9 @@ pub struct Element {
 /// Names that JSON has for a list, and XML repeats in the singular.
 const LISTS: [(&str, &str); 2] = [("Rules", "Rule"), ("Tags", "Tag")];
 
+/// The element that everything is in.
+const ROOT: &str = "ReplicationConfiguration";
+
 impl Element {
     /// Reads a file, which is XML if it begins so.
     pub fn read(text: &str) -> Result<Self, ImportError> {
@@ -33,7 +36,6 @@ impl Element {
         let value: Value = serde_json::from_str(text).map_err(|error| {
             ImportError::new("the file", format!("is neither XML nor JSON: {error}"))
         })?;
-        const ROOT: &str = "ReplicationConfiguration";
         // As `get-bucket-replication` prints it, or as `put-bucket-replication` takes it.
         let inner = value.get(ROOT).unwrap_or(&value);
         if !inner.is_object() {
