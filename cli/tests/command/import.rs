@@ -1,17 +1,12 @@
-//! `tandem rule import` as it is run: what it shows, what it asks for, and when it makes nothing. I/O: runs the binary
-//! against a server on loopback.
+//! `tandem rule import`: what it shows, what it asks for, and when it makes nothing.
 
-#![allow(clippy::unwrap_used)]
-
-#[expect(dead_code, reason = "the other tests of the command use more of it")]
-mod server;
-
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use server::{Request, Response, Server};
+use crate::server::{Request, Response, Server};
+use crate::{exit, stderr, stdout};
 
 type Requests = Arc<Mutex<Vec<Value>>>;
 
@@ -44,12 +39,7 @@ fn import(server: &Server, file: &str, more: &str) -> Output {
 }
 
 fn texts(output: &Output) -> (i32, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+    (exit(output), stdout(output), stderr(output))
 }
 
 #[test]
@@ -98,7 +88,7 @@ fn a_file_that_is_none_is_refused_with_the_element() {
     let (exit, _, said) = texts(&import(&server, "no-such-file.json", "--yes"));
     assert!(exit == 2 && said.contains("cannot read"), "{said}");
     let mut command = server.command("rule import - --source photos --yes");
-    let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+    let output = command.stdin(Stdio::null()).output().unwrap();
     let (exit, _, said) = texts(&output);
     assert!(
         exit == 2 && said.contains("-: the file is neither XML nor JSON"),
