@@ -2,6 +2,7 @@
 
 mod buckets;
 mod change;
+mod check;
 mod create;
 mod dead_letters;
 mod failures;
