@@ -3,7 +3,7 @@
 
     python3 local/deploy.py [--stack NAME] [--region REGION] [--arch arm64|x86_64] [KEY=VALUE ...] [-- SAM OPTIONS]
 
-Stack and region are asked for the first time, and then known (.local/deploy.json) unless told otherwise.
+Stack and region are asked for the first time, and then known (.local/deploy.json); told otherwise, it is so once.
 Everything else is a parameter of template.yaml with a default; one that was given once stays until it is
 given again. SAM shows what it would change, and asks before it does so.
 """
@@ -71,8 +71,9 @@ def where(name: str, region: str) -> tuple[str, str]:
         raise Problem(f'"{name}" cannot name a stack: small letters, digits and "-", at most 40 of them')
     if not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d", region):
         raise Problem(f'"{region}" is no region; one is us-east-1')
-    ANSWERS.parent.mkdir(exist_ok=True)
-    ANSWERS.write_text(json.dumps({"stack": name, "region": region}) + "\n")
+    if not before:
+        ANSWERS.parent.mkdir(exist_ok=True)
+        ANSWERS.write_text(json.dumps({"stack": name, "region": region}) + "\n")
     return name, region
 
 

@@ -29,7 +29,8 @@ class WhereADeploymentGoes(unittest.TestCase):
         with stdin, answers:
             self.assertEqual(deploy.where("", ""), ("mine", "eu-west-1"))
             self.assertEqual(deploy.where("", ""), ("mine", "eu-west-1"))  # a third answer there is not
-            self.assertEqual(deploy.where("", "us-west-2"), ("mine", "us-west-2"))
+            self.assertEqual(deploy.where("other", "us-west-2"), ("other", "us-west-2"))
+            self.assertEqual(deploy.where("", ""), ("mine", "eu-west-1"))
 
     def test_without_a_terminal_it_is_said_how_to_say_it(self):
         with mock.patch.multiple("deploy.sys", stdin=io.StringIO()):

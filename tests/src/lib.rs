@@ -4,7 +4,7 @@
 //! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
 //! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
 //! [`function_process`]; and for chaos [`weather`] (a proxy that makes everything fail), [`slow_copy`], [`sooner`],
-//! [`journal`].
+//! [`journal`]; and [`template`].
 
 #![allow(
     clippy::expect_used,
@@ -24,4 +24,5 @@ pub mod notification;
 pub mod proxy;
 pub mod slow_copy;
 pub mod sooner;
+pub mod template;
 pub mod weather;

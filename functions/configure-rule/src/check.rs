@@ -2,7 +2,7 @@
 //!
 //! What stops a rule without a failure to show for it is outside of Tandem: a notification that somebody removed,
 //! a queue that takes none any more, a bucket that is gone or has changed hands. All of it can be read, so nothing
-//! is written into anybody's bucket to find out (docs/decisions/0018-the-check-only-reads.md).
+//! is written into anybody's bucket to find out (docs/decisions/0019-the-check-only-reads.md).
 
 use std::fmt::Display;
 
@@ -20,6 +20,7 @@ use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::draft::Role;
 use tandem_replication::names::{BucketName, RuleId};
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState};
+use tandem_replication::subscription::Gap;
 
 use crate::handler::{ENOUGH_TIME, Stack};
 use crate::request::RuleName;
@@ -150,11 +151,7 @@ impl Stack {
         let mut problems: Vec<Problem> = source.into_iter().chain(destination).collect();
         if source_is_there {
             match unsent(&self.aws, &self.config.lane_queues, rule).await {
-                Ok(gaps) => problems.extend(gaps.iter().map(|gap| {
-                    let what_to_do = "somebody has changed the source's notifications; \
-                                      update the rule to attach them again, then repair what was missed";
-                    Problem::new("NotificationMissing", format!("{gap}: {what_to_do}"))
-                })),
+                Ok(gaps) => problems.extend(missing(&gaps)),
                 Err(error) => problems.push(Problem::unanswered(&error)),
             }
         }
@@ -233,6 +230,20 @@ impl<'a> Finding<'a> {
             problems,
         }
     }
+}
+
+/// What the source bucket does not send.
+fn missing(gaps: &[Gap]) -> Option<Problem> {
+    if gaps.is_empty() {
+        return None;
+    }
+    let gaps: Vec<String> = gaps.iter().map(Gap::to_string).collect();
+    let message = format!(
+        "{}; somebody has changed the source's notifications: update the rule, which attaches them again, then make \
+         good what was missed with a backfill",
+        gaps.join(", ")
+    );
+    Some(Problem::new("NotificationMissing", message))
 }
 
 /// A rule that is on its way in or out for too long.
