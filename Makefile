@@ -90,8 +90,9 @@ functions: ## Build everything for the local AWS (quick to build)
 build: doctor ## Build the functions for AWS (small and fast; takes minutes): make build [ARCH=arm64|x86_64]
 	@$(PYTHON) local/build.py $(ARCH)
 
-deploy: build ## Deploy to your AWS account: make deploy [STACK=...] [REGION=...] [ARCH=...] [PARAMETERS="KEY=VALUE ..."] [SAM_ARGS=...]
-	@$(PYTHON) local/deploy.py --stack "$(STACK)" --region "$(REGION)" --arch $(ARCH) $(PARAMETERS) -- $(SAM_ARGS)
+deploy: build ## Deploy to your AWS account: make deploy [STACK=...] [REGION=...] [PARAMETERS="KEY=VALUE ..."]
+	@$(PYTHON) local/deploy.py --stack '$(STACK)' --region '$(REGION)' --arch $(ARCH) \
+	  --parameters '$(PARAMETERS)' -- $(SAM_ARGS)
 
 tandem: doctor ## Install the tandem command into cargo's folder of commands
 	cargo install --locked --path cli

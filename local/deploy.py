@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Deploys to a real AWS account with SAM: what was built, and samconfig.toml for the rest.
 
-    python3 local/deploy.py [--stack NAME] [--region REGION] [--arch arm64|x86_64] [KEY=VALUE ...] [-- SAM OPTIONS]
+    python3 local/deploy.py [--stack NAME] [--region REGION] [--arch arm64|x86_64]
+                             [--parameters "KEY=VALUE ..."] [-- SAM OPTIONS]
 
 Stack and region are asked for the first time, and then known (.local/deploy.json); told otherwise, it is so once.
 Everything else is a parameter of template.yaml with a default; one that was given once stays until it is
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -27,7 +29,7 @@ def main() -> int:
     parser.add_argument("--stack", default="")
     parser.add_argument("--region", default="")
     parser.add_argument("--arch", choices=("arm64", "x86_64"), default="arm64")
-    parser.add_argument("parameters", nargs="*", metavar="KEY=VALUE")
+    parser.add_argument("--parameters", type=shlex.split, default=[], metavar='"KEY=VALUE ..."')
     own, sam = split(sys.argv[1:])
     arguments = parser.parse_args(own)
     try:

@@ -43,9 +43,10 @@ class WhereADeploymentGoes(unittest.TestCase):
                 deploy.where(name, region)
 
     def test_what_follows_two_dashes_is_for_sam(self):
-        own, sam = deploy.split(["--arch", "arm64", "Alarms=off", "--", "--no-confirm-changeset"])
+        own, sam = deploy.split(["--arch", "arm64", "--", "--no-confirm-changeset"])
+        self.assertEqual(own, ["--arch", "arm64"])
         with mock.patch("deploy.machine.program", lambda *_: "sam"):
-            command = deploy.command("mine", "us-east-1", own[1], own[2:], sam)
+            command = deploy.command("mine", "us-east-1", "arm64", ["Alarms=off"], sam)
         self.assertEqual(command[-4:], ["--parameter-overrides", "Architecture=arm64", "Alarms=off",
                                         "--no-confirm-changeset"])
 
