@@ -1,0 +1,34 @@
+//! An S3 of the tests' and the bench's own: in memory, in the process that uses it, strongly consistent, and
+//! strict where emulators are not. It enforces the conditions of the destination (`If-Match`,
+//! `If-None-Match: *`) on `PutObject`, `CopyObject` and `CompleteMultipartUpload`, and `If-Match` on
+//! `DeleteObject`; it knows the parts of multipart objects; and it counts what it is asked.
+//!
+//! What it does not implement it answers with 501 `NotImplemented`, be it an operation, a parameter or a header:
+//! it never guesses. There are no versions, ACLs, locks, encryption with keys, and no notifications are sent.
+//! Signatures are not checked, and neither are checksums other than `Content-MD5`; none is kept.
+//!
+//! Modules in reading order: [`server`] (HTTP, latency, counts), `operation` (which request is which), `request`,
+//! `chunked`, `answer`, `refusal`, `xml`; then what is kept: `content`, `object`, `store`; then what is done:
+//! `buckets`, `listing`, `objects`, `condition`, `copies`, `uploads`, `tags`.
+
+mod answer;
+mod buckets;
+mod chunked;
+mod condition;
+mod content;
+mod copies;
+mod listing;
+mod object;
+mod objects;
+mod operation;
+mod refusal;
+mod request;
+pub mod server;
+mod store;
+mod tags;
+mod uploads;
+mod xml;
+
+pub use object::{Attributes, Object};
+pub use operation::Operation;
+pub use server::{MemoryS3, Seen};

@@ -1,0 +1,374 @@
+//! The server: HTTP on a port of this machine, latency, counts; and what tests and the bench do to it without
+//! HTTP. It ends with the runtime that it was started on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{DATE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+
+use crate::answer::{Answer, Handled};
+use crate::object::{Object, http_date};
+use crate::operation::Operation;
+use crate::refusal::Refusal;
+use crate::request::S3Request;
+use crate::store::{Bucket, Store};
+use crate::{buckets, copies, listing, objects, tags, uploads};
+
+/// Who owns buckets unless something else is said; the local cloud's account too.
+pub const ACCOUNT_ID: &str = "000000000000";
+/// S3's limit: what every part but the last one has at least.
+const PART_BYTES_MIN: u64 = 5 << 20;
+
+/// Requests by bucket and operation.
+pub type Counts = BTreeMap<(String, Operation), u64>;
+
+/// The server. Clones are the same server.
+#[derive(Debug, Clone)]
+pub struct MemoryS3 {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+/// A request, as the journal has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// What was asked.
+    pub operation: Operation,
+    /// The bucket that was asked; of a copy the destination. Empty if none was.
+    pub bucket: String,
+    /// The key; empty if none was named.
+    pub key: String,
+    /// The status of the answer.
+    pub status: u16,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    store: Mutex<Store>,
+    settings: Mutex<Settings>,
+    watched: Mutex<Watched>,
+}
+
+#[derive(Debug, Clone)]
+struct Settings {
+    account_id: String,
+    part_bytes_min: u64,
+    latency_of_all: Duration,
+    latency: BTreeMap<Operation, Duration>,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    counts: Counts,
+    /// If it is kept.
+    journal: Option<Vec<Seen>>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            account_id: ACCOUNT_ID.to_owned(),
+            part_bytes_min: PART_BYTES_MIN,
+            latency_of_all: Duration::ZERO,
+            latency: BTreeMap::new(),
+        }
+    }
+}
+
+/// What it is, and how it behaves.
+impl MemoryS3 {
+    /// Starts one on a free port.
+    pub async fn start() -> std::io::Result<Self> {
+        Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Starts one on this address.
+    pub async fn start_on(address: SocketAddr) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let server = Self {
+            address: listener.local_addr()?,
+            shared: Arc::default(),
+        };
+        tokio::spawn(serve(listener, server.shared.clone()));
+        Ok(server)
+    }
+
+    /// Its address, as `AWS_ENDPOINT_URL_S3` wants it. Buckets are in the path.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The account that owns the buckets that are made from now on.
+    pub fn set_account(&self, account_id: &str) {
+        account_id.clone_into(&mut self.shared.settings().account_id);
+    }
+
+    /// How long every request takes that has no latency of its own. It passes before anything is read or
+    /// written.
+    pub fn set_latency_of_all(&self, latency: Duration) {
+        self.shared.settings().latency_of_all = latency;
+    }
+
+    /// How long requests of this operation take.
+    pub fn set_latency(&self, operation: Operation, latency: Duration) {
+        self.shared.settings().latency.insert(operation, latency);
+    }
+
+    /// How small parts may be, 5 MiB as in S3 unless this says otherwise; and with them the sources of which a
+    /// range is copied.
+    pub fn set_part_bytes_min(&self, bytes: u64) {
+        self.shared.settings().part_bytes_min = bytes;
+    }
+
+    /// The requests since this was last asked.
+    pub fn take_counts(&self) -> Counts {
+        std::mem::take(&mut self.shared.watched().counts)
+    }
+
+    /// Notes every request from now on.
+    pub fn keep_journal(&self) {
+        self.shared.watched().journal = Some(Vec::new());
+    }
+
+    /// The requests noted since this was last asked, in the order in which they were answered.
+    pub fn take_journal(&self) -> Vec<Seen> {
+        let mut watched = self.shared.watched();
+        watched
+            .journal
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+}
+
+/// Fixtures: what is there, without HTTP.
+impl MemoryS3 {
+    /// Makes a bucket, or an empty one in its place.
+    pub fn make_bucket(&self, name: &str, region: &str) {
+        let owner = self.shared.settings().account_id.clone();
+        let bucket = Bucket::new(region.to_owned(), owner, now());
+        self.shared.store().buckets.insert(name.to_owned(), bucket);
+    }
+
+    /// Puts objects, which may be shared among keys and buckets.
+    ///
+    /// # Panics
+    /// If there is no such bucket.
+    pub fn put_all(&self, bucket: &str, objects: impl IntoIterator<Item = (String, Arc<Object>)>) {
+        self.with_bucket(bucket, |bucket| bucket.objects.extend(objects));
+    }
+
+    /// Puts one object.
+    ///
+    /// # Panics
+    /// If there is no such bucket.
+    pub fn put(&self, bucket: &str, key: &str, object: Object) {
+        self.put_all(bucket, [(key.to_owned(), Arc::new(object))]);
+    }
+
+    /// Deletes an object; answers whether there was one.
+    ///
+    /// # Panics
+    /// If there is no such bucket.
+    pub fn remove(&self, bucket: &str, key: &str) -> bool {
+        self.with_bucket(bucket, |bucket| bucket.objects.remove(key).is_some())
+    }
+
+    /// An object, if it is there.
+    ///
+    /// # Panics
+    /// If there is no such bucket.
+    pub fn object(&self, bucket: &str, key: &str) -> Option<Arc<Object>> {
+        self.with_bucket(bucket, |bucket| bucket.objects.get(key).cloned())
+    }
+
+    /// All objects of a bucket.
+    ///
+    /// # Panics
+    /// If there is no such bucket.
+    pub fn objects(&self, bucket: &str) -> BTreeMap<String, Arc<Object>> {
+        self.with_bucket(bucket, |bucket| bucket.objects.clone())
+    }
+
+    fn with_bucket<T>(&self, name: &str, act: impl FnOnce(&mut Bucket) -> T) -> T {
+        let mut store = self.shared.store();
+        let bucket = store.buckets.get_mut(name);
+        act(bucket.unwrap_or_else(|| panic!("there is no bucket {name:?}")))
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    SystemTime::now().into()
+}
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((connection, _)) = listener.accept().await {
+        // Or every answer takes 40 ms. A connection that is gone already ends below.
+        let _ = connection.set_nodelay(true);
+        let shared = shared.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| shared.respond(request));
+            // A client that goes away ends its connection in an error.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(connection), service)
+                .await;
+        });
+    }
+}
+
+impl Shared {
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> hyper::Result<Response<Full<Bytes>>> {
+        let request = S3Request::read(request).await?;
+        let latency = {
+            let settings = self.settings();
+            let own = settings.latency.get(&request.operation);
+            own.copied().unwrap_or(settings.latency_of_all)
+        };
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        let at = now();
+        let resource = format!("/{}/{}", request.bucket, request.key);
+        let answer = self
+            .handle(&request, at)
+            .unwrap_or_else(|refusal| refusal.into_answer(&resource));
+        self.watched().note(&request, answer.status.as_u16());
+        Ok(answer.into_response(now()))
+    }
+
+    /// The arms name what is read before and what is done while buckets are locked.
+    fn handle(&self, request: &S3Request, at: DateTime<Utc>) -> Handled {
+        request.check()?;
+        let store = || self.store();
+        match request.operation {
+            Operation::ListBuckets => {
+                let account_id = self.settings().account_id.clone();
+                buckets::list(&store(), request, &account_id)
+            }
+            Operation::CreateBucket => {
+                let account_id = self.settings().account_id.clone();
+                buckets::create(&mut store(), request, &account_id, at)
+            }
+            Operation::DeleteBucket => buckets::delete(&mut store(), request),
+            Operation::HeadBucket => buckets::head(&mut store(), request),
+            Operation::GetBucketLocation => buckets::location(&mut store(), request),
+            Operation::GetBucketVersioning => buckets::versioning(&mut store(), request),
+            Operation::GetBucketWebsite => buckets::website(&mut store(), request),
+            Operation::GetBucketNotificationConfiguration => {
+                buckets::notifications(&mut store(), request)
+            }
+            Operation::PutBucketNotificationConfiguration => {
+                buckets::put_notifications(&mut store(), request)
+            }
+            Operation::ListObjectsV2 => {
+                let page = listing::page(store().bucket_of(request)?, request)?;
+                page.answer(request)
+            }
+            Operation::PutObject => {
+                let object = objects::read_put(request, at)?;
+                objects::put(&mut store(), request, object)
+            }
+            Operation::GetObject => {
+                let object = objects::find(&mut store(), request)?;
+                objects::read(&object, request, true)
+            }
+            Operation::HeadObject => {
+                let object = objects::find(&mut store(), request)?;
+                objects::read(&object, request, false)
+            }
+            Operation::GetObjectAttributes => {
+                let object = objects::find(&mut store(), request)?;
+                objects::attributes(&object, request)
+            }
+            Operation::DeleteObject => objects::delete(&mut store(), request),
+            Operation::DeleteObjects => objects::delete_many(&mut store(), request),
+            Operation::CopyObject => {
+                let source = copies::source(&mut store(), request)?;
+                let copy = copies::copy(request, &source, at)?;
+                copies::land(&mut store(), request, copy)
+            }
+            Operation::GetObjectTagging => tags::get(&mut store(), request),
+            Operation::PutObjectTagging => tags::put(&mut store(), request),
+            Operation::DeleteObjectTagging => tags::delete(&mut store(), request),
+            _ => self.handle_upload(request, at),
+        }
+    }
+
+    fn handle_upload(&self, request: &S3Request, at: DateTime<Utc>) -> Handled {
+        let part_bytes_min = self.settings().part_bytes_min;
+        let store = || self.store();
+        match request.operation {
+            Operation::CreateMultipartUpload => uploads::create(&mut store(), request, at),
+            Operation::UploadPart => {
+                let content = objects::checked_body(request)?;
+                let digest = content.md5();
+                let etag = uploads::put_part(&mut store(), request, content, digest, at)?;
+                Ok(uploads::uploaded(&etag))
+            }
+            Operation::UploadPartCopy => {
+                let source = copies::source(&mut store(), request)?;
+                let content = copies::part(request, &source, part_bytes_min)?;
+                let digest = content.md5();
+                let etag = uploads::put_part(&mut store(), request, content, digest, at)?;
+                Ok(uploads::copied(&etag, at))
+            }
+            Operation::CompleteMultipartUpload => {
+                uploads::complete(&mut store(), request, part_bytes_min, at)
+            }
+            Operation::AbortMultipartUpload => uploads::abort(&mut store(), request),
+            Operation::ListParts => uploads::list_parts(&mut store(), request),
+            Operation::ListMultipartUploads => uploads::list(&mut store(), request),
+            other => Err(Refusal::not_implemented(other)),
+        }
+    }
+}
+
+impl Watched {
+    fn note(&mut self, request: &S3Request, status: u16) {
+        let counted = (request.bucket.clone(), request.operation);
+        *self.counts.entry(counted).or_default() += 1;
+        if let Some(journal) = &mut self.journal {
+            journal.push(Seen {
+                operation: request.operation,
+                bucket: request.bucket.clone(),
+                key: request.key.clone(),
+                status,
+            });
+        }
+    }
+}
+
+impl Answer {
+    /// `Date` is when it was answered, by the clock that objects are dated with.
+    fn into_response(self, now: DateTime<Utc>) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        if let Ok(date) = HeaderValue::from_str(&http_date(now)) {
+            response.headers_mut().insert(DATE, date);
+        }
+        response
+    }
+}

@@ -1,0 +1,107 @@
+//! What is there: buckets, their objects and uploads. Keys are ordered by their bytes. No I/O.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use hyper::body::Bytes;
+
+use crate::content::{Content, Md5Digest};
+use crate::object::{Attributes, Object};
+use crate::refusal::{Code, Refusal};
+use crate::request::S3Request;
+
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    pub(crate) buckets: BTreeMap<String, Bucket>,
+    /// How many uploads there have been.
+    pub(crate) uploads_begun: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    pub(crate) region: String,
+    /// The account that owns it.
+    pub(crate) owner: String,
+    pub(crate) created: DateTime<Utc>,
+    pub(crate) objects: BTreeMap<String, Arc<Object>>,
+    /// By key and id.
+    pub(crate) uploads: BTreeMap<(String, String), Upload>,
+    /// As it was put.
+    pub(crate) notifications: Option<Bytes>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Upload {
+    pub(crate) initiated: DateTime<Utc>,
+    pub(crate) attributes: Attributes,
+    pub(crate) parts: BTreeMap<usize, Part>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Part {
+    pub(crate) content: Content,
+    pub(crate) digest: Md5Digest,
+    pub(crate) last_modified: DateTime<Utc>,
+}
+
+impl Store {
+    /// The bucket that a request asks, if it may: of the account that it expects, and in the region for which it
+    /// is signed.
+    pub(crate) fn bucket_of(&mut self, request: &S3Request) -> Result<&mut Bucket, Refusal> {
+        let expected = request.header("x-amz-expected-bucket-owner")?;
+        let bucket = self.bucket(&request.bucket, expected)?;
+        match request.signed_region() {
+            Some(region) if region != bucket.region => Err(Refusal::redirect(&bucket.region)),
+            _ => Ok(bucket),
+        }
+    }
+
+    /// A bucket by its name, if it is of the expected account.
+    pub(crate) fn bucket(
+        &mut self,
+        name: &str,
+        expected_owner: Option<&str>,
+    ) -> Result<&mut Bucket, Refusal> {
+        let bucket = self
+            .buckets
+            .get_mut(name)
+            .ok_or_else(|| Refusal::no_such_bucket(name))?;
+        match expected_owner {
+            Some(owner) if owner != bucket.owner => Err(Refusal::new(
+                Code::AccessDenied,
+                format!("{name} belongs to another account than {owner}"),
+            )),
+            _ => Ok(bucket),
+        }
+    }
+}
+
+impl Bucket {
+    pub(crate) fn new(region: String, owner: String, created: DateTime<Utc>) -> Self {
+        Self {
+            region,
+            owner,
+            created,
+            objects: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+            notifications: None,
+        }
+    }
+
+    pub(crate) fn object(&self, key: &str) -> Result<&Arc<Object>, Refusal> {
+        self.objects
+            .get(key)
+            .ok_or_else(|| Refusal::no_such_key(key))
+    }
+
+    pub(crate) fn upload(&mut self, key: &str, id: &str) -> Result<&mut Upload, Refusal> {
+        let place = (key.to_owned(), id.to_owned());
+        self.uploads.get_mut(&place).ok_or_else(|| {
+            Refusal::new(
+                Code::NoSuchUpload,
+                format!("there is no upload {id:?} of {key:?}"),
+            )
+        })
+    }
+}

@@ -1,0 +1,81 @@
+//! What tests and the bench see and set without HTTP.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use std::time::Instant;
+use std::time::SystemTime;
+
+use tandem_memory_s3::Attributes;
+use tandem_memory_s3::Object;
+use tandem_memory_s3::Operation;
+
+use crate::{refused, stage};
+
+#[tokio::test]
+async fn requests_are_counted_and_noted() {
+    let stage = stage().await;
+    stage.server.keep_journal();
+    stage.put("a", "a").await;
+    let head = stage.s3.head_object().bucket("one").key("none").send();
+    assert_eq!(refused(head.await).1, 404);
+    let counted = |operation| (("one".to_owned(), operation), 1);
+    let expected = [
+        counted(Operation::HeadObject),
+        counted(Operation::PutObject),
+    ];
+    assert_eq!(stage.server.take_counts(), BTreeMap::from(expected));
+    assert!(stage.server.take_counts().is_empty());
+    let journal = stage.server.take_journal();
+    let story: Vec<_> = journal
+        .iter()
+        .map(|seen| (seen.operation, &*seen.key, seen.status))
+        .collect();
+    assert_eq!(
+        story,
+        [
+            (Operation::PutObject, "a", 200),
+            (Operation::HeadObject, "none", 404)
+        ]
+    );
+}
+
+#[tokio::test]
+async fn latency_is_that_of_the_operation() {
+    let stage = stage().await;
+    stage.server.set_latency_of_all(Duration::from_mins(10));
+    stage
+        .server
+        .set_latency(Operation::PutObject, Duration::from_millis(50));
+    let began = Instant::now();
+    stage.put("a", "a").await;
+    assert!(began.elapsed() >= Duration::from_millis(50));
+}
+
+#[tokio::test]
+async fn fixtures_share_their_bytes() {
+    let stage = stage().await;
+    let object = Object::new(
+        "shared".into(),
+        Attributes::default(),
+        SystemTime::now().into(),
+    );
+    let object = Arc::new(object);
+    let keys = (0..2_500).map(|n| (format!("{n:05}"), object.clone()));
+    stage.server.put_all("one", keys);
+    assert_eq!(stage.get("one", "02499").await, "shared");
+    let list = stage.s3.list_objects_v2().bucket("one");
+    let mut pages = list.into_paginator().send();
+    let mut listed = Vec::new();
+    while let Some(page) = pages.next().await {
+        let contents = page.unwrap().contents.unwrap_or_default();
+        listed.extend(contents.into_iter().filter_map(|object| object.key));
+    }
+    let expected: Vec<String> = (0..2_500).map(|n| format!("{n:05}")).collect();
+    assert_eq!(listed, expected);
+    assert!(stage.server.remove("one", "00000"));
+    assert_eq!(
+        stage.server.take_counts()[&("one".to_owned(), Operation::ListObjectsV2)],
+        3
+    );
+}
