@@ -70,6 +70,7 @@ impl Stack {
             Request::Destinations(source) => self.destinations(&source).await,
             Request::Failures(choice, limit) => self.failures(&choice, limit, deadline).await,
             Request::Failure(name, key) => self.failure(&name, &key).await,
+            Request::Check(only) => self.check(only.as_ref(), deadline).await,
             Request::Retry(choice) => self.retry(&choice, deadline).await,
         }
     }

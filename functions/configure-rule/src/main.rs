@@ -2,6 +2,7 @@
 
 mod buckets;
 mod change;
+mod check;
 mod cloudformation;
 mod create;
 mod dead_letters;

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
 mod backfill;
+mod check;
 mod events;
 mod failures;
 mod fidelity;
