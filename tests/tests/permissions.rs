@@ -110,6 +110,17 @@ const NEEDS: &[(&str, &[&str])] = &[
             "kms:Decrypt keys",
         ],
     ),
+    // Of manifests.
+    (
+        "backfill: s3.HeadObject",
+        &["s3:GetObject job objects", "s3:ListBucket job bucket"],
+    ),
+    (
+        "s3.GetObject",
+        &["s3:GetObject job objects", "s3:ListBucket job bucket"],
+    ),
+    ("s3.PutObject", &["s3:PutObject job objects"]),
+    ("s3.GetBucketWebsite", &["s3:GetBucketWebsite source"]),
     ("s3.ListBuckets", &["s3:ListAllMyBuckets *"]),
     (
         "s3.ListMultipartUploads",
@@ -237,6 +248,8 @@ fn kind(resource: &str) -> &'static str {
         "s3:::${SourceBucketPattern}/*" => "sources",
         "s3:::${DestinationBucketPattern}" => "destination",
         "s3:::${DestinationBucketPattern}/*" => "replicas",
+        "s3:::${JobBucketPattern}" => "job bucket",
+        "s3:::${JobBucketPattern}/*" => "job objects",
         "events:${AWS::Region}:${AWS::AccountId}:event-bus/default" => "bus",
         "lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-backfill" => "function",
         "kms:*:*:key/*" => "keys",
