@@ -60,9 +60,9 @@ lint: doctor ## Lint the code
 docs: doctor ## Build the code's documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile local --workspace --no-deps
 
-template: install ## Check template.yaml
+template: install ## Check template.yaml and the examples
 	SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --template-file template.yaml --region us-east-1
-	.local/venv-sam/bin/cfn-lint template.yaml
+	.local/venv-sam/bin/cfn-lint template.yaml examples/cloudformation/*.yaml
 
 scripts: install ## Check the scripts of the local AWS, and that it cannot reach a real one
 	$(PYTHON) -m py_compile local/*.py

@@ -95,6 +95,8 @@ const NEEDS: &[(&str, &[&str])] = &[
         "s3.HeadBucket",
         &["s3:ListBucket source", "s3:ListBucket destination"],
     ),
+    // Finds out where a bucket of manifests or reports is.
+    ("backfill: s3.HeadBucket", &["s3:ListBucket job bucket"]),
     // Without s3:ListBucket it answers 403 where there is no object; it shows locks only to who may read them.
     (
         "s3.HeadObject",
@@ -134,7 +136,6 @@ const NEEDS: &[(&str, &[&str])] = &[
         "s3.ListObjectsV2",
         &["s3:ListBucket source", "s3:ListBucket destination"],
     ),
-    ("backfill: s3.ListObjectsV2", &["s3:ListBucket source"]),
     ("s3.ListParts", &["s3:ListMultipartUploadParts replicas"]),
     (
         "s3.PutBucketNotificationConfiguration",

@@ -220,6 +220,11 @@ impl Request {
     }
 }
 
+/// What `create` is asked for, without the action.
+pub fn draft_of(fields: Map<String, Value>) -> Result<RuleDraft, Refusal> {
+    draft(read("create", fields)?)
+}
+
 fn read<T: DeserializeOwned>(action: &str, fields: Map<String, Value>) -> Result<T, Refusal> {
     let shown = Value::Object(fields.clone()).to_string();
     serde_json::from_value(Value::Object(fields)).map_err(|error| {
@@ -426,7 +431,12 @@ fn scope(value: Value) -> Result<Scope, Refusal> {
     })
 }
 
-fn invalid(field: &'static str, value: impl Into<String>, problem: impl Into<String>) -> Refusal {
+/// A request that is not of the contract's form.
+pub fn invalid(
+    field: &'static str,
+    value: impl Into<String>,
+    problem: impl Into<String>,
+) -> Refusal {
     Refusal::new(RefusalCode::InvalidRequest, field, value, problem)
 }
 

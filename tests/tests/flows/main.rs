@@ -14,5 +14,6 @@ mod options;
 mod protocol_faults;
 mod requests;
 mod rules;
+mod rules_as_code;
 mod stage;
 mod transfers;
