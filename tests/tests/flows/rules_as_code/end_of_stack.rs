@@ -10,8 +10,8 @@ use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, unique};
 
 use super::Declared;
-use super::SOON;
 use super::stacks::TestStack;
+use tandem_tests::eventually::SOON;
 
 /// A second stack of Tandem, from the template of the one that is there, protected from deletion or not.
 async fn deployed_again(cloud: &Cloud, protection: &str) -> (Cloud, TestStack) {
