@@ -186,6 +186,10 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("sqs.SendMessage", &["sqs:SendMessage queues"]),
     ("eventbridge.PutEvents", &["events:PutEvents bus"]),
     ("lambda.Invoke", &["lambda:InvokeFunction function"]),
+    (
+        "cloudformation.DescribeStacks",
+        &["cloudformation:DescribeStacks stack"],
+    ),
     ("cloudwatch.GetMetricData", &["cloudwatch:GetMetricData *"]),
 ];
 
@@ -255,6 +259,7 @@ fn kind(resource: &str) -> &'static str {
         "s3:::${JobBucketPattern}/*" => "job objects",
         "events:${AWS::Region}:${AWS::AccountId}:event-bus/default" => "bus",
         "lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-backfill" => "function",
+        "cloudformation:${AWS::Region}:${AWS::AccountId}:stack/${AWS::StackName}/*" => "stack",
         "kms:*:*:key/*" => "keys",
         queue if queue.ends_with("Queue.Arn") => "queues",
         other => panic!("a resource of a kind that this test does not know: {other}"),

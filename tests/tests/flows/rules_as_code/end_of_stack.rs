@@ -2,7 +2,7 @@
 
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::DisplayErrorContext;
-use aws_sdk_cloudformation::types::{Capability, StackStatus};
+use aws_sdk_cloudformation::types::{Capability, Parameter, StackStatus};
 use aws_sdk_s3::types::{Event, NotificationConfiguration, QueueConfiguration};
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
@@ -11,9 +11,8 @@ use tandem_tests::cloud::{Cloud, unique};
 
 use super::Declared;
 use super::stacks::TestStack;
-use tandem_tests::eventually::SOON;
 
-/// A second stack of Tandem, from the template of the one that is there.
+/// A second stack of Tandem, from the template of the one that is there, which may be deleted.
 async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
     let client = Client::new(&cloud.config);
     let template = client.get_template().stack_name(&cloud.stack).send().await;
@@ -25,12 +24,20 @@ async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
         .await;
     let mut stacks = stacks.expect("a stack").stacks.unwrap_or_default();
     let parameters = stacks.pop().expect("a stack").parameters;
+    let others = parameters
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|parameter| parameter.parameter_key() != Some("DeletionProtection"));
+    let protection = Parameter::builder()
+        .parameter_key("DeletionProtection")
+        .parameter_value("off")
+        .build();
     let stack = TestStack::new(cloud, unique("tandem"));
     client
         .create_stack()
         .stack_name(&stack.name)
         .template_body(without_parameters_in_scaling(&template))
-        .set_parameters(parameters)
+        .set_parameters(Some(others.chain([protection]).collect()))
         .capabilities(Capability::CapabilityIam)
         .capabilities(Capability::CapabilityAutoExpand)
         .send()
