@@ -168,6 +168,7 @@ fn every_action_of_the_contract_has_a_file() {
         actions
     };
     let wanted = [
+        "check",
         "create",
         "delete",
         "destinations",

@@ -132,7 +132,7 @@ impl Pair {
             Server::Strict => endpoint::strict_s3_from_environment(),
             Server::Emulator => cloud.endpoint.clone(),
         };
-        let proxy = Proxy::start(&upstream).await;
+        let proxy = Proxy::start(&upstream).await.for_tests_too();
         let config = |url: &str| {
             aws_config::defaults(aws_config::BehaviorVersion::latest())
                 .region(aws_config::Region::new("us-east-1"))
