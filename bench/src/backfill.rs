@@ -58,8 +58,8 @@ async fn run(
     let before = usage(&functions);
     let began = Instant::now();
     let request = json!({"action": "start", "rule": rule});
-    let started = starter.invoke(request).await.expect("a job");
-    let job = started["job"]["id"].as_str().expect("an id");
+    let answer = starter.invoke(request).await.expect("a job");
+    let job = answer["job"]["id"].as_str().expect("an id");
     let done = AtomicBool::new(false);
     let work = join_all(
         workers

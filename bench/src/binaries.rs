@@ -28,16 +28,15 @@ impl Binaries {
         );
         let names = staged(&target.join("lambda"));
         let has_all = |folder: &Path| names.iter().all(|name| folder.join(name).is_file());
-        let (folder, kind) = match folder {
-            Some(folder) => (folder.to_owned(), format!("those in {}", folder.display())),
-            None if has_all(&target.join("release")) => (
-                target.join("release"),
-                "built for AWS (release profile)".to_owned(),
-            ),
-            None => (
-                target.join("local"),
-                "built for the local cloud (local profile, hardly optimized)".to_owned(),
-            ),
+        let local = target.join("local");
+        let mut released = releases(&target).into_iter();
+        let (folder, kind) = if let Some(folder) = folder {
+            (folder.to_owned(), format!("in {}", folder.display()))
+        } else if let Some(release) = released.find(|folder| has_all(folder)) {
+            let kind = release_kind(&release, &local, &names);
+            (release, kind)
+        } else {
+            (local, "of the local profile, hardly optimized".to_owned())
         };
         assert!(
             !names.is_empty() && has_all(&folder),
@@ -63,6 +62,27 @@ impl Binaries {
         zipped.write_all(&binary).expect("memory takes everything");
         let zipped = zipped.finish().expect("memory takes everything");
         (binary.len() as u64, zipped.len() as u64)
+    }
+}
+
+/// Where `make build` leaves binaries that run here, without and with cargo-lambda.
+fn releases(target: &Path) -> [PathBuf; 2] {
+    let host = format!("{}-unknown-linux-gnu/release", std::env::consts::ARCH);
+    [target.join("release"), target.join(host)]
+}
+
+/// Whoever measures has to know if the code may have changed since.
+fn release_kind(release: &Path, local: &Path, names: &[String]) -> String {
+    let written = |folder: &Path, name: &String| folder.join(name).metadata()?.modified();
+    let is_older = |name: &String| {
+        let times = written(release, name).ok().zip(written(local, name).ok());
+        times.is_some_and(|(release, local)| release < local)
+    };
+    if names.iter().any(is_older) {
+        "of the release profile, older than those of the local one: does `make build` change them?"
+            .to_owned()
+    } else {
+        "of the release profile".to_owned()
     }
 }
 

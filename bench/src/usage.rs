@@ -11,9 +11,9 @@ const TICKS_PER_SEC: u64 = 100;
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// By all its threads, in user and kernel mode.
+    /// By all its threads, in user and kernel mode, and by those of its children that it has waited for.
     pub cpu: Duration,
-    /// The most resident memory that it had at once.
+    /// The most resident memory that it had at once, or one of its children has.
     pub peak_bytes: u64,
 }
 
@@ -25,7 +25,7 @@ impl Usage {
     pub fn of(process: u32) -> Self {
         Self {
             cpu: parse_stat(&read(process, "stat")).expect("proc(5)").cpu,
-            peak_bytes: parse_peak(&read(process, "status")).unwrap_or_default(),
+            peak_bytes: peak_bytes(process),
         }
     }
 
@@ -53,8 +53,25 @@ pub fn has_ended(process: u32) -> bool {
     parse_stat(&read(process, "stat")).is_none_or(|stat| stat.ended)
 }
 
+/// Tools that are installed by a packager of another language are often started by a script.
+fn peak_bytes(process: u32) -> u64 {
+    let own = parse_peak(&read(process, "status")).unwrap_or_default();
+    let children = path(process, &format!("task/{process}/children"));
+    let children = std::fs::read_to_string(children).unwrap_or_default();
+    let theirs = children.split_whitespace().filter_map(|child| {
+        // A child may end at any moment.
+        let status = std::fs::read_to_string(path(child.parse().ok()?, "status"));
+        parse_peak(&status.ok()?)
+    });
+    theirs.fold(own, u64::max)
+}
+
+fn path(process: u32, file: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}/{file}"))
+}
+
 fn read(process: u32, file: &str) -> String {
-    let path = PathBuf::from(format!("/proc/{process}/{file}"));
+    let path = path(process, file);
     std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
@@ -68,9 +85,10 @@ struct Stat {
 fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
-    // The 14th and 15th fields; the state is the third.
-    let ticks = |place: usize| fields.get(place)?.parse::<u64>().ok();
-    let cpu = Duration::from_millis((ticks(11)? + ticks(12)?) * 1_000 / TICKS_PER_SEC);
+    // The 14th to 17th fields; the state is the third.
+    let ticks = fields.get(11..15)?.iter().map(|text| text.parse::<u64>());
+    let ticks: u64 = ticks.sum::<Result<u64, _>>().ok()?;
+    let cpu = Duration::from_millis(ticks * 1_000 / TICKS_PER_SEC);
     Some(Stat {
         ended: matches!(*fields.first()?, "Z" | "X"),
         cpu,
@@ -92,10 +110,10 @@ mod tests {
 
     #[test]
     fn cpu_time_is_read_whatever_the_name() {
-        let text = "42 (a) b (c) S 1 42 42 0 -1 4194560 90 0 0 0 123 45 0 0 20 0 3 0 7 8 9";
+        let text = "42 (a) b (c) S 1 42 42 0 -1 4194560 90 0 0 0 123 45 6 7 20 0 3 0 7 8 9";
         let stat = Stat {
             ended: false,
-            cpu: Duration::from_millis(1_680),
+            cpu: Duration::from_millis(1_810),
         };
         assert_eq!(parse_stat(text), Some(stat));
         assert!(parse_stat(&text.replace(" S ", " Z ")).unwrap().ended);
