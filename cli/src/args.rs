@@ -1,15 +1,19 @@
 //! The command line: every command, argument and example. No I/O.
 
+pub mod backfill;
 pub mod failures;
 pub mod options;
 pub mod rule;
+pub mod verify;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::Error;
 
+use self::backfill::BackfillCommand;
 use self::failures::FailuresCommand;
 use self::rule::RuleCommand;
+use self::verify::VerifyArgs;
 
 /// Cross-region replication of S3 buckets: rules, backfills, progress, and whether two buckets agree.
 #[derive(Debug, Parser)]
@@ -21,6 +25,7 @@ use self::rule::RuleCommand;
     after_help = "\
 Examples:
   tandem rule create --source photos --destination photos-replica --historical
+  tandem backfill plan photos
   tandem status --watch
   tandem verify photos
 
@@ -28,7 +33,7 @@ A RULE is a rule's id, or the name of either of its buckets.
 
 Exit codes:
   0    done; for verify, the two buckets agree
-  1    verify found differences, or a backfill that was waited for had failures
+  1    verify found differences, a backfill has failed, or one that was waited for had failures
   2    wrong usage, or the request was refused; nothing was done
   3    AWS, the network or the credentials failed
   130  ended by Ctrl-C"
@@ -112,6 +117,7 @@ Examples:
     /// Carry the objects across that were there before the rule
     #[command(after_help = "\
 Examples:
+  tandem backfill plan photos
   tandem backfill start photos --wait
   tandem backfill status photos --watch")]
     Backfill {
@@ -141,12 +147,15 @@ Examples:
         command: FailuresCommand,
     },
 
-    /// Compare a rule's two buckets by listing them
+    /// Compare a rule's two buckets, and make them agree
     #[command(after_help = "\
 Examples:
   tandem verify photos
-  tandem verify photos --prefix 2026/ --max-differences 1000
+  tandem verify photos --prefix 2026/ --report differences.csv
   tandem verify photos --output json | jq -r '.differences[].key'
+  tandem verify photos --job --report s3://reports/photos/
+  tandem verify photos --repair
+  tandem verify photos --repair --max-deletes 20 --yes
 
 Keys, sizes and ETags are compared within the rule's scope. A replica whose ETag cannot be the
 source's carries the source's in its metadata, and that is looked at. Objects at the destination
@@ -155,7 +164,14 @@ only are a difference under policy full; under policy write they are only counte
 The buckets are listed side by side, not frozen: what changes meanwhile, or is still in the
 backlog, may be shown as a difference. `tandem status` shows whether there is any.
 
-Exit codes: 0 they agree, 1 they differ, 2 wrong usage or refused, 3 AWS failed.")]
+A repair copies what is missing or different, each object from the source as it is by then, and
+under policy full deletes what is at the destination only, if the source itself says that it has no
+such object. It says what it will do first, and asks before it deletes.
+
+A report has every difference, not only those that are shown.
+
+Exit codes: 0 they agree, or do after the repair; 1 they differ; 2 wrong usage or refused;
+3 AWS failed.")]
     Verify(VerifyArgs),
 }
 
@@ -169,7 +185,9 @@ impl Command {
             } if !can_ask => Err(Error::Usage(format!(
                 "rule {rule} is not deleted: there is no terminal to confirm it on; give --yes"
             ))),
+            Self::Backfill { command } => command.check(can_ask),
             Self::Failures { command } => command.check(),
+            Self::Verify(args) => args.check(),
             _ => Ok(()),
         }
     }
@@ -186,39 +204,6 @@ impl std::fmt::Display for RuleName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.name)
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub enum BackfillCommand {
-    /// Start a backfill of a rule's historical objects
-    #[command(after_help = "\
-Examples:
-  tandem backfill start photos
-  tandem backfill start photos --wait    exit code 1 if any object failed")]
-    Start {
-        #[command(flatten)]
-        rule: RuleName,
-        /// Show a bar, and end when the backfill does
-        #[arg(long)]
-        wait: bool,
-    },
-
-    /// Show how far a rule's backfill is
-    #[command(after_help = "\
-Examples:
-  tandem backfill status photos
-  tandem backfill status photos --watch
-  tandem backfill status photos --job job-0197f3c2b0c17d1f8a11 --output json")]
-    Status {
-        #[command(flatten)]
-        rule: RuleName,
-        /// Another backfill than the newest
-        #[arg(long, value_name = "ID")]
-        job: Option<String>,
-        /// Go on showing until the backfill ends; with --output json, one document a line
-        #[arg(long)]
-        watch: bool,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -241,26 +226,6 @@ pub struct StatusArgs {
     pub window_mins: Option<u32>,
 }
 
-#[derive(Debug, Args)]
-pub struct VerifyArgs {
-    #[command(flatten)]
-    pub rule: RuleName,
-
-    /// Only keys that begin with this
-    #[arg(
-        long,
-        value_name = "PREFIX",
-        default_value = "",
-        hide_default_value = true,
-        allow_hyphen_values = true
-    )]
-    pub prefix: String,
-
-    /// Show so many differences; all are counted
-    #[arg(long, value_name = "N", default_value = "100")]
-    pub max_differences: usize,
-}
-
 /// An address the SDK can use; it panics over some that it cannot.
 pub fn endpoint_url(url: &str) -> Result<String, String> {
     let address = url
@@ -277,7 +242,9 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::contract::{AclChoice, KeyChoice, LockChoice, OptionChanges, Policy, Scope};
+    use crate::contract::{
+        AclChoice, KeyChoice, LockChoice, OptionChanges, Policy, Reconcile, Scope,
+    };
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split(' '))
@@ -350,6 +317,7 @@ mod tests {
             "--acl keep",
             "--object-lock bucket",
             "--lifecycle-deletes",
+            "--reconcile weekly",
         ] {
             parse(&format!("tandem rule update a {change}")).unwrap();
         }
@@ -374,7 +342,7 @@ mod tests {
     fn options_are_asked_for_one_by_one() {
         let create = "tandem rule create --source a --destination b --kms-key none --tags false \
                       --acl reset --object-lock keep --lifecycle-deletes \
-                      --destination-account 111122223333 --storage-class keep";
+                      --destination-account 111122223333 --storage-class keep --reconcile daily";
         let Command::Rule {
             command: RuleCommand::Create(args),
         } = parse(create).unwrap().command
@@ -389,6 +357,7 @@ mod tests {
             object_lock: Some(LockChoice::Keep),
             lifecycle_deletes: Some(true),
             destination_account: Some("111122223333".into()),
+            reconcile: Some(Reconcile::Daily),
         };
         assert_eq!(args.options(), asked);
         let update = "tandem rule update a --lifecycle-deletes false --kms-key arn:x";
@@ -442,6 +411,7 @@ mod tests {
         let class = "tandem rule update a --storage-class COLD";
         assert!(refused(class).contains("GLACIER_IR"));
         refused("tandem rule update a --tags");
+        assert!(refused("tandem rule update a --reconcile hourly").contains("weekly"));
         refused("tandem rule update a --destination-account 111122223333");
         refused("tandem status --watch --interval 0");
         refused("tandem status --interval 5");

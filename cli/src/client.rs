@@ -76,6 +76,30 @@ impl Client {
         aws_sdk_s3::Client::from_conf(config)
     }
 
+    /// Where a bucket is. S3 says so even where it refuses everything else.
+    pub async fn bucket_region(&self, bucket: &str) -> Result<String, Error> {
+        const REGION: &str = "x-amz-bucket-region";
+        let looked = self
+            .s3(&self.region)
+            .head_bucket()
+            .bucket(bucket)
+            .send()
+            .await;
+        let told = match &looked {
+            Ok(found) => found.bucket_region().map(str::to_owned),
+            Err(SdkError::ServiceError(answer)) => {
+                answer.raw().headers().get(REGION).map(str::to_owned)
+            }
+            Err(_) => None,
+        };
+        match (told, looked) {
+            (Some(region), _) => Ok(region),
+            // A server that knows no regions.
+            (None, Ok(_)) => Ok(self.region.clone()),
+            (None, Err(error)) => Err(Error::aws(format!("looking for bucket {bucket}"), &error)),
+        }
+    }
+
     async fn invoke(&self, name: &str, request: &impl Serialize) -> Result<Answer, Error> {
         let function = format!("{}-{name}", self.stack);
         let unexpected = |error: serde_json::Error| Error::UnexpectedAnswer {

@@ -1,6 +1,7 @@
 //! Whether two buckets agree, from two listings in key order. Holds one object of each at a time,
 //! and the differences it was asked to keep. No I/O of its own.
 
+use chrono::{DateTime, Utc};
 use futures::stream::{self, Peekable, Stream, StreamExt};
 use serde::Serialize;
 
@@ -13,6 +14,9 @@ pub struct Listed {
     pub size: u64,
     /// Without its quotes.
     pub etag: String,
+    /// Whole seconds, as S3 tells it.
+    pub modified_at: Option<DateTime<Utc>>,
+    pub storage_class: String,
 }
 
 /// One key, and what the two listings have under it.
@@ -51,6 +55,17 @@ pub enum Verdict {
 pub enum Field {
     Size,
     Etag,
+}
+
+impl Field {
+    pub fn words(fields: &[Self]) -> &'static str {
+        match fields {
+            [] => "",
+            [Self::Size] => "size",
+            [Self::Etag] => "etag",
+            _ => "size etag",
+        }
+    }
 }
 
 /// Pairs two listings, both in the order of their keys' UTF-8 bytes, which is S3's.
@@ -316,6 +331,8 @@ mod tests {
             key: key.to_owned(),
             size,
             etag: etag.to_owned(),
+            modified_at: None,
+            storage_class: "STANDARD".to_owned(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The functions' contract (`docs/contract.md`) as this command speaks it: what it asks, and the
 //! parts of the answers that it shows. Unknown fields of an answer are ignored. No I/O.
 
+mod backfill;
 mod options;
 mod progress;
 
@@ -11,7 +12,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::options::{AclChoice, KeyChoice, LockChoice, OptionChanges, Options};
+pub use self::backfill::{Backfill, JobName, Kind, Overwrite, Start};
+pub use self::options::{AclChoice, KeyChoice, LockChoice, OptionChanges, Options, Reconcile};
 pub use self::progress::{Backlog, Job, Lag, Live, Progress, Transfer, Transfers};
 
 /// A request to `configure-rule`.
@@ -87,20 +89,6 @@ pub enum ConfigureRule<'a> {
         all: Option<bool>,
         #[serde(skip_serializing_if = "Option::is_none")]
         after: Option<&'a Value>,
-    },
-}
-
-/// A request to `backfill`.
-#[derive(Debug, Serialize)]
-#[serde(tag = "action", rename_all = "snake_case")]
-pub enum Backfill<'a> {
-    Start {
-        rule: &'a str,
-    },
-    Status {
-        rule: &'a str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        job_id: Option<&'a str>,
     },
 }
 
@@ -194,6 +182,11 @@ pub struct RulesAnswer {
 #[derive(Debug, Deserialize)]
 pub struct JobAnswer {
     pub job: Job,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct JobsAnswer {
+    pub jobs: Vec<Job>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -352,11 +345,48 @@ mod tests {
                    "options": {"kms_key": null, "tags": false}})
         );
         assert_eq!(wire(ConfigureRule::List), json!({"action": "list"}));
-        let status = Backfill::Status {
+        let status = Backfill::Status(JobName {
             rule: "a",
             job_id: None,
-        };
+        });
         assert_eq!(wire(status), json!({"action": "status", "rule": "a"}));
+        let plain = Start {
+            rule: "a",
+            ..Start::default()
+        };
+        assert_eq!(
+            wire(Backfill::Start(plain)),
+            json!({"action": "start", "rule": "a"})
+        );
+        let repair = Start {
+            rule: "a",
+            kind: Some(Kind::Repair),
+            overwrite: Some(Overwrite::IfOlder),
+            prefix: Some("x/"),
+            manifest: Some("s3://b/k"),
+            objects_per_sec: Some(1.5),
+            concurrency: Some(4),
+            deletes_max: Some(0),
+            report: Some("s3://b/r/"),
+        };
+        assert_eq!(
+            wire(Backfill::Start(repair)),
+            json!({"action": "start", "rule": "a", "kind": "repair", "overwrite": "if-older",
+                   "prefix": "x/", "manifest": "s3://b/k", "objects_per_sec": 1.5,
+                   "concurrency": 4, "deletes_max": 0, "report": "s3://b/r/"})
+        );
+        assert_eq!(
+            wire(Backfill::List { rule: "a" }),
+            json!({"action": "list", "rule": "a"})
+        );
+        let job = JobName {
+            rule: "a",
+            job_id: Some("job-1"),
+        };
+        assert_eq!(
+            wire(Backfill::Cancel(job)),
+            json!({"action": "cancel", "rule": "a", "job_id": "job-1"})
+        );
     }
 
     /// The examples of `docs/contract.md`, fields and all.
@@ -380,9 +410,10 @@ mod tests {
         );
         assert_eq!(parsed.options.storage_class, "GLACIER_IR");
         let parsed: Job = serde_json::from_str(job).unwrap();
+        let left = parsed.kept + parsed.missing + parsed.different;
         assert_eq!(
             parsed.listed,
-            parsed.copied + parsed.equal + parsed.gone + parsed.failed + parsed.transfers
+            parsed.copied + parsed.equal + parsed.gone + parsed.failed + parsed.transfers + left
         );
         assert!(parsed.transfers > 0);
         for historical in ["null", job] {

@@ -2,6 +2,7 @@
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::EncodingType;
+use chrono::DateTime;
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use percent_encoding::percent_decode_str;
 use tokio::sync::mpsc;
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::compare::Listed;
 use crate::contract::Bucket;
 use crate::error::Error;
+use crate::prices::STANDARD;
 
 /// Pages (of up to 1,000 objects, S3's own limit) that are read ahead.
 const PAGES_AHEAD: usize = 4;
@@ -129,6 +131,12 @@ async fn read_page(
                     .e_tag
                     .map(|etag| etag.trim_matches('"').to_owned())
                     .ok_or_else(|| unexpected("an object without an ETag"))?,
+                modified_at: object
+                    .last_modified
+                    .and_then(|at| DateTime::from_timestamp(at.secs(), 0)),
+                storage_class: object
+                    .storage_class
+                    .map_or_else(|| STANDARD.to_owned(), |class| class.as_str().to_owned()),
             })
         })
         .collect::<Result<Vec<_>, Error>>()?;

@@ -6,16 +6,24 @@ mod args;
 mod backfill;
 mod client;
 mod compare;
+mod comparison;
 mod contract;
 mod error;
+mod estimate;
 mod exit;
 mod failures;
 mod human;
+mod job;
 mod listing;
 mod pace;
+mod plan;
+mod prices;
 mod render;
+mod repair;
+mod report;
 mod rule;
 mod status;
+mod survey;
 mod terminal;
 mod verify;
 mod watch;
@@ -24,6 +32,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::args::backfill::BackfillCommand;
 use crate::args::{Cli, Command};
 use crate::client::Client;
 use crate::error::Error;
@@ -55,6 +64,13 @@ async fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Exit, Error> {
     cli.command.check(terminal::can_ask())?;
+    if let Command::Backfill {
+        command: BackfillCommand::Prices,
+    } = cli.command
+    {
+        // Whoever has no account can look at prices too.
+        return plan::print_prices();
+    }
     let client = Client::connect(&cli.global).await?;
     let output = cli.global.output;
     match cli.command {

@@ -92,7 +92,7 @@ fn pace(from: &Sample, to: &Sample, is_finished: bool) -> Option<Pace> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::render::tests::job;
+    use crate::render::job::tests::job;
 
     fn at(secs: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_800_000_000 + secs, 0).unwrap()

@@ -1,6 +1,8 @@
 //! Answers as tables and lines of text. No I/O but a look at whether stdout takes colours.
 
 pub mod failures;
+pub mod job;
+pub mod plan;
 pub mod rules;
 pub mod status;
 
@@ -9,52 +11,9 @@ use comfy_table::{
 };
 
 use crate::compare::{Difference, Field, Kind, Side, Tally};
-use crate::contract::{Bucket, Job, Policy, Scope};
-use crate::human::{self, UNKNOWN};
-use crate::pace::Pace;
+use crate::contract::{Bucket, Policy, Scope};
+use crate::human;
 use crate::terminal;
-
-pub fn job(job: &Job, pace: Option<Pace>) -> String {
-    let mut table = Table::new();
-    style(&mut table);
-    table
-        .add_row(["Backfill", &job.id])
-        .add_row(["Rule", &job.rule_id])
-        .add_row(vec![Cell::new("State"), state(&job.state)])
-        .add_row(["Progress", &fraction(job)])
-        .add_row(["Objects", &counts(job)])
-        .add_row(["Copied", &human::bytes(job.bytes_copied)]);
-    if let Some(shards) = &job.shards {
-        let done = human::maybe_count(shards.done);
-        let total = human::maybe_count(shards.total);
-        table.add_row(["Shards", &format!("{done} of {total} done")]);
-    }
-    if let Some(pace) = pace {
-        table.add_row(["Pace", &self::pace(pace)]);
-    }
-    for (name, at) in [("Started", job.started_at), ("Finished", job.finished_at)] {
-        if let Some(at) = at {
-            table.add_row([name, &human::instant(at)]);
-        }
-    }
-    table.to_string()
-}
-
-/// What stands beside a job's bar: `42.0 %  running, 212.0 objects/s, about 2 min 5 s left`.
-pub fn beside_bar(job: &Job, pace: Option<Pace>) -> String {
-    let pace = pace.map(|pace| format!(", {}", self::pace(pace)));
-    format!(
-        "{}  {}{}",
-        fraction(job),
-        job.state,
-        pace.unwrap_or_default()
-    )
-}
-
-/// What a job has done so far: `4,211 objects (4,100 copied, ...), 87.01 MiB copied`.
-pub fn objects(job: &Job) -> String {
-    format!("{}, {} copied", counts(job), human::bytes(job.bytes_copied))
-}
 
 /// The summary of a comparison.
 pub fn tally(tally: &Tally, policy: Policy) -> String {
@@ -116,34 +75,6 @@ pub fn differences(tally: &Tally) -> String {
 /// `photos (us-east-1)`.
 pub fn bucket(bucket: &Bucket) -> String {
     format!("{} ({})", bucket.bucket, bucket.region)
-}
-
-fn fraction(job: &Job) -> String {
-    job.fraction
-        .map_or_else(|| UNKNOWN.to_owned(), human::percent)
-}
-
-fn counts(job: &Job) -> String {
-    let transfers = match job.transfers {
-        0 => String::new(),
-        transfers => format!(", {} left to transfers", human::count(transfers)),
-    };
-    format!(
-        "{} ({} copied, {} equal, {} gone, {} failed{transfers})",
-        human::objects(job.listed),
-        human::count(job.copied),
-        human::count(job.equal),
-        human::count(job.gone),
-        human::count(job.failed)
-    )
-}
-
-fn pace(pace: Pace) -> String {
-    let rate = format!("{:.1} objects/s", pace.objects_per_sec);
-    match pace.left_ms {
-        Some(left_ms) => format!("{rate}, about {} left", human::millis(left_ms)),
-        None => rate,
-    }
 }
 
 fn scope(scope: &Scope, separator: &str) -> String {
@@ -210,22 +141,9 @@ fn style(table: &mut Table) {
 }
 
 #[cfg(test)]
-pub mod tests {
-    use serde_json::json;
-
+mod tests {
     use super::*;
     use crate::compare::{Listed, Verdict};
-
-    pub fn job() -> Job {
-        serde_json::from_value(json!({
-            "id": "job-1", "rule_id": "rule-1", "state": "running", "fraction": 0.42,
-            "shards": {"total": 16, "done": 5},
-            "listed": 4211, "copied": 4100, "equal": 98, "gone": 3, "failed": 10,
-            "bytes_copied": 91_234_567,
-            "started_at": "2026-11-22T21:00:01.000Z", "finished_at": null
-        }))
-        .unwrap()
-    }
 
     #[test]
     fn differences_name_their_side_and_field() {
@@ -233,6 +151,8 @@ pub mod tests {
             key: key.into(),
             size,
             etag: etag.into(),
+            modified_at: None,
+            storage_class: "STANDARD".into(),
         };
         let mut tally = Tally::new(Policy::Full, 3);
         tally.add(Verdict::Missing(object("a\tb", 1000, "1")));
@@ -257,20 +177,5 @@ pub mod tests {
         }
         let summary = self::tally(&tally, Policy::Write);
         assert!(summary.contains("policy write keeps them"), "{summary}");
-    }
-
-    #[test]
-    fn a_job_shows_its_counts() {
-        let text = self::super::job(&job(), None);
-        for part in ["42.0 %", "4,211 objects", "5 of 16 done", "87.01 MiB"] {
-            assert!(text.contains(part), "{part} in\n{text}");
-        }
-        assert!(!text.contains("transfers"), "{text}");
-        let large = Job {
-            transfers: 2,
-            ..job()
-        };
-        let text = self::super::job(&large, None);
-        assert!(text.contains("10 failed, 2 left to transfers"), "{text}");
     }
 }

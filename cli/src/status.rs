@@ -10,11 +10,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::args::{Output, StatusArgs};
-use crate::backfill;
 use crate::client::{Answer, Client};
 use crate::contract::{ConfigureRule, Progress, RulesAnswer};
 use crate::error::Error;
 use crate::exit::Exit;
+use crate::job;
 use crate::pace::{self, Pace, Pacer};
 use crate::render;
 use crate::terminal;
@@ -211,9 +211,9 @@ impl Row {
         // A new bar is filled before it is seen for the first time.
         let bar = self
             .bar
-            .get_or_insert_with(|| backfill::bar(ProgressDrawTarget::hidden()));
+            .get_or_insert_with(|| job::bar(ProgressDrawTarget::hidden()));
         bar.set_style(style(progress.historical.is_some()));
-        bar.set_position(progress.historical.as_ref().map_or(0, backfill::position));
+        bar.set_position(progress.historical.as_ref().map_or(0, job::position));
         bar.set_prefix(lines.head);
         bar.set_message(format!("{}\n{rest}\n", lines.historical));
         if is_new {

@@ -82,6 +82,8 @@ pub async fn until_interrupted<T>(
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     tokio::select! {
+        // Ctrl-C is listened for before the work begins, so that it always ends in order.
+        biased;
         Ok(()) = tokio::signal::ctrl_c() => Err(Error::Interrupted),
         result = work => result,
     }

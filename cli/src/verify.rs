@@ -1,49 +1,38 @@
-//! `tandem verify`: whether a rule's two buckets agree, by listing both. I/O: `configure-rule`,
-//! S3, stdout, and a spinner on stderr.
+//! `tandem verify`: whether a rule's two buckets agree, by listing both here or by a job of the
+//! functions. I/O: the functions, S3, stdout, a report, and a spinner or a bar on stderr.
 
-use std::time::Duration;
-
-use aws_sdk_s3::error::SdkError;
-use futures::stream::{StreamExt, TryStreamExt};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use crate::args::{Output, VerifyArgs};
-use crate::client::Client;
-use crate::compare::{self, Field, Tally, Verdict};
-use crate::contract::{ConfigureRule, Policy, Rule, RuleAnswer, Scope};
+use crate::args::Output;
+use crate::args::verify::VerifyArgs;
+use crate::client::{Answer, Client};
+use crate::compare::Tally;
+use crate::comparison::Extent;
+use crate::contract::{Job, Kind, Policy, Rule, Start};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::human;
-use crate::listing;
+use crate::job;
 use crate::render;
+use crate::repair;
+use crate::report::Place;
+use crate::report::store::Draft;
 use crate::terminal;
 
-/// User metadata of a replica that could not keep its source's `ETag`: that one, without quotes.
-const SOURCE_ETAG: &str = "tandem-source-etag";
-
-/// Replicas that are asked about at once.
-const ASKED_AT_ONCE: usize = 32;
-
-/// Keys between two changes of the spinner's text.
-const KEYS_PER_MESSAGE: u64 = 500;
-
 pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Exit, Error> {
-    let request = ConfigureRule::Get {
-        rule: &args.rule.name,
-    };
-    let answer = client.configure_rule(&request).await?;
-    let rule = answer.read::<RuleAnswer>()?.rule;
-    let prefixes = rule.scope.listing_prefixes(&args.prefix);
-    if prefixes.is_empty() {
-        return Err(outside_scope(&rule, &args.prefix));
+    let extent = Extent::of(client, &args.rule.name, &args.prefix).await?;
+    if args.repair {
+        return repair::run(client, output, &args, &extent).await;
     }
-    let comparison = compare_buckets(client, &rule, prefixes.clone(), args.max_differences);
-    let tally = terminal::until_interrupted(comparison).await?;
-    match output {
-        Output::Json => terminal::print_json(&Report::new(&rule, &prefixes, &tally))?,
-        Output::Table => print_tables(&rule, &tally)?,
+    if args.job {
+        let (end, job) = on_the_functions(client, &args, &extent, args.job_report()).await?;
+        job::show(output, &end)?;
+        let extras_count = extent.rule.policy == Policy::Full;
+        let agree = job.has_succeeded() && job.differences(extras_count) == 0;
+        return Ok(if agree { Exit::Ok } else { Exit::Differences });
     }
+    let tally = compare(client, &extent, &args).await?;
+    show(output, &extent, &tally)?;
     Ok(if tally.is_equal() {
         Exit::Ok
     } else {
@@ -51,106 +40,61 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
     })
 }
 
-async fn compare_buckets(
-    client: &Client,
-    rule: &Rule,
-    prefixes: Vec<String>,
-    differences_max: usize,
-) -> Result<Tally, Error> {
-    let source = client.s3(&rule.source.region);
-    let destination = client.s3(&rule.destination.region);
-    let bucket = rule.destination.bucket.as_str();
-    let mut tally = Tally::new(rule.policy, differences_max);
-    let spinner = spinner();
-    let mut verdicts = std::pin::pin!(
-        compare::merge(
-            listing::list(source, &rule.source, prefixes.clone()),
-            listing::list(destination.clone(), &rule.destination, prefixes),
-        )
-        .map_ok(|pair| settle(&destination, bucket, pair.judge()))
-        .try_buffered(ASKED_AT_ONCE)
-    );
-    let mut keys: u64 = 0;
-    while let Some(verdict) = verdicts.next().await {
-        tally.add(verdict?);
-        keys += 1;
-        if keys.is_multiple_of(KEYS_PER_MESSAGE) {
-            spinner.set_message(format!(
-                "{} compared, {} differ",
-                human::objects(keys),
-                human::count(tally.differences_count())
-            ));
-        }
+/// Compares on this machine, and writes the report that is asked for.
+pub async fn compare(client: &Client, extent: &Extent, args: &VerifyArgs) -> Result<Tally, Error> {
+    let policy = extent.rule.policy;
+    let mut tally = Tally::new(policy, args.max_differences);
+    let compared = async {
+        let mut draft = match &args.report {
+            Some(place @ (Place::File { .. } | Place::Object { .. })) => {
+                Some(Draft::begin(place, policy)?)
+            }
+            _ => None,
+        };
+        let walk = extent.walk(client, |verdict| {
+            if let Some(draft) = &mut draft {
+                draft.add(&verdict)?;
+            }
+            tally.add(verdict);
+            Ok(tally.differences_count())
+        });
+        walk.await?;
+        Ok(draft)
+    };
+    let draft = terminal::until_interrupted(compared).await?;
+    if let (Some(draft), Some(place)) = (draft, &args.report) {
+        draft.publish(client).await?;
+        terminal::note(format!(
+            "Report {place}: {} differences.",
+            human::count(tally.differences_count())
+        ));
     }
     Ok(tally)
 }
 
-/// Asks the replica where its listing left the question open.
-async fn settle(
-    destination: &aws_sdk_s3::Client,
-    bucket: &str,
-    verdict: Verdict,
-) -> Result<Verdict, Error> {
-    let Verdict::AskReplica {
-        source,
-        destination: replica,
-    } = verdict
-    else {
-        return Ok(verdict);
+/// Has the functions compare, and waits for them.
+pub async fn on_the_functions(
+    client: &Client,
+    args: &VerifyArgs,
+    extent: &Extent,
+    report: Option<&str>,
+) -> Result<(Answer, Job), Error> {
+    let start = Start {
+        rule: &extent.rule.id,
+        kind: Some(Kind::Verify),
+        prefix: args.job_prefix(),
+        report,
+        ..Start::default()
     };
-    let head = destination
-        .head_object()
-        .bucket(bucket)
-        .key(&replica.key)
-        .send()
-        .await;
-    match head {
-        Ok(head) => {
-            let marked = head
-                .metadata
-                .as_ref()
-                .and_then(|metadata| metadata.get(SOURCE_ETAG));
-            Ok(if marked == Some(&source.etag) {
-                Verdict::Same {
-                    source,
-                    destination: replica,
-                }
-            } else {
-                Verdict::Different {
-                    source,
-                    destination: replica,
-                    by: vec![Field::Etag],
-                }
-            })
-        }
-        // Deleted since it was listed.
-        Err(SdkError::ServiceError(answer)) if answer.err().is_not_found() => {
-            Ok(Verdict::Missing(source))
-        }
-        Err(error) => {
-            let doing = format!(
-                "reading the metadata of {bucket}/{}",
-                human::key(&replica.key)
-            );
-            Err(Error::aws(doing, &error))
-        }
-    }
+    job::carry_out(client, start).await
 }
 
-fn outside_scope(rule: &Rule, prefix: &str) -> Error {
-    let covered = match &rule.scope {
-        Scope::All => "every key".to_owned(),
-        Scope::Prefixes(prefixes) => prefixes
-            .iter()
-            .map(|prefix| human::key(prefix))
-            .collect::<Vec<_>>()
-            .join(", "),
-    };
-    Error::Usage(format!(
-        "--prefix {} is outside the scope of {}, which covers {covered}",
-        human::key(prefix),
-        rule.id
-    ))
+/// Prints what a comparison on this machine has found.
+pub fn show(output: Output, extent: &Extent, tally: &Tally) -> Result<(), Error> {
+    match output {
+        Output::Json => terminal::print_json(&Document::new(extent, tally)),
+        Output::Table => print_tables(&extent.rule, tally),
+    }
 }
 
 fn print_tables(rule: &Rule, tally: &Tally) -> Result<(), Error> {
@@ -176,7 +120,7 @@ fn print_tables(rule: &Rule, tally: &Tally) -> Result<(), Error> {
 
 /// The answer as JSON.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Document<'a> {
     rule: &'a str,
     source: &'a str,
     destination: &'a str,
@@ -188,26 +132,17 @@ struct Report<'a> {
     tally: &'a Tally,
 }
 
-impl<'a> Report<'a> {
-    fn new(rule: &'a Rule, prefixes: &'a [String], tally: &'a Tally) -> Self {
+impl<'a> Document<'a> {
+    fn new(extent: &'a Extent, tally: &'a Tally) -> Self {
+        let rule = &extent.rule;
         Self {
             rule: &rule.id,
             source: &rule.source.bucket,
             destination: &rule.destination.bucket,
             policy: rule.policy,
-            prefixes,
+            prefixes: &extent.prefixes,
             equal: tally.is_equal(),
             tally,
         }
     }
-}
-
-fn spinner() -> ProgressBar {
-    let spinner = ProgressBar::new_spinner().with_message("listing both buckets");
-    spinner.set_style(
-        ProgressStyle::with_template("{spinner} {msg} [{elapsed}]")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
-    spinner.enable_steady_tick(Duration::from_millis(120));
-    spinner
 }

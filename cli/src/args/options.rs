@@ -4,7 +4,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use tandem_replication::options::{KEEP, STORAGE_CLASSES};
 
-use crate::contract::{AclChoice, KeyChoice, LockChoice, OptionChanges};
+use crate::contract::{AclChoice, KeyChoice, LockChoice, OptionChanges, Reconcile};
 
 /// How a key of the rule's own is taken back.
 const NO_KEY: &str = "none";
@@ -38,6 +38,10 @@ pub struct OptionArgs {
     #[arg(long, value_name = "true|false", hide_possible_values = true,
           num_args = 0..=1, default_missing_value = "true")]
     pub lifecycle_deletes: Option<bool>,
+
+    /// How often both buckets are compared and made to agree; "never" in a new rule
+    #[arg(long, value_enum, value_name = "HOW OFTEN")]
+    pub reconcile: Option<Reconcile>,
 }
 
 impl OptionArgs {
@@ -54,6 +58,7 @@ impl OptionArgs {
             object_lock: self.object_lock,
             lifecycle_deletes: self.lifecycle_deletes,
             destination_account: None,
+            reconcile: self.reconcile,
         }
     }
 }

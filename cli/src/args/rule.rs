@@ -50,6 +50,7 @@ Examples:
   tandem rule update photos --policy write
   tandem rule update photos --storage-class keep --kms-key none
   tandem rule update photos --lifecycle-deletes false
+  tandem rule update photos --reconcile weekly
 
 Replicas that are there already stay as they are until their source changes."
     )]
@@ -160,6 +161,7 @@ pub struct UpdateArgs {
 #[group(required = true, multiple = true, args = [
     "prefixes", "all_objects", "policy", "historical",
     "storage_class", "kms_key", "tags", "acl", "object_lock", "lifecycle_deletes",
+    "reconcile",
 ])]
 pub struct RuleChange {
     /// From now on only keys that begin with this; up to five times

@@ -20,6 +20,8 @@ pub struct OptionChanges {
     pub lifecycle_deletes: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub destination_account: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconcile: Option<Reconcile>,
 }
 
 impl OptionChanges {
@@ -59,6 +61,18 @@ pub enum LockChoice {
     Keep,
 }
 
+/// How often a rule's buckets are compared and made to agree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Reconcile {
+    /// Only when somebody asks
+    Never,
+    /// Every day
+    Daily,
+    /// Every week
+    Weekly,
+}
+
 /// A rule's options. What an answer leaves out has its default; words are shown, never decided on.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -70,6 +84,7 @@ pub struct Options {
     pub object_lock: String,
     pub lifecycle_deletes: bool,
     pub destination_account: Option<String>,
+    pub reconcile: String,
 }
 
 impl Default for Options {
@@ -82,6 +97,7 @@ impl Default for Options {
             object_lock: "bucket".to_owned(),
             lifecycle_deletes: false,
             destination_account: None,
+            reconcile: "never".to_owned(),
         }
     }
 }

@@ -5,31 +5,81 @@ use serde::Deserialize;
 
 use super::Rule;
 
-/// One backfill run.
+/// One run over a rule's historical objects.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Job {
     pub id: String,
     pub rule_id: String,
-    /// `planning`, `running`, `complete` or `cancelled`.
+    /// `backfill`, `verify` or `repair`.
+    #[serde(default = "backfill")]
+    pub kind: String,
+    pub overwrite: Option<String>,
+    pub prefix: Option<String>,
+    pub manifest: Option<String>,
+    pub report: Option<String>,
+    pub objects_per_sec: Option<f64>,
+    pub concurrency: Option<u64>,
+    pub deletes_max: Option<u64>,
+    /// Whether it was begun by the rule's own schedule.
+    #[serde(default)]
+    pub scheduled: bool,
+    /// `planning`, `running`, `paused`, `complete`, `failed` or `cancelled`.
     pub state: String,
+    /// Why it failed.
+    pub error: Option<String>,
     pub fraction: Option<f64>,
     pub shards: Option<Shards>,
     pub listed: u64,
     pub copied: u64,
     pub equal: u64,
+    /// Another object of that name is at the destination, and stays.
+    #[serde(default)]
+    pub kept: u64,
     pub gone: u64,
     pub failed: u64,
     /// Objects so large that they are copied by many invocations, perhaps after the job's end.
     #[serde(default)]
     pub transfers: u64,
+    /// Found by a comparison, and left alone.
+    #[serde(default)]
+    pub missing: u64,
+    #[serde(default)]
+    pub different: u64,
+    /// At the destination only.
+    #[serde(default)]
+    pub extra: u64,
+    /// Those of them that were deleted.
+    #[serde(default)]
+    pub deleted: u64,
     pub bytes_copied: u64,
+    pub s3_requests: Option<u64>,
     pub started_at: Option<DateTime<Utc>>,
     pub finished_at: Option<DateTime<Utc>>,
 }
 
+fn backfill() -> String {
+    "backfill".to_owned()
+}
+
 impl Job {
     pub fn is_finished(&self) -> bool {
-        matches!(self.state.as_str(), "complete" | "cancelled")
+        matches!(self.state.as_str(), "complete" | "failed" | "cancelled")
+    }
+
+    /// Whether all went well that was to be done.
+    pub fn has_succeeded(&self) -> bool {
+        self.state == "complete" && self.failed == 0
+    }
+
+    /// What a comparison found, extras only where they count.
+    pub fn differences(&self, extras_count: bool) -> u64 {
+        self.missing + self.different + if extras_count { self.extra } else { 0 }
+    }
+
+    /// Whether a repair left objects at the destination because it may delete no more.
+    pub fn has_left_extras(&self) -> bool {
+        let max = self.deletes_max.unwrap_or(u64::MAX);
+        self.extra > self.deleted && self.deleted >= max
     }
 }
 
@@ -47,6 +97,8 @@ pub struct Progress {
     pub failures: Option<u64>,
     #[serde(default)]
     pub transfers: Transfers,
+    /// The newest job that the rule's own schedule began.
+    pub reconciliation: Option<Job>,
 }
 
 /// Very large objects that are on their way.

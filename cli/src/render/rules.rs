@@ -98,6 +98,7 @@ fn unusual(options: &Options) -> Vec<(&'static str, String)> {
         object_lock,
         lifecycle_deletes,
         destination_account,
+        reconcile,
     } = options;
     let default = Options::default();
     let key = || kms_key.clone().unwrap_or_default();
@@ -125,6 +126,11 @@ fn unusual(options: &Options) -> Vec<(&'static str, String)> {
             *destination_account != default.destination_account,
             "Destination account",
             account(),
+        ),
+        (
+            *reconcile != default.reconcile,
+            "Reconcile",
+            reconcile.clone(),
         ),
     ]
     .into_iter()
@@ -198,17 +204,26 @@ pub mod tests {
             "Lock",
             "Lifecycle",
             "account",
+            "Reconcile",
         ] {
             assert!(!plain.contains(part), "{part} in\n{plain}");
         }
         let mut unusual = a_rule();
         unusual.options = serde_json::from_value(json!({
             "storage_class": "GLACIER_IR", "kms_key": "arn:1", "tags": false, "acl": "keep",
-            "object_lock": "keep", "lifecycle_deletes": true, "destination_account": "4444"
+            "object_lock": "keep", "lifecycle_deletes": true, "destination_account": "4444", "reconcile": "weekly"
         }))
         .unwrap();
         let text = rule(&unusual);
-        for part in ["GLACIER_IR", "arn:1", "Tags", "ACL", "Object Lock", "4444"] {
+        for part in [
+            "GLACIER_IR",
+            "arn:1",
+            "Tags",
+            "ACL",
+            "Object Lock",
+            "4444",
+            "weekly",
+        ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
     }

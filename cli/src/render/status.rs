@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 use comfy_table::{Cell, CellAlignment};
 
-use super::{beside_bar, bucket, objects, scope, table};
+use super::job::{beside_bar, objects, reconciliation};
+use super::{bucket, scope, table};
 use crate::contract::{Backlog, Lag, Live, Progress, Transfer, Transfers};
 use crate::human::{self, UNKNOWN};
 use crate::pace::Pace;
@@ -40,6 +41,7 @@ pub fn status_lines(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>)
         .chain(live_lines(&progress.live, now))
         .chain(transfers_line(&progress.transfers).map(|text| ("transfers", text)))
         .chain([("failures", human::maybe_count(progress.failures))])
+        .chain(reconciled(progress, now).map(|text| ("reconciled", text)))
         .map(|(name, text)| format!("  {name:<11}{text}"))
         .collect::<Vec<_>>()
         .join("\n");
@@ -123,6 +125,16 @@ fn lag(lag: Option<&Lag>) -> String {
     }
 }
 
+/// What became of the newest scheduled job, or that there was none though there should be.
+fn reconciled(progress: &Progress, now: DateTime<Utc>) -> Option<String> {
+    let often = progress.rule.options.reconcile.as_str();
+    match &progress.reconciliation {
+        Some(job) => Some(format!("{often}; {}", reconciliation(job, now))),
+        None if often == "never" => None,
+        None => Some(format!("{often}; not yet")),
+    }
+}
+
 /// What there is to say of transfers in one line, where there are any: `2, 30.0 % of 40.00 GiB copied`.
 fn transfers_line(transfers: &Transfers) -> Option<String> {
     if transfers.count == 0 {
@@ -190,8 +202,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::render::job::tests::job;
     use crate::render::rules::tests::a_rule;
-    use crate::render::tests::job;
 
     fn progress(live: serde_json::Value) -> Progress {
         Progress {
@@ -200,6 +212,7 @@ mod tests {
             live: serde_json::from_value(live).unwrap(),
             failures: None,
             transfers: Transfers::default(),
+            reconciliation: None,
         }
     }
 
@@ -242,6 +255,21 @@ rule-1  photos (us-east-1) -> photos-replica (us-west-2)
         assert!(text.contains("lag        unknown"), "{text}");
         let (_, numbers) = text.split_once("watermark").unwrap();
         assert!(!numbers.contains('0'), "{text}");
+    }
+
+    #[test]
+    fn a_reconciliation_is_shown_where_there_is_or_should_be_one() {
+        let mut progress = progress(json!({}));
+        let text = |progress: &Progress| status(progress, None, at());
+        assert!(!text(&progress).contains("reconciled"));
+        progress.rule.options.reconcile = "weekly".into();
+        assert!(text(&progress).ends_with("  reconciled weekly; not yet"));
+        progress.reconciliation = Some(job());
+        let shown = text(&progress);
+        assert!(
+            shown.contains("reconciled weekly; running (42.0 %), begun"),
+            "{shown}"
+        );
     }
 
     #[test]

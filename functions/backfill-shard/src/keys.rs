@@ -13,6 +13,7 @@ use tandem_lambda::record::{Attempt, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::Timestamp;
 use tandem_replication::names::{ObjectKey, RuleId};
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::Outcome;
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::work::Work;
@@ -82,7 +83,8 @@ impl Worker {
             if turn.waited && deadline.left() < KEY_TIME {
                 return Err(Unfinished::NoTurn);
             }
-            self.reconcile_key(rule, &held.key, held.changed_at, look, turn)
+            let (key, at) = (&held.key, held.changed_at);
+            self.reconcile_key(rule, key, at, held.overwrite, look, turn)
                 .await?;
         }
         Ok(self.table.release(&rule.id, &held).await?)
@@ -94,6 +96,7 @@ impl Worker {
         rule_id: &RuleId,
         key: &ObjectKey,
         event_time: Timestamp,
+        overwrite: Overwrite,
         look: Look,
     ) -> Result<(), Unfinished> {
         let Some(rule) = self.table.rule(rule_id).await? else {
@@ -106,6 +109,7 @@ impl Worker {
                 key: key.clone(),
                 changed_at: event_time,
                 token,
+                overwrite,
             };
             self.table.hold(rule_id, &key).await?;
             held = Some(key);
@@ -116,7 +120,7 @@ impl Worker {
         };
         if rule.scope.covers(key) {
             let turn = self.aws.turns().take().await;
-            self.reconcile_key(&rule, key, event_time, look, turn)
+            self.reconcile_key(&rule, key, event_time, overwrite, look, turn)
                 .await?;
         } else {
             // What the rule does not cover any more has not failed any more.
@@ -144,11 +148,14 @@ impl Worker {
         rule: &Rule,
         key: &ObjectKey,
         event_time: Timestamp,
+        overwrite: Overwrite,
         look: Look,
         _turn: Turn<'_>,
     ) -> Result<(), Unfinished> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
-        let ended = self.carry(&pair, rule, key, Some(event_time)).await;
+        let ended = self
+            .carry(&pair, rule, key, Some(event_time), overwrite)
+            .await;
         if matches!(ended, Ok(Outcome::TooLargeHere { .. })) {
             // The transfer will say what became of it.
             return Ok(());
@@ -157,6 +164,7 @@ impl Worker {
             ended,
             may_have_failed: true,
             last_chance: look.last_chance,
+            overwrite,
         };
         let lag_ms = vec![(now() - event_time).num_milliseconds().max(0)];
         let failed = Tally {

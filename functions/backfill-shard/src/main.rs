@@ -1,6 +1,10 @@
 //! Does the work that takes longer than a notification may: wiring only.
 
+mod errand;
 mod keys;
+mod manifest_page;
+mod page;
+mod report;
 mod shard;
 mod transfer;
 mod worker;

@@ -13,6 +13,7 @@ use tandem_replication::bucket_pair::{BucketPair, Side};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::ObjectKey;
 use tandem_replication::object::ObjectState;
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_plan::{CopyLimits, CopyPlan, plan};
 use tandem_replication::replicator::{Outcome, Replicator};
 use tandem_replication::rule::Rule;
@@ -35,9 +36,14 @@ impl Worker {
         rule: &Rule,
         key: &ObjectKey,
         event_time: Option<Timestamp>,
+        overwrite: Overwrite,
     ) -> Result<Outcome, Fault> {
-        match self.replicator(pair, rule).reconcile(key).await? {
-            Outcome::TooLargeHere { .. } => self.begin_transfer(pair, rule, key, event_time).await,
+        let replicator = self.replicator(pair, rule).overwriting(overwrite);
+        match replicator.reconcile(key).await? {
+            Outcome::TooLargeHere { .. } => {
+                self.begin_transfer(pair, rule, key, event_time, overwrite)
+                    .await
+            }
             outcome => {
                 self.end_what_is_over(pair, rule, key)
                     .await
@@ -68,10 +74,12 @@ impl Worker {
         rule: &Rule,
         key: &ObjectKey,
         event_time: Option<Timestamp>,
+        overwrite: Overwrite,
     ) -> Result<Outcome, Fault> {
         for _ in 0..BEGINNINGS {
             let Some(source) = pair.head(Side::Source, key).await? else {
-                return self.replicator(pair, rule).reconcile(key).await;
+                let replicator = self.replicator(pair, rule).overwriting(overwrite);
+                return replicator.reconcile(key).await;
             };
             let found = self
                 .table
@@ -81,7 +89,9 @@ impl Worker {
             let mut record_etag = rule.options.kms_key.is_some();
             if let Some(found) = found {
                 let same_source = found.source == TransferSource::of(&source);
-                if same_source && found.void.is_none() {
+                // A live change does not go along with a copy that might be kept from landing.
+                let lands = found.overwrite.is_always() || found.overwrite == overwrite;
+                if same_source && found.void.is_none() && lands {
                     self.help_on(rule, &found)
                         .await
                         .map_err(AwsError::into_fault)?;
@@ -94,9 +104,7 @@ impl Worker {
                     .await
                     .map_err(AwsError::into_fault)?;
             }
-            let planned = self
-                .planned(pair, key, &source, record_etag, event_time)
-                .await;
+            let planned = self.planned(pair, key, &source, record_etag).await;
             let planned = match planned {
                 Err(fault) => return Err(pair.explained(key, fault.of(&source)).await),
                 Ok(planned) => planned,
@@ -108,7 +116,12 @@ impl Worker {
                     ..CopyLimits::default()
                 };
                 let replicator = Replicator::new(pair, rule.policy, &rule.options, unlimited);
-                return replicator.reconcile(key).await;
+                return replicator.overwriting(overwrite).reconcile(key).await;
+            };
+            let transfer = Transfer {
+                event_time,
+                overwrite,
+                ..transfer
             };
             let first = self
                 .table
@@ -142,7 +155,6 @@ impl Worker {
         key: &ObjectKey,
         source: &ObjectState,
         record_etag: bool,
-        event_time: Option<Timestamp>,
     ) -> Result<Option<Transfer>, Fault> {
         // A wrong guess at the parts would cost the copy of all of them.
         let layout = pair.source_parts(key, source, true).await?;
@@ -173,7 +185,8 @@ impl Worker {
             started_at: at,
             progressed_at: at,
             sent: false,
-            event_time,
+            event_time: None,
+            overwrite: Overwrite::Always,
             void: None,
             done: std::collections::BTreeSet::new(),
         }))
@@ -206,6 +219,7 @@ impl Worker {
                     key: transfer.key.clone(),
                     transfer_id: transfer.id.clone(),
                     range: range.index,
+                    overwrite: transfer.overwrite,
                 };
                 self.queues.send(&self.config.part_queue_url, &work).await
             })

@@ -68,6 +68,8 @@ pub struct Look {
     pub last_chance: bool,
     /// Not the first: whoever had the message before may have died in the middle of it.
     pub is_another: bool,
+    /// How often the message was received.
+    pub receives: u32,
 }
 
 impl Worker {
@@ -122,6 +124,7 @@ impl Worker {
                 && message.receives() < self.config.receives_max,
             last_chance: message.receives() >= self.config.receives_max,
             is_another: message.receives() > 1,
+            receives: message.receives(),
         };
         match &work {
             Work::Shard {
@@ -140,7 +143,11 @@ impl Worker {
                 rule_id,
                 key,
                 event_time,
-            } => self.carry_object(rule_id, key, *event_time, look).await,
+                overwrite,
+            } => {
+                self.carry_object(rule_id, key, *event_time, *overwrite, look)
+                    .await
+            }
         }
     }
 

@@ -1,43 +1,34 @@
-//! One backfill: the rule's key space is cut into shards, the shards are stored, and each is sent to the
-//! work queue. `backfill-shard` does the rest.
+//! One request, from its JSON to the answer. What jobs are made of is in [`crate::start`], what a schedule
+//! asks for in [`crate::tend`].
 
-use futures::{StreamExt, TryStreamExt, stream};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
-use tandem_aws::jobs::{Job, Shard};
+use tandem_aws::Aws;
+use tandem_aws::jobs::Job;
 use tandem_aws::queues::Queues;
-use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::table::Table;
-use tandem_aws::{Aws, AwsError};
 use tandem_lambda::config::Config;
 use tandem_lambda::measure::write_requests;
-use tandem_lambda::request::{RequestError, find_rule, new_job_id};
+use tandem_lambda::release::{Release, release};
+use tandem_lambda::request::{RequestError, find_rule};
 use tandem_lambda::runtime::{Error, now};
-use tandem_replication::bucket_pair::Side;
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::JobId;
-use tandem_replication::progress::JobState;
-use tandem_replication::rule::{Rule, RuleState};
-use tandem_replication::shard::{Glimpse, ShardPlanner};
-use tandem_replication::work::Work;
-use uuid::Uuid;
+use tandem_replication::progress::{JobState, JobView};
+use tandem_replication::rule::Rule;
 
-use crate::request::Request;
+use crate::request::{JobAction, Request};
 
-/// How many shards a job has, at most about.
-const SHARDS_MAX: usize = 64;
-/// How many pages are listed to find out where to cut.
-const GLIMPSES_MAX: usize = 400;
-/// How many shards are stored and sent at once.
-const SHARDS_AT_ONCE: usize = 16;
+/// How many jobs are listed.
+const JOBS_LISTED: usize = 50;
 
 /// The function: everything it needs, built once.
 #[derive(Debug)]
 pub struct Backfill {
-    config: Config,
-    aws: Aws,
-    table: Table,
-    queues: Queues,
+    pub(crate) config: Config,
+    pub(crate) aws: Aws,
+    pub(crate) table: Table,
+    pub(crate) queues: Queues,
 }
 
 impl Backfill {
@@ -65,144 +56,135 @@ impl Backfill {
 
     async fn carry_out(&self, payload: Value) -> Result<Value, RequestError> {
         match Request::parse(payload)? {
-            Request::Start { rule, job_id } => {
+            Request::Start { rule, job_id, spec } => {
                 let rule = find_rule(&self.table, &rule).await?;
-                let job = self.begin(&rule, job_id).await?;
-                Ok(json!({"job": job.view(&self.table.shards(&job).await?)}))
+                let job = self.begin(&rule, job_id, spec).await?;
+                Ok(json!({"job": self.view(&job).await?}))
             }
-            Request::Status { rule, job_id } => {
+            Request::Job {
+                action,
+                rule,
+                job_id,
+            } => {
                 let rule = find_rule(&self.table, &rule).await?;
-                let job = match &job_id {
-                    Some(job_id) => self.table.job(&rule.id, job_id).await?,
-                    None => self.table.newest_job(&rule.id).await?,
+                let job = self.find_job(&rule, job_id.as_ref()).await?;
+                let job = match action {
+                    JobAction::Status => job,
+                    JobAction::Pause => self.pause(job).await?,
+                    JobAction::Resume => self.resume(job).await?,
+                    JobAction::Cancel => self.cancel(job).await?,
                 };
-                let job = job.ok_or_else(|| no_such_job(&rule, job_id.as_ref()))?;
-                Ok(json!({"job": job.view(&self.table.shards(&job).await?)}))
+                Ok(json!({"job": self.view(&job).await?}))
             }
+            Request::List { rule } => {
+                let rule = find_rule(&self.table, &rule).await?;
+                let jobs = self.table.jobs(&rule.id).await?;
+                let newest = jobs.iter().rev().take(JOBS_LISTED);
+                let views = newest.map(|job| self.view(job));
+                let jobs: Vec<JobView> = futures::future::try_join_all(views).await?;
+                Ok(json!({"jobs": jobs}))
+            }
+            Request::Tend => Ok(json!(self.tend().await?)),
         }
     }
 
-    /// Begins a job, or carries on the one that has this id already: the same request may come twice.
-    async fn begin(&self, rule: &Rule, job_id: Option<JobId>) -> Result<Job, RequestError> {
-        let id = job_id.unwrap_or_else(new_job_id);
-        let known = self.table.job(&rule.id, &id).await?;
-        let job = match known {
-            Some(job) => job,
-            None => self.new_job(rule, id).await?,
+    async fn find_job(&self, rule: &Rule, job_id: Option<&JobId>) -> Result<Job, RequestError> {
+        let job = match job_id {
+            Some(job_id) => self.table.job(&rule.id, job_id).await?,
+            None => self.table.newest_job(&rule.id).await?,
         };
-        match job.state {
-            JobState::Planning => self.plan(rule, &job).await,
-            JobState::Running => {
-                self.send_shards(&job).await?;
-                Ok(job)
-            }
-            JobState::Complete | JobState::Cancelled => Ok(job),
+        job.ok_or_else(|| no_such_job(rule, job_id).into())
+    }
+
+    async fn view(&self, job: &Job) -> Result<JobView, RequestError> {
+        Ok(job.view(&self.table.shards(job).await?))
+    }
+
+    /// Stops a job for now: shards end with the page that they are at.
+    async fn pause(&self, job: Job) -> Result<Job, RequestError> {
+        match self.state(&job).await? {
+            JobState::Paused => Ok(job),
+            JobState::Running => self.change(job, JobState::Paused).await,
+            state => Err(conflict(&job, state, "cannot be paused")),
         }
     }
 
-    /// Stores a new job in the place of all that have not ended.
-    async fn new_job(&self, rule: &Rule, id: JobId) -> Result<Job, RequestError> {
-        if !matches!(rule.state, RuleState::Enabled | RuleState::Paused) {
-            let problem = format!("is {} and cannot be backfilled", rule.state.as_str());
-            return Err(Refusal::new(
-                RefusalCode::RuleStateConflict,
-                "rule",
-                rule.id.as_str(),
-                problem,
-            )
-            .into());
-        }
-        for job in self.table.jobs(&rule.id).await? {
-            if matches!(job.state, JobState::Planning | JobState::Running)
-                && !self.has_ended(&job).await?
-            {
-                self.table.cancel_job(&job).await?;
+    /// Lets a job go on; shards that ended before their end go on from there.
+    async fn resume(&self, job: Job) -> Result<Job, RequestError> {
+        let job = match self.state(&job).await? {
+            JobState::Running => job,
+            JobState::Paused => self.change(job, JobState::Running).await?,
+            JobState::Failed => {
+                for shard in self.table.shards(&job).await? {
+                    if shard.error.is_some() {
+                        self.table.reopen_shard(&job, &shard, now()).await?;
+                    }
+                }
+                match job.state {
+                    JobState::Paused => self.change(job, JobState::Running).await?,
+                    _ => job,
+                }
             }
-        }
-        let job = Job {
-            id,
-            rule_id: rule.id.clone(),
-            state: JobState::Planning,
-            plan_id: None,
-            shards: 0,
-            started_at: now(),
+            state => return Err(conflict(&job, state, "cannot be resumed; start a new one")),
         };
-        self.table.put_job(&job).await?;
+        release(
+            &self.table,
+            &self.queues,
+            &self.config,
+            &job,
+            Release::Again,
+        )
+        .await?;
         Ok(job)
     }
 
-    async fn has_ended(&self, job: &Job) -> Result<bool, AwsError> {
-        let shards = self.table.shards(job).await?;
-        Ok(job.state == JobState::Running && shards.iter().all(|shard| shard.ended_at.is_some()))
+    /// Ends a job where it is.
+    async fn cancel(&self, job: Job) -> Result<Job, RequestError> {
+        match self.state(&job).await? {
+            JobState::Cancelled => Ok(job),
+            JobState::Planning | JobState::Running | JobState::Paused | JobState::Failed => {
+                self.change(job, JobState::Cancelled).await
+            }
+            state @ JobState::Complete => Err(conflict(&job, state, "cannot be cancelled")),
+        }
     }
 
-    /// Cuts the key space and lets the job run. If another planner of the same job was faster, its shards
-    /// are the job's.
-    async fn plan(&self, rule: &Rule, job: &Job) -> Result<Job, RequestError> {
-        let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
-        let mut planner =
-            ShardPlanner::new(rule.scope.listing_prefixes(), SHARDS_MAX, GLIMPSES_MAX);
-        while let Some(range) = planner.next_glimpse() {
-            let page = pair.list(Side::Source, &range).await?;
-            let first = page.objects.into_iter().next().map(|object| object.key);
-            planner.saw(Glimpse {
-                first,
-                complete: page.last,
-            });
-        }
-        let ranges = planner.into_shards();
-        let plan_id = Uuid::now_v7().simple().to_string();
-        let ready = Job {
-            state: JobState::Running,
-            plan_id: Some(plan_id.clone()),
-            shards: u32::try_from(ranges.len()).unwrap_or(u32::MAX),
-            ..job.clone()
-        };
-        stream::iter((0..).zip(ranges))
-            .map(|(index, range)| Ok::<_, AwsError>(Shard::new(index, range)))
-            .try_for_each_concurrent(SHARDS_AT_ONCE, |shard| {
-                let (table, plan_id) = (&self.table, &plan_id);
-                async move { table.put_shard(&job.id, plan_id, &shard).await }
-            })
-            .await?;
-        let job = if self.table.start_job(&ready).await? {
-            ready
-        } else {
-            let found = self.table.job(&rule.id, &job.id).await?;
-            found.ok_or_else(|| no_such_job(rule, Some(&job.id)))?
-        };
-        if job.state == JobState::Running {
-            self.send_shards(&job).await?;
-        }
-        Ok(job)
+    pub(crate) async fn state(&self, job: &Job) -> Result<JobState, RequestError> {
+        Ok(job.state_with(&self.table.shards(job).await?))
     }
 
-    /// Sends every shard that has not ended. A shard may be sent twice; its steps count once.
-    async fn send_shards(&self, job: &Job) -> Result<(), AwsError> {
-        let shards = self.table.shards(job).await?;
-        stream::iter(shards.into_iter().filter(|shard| shard.ended_at.is_none()))
-            .map(|shard| {
-                let work = Work::Shard {
-                    rule_id: job.rule_id.clone(),
-                    job_id: job.id.clone(),
-                    shard: shard.index,
-                };
-                async move { self.queues.send(&self.config.work_queue_url, &work).await }
-            })
-            .buffer_unordered(SHARDS_AT_ONCE)
-            .try_collect()
-            .await
+    async fn change(&self, job: Job, to: JobState) -> Result<Job, RequestError> {
+        if self.table.change_job(&job, to).await? {
+            return Ok(Job { state: to, ..job });
+        }
+        let problem =
+            "was changed by another request at the same time; look at it again, then repeat yours";
+        Err(Refusal::new(
+            RefusalCode::JobStateConflict,
+            "job_id",
+            job.id.as_str(),
+            problem,
+        )
+        .into())
     }
 }
 
-fn no_such_job(rule: &Rule, job_id: Option<&JobId>) -> Refusal {
+fn conflict(job: &Job, state: JobState, problem: &str) -> RequestError {
+    let problem = format!("is {} and {problem}", state.as_str());
+    Refusal::new(
+        RefusalCode::JobStateConflict,
+        "job_id",
+        job.id.as_str(),
+        problem,
+    )
+    .into()
+}
+
+pub(crate) fn no_such_job(rule: &Rule, job_id: Option<&JobId>) -> Refusal {
     if let Some(job_id) = job_id {
-        let problem = format!(
-            "is no backfill of {}; leave job_id out for the newest",
-            rule.id
-        );
+        let problem = format!("is no job of {}; leave job_id out for the newest", rule.id);
         return Refusal::new(RefusalCode::JobNotFound, "job_id", job_id.as_str(), problem);
     }
-    let problem = "has had no backfill; start one with the action \"start\"";
+    let problem = "has had no job; start one with the action \"start\"";
     Refusal::new(RefusalCode::JobNotFound, "rule", rule.id.as_str(), problem)
 }

@@ -1,9 +1,12 @@
-//! Starts backfills of historical objects: wiring only.
+//! Starts jobs (backfills, verifications, repairs) and looks after them: wiring only.
 
 mod handler;
 #[cfg(test)]
 mod hostile_requests;
+mod manifest;
 mod request;
+mod start;
+mod tend;
 
 use tandem_lambda::runtime::{Error, serve, start_logging};
 

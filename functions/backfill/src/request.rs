@@ -6,33 +6,84 @@ use serde_json::Value;
 use tandem_lambda::request::{name, text};
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::JobId;
+use tandem_replication::overwrite::Overwrite;
+use tandem_replication::progress::{JobKind, JobSpec};
+use tandem_replication::s3_uri::S3Uri;
+
+/// S3's limit on a key, and so on what one begins with, in bytes.
+const KEY_BYTES_MAX: usize = 1_024;
+/// Lambda's own default limit on an account's concurrent executions ("Lambda quotas").
+const CONCURRENCY_MAX: u64 = 1_000;
+/// How many objects a repair deletes at most, unless somebody says otherwise.
+pub const DELETES_MAX: u64 = 1_000;
+
+const ACTIONS: &str =
+    "\"start\", \"status\", \"list\", \"pause\", \"resume\", \"cancel\" or \"tend\"";
 
 /// One request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Request {
-    /// Start a backfill.
+    /// Start a job.
     Start {
         /// A rule's id, or the name of either of its buckets.
         rule: String,
         /// The job's id; the same id again carries the same job on.
         job_id: Option<JobId>,
+        /// What it has to do.
+        spec: JobSpec,
     },
-    /// Show a backfill.
-    Status {
+    /// Do something with a job, or show it.
+    Job {
+        /// What to do.
+        action: JobAction,
         /// A rule's id, or the name of either of its buckets.
         rule: String,
         /// Which job; the newest if not given.
         job_id: Option<JobId>,
     },
+    /// Show a rule's jobs.
+    List {
+        /// A rule's id, or the name of either of its buckets.
+        rule: String,
+    },
+    /// Look after all jobs, as a schedule asks.
+    Tend,
 }
 
-/// The fields, which are those of both actions.
+/// What to do with a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobAction {
+    /// Show it.
+    Status,
+    /// Stop it for now.
+    Pause,
+    /// Let it go on; one that has failed, from where its shards stopped.
+    Resume,
+    /// End it.
+    Cancel,
+}
+
+/// The fields of all actions.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Fields {
     action: Value,
-    rule: Value,
+    rule: Option<Value>,
     job_id: Option<Value>,
+    #[serde(flatten)]
+    spec: SpecFields,
+}
+
+/// The fields of `start` alone.
+#[derive(Default, Deserialize)]
+struct SpecFields {
+    kind: Option<Value>,
+    overwrite: Option<Value>,
+    prefix: Option<Value>,
+    manifest: Option<Value>,
+    report: Option<Value>,
+    objects_per_sec: Option<Value>,
+    concurrency: Option<Value>,
+    deletes_max: Option<Value>,
 }
 
 impl Request {
@@ -40,31 +91,249 @@ impl Request {
     pub fn parse(payload: Value) -> Result<Self, Refusal> {
         let fields = fields(payload)?;
         let action = text("action", fields.action)?;
-        let rule = name("rule", fields.rule)?;
+        if action != "start" {
+            fields.spec.refuse(&action)?;
+        }
+        if action == "tend" {
+            for (field, value) in [("rule", &fields.rule), ("job_id", &fields.job_id)] {
+                if let Some(value) = value {
+                    return Err(not_with(field, value, &action));
+                }
+            }
+            return Ok(Self::Tend);
+        }
+        let is_known = ["start", "status", "list", "pause", "resume", "cancel"];
+        if !is_known.contains(&action.as_str()) {
+            let problem = format!("is not known; use {ACTIONS}");
+            return Err(invalid("action", action, problem));
+        }
+        let Some(rule) = fields.rule else {
+            let problem =
+                format!("is missing; {action:?} needs a rule's id, or one of its buckets");
+            return Err(invalid("rule", "", problem));
+        };
+        let rule = name("rule", rule)?;
         let job_id = fields.job_id.map(|id| name("job_id", id).map(JobId::new));
         let job_id = job_id.transpose()?;
-        match action.as_str() {
-            "start" => Ok(Self::Start { rule, job_id }),
-            "status" => Ok(Self::Status { rule, job_id }),
-            _ => Err(Refusal::new(
-                RefusalCode::InvalidRequest,
-                "action",
-                action,
-                "is not known; use \"start\" or \"status\"",
-            )),
+        let action = match action.as_str() {
+            "start" => {
+                let spec = fields.spec.read()?;
+                return Ok(Self::Start { rule, job_id, spec });
+            }
+            "list" => {
+                return match job_id {
+                    Some(id) => Err(not_with("job_id", &Value::from(id.as_str()), "list")),
+                    None => Ok(Self::List { rule }),
+                };
+            }
+            "pause" => JobAction::Pause,
+            "resume" => JobAction::Resume,
+            "cancel" => JobAction::Cancel,
+            _ => JobAction::Status,
+        };
+        Ok(Self::Job {
+            action,
+            rule,
+            job_id,
+        })
+    }
+}
+
+impl SpecFields {
+    /// Refuses what only `start` takes.
+    fn refuse(&self, action: &str) -> Result<(), Refusal> {
+        for (field, value) in [
+            ("kind", &self.kind),
+            ("overwrite", &self.overwrite),
+            ("prefix", &self.prefix),
+            ("manifest", &self.manifest),
+            ("report", &self.report),
+            ("objects_per_sec", &self.objects_per_sec),
+            ("concurrency", &self.concurrency),
+            ("deletes_max", &self.deletes_max),
+        ] {
+            if let Some(value) = value {
+                return Err(not_with(field, value, action));
+            }
         }
+        Ok(())
+    }
+
+    fn read(self) -> Result<JobSpec, Refusal> {
+        let kind = self.kind.map_or(Ok(JobKind::Backfill), kind)?;
+        let overwrite = self.overwrite.map(overwrite).transpose()?;
+        let deletes_max = self.deletes_max.as_ref().map(deletes_max).transpose()?;
+        let spec = JobSpec {
+            kind,
+            overwrite: overwrite.unwrap_or_default(),
+            prefix: self.prefix.map(prefix).transpose()?,
+            manifest: self.manifest.map(manifest).transpose()?,
+            report: self.report.map(report).transpose()?,
+            objects_per_sec: self
+                .objects_per_sec
+                .as_ref()
+                .map(objects_per_sec)
+                .transpose()?,
+            concurrency: self.concurrency.as_ref().map(concurrency).transpose()?,
+            deletes_max: match kind {
+                JobKind::Repair => Some(deletes_max.unwrap_or(DELETES_MAX)),
+                JobKind::Backfill | JobKind::Verify => deletes_max,
+            },
+            scheduled: false,
+        };
+        let of_backfills = kind == JobKind::Backfill;
+        let misplaced = [
+            (
+                "overwrite",
+                overwrite.map(|mode| mode.as_str().to_owned()),
+                of_backfills,
+            ),
+            ("manifest", spec.manifest.clone(), of_backfills),
+            ("report", spec.report.clone(), !of_backfills),
+            (
+                "deletes_max",
+                spec.deletes_max.map(|max| max.to_string()),
+                kind == JobKind::Repair,
+            ),
+        ];
+        for (field, value, fits) in misplaced {
+            if let (Some(value), false) = (value, fits) {
+                let problem = format!(
+                    "does not go with the kind {:?}; leave it out",
+                    kind.as_str()
+                );
+                return Err(invalid(field, value, problem));
+            }
+        }
+        if let (Some(prefix), Some(_)) = (&spec.prefix, &spec.manifest) {
+            let problem =
+                "does not go with a manifest, which says which keys are meant; leave it out";
+            return Err(invalid("prefix", prefix.as_str(), problem));
+        }
+        Ok(spec)
     }
 }
 
 fn fields(payload: Value) -> Result<Fields, Refusal> {
-    const FORM: &str = "send {\"action\": \"start\" or \"status\", \"rule\": \"...\"}";
+    const FORM: &str = "send {\"action\": \"start\" or another, \"rule\": \"...\"}";
+    const KNOWN: [&str; 11] = [
+        "action",
+        "rule",
+        "job_id",
+        "kind",
+        "overwrite",
+        "prefix",
+        "manifest",
+        "report",
+        "objects_per_sec",
+        "concurrency",
+        "deletes_max",
+    ];
     let shown = payload.to_string();
-    let refused = |problem| Refusal::new(RefusalCode::InvalidRequest, "request", shown, problem);
-    if !payload.is_object() {
+    let refused = |problem| invalid("request", shown.as_str(), problem);
+    let Some(object) = payload.as_object() else {
         return Err(refused(format!("is no JSON object; {FORM}")));
+    };
+    if let Some(unknown) = object.keys().find(|name| !KNOWN.contains(&name.as_str())) {
+        return Err(refused(format!(
+            "is no request to backfill: unknown field `{unknown}`, expected one of `{}`",
+            KNOWN.join("`, `")
+        )));
     }
     serde_json::from_value(payload)
         .map_err(|error| refused(format!("is no request to backfill: {error}; {FORM}")))
+}
+
+fn kind(value: Value) -> Result<JobKind, Refusal> {
+    let word = text("kind", value)?;
+    [JobKind::Backfill, JobKind::Verify, JobKind::Repair]
+        .into_iter()
+        .find(|kind| kind.as_str() == word)
+        .ok_or_else(|| {
+            let problem = "is not known; use \"backfill\", \"verify\" or \"repair\"";
+            invalid("kind", word, problem)
+        })
+}
+
+fn overwrite(value: Value) -> Result<Overwrite, Refusal> {
+    let word = text("overwrite", value)?;
+    Overwrite::parse(&word).ok_or_else(|| {
+        let problem = "is not known; use \"always\", \"if-older\" or \"never\"";
+        invalid("overwrite", word, problem)
+    })
+}
+
+fn prefix(value: Value) -> Result<String, Refusal> {
+    let prefix = text("prefix", value)?;
+    if (1..=KEY_BYTES_MAX).contains(&prefix.len()) {
+        return Ok(prefix);
+    }
+    let problem = format!(
+        "has {} bytes; give what keys begin with, 1 to {KEY_BYTES_MAX} bytes, or leave it out for all keys",
+        prefix.len()
+    );
+    Err(invalid("prefix", prefix, problem))
+}
+
+fn manifest(value: Value) -> Result<String, Refusal> {
+    let uri = text("manifest", value)?;
+    match S3Uri::parse(&uri) {
+        Err(problem) => Err(invalid("manifest", uri, problem)),
+        Ok(S3Uri { key, .. }) if key.is_empty() || key.ends_with('/') => {
+            let problem = "names no object; give s3://BUCKET/KEY of a CSV of keys, or of an S3 Inventory's manifest.json";
+            Err(invalid("manifest", uri, problem))
+        }
+        Ok(_) => Ok(uri),
+    }
+}
+
+fn report(value: Value) -> Result<String, Refusal> {
+    let uri = text("report", value)?;
+    match S3Uri::parse(&uri) {
+        Err(problem) => Err(invalid("report", uri, problem)),
+        Ok(_) => Ok(uri),
+    }
+}
+
+fn objects_per_sec(value: &Value) -> Result<f64, Refusal> {
+    let rate = value.as_f64().filter(|rate| *rate > 0.0 && *rate <= 1e6);
+    rate.ok_or_else(|| {
+        let problem =
+            "is no such rate; give a number above 0, up to 1000000, or leave it out for no limit";
+        invalid("objects_per_sec", shown(value), problem)
+    })
+}
+
+fn concurrency(value: &Value) -> Result<u32, Refusal> {
+    let count = value.as_u64().filter(|n| (1..=CONCURRENCY_MAX).contains(n));
+    count
+        .and_then(|count| u32::try_from(count).ok())
+        .ok_or_else(|| {
+            let problem = format!("is no such number; give 1 to {CONCURRENCY_MAX}");
+            invalid("concurrency", shown(value), problem)
+        })
+}
+
+fn deletes_max(value: &Value) -> Result<u64, Refusal> {
+    value.as_u64().ok_or_else(|| {
+        let problem = "is no such number; give 0 or more, the objects that may be deleted at most";
+        invalid("deletes_max", shown(value), problem)
+    })
+}
+
+fn shown(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn not_with(field: &'static str, value: &Value, action: &str) -> Refusal {
+    let problem = format!("does not go with the action {action:?}; leave it out");
+    invalid(field, shown(value), problem)
+}
+
+fn invalid(field: &'static str, value: impl Into<String>, problem: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalCode::InvalidRequest, field, value, problem)
 }
 
 #[cfg(test)]
@@ -80,7 +349,8 @@ mod tests {
             start,
             Request::Start {
                 rule: "photos".into(),
-                job_id: None
+                job_id: None,
+                spec: JobSpec::default(),
             }
         );
         for bad in [
@@ -94,5 +364,64 @@ mod tests {
                 RefusalCode::InvalidRequest
             );
         }
+    }
+
+    #[test]
+    fn a_job_is_asked_for_field_by_field() {
+        let request = json!({"action": "start", "rule": "photos", "kind": "repair", "prefix": "a/",
+            "report": "s3://reports/x/", "objects_per_sec": 10, "concurrency": 4});
+        let Request::Start { spec, .. } = Request::parse(request).unwrap() else {
+            panic!("another request");
+        };
+        let wanted = JobSpec {
+            kind: JobKind::Repair,
+            prefix: Some("a/".into()),
+            report: Some("s3://reports/x/".into()),
+            objects_per_sec: Some(10.0),
+            concurrency: Some(4),
+            deletes_max: Some(DELETES_MAX),
+            ..JobSpec::default()
+        };
+        assert_eq!(spec, wanted);
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_and_what_to_do() {
+        for (fields, field, said) in [
+            (json!({"kind": "sync"}), "kind", "use \"backfill\""),
+            (json!({"overwrite": "maybe"}), "overwrite", "if-older"),
+            (
+                json!({"kind": "verify", "overwrite": "never"}),
+                "overwrite",
+                "leave it out",
+            ),
+            (json!({"deletes_max": 3}), "deletes_max", "leave it out"),
+            (json!({"report": "s3://reports/"}), "report", "leave it out"),
+            (json!({"prefix": ""}), "prefix", "for all keys"),
+            (json!({"manifest": "keys.csv"}), "manifest", "s3://"),
+            (
+                json!({"manifest": "s3://lists/"}),
+                "manifest",
+                "names no object",
+            ),
+            (
+                json!({"manifest": "s3://lists/a", "prefix": "b"}),
+                "prefix",
+                "manifest",
+            ),
+            (json!({"objects_per_sec": 0}), "objects_per_sec", "above 0"),
+            (json!({"concurrency": 1.5}), "concurrency", "give 1 to"),
+        ] {
+            let mut request = json!({"action": "start", "rule": "photos"});
+            request
+                .as_object_mut()
+                .unwrap()
+                .extend(fields.as_object().unwrap().clone());
+            let refusal = Request::parse(request.clone()).unwrap_err();
+            assert_eq!(refusal.field, field, "{request}: {refusal}");
+            assert!(refusal.to_string().contains(said), "{request}: {refusal}");
+        }
+        let odd = json!({"action": "status", "rule": "photos", "overwrite": "never"});
+        assert_eq!(Request::parse(odd).unwrap_err().field, "overwrite");
     }
 }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tandem_aws::notifications::detach;
 use tandem_aws::s3_pair::S3Pair;
+use tandem_lambda::release::{Release, release};
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
@@ -108,20 +109,16 @@ impl Stack {
 
     /// Shards whose message was acknowledged because the rule was paused.
     async fn send_unfinished_shards(&self, rule: &Rule) -> Result<(), RequestError> {
-        let Some(job) = self.table.newest_job(&rule.id).await? else {
-            return Ok(());
-        };
-        if job.state != JobState::Running {
-            return Ok(());
-        }
-        for shard in self.table.shards(&job).await? {
-            if shard.ended_at.is_none() {
-                let work = Work::Shard {
-                    rule_id: rule.id.clone(),
-                    job_id: job.id.clone(),
-                    shard: shard.index,
-                };
-                self.queues.send(&self.config.work_queue_url, &work).await?;
+        for job in self.table.jobs(&rule.id).await? {
+            if job.state == JobState::Running {
+                release(
+                    &self.table,
+                    &self.queues,
+                    &self.config,
+                    &job,
+                    Release::Again,
+                )
+                .await?;
             }
         }
         Ok(())

@@ -133,6 +133,7 @@ impl Stack {
                     rule_id: failure.rule_id.clone(),
                     key: failure.key().clone(),
                     event_time: failure.item.first_at,
+                    overwrite: failure.item.overwrite,
                 };
                 self.queues.send(&self.config.work_queue_url, &work).await
             })

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_aws::bucket_lookup::{look_up, own_buckets};
+use tandem_aws::jobs::Job;
 use tandem_aws::measures::{self, Measures};
 use tandem_aws::transfers::Transfer;
 use tandem_lambda::request::RequestError;
@@ -42,8 +43,12 @@ impl Stack {
     ) -> Result<Value, RequestError> {
         let asked_at = now();
         let rule = self.find(name).await?;
-        let (historical, backlog, measures, failures) = futures::try_join!(
-            self.newest_job(&rule),
+        let (historical, reconciliation, backlog, measures, failures) = futures::try_join!(
+            async { self.seen(self.table.newest_backfill(&rule.id).await?).await },
+            async {
+                self.seen(self.table.newest_scheduled(&rule.id).await?)
+                    .await
+            },
             self.backlog(&rule),
             async { Ok(self.measures(&rule, asked_at, window_mins).await) },
             async { Ok(self.table.failure_count(&rule.id).await?) },
@@ -66,6 +71,7 @@ impl Stack {
         Ok(json!(Progress {
             rule,
             historical,
+            reconciliation,
             live,
             failures,
             transfers: Transfers {
@@ -89,11 +95,12 @@ impl Stack {
             })
     }
 
-    async fn newest_job(&self, rule: &Rule) -> Result<Option<JobView>, RequestError> {
-        let Some(job) = self.table.newest_job(&rule.id).await? else {
-            return Ok(None);
-        };
-        Ok(Some(job.view(&self.table.shards(&job).await?)))
+    /// A job as callers see it.
+    async fn seen(&self, job: Option<Job>) -> Result<Option<JobView>, RequestError> {
+        match job {
+            Some(job) => Ok(Some(job.view(&self.table.shards(&job).await?))),
+            None => Ok(None),
+        }
     }
 
     async fn backlog(&self, rule: &Rule) -> Result<Backlog, RequestError> {

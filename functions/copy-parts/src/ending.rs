@@ -13,6 +13,7 @@ use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{BucketPair, Side};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{ObjectKey, RuleId, UploadId};
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::{Outcome, Replicator};
 use tandem_replication::rule::Rule;
 use tandem_replication::transfer::TransferSource;
@@ -30,6 +31,18 @@ impl Worker {
     ) -> Result<Attempted, Unfinished> {
         let Errand { pair, transfer, .. } = errand;
         let (key, count) = (&transfer.key, transfer.layout.count());
+        let replica = if transfer.overwrite.is_always() {
+            None
+        } else {
+            pair.head(Side::Replica, key).await?
+        };
+        let seen = replica
+            .as_ref()
+            .map(|replica| (&replica.etag, replica.last_modified));
+        let onto = match transfer.overwrite.onto(transfer.source.last_modified, seen) {
+            Ok(onto) => onto,
+            Err(reason) => return Ok(Attempted::Ended(Outcome::Kept(reason))),
+        };
         let Some(parts) = pair.uploaded_parts(key, upload_id, 1, count).await? else {
             return self.look_again(errand).await;
         };
@@ -45,11 +58,26 @@ impl Worker {
         }
         let wanted = (!transfer.records_etag).then_some(&transfer.source.etag);
         let completed = pair
-            .complete(key, upload_id, parts, transfer.checksum.as_ref(), wanted)
+            .complete(
+                key,
+                upload_id,
+                parts,
+                transfer.checksum.as_ref(),
+                wanted,
+                onto,
+            )
             .await?;
         match completed {
             Completed::OtherEtag => Ok(Attempted::Void(Void::OtherEtag)),
             Completed::NoUpload => self.look_again(errand).await,
+            // The message comes again, and finds what came between.
+            Completed::Overtaken => Err(Unfinished::Object(Fault::because(
+                Reason::KeptChanging,
+                format!(
+                    "the destination's {:?} changed while its transfer was completed",
+                    key.as_str()
+                ),
+            ))),
             Completed::Landed(_) => match self.look_again(errand).await? {
                 // Copied again in the same way it would differ again.
                 Attempted::Void(_) if self.is_still_the_source(errand).await? => {
@@ -92,6 +120,7 @@ impl Worker {
             ended: Ok(outcome),
             may_have_failed: true,
             last_chance: false,
+            overwrite: transfer.overwrite,
         };
         if let Err(unsuccessful) = self.recorder.keep(rule, &transfer.key, attempt).await {
             return Err(unsuccessful.into_fault().into());
@@ -148,7 +177,8 @@ impl Worker {
     pub(crate) async fn send_object_of(&self, errand: &Errand<'_>) -> Result<(), Unfinished> {
         let Errand { rule, transfer, .. } = errand;
         let event_time = transfer.event_time.unwrap_or(transfer.started_at);
-        self.send_object(&rule.id, &transfer.key, event_time).await
+        self.send_object(&rule.id, &transfer.key, event_time, transfer.overwrite)
+            .await
     }
 
     pub(crate) async fn send_object(
@@ -156,11 +186,13 @@ impl Worker {
         rule_id: &RuleId,
         key: &ObjectKey,
         event_time: Timestamp,
+        overwrite: Overwrite,
     ) -> Result<(), Unfinished> {
         let work = Work::Object {
             rule_id: rule_id.clone(),
             key: key.clone(),
             event_time,
+            overwrite,
         };
         Ok(self.queues.send(&self.config.work_queue_url, &work).await?)
     }

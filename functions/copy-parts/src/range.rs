@@ -13,6 +13,7 @@ use tandem_lambda::record::{Attempt, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::fault::{FailedObject, Fault};
 use tandem_replication::names::{ObjectKey, RuleId, TransferId, UploadId};
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_layout::Part;
 use tandem_replication::replicator::Outcome;
 use tandem_replication::rule::{Rule, RuleState};
@@ -54,15 +55,15 @@ impl Worker {
         key: &ObjectKey,
         transfer_id: &TransferId,
         index: u32,
-        look: Look,
-        deadline: Deadline,
+        overwrite: Overwrite,
+        (look, deadline): (Look, Deadline),
     ) -> Result<(), Unfinished> {
         let found = self.table.transfer(rule_id, key).await?;
         let Some(transfer) = found.filter(|transfer| transfer.id == *transfer_id) else {
             // Whoever had the message before may have died while it completed the upload: if that landed on
             // top of what came later, somebody has to look.
             if look.is_another {
-                self.send_object(rule_id, key, now()).await?;
+                self.send_object(rule_id, key, now(), overwrite).await?;
             }
             return Ok(());
         };
@@ -196,6 +197,7 @@ impl Worker {
             key: transfer.key.clone(),
             changed_at: transfer.event_time.unwrap_or(transfer.started_at),
             token: now().timestamp_micros().to_string(),
+            overwrite: transfer.overwrite,
         };
         self.table.hold(&rule.id, &held).await?;
         // A rule that was resumed before the key was kept may have been resumed without it.
@@ -225,6 +227,7 @@ impl Worker {
             })),
             may_have_failed: true,
             last_chance: look.last_chance,
+            overwrite: transfer.overwrite,
         };
         match self.recorder.keep(rule, &transfer.key, attempt).await {
             Ok(_) => Ok(()),

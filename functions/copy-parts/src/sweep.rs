@@ -95,7 +95,7 @@ impl Worker {
             .filter(|transfer| transfer.stands_still(now()) && rule.state == RuleState::Enabled);
         for transfer in stuck {
             let event_time = transfer.event_time.unwrap_or(transfer.started_at);
-            self.send_object(&rule.id, &transfer.key, event_time)
+            self.send_object(&rule.id, &transfer.key, event_time, transfer.overwrite)
                 .await?;
             swept.helped_on += 1;
         }

@@ -111,13 +111,21 @@ impl Worker {
                 key,
                 transfer_id,
                 range,
+                overwrite,
             } => {
                 let look = Look {
                     last_chance: message.receives() >= self.config.receives_max,
                     is_another: message.receives() > 1,
                 };
-                self.copy_range(&rule_id, &key, &transfer_id, range, look, deadline)
-                    .await?;
+                self.copy_range(
+                    &rule_id,
+                    &key,
+                    &transfer_id,
+                    range,
+                    overwrite,
+                    (look, deadline),
+                )
+                .await?;
                 Ok(None)
             }
             PartWork::Sweep {

@@ -58,6 +58,22 @@ pub async fn look_up(aws: &Aws, bucket: &BucketName, owner: &str) -> Result<Foun
     }
 }
 
+/// Whether a bucket is a website, so that its objects' redirects are followed by somebody. Taken for one if
+/// nobody says.
+pub async fn is_website(aws: &Aws, bucket: &Bucket) -> bool {
+    let answer = aws
+        .s3(&bucket.region)
+        .get_bucket_website()
+        .bucket(bucket.name.as_str())
+        .expected_bucket_owner(aws.account_id())
+        .send()
+        .await;
+    !matches!(
+        answer.map_err(|error| Refused::of(&error).code),
+        Err(Some(code)) if code == "NoSuchWebsiteConfiguration"
+    )
+}
+
 /// The account's buckets, sorted by name.
 pub async fn own_buckets(aws: &Aws) -> Result<Vec<OwnBucket>, AwsError> {
     let mut buckets = Vec::new();
@@ -101,7 +117,7 @@ async fn locate(aws: &Aws, bucket: &BucketName, owner: Option<&str>) -> Result<R
     }
 }
 
-async fn region_of(aws: &Aws, bucket: &BucketName) -> Result<Option<Region>, AwsError> {
+pub(crate) async fn region_of(aws: &Aws, bucket: &BucketName) -> Result<Option<Region>, AwsError> {
     Ok(
         match head(aws, aws.region(), bucket, Some(aws.account_id())).await {
             Ok(answer) => answer.bucket_region().map(Region::new),

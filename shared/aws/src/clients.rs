@@ -1,6 +1,7 @@
 //! One client a service and region, built once; every S3 request is counted.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -86,6 +87,11 @@ impl Aws {
         self.requests.take()
     }
 
+    /// How many S3 requests this function has sent since it started.
+    pub fn s3_requests(&self) -> u64 {
+        self.requests.total.load(Ordering::Relaxed)
+    }
+
     /// By which work on objects is slowed down when S3 asks for it.
     pub fn turns(&self) -> &Turns {
         &self.turns
@@ -129,10 +135,13 @@ pub const OBJECTS_AT_ONCE_MAX: usize = 32;
 
 /// Counts requests as they are sent, retries included: they are the bill.
 #[derive(Debug, Clone, Default)]
-struct RequestCounter(Arc<Mutex<BTreeMap<&'static str, u64>>>);
+struct RequestCounter {
+    by_operation: Arc<Mutex<BTreeMap<&'static str, u64>>>,
+    total: Arc<AtomicU64>,
+}
 
 /// The operations that are counted under their own name.
-const COUNTED: [&str; 22] = [
+const COUNTED: [&str; 25] = [
     "AbortMultipartUpload",
     "CompleteMultipartUpload",
     "CopyObject",
@@ -140,6 +149,8 @@ const COUNTED: [&str; 22] = [
     "DeleteObject",
     "DeleteObjectTagging",
     "GetBucketNotificationConfiguration",
+    "GetBucketWebsite",
+    "GetObject",
     "GetObjectAcl",
     "GetObjectAttributes",
     "GetObjectTagging",
@@ -150,6 +161,7 @@ const COUNTED: [&str; 22] = [
     "ListObjectsV2",
     "ListParts",
     "PutBucketNotificationConfiguration",
+    "PutObject",
     "PutObjectAcl",
     "PutObjectLegalHold",
     "PutObjectRetention",
@@ -159,7 +171,8 @@ const COUNTED: [&str; 22] = [
 
 impl RequestCounter {
     fn take(&self) -> BTreeMap<&'static str, u64> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let counts = self.by_operation.lock();
+        std::mem::take(&mut *counts.unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -180,12 +193,12 @@ impl Intercept for RequestCounter {
             .find(|&&name| name == operation)
             .copied()
             .unwrap_or("Other");
-        *self
-            .0
+        self.total.fetch_add(1, Ordering::Relaxed);
+        let mut counts = self
+            .by_operation
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(counted)
-            .or_default() += 1;
+            .unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(counted).or_default() += 1;
         Ok(())
     }
 }

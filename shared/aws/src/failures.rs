@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey, RuleId, VersionId};
+use tandem_replication::overwrite::Overwrite;
 
 use crate::AwsError;
-use crate::table::{Table, key, parsed};
+use crate::table::{Table, key, parsed, text};
 
 /// How many records are looked at by one request: less than 1 MB even of the longest keys and messages.
 const PAGE: i32 = 250;
@@ -45,6 +46,9 @@ pub struct FailureItem {
     pub last_at: Timestamp,
     /// How many there were.
     pub attempts: u64,
+    /// What another attempt may replace: what failed in a backfill keeps its mode.
+    #[serde(default, skip_serializing_if = "Overwrite::is_always")]
+    pub overwrite: Overwrite,
 }
 
 /// Which failures of a rule are meant.
@@ -110,10 +114,16 @@ impl Table {
         rule: &RuleId,
         object: &ObjectKey,
         fault: &Fault,
+        overwrite: Overwrite,
         at: Timestamp,
     ) -> Result<FailureRecord, AwsError> {
         let pk = failures_of(rule);
-        let text = |text: &str| AttributeValue::S(text.to_owned());
+        // A live change that failed stays to be carried over, whatever a backfill keeps.
+        let mode = if overwrite.is_always() {
+            ":overwrite"
+        } else {
+            "if_not_exists(overwrite, :overwrite)"
+        };
         let or_null = |value: Option<AttributeValue>| value.unwrap_or(AttributeValue::Null(true));
         let failed = fault.object.as_ref();
         let version_id = failed.and_then(|object| object.version_id.as_ref());
@@ -123,11 +133,12 @@ impl Table {
             .update_item()
             .table_name(&self.name)
             .set_key(Some(key(&pk, object.as_str())))
-            .update_expression(
+            .update_expression(format!(
                 "SET #key = :key, version_id = :version, etag = :etag, #bytes = :bytes, \
-                 reason = :reason, message = :message, last_at = :at, \
-                 first_at = if_not_exists(first_at, :at) ADD attempts :one",
-            )
+                 reason = :reason, message = :message, last_at = :at, overwrite = {mode}, \
+                 first_at = if_not_exists(first_at, :at) ADD attempts :one"
+            ))
+            .expression_attribute_values(":overwrite", text(overwrite.as_str()))
             .expression_attribute_names("#key", "key")
             .expression_attribute_names("#bytes", "bytes")
             .expression_attribute_values(":key", text(object.as_str()))

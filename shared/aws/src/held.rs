@@ -4,10 +4,11 @@
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::names::{ObjectKey, RuleId};
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::work::{HELD_PARTITIONS, held_partition};
 
 use crate::AwsError;
-use crate::table::{Table, key};
+use crate::table::{Table, conditional, item, key, text};
 
 /// How many held keys are read at a time.
 const PAGE: i32 = 200;
@@ -21,6 +22,9 @@ pub struct HeldKey {
     pub changed_at: Timestamp,
     /// Differs for every time that the key was held.
     pub token: String,
+    /// What its copy may replace.
+    #[serde(default, skip_serializing_if = "Overwrite::is_always")]
+    pub overwrite: Overwrite,
 }
 
 fn held_of(rule: &RuleId, partition: u8) -> String {
@@ -29,14 +33,23 @@ fn held_of(rule: &RuleId, partition: u8) -> String {
 
 impl Table {
     /// Keeps a key. The rule has to be looked at again afterwards: if it is still paused then, whoever
-    /// resumes it will find the key; if not, the key has to be replicated now.
+    /// resumes it will find the key; if not, the key has to be replicated now. A live change takes the place
+    /// of what a backfill has kept, and not the other way round.
     pub async fn hold(&self, rule: &RuleId, held: &HeldKey) -> Result<(), AwsError> {
-        self.put(
-            &held_of(rule, held_partition(&held.key)),
-            held.key.as_str(),
-            held,
-        )
-        .await
+        let pk = held_of(rule, held_partition(&held.key));
+        let object = held.key.as_str();
+        if held.overwrite.is_always() {
+            return self.put(&pk, object, held).await;
+        }
+        let written = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item(&pk, object, held)?))
+            .condition_expression("attribute_not_exists(pk) OR attribute_exists(overwrite)")
+            .send()
+            .await;
+        conditional(format!("holding {object:?}"), written).map(|_| ())
     }
 
     /// Lets a key go, if it was not held again since.
@@ -49,23 +62,10 @@ impl Table {
             .set_key(Some(key(&pk, held.key.as_str())))
             .condition_expression("#token = :token")
             .expression_attribute_names("#token", "token")
-            .expression_attribute_values(
-                ":token",
-                aws_sdk_dynamodb::types::AttributeValue::S(held.token.clone()),
-            )
+            .expression_attribute_values(":token", text(&held.token))
             .send()
             .await;
-        match deleted {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let error = AwsError::request(format!("releasing {:?}", held.key.as_str()), &error);
-                if error.is("ConditionalCheckFailedException") {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            }
-        }
+        conditional(format!("releasing {:?}", held.key.as_str()), deleted).map(|_| ())
     }
 
     /// Some of the keys held in one partition, after `after`.

@@ -17,8 +17,9 @@ use tandem_replication::rule::{Rule, Scope};
 use crate::AwsError;
 use crate::failures::FailureItem;
 use crate::held::HeldKey;
-use crate::jobs::{Job, Shard};
+use crate::jobs::Job;
 use crate::rules::{ClaimItem, RuleItem};
+use crate::shards::Shard;
 use crate::table::{Item, item, parsed};
 use crate::transfers::Transfer;
 use crate::uploads::LoggedUpload;
@@ -100,15 +101,24 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
         form(
             Kind::Job,
             json!({"id": "job-1", "rule_id": "rule-1", "state": "running", "plan_id": "p", "shards": 3,
-                "started_at": at}),
+                "started_at": at, "kind": "repair", "overwrite": "never", "prefix": "a/",
+                "manifest": "s3://lists/keys.csv", "report": "s3://reports/a/", "objects_per_sec": 2.5,
+                "concurrency": 3, "deletes_max": 10, "scheduled": true, "expires_at": 1_800_000_000}),
             &["id", "rule_id", "state", "started_at"],
-            json!({"plan_id": null, "shards": 0}),
+            json!({"plan_id": null, "shards": 0, "kind": "backfill", "overwrite": "always", "prefix": null,
+                "manifest": null, "report": null, "objects_per_sec": null, "concurrency": null,
+                "deletes_max": null, "scheduled": false, "expires_at": null}),
         ),
         form(
             Kind::Shard,
             json!({"index": 1, "prefix": "a/", "after": "a/1", "until": "a/9", "checkpoint": "a/3", "pages": 2,
                 "ended_at": at, "listed": 10, "copied": 4, "equal": 3, "gone": 2, "failed": 1,
-                "bytes_copied": 1234}),
+                "bytes_copied": 1234, "transfers": 1, "kept": 1, "missing": 1, "different": 1, "extra": 2,
+                "deleted": 1, "splits": 1, "probes": 2, "known": "a/7", "empty_above": "a/8", "sent": true,
+                "progressed_at": at, "error": "listing", "weight": 0.5, "weight_done": 0.25,
+                "weight_from": "a/2", "s3_requests": 9, "expires_at": 1_800_000_000,
+                "manifest": {"bucket": "lists", "region": "us-east-1", "key": "keys.csv", "etag": "e",
+                    "gzip": false, "from": 0, "until": 9}}),
             // Steps are conditional on `pages`, and counts that are not there cannot be added to.
             &[
                 "index",
@@ -121,23 +131,28 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "failed",
                 "bytes_copied",
             ],
-            json!({"after": null, "until": null, "checkpoint": null, "ended_at": null}),
+            json!({"after": null, "until": null, "checkpoint": null, "ended_at": null, "transfers": 0, "kept": 0,
+                "missing": 0, "different": 0, "extra": 0, "deleted": 0, "splits": 0, "probes": 0, "known": null,
+                "empty_above": null, "sent": false, "progressed_at": null, "error": null, "weight": 0.0,
+                "weight_done": 0.0, "weight_from": null, "s3_requests": 0, "expires_at": null,
+                "manifest": null}),
         ),
         form(
             Kind::Held,
-            json!({"key": "a/1", "changed_at": at, "token": "t"}),
+            json!({"key": "a/1", "changed_at": at, "token": "t", "overwrite": "never"}),
             // A key is let go by its token only.
             &["key", "changed_at", "token"],
-            json!({}),
+            json!({"overwrite": "always"}),
         ),
         form(
             Kind::Failure,
             json!({"key": "a/1", "version_id": "v", "etag": "e", "bytes": 3, "reason": "TooLarge",
-                "message": "copying", "first_at": at, "last_at": at, "attempts": 2}),
+                "message": "copying", "first_at": at, "last_at": at, "attempts": 2,
+                "overwrite": "if-older"}),
             &[
                 "key", "reason", "message", "first_at", "last_at", "attempts",
             ],
-            json!({"version_id": null, "etag": null, "bytes": null}),
+            json!({"version_id": null, "etag": null, "bytes": null, "overwrite": "always"}),
         ),
         form(
             Kind::Watermark,
@@ -164,7 +179,7 @@ fn forms_of_large_objects() -> Vec<Form> {
                 "layout": [{"part_bytes": 10, "parts": 1}, {"part_bytes": 1, "parts": 1}], "range_bytes": 10,
                 "upload": {"id": "u", "key": "a/1", "upload_id": "U", "began_at": at}, "records_etag": false,
                 "checksum": {"algorithm": "CRC32", "full_object": false}, "started_at": at, "progressed_at": at,
-                "sent": true, "event_time": at, "void": "overtaken"}),
+                "sent": true, "event_time": at, "void": "overtaken", "overwrite": "never"}),
             &[
                 "id",
                 "key",
@@ -177,7 +192,7 @@ fn forms_of_large_objects() -> Vec<Form> {
                 "progressed_at",
                 "sent",
             ],
-            json!({"checksum": null, "event_time": null, "void": null}),
+            json!({"checksum": null, "event_time": null, "void": null, "overwrite": "always"}),
         ),
         form(
             Kind::Upload,
@@ -330,7 +345,9 @@ proptest! {
             (Kind::Rule, "state", &["enabling", "enabled", "paused", "deleting"]),
             (Kind::Rule, "scope", &["all"]),
             (Kind::Claim, "role", &["source", "destination"]),
-            (Kind::Job, "state", &["planning", "running", "complete", "cancelled"]),
+            (Kind::Job, "state", &["planning", "running", "paused", "complete", "failed", "cancelled"]),
+            (Kind::Job, "kind", &["backfill", "verify", "repair"]),
+            (Kind::Job, "overwrite", &["always", "if-older", "never"]),
             (Kind::Rule, "updated_at", &[]),
             (Kind::Held, "changed_at", &[]),
             (Kind::Transfer, "void", &["overtaken", "other-etag"]),

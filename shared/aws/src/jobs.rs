@@ -1,140 +1,85 @@
-//! Backfill jobs and their shards, in the table. Every step of a shard is one conditional write, so that a
-//! message that comes twice, or a worker that dies, counts nothing twice.
+//! Jobs, in the table: backfills, verifications and repairs. What a job's shards have done is in
+//! [`crate::shards`].
 
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
-use tandem_replication::keyspace::fraction;
 use tandem_replication::names::{JobId, RuleId};
-use tandem_replication::progress::{Counts, JobState, JobView, ShardCounts};
-use tandem_replication::shard::ShardRange;
+use tandem_replication::progress::{Counts, JobKind, JobSpec, JobState, JobView, ShardCounts};
 
 use crate::AwsError;
-use crate::table::Table;
+use crate::shards::Shard;
+use crate::table::{Table, conditional, item, key, parsed, text};
 
-/// A backfill job as the table holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A job as the table holds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its id; ids of later jobs sort after it.
     pub id: JobId,
     /// Its rule.
     pub rule_id: RuleId,
-    /// Where it is. `Complete` is never stored: a job is complete when its shards are.
+    /// What it was asked to do.
+    #[serde(flatten)]
+    pub spec: JobSpec,
+    /// Where it is. `Complete` and `Failed` are never stored: a job is over when its shards are.
     pub state: JobState,
     /// Which planner's shards are the job's; two may have been at work.
     #[serde(default)]
     pub plan_id: Option<String>,
-    /// How many shards the plan has.
+    /// How many numbers were given to shards.
     #[serde(default)]
     pub shards: u32,
     /// When it was started.
     pub started_at: Timestamp,
-}
-
-/// A shard as the table holds it: its range, how far it has come, and what it has counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shard {
-    /// Which of the job's shards.
-    pub index: u32,
-    /// Keys begin so.
-    pub prefix: String,
-    /// Exclusive lower bound.
-    #[serde(default)]
-    pub after: Option<String>,
-    /// Inclusive upper bound.
-    #[serde(default)]
-    pub until: Option<String>,
-    /// The last key that is accounted for.
-    #[serde(default)]
-    pub checkpoint: Option<String>,
-    /// How many pages are accounted for; every step is conditional on it.
-    pub pages: u64,
-    /// When it ended.
-    #[serde(default)]
-    pub ended_at: Option<Timestamp>,
-    /// What became of its objects so far.
-    #[serde(flatten)]
-    pub counts: Counts,
-}
-
-/// One page of a shard, done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
-    /// The last key of the page; `None` if the page was empty.
-    pub checkpoint: Option<String>,
-    /// What became of its objects.
-    pub counts: Counts,
-    /// When the shard ended, if this was its last page.
-    pub ended_at: Option<Timestamp>,
-}
-
-impl Shard {
-    /// A shard that has not begun.
-    pub fn new(index: u32, range: ShardRange) -> Self {
-        Self {
-            index,
-            prefix: range.prefix,
-            after: range.after,
-            until: range.until,
-            checkpoint: None,
-            pages: 0,
-            ended_at: None,
-            counts: Counts::default(),
-        }
-    }
-
-    /// What is left to do.
-    pub fn rest(&self) -> ShardRange {
-        ShardRange {
-            prefix: self.prefix.clone(),
-            after: self.checkpoint.clone().or_else(|| self.after.clone()),
-            until: self.until.clone(),
-        }
-    }
-
-    fn fraction(&self) -> f64 {
-        match (&self.ended_at, &self.checkpoint) {
-            (Some(_), _) => 1.0,
-            (None, None) => 0.0,
-            (None, Some(checkpoint)) => {
-                let low = self.after.as_deref().unwrap_or(&self.prefix);
-                fraction(low, self.until.as_deref(), checkpoint)
-            }
-        }
-    }
+    /// When the table may forget it, in seconds since 1970; never if nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
 }
 
 impl Job {
+    /// Where the job is, as its shards tell.
+    pub fn state_with(&self, shards: &[Shard]) -> JobState {
+        let has_run = matches!(self.state, JobState::Running | JobState::Paused);
+        if !has_run || shards.iter().any(|shard| shard.ended_at.is_none()) {
+            return self.state;
+        }
+        if shards.iter().any(|shard| shard.error.is_some()) {
+            JobState::Failed
+        } else {
+            JobState::Complete
+        }
+    }
+
     /// The job and its shards as callers see them.
     pub fn view(&self, shards: &[Shard]) -> JobView {
         let mut counts = Counts::default();
         for shard in shards {
             counts.add(&shard.counts);
         }
-        let done = shards
-            .iter()
-            .filter(|shard| shard.ended_at.is_some())
-            .count() as u64;
-        let total = u64::from(self.shards);
-        let complete = self.state == JobState::Running && done == total;
+        let ended = shards.iter().filter(|shard| shard.ended_at.is_some());
+        let state = self.state_with(shards);
+        let complete = state == JobState::Complete;
+        let over = matches!(state, JobState::Complete | JobState::Failed);
         JobView {
             id: self.id.clone(),
             rule_id: self.rule_id.clone(),
-            state: if complete {
-                JobState::Complete
-            } else {
-                self.state
-            },
+            spec: self.spec.clone(),
+            state,
+            error: shards.iter().find_map(|shard| shard.error.clone()),
             fraction: if complete {
                 1.0
             } else {
                 // Not everything before everything is: an estimate never says so.
-                (shards.iter().map(Shard::fraction).sum::<f64>() / (total.max(1) as f64)).min(0.999)
+                shards.iter().map(Shard::fraction).sum::<f64>().min(0.999)
             },
-            shards: ShardCounts { total, done },
+            shards: ShardCounts {
+                total: shards.len() as u64,
+                done: ended.count() as u64,
+            },
             counts,
+            s3_requests: shards.iter().map(|shard| shard.s3_requests).sum(),
             started_at: self.started_at,
-            finished_at: complete
+            finished_at: over
                 .then(|| shards.iter().filter_map(|shard| shard.ended_at).max())
                 .flatten(),
         }
@@ -145,12 +90,8 @@ fn jobs_of(rule: &RuleId) -> String {
     format!("job#{rule}")
 }
 
-fn shards_of(job: &JobId, plan_id: &str) -> String {
-    format!("shard#{job}#{plan_id}")
-}
-
 impl Table {
-    /// Stores a job, or what it has become.
+    /// Stores a new job.
     pub async fn put_job(&self, job: &Job) -> Result<(), AwsError> {
         self.put(&jobs_of(&job.rule_id), job.id.as_str(), job).await
     }
@@ -160,9 +101,22 @@ impl Table {
         self.get(&jobs_of(rule), job.as_str()).await
     }
 
-    /// A rule's newest job.
+    /// A rule's newest job of any kind.
     pub async fn newest_job(&self, rule: &RuleId) -> Result<Option<Job>, AwsError> {
         self.newest(&jobs_of(rule)).await
+    }
+
+    /// The newest of a rule's jobs that carries its historical objects over.
+    pub async fn newest_backfill(&self, rule: &RuleId) -> Result<Option<Job>, AwsError> {
+        let jobs = self.jobs(rule).await?;
+        let mut newest_first = jobs.into_iter().rev();
+        Ok(newest_first.find(|job| job.spec.kind == JobKind::Backfill))
+    }
+
+    /// The newest of a rule's jobs that its schedule asked for.
+    pub async fn newest_scheduled(&self, rule: &RuleId) -> Result<Option<Job>, AwsError> {
+        let jobs = self.jobs(rule).await?;
+        Ok(jobs.into_iter().rev().find(|job| job.spec.scheduled))
     }
 
     /// All jobs of a rule, the oldest first.
@@ -170,151 +124,79 @@ impl Table {
         self.all(&jobs_of(rule)).await
     }
 
-    /// Stores a planned shard. Nothing works on it before [`Self::start_job`] has chosen its plan.
-    pub async fn put_shard(
-        &self,
-        job: &JobId,
-        plan_id: &str,
-        shard: &Shard,
-    ) -> Result<(), AwsError> {
-        self.put(
-            &shards_of(job, plan_id),
-            &format!("{:06}", shard.index),
-            shard,
-        )
-        .await
-    }
-
     /// Lets a planned job run on the shards of `job.plan_id`. Answers whether it did: another planner may
     /// have been faster, or the job was cancelled.
     pub async fn start_job(&self, job: &Job) -> Result<bool, AwsError> {
-        self.change_job_state(job, JobState::Planning).await
-    }
-
-    /// Cancels a job that has not ended.
-    pub async fn cancel_job(&self, job: &Job) -> Result<bool, AwsError> {
-        self.change_job_state(
-            &Job {
-                state: JobState::Cancelled,
-                ..job.clone()
-            },
-            job.state,
-        )
-        .await
-    }
-
-    async fn change_job_state(&self, job: &Job, from: JobState) -> Result<bool, AwsError> {
-        let item = crate::table::item(&jobs_of(&job.rule_id), job.id.as_str(), job)?;
-        let from = match from {
-            JobState::Planning => "planning",
-            JobState::Running => "running",
-            JobState::Complete => "complete",
-            JobState::Cancelled => "cancelled",
+        let planned = Job {
+            state: JobState::Running,
+            ..job.clone()
         };
         let written = self
             .client
             .put_item()
             .table_name(&self.name)
-            .set_item(Some(item))
+            .set_item(Some(item(
+                &jobs_of(&job.rule_id),
+                job.id.as_str(),
+                &planned,
+            )?))
+            .condition_expression("#state = :planning")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_values(":planning", text(JobState::Planning.as_str()))
+            .send()
+            .await;
+        conditional(format!("starting {}", job.id), written)
+    }
+
+    /// Brings a job from the state it was seen in to another. Answers whether it was still there.
+    pub async fn change_job(&self, job: &Job, to: JobState) -> Result<bool, AwsError> {
+        let written = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(&jobs_of(&job.rule_id), job.id.as_str())))
+            .update_expression("SET #state = :to")
             .condition_expression("#state = :from")
             .expression_attribute_names("#state", "state")
-            .expression_attribute_values(":from", AttributeValue::S(from.to_owned()))
+            .expression_attribute_values(":from", text(job.state.as_str()))
+            .expression_attribute_values(":to", text(to.as_str()))
             .send()
             .await;
-        conditional(format!("writing {}", job.id), written)
+        conditional(format!("changing {}", job.id), written)
     }
 
-    /// The shards of a job that has a plan.
-    pub async fn shards(&self, job: &Job) -> Result<Vec<Shard>, AwsError> {
-        match &job.plan_id {
-            Some(plan_id) => self.all(&shards_of(&job.id, plan_id)).await,
-            None => Ok(Vec::new()),
-        }
-    }
-
-    /// One shard of a job.
-    pub async fn shard(&self, job: &Job, index: u32) -> Result<Option<Shard>, AwsError> {
-        match &job.plan_id {
-            Some(plan_id) => {
-                self.get(&shards_of(&job.id, plan_id), &format!("{index:06}"))
-                    .await
-            }
-            None => Ok(None),
-        }
-    }
-
-    /// Accounts for one page: the counts and the checkpoint move in one write, if the shard is still
-    /// where `shard` says. Answers whether it was; another worker may have done the page.
-    pub async fn step_shard(
-        &self,
-        job: &Job,
-        shard: &Shard,
-        step: &Step,
-    ) -> Result<bool, AwsError> {
-        let Some(plan_id) = &job.plan_id else {
-            return Ok(false);
-        };
-        let mut counts = shard.counts;
-        counts.add(&step.counts);
-        let next = Shard {
-            checkpoint: step.checkpoint.clone().or_else(|| shard.checkpoint.clone()),
-            pages: shard.pages + 1,
-            ended_at: step.ended_at,
-            counts,
-            ..shard.clone()
-        };
-        let (pk, sk) = (shards_of(&job.id, plan_id), format!("{:06}", shard.index));
+    /// A number for another shard of a job, greater than all before; `None` if the job is gone.
+    pub async fn next_shard_index(&self, job: &Job) -> Result<Option<u32>, AwsError> {
+        let pk = jobs_of(&job.rule_id);
         let written = self
             .client
-            .put_item()
+            .update_item()
             .table_name(&self.name)
-            .set_item(Some(crate::table::item(&pk, &sk, &next)?))
-            .condition_expression("pages = :before AND attribute_type(ended_at, :null)")
-            .expression_attribute_values(":before", AttributeValue::N(shard.pages.to_string()))
-            .expression_attribute_values(":null", AttributeValue::S("NULL".to_owned()))
+            .set_key(Some(key(&pk, job.id.as_str())))
+            .update_expression("ADD shards :one")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
+            .return_values(ReturnValue::AllNew)
             .send()
             .await;
-        conditional(
-            format!("writing shard {} of {}", shard.index, job.id),
-            written,
-        )
+        match written {
+            Ok(answer) => {
+                let job: Job = parsed(&pk, answer.attributes.unwrap_or_default())?;
+                Ok(Some(job.shards - 1))
+            }
+            refused => {
+                conditional(format!("numbering a shard of {}", job.id), refused).map(|_| None)
+            }
+        }
     }
 
-    /// Forgets the jobs of a rule and their shards.
+    /// Forgets the jobs of a rule, and all that belongs to them.
     pub async fn remove_jobs(&self, rule: &RuleId) -> Result<(), AwsError> {
         for job in self.jobs(rule).await? {
-            for shard in self.shards(&job).await? {
-                if let Some(plan_id) = &job.plan_id {
-                    self.delete(&shards_of(&job.id, plan_id), &format!("{:06}", shard.index))
-                        .await?;
-                }
-            }
+            self.remove_shards(&job).await?;
+            self.remove_limits(&job.id).await?;
             self.delete(&jobs_of(rule), job.id.as_str()).await?;
         }
         Ok(())
-    }
-}
-
-/// Whether a conditional write found what it was conditional on.
-fn conditional<T, E>(
-    doing: String,
-    written: Result<
-        T,
-        aws_sdk_dynamodb::error::SdkError<E, aws_smithy_runtime_api::http::Response>,
-    >,
-) -> Result<bool, AwsError>
-where
-    E: aws_smithy_types::error::metadata::ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match written {
-        Ok(_) => Ok(true),
-        Err(error) => {
-            let error = AwsError::request(doing, &error);
-            if error.is("ConditionalCheckFailedException") {
-                Ok(false)
-            } else {
-                Err(error)
-            }
-        }
     }
 }

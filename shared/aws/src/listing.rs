@@ -1,10 +1,12 @@
 //! Pages of a bucket's listing, within a key range.
 
 use aws_sdk_s3::types::EncodingType;
+use aws_smithy_types::DateTime;
 use percent_encoding::percent_decode_str;
+use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::Side;
 use tandem_replication::diff::Listed;
-use tandem_replication::names::Etag;
+use tandem_replication::names::{Etag, StorageClass};
 use tandem_replication::shard::ShardRange;
 
 use crate::AwsError;
@@ -22,6 +24,15 @@ pub struct Page {
 impl S3Pair {
     /// The first page of `range` on one side: up to 1,000 objects, one request.
     pub async fn list(&self, side: Side, range: &ShardRange) -> Result<Page, AwsError> {
+        self.list_at_most(side, range, None).await
+    }
+
+    async fn list_at_most(
+        &self,
+        side: Side,
+        range: &ShardRange,
+        keys_max: Option<i32>,
+    ) -> Result<Page, AwsError> {
         let bucket = self.bucket(side);
         let doing = || format!("listing {}", bucket.name);
         let answer = bucket
@@ -31,6 +42,7 @@ impl S3Pair {
             .expected_bucket_owner(&bucket.owner)
             .set_prefix((!range.prefix.is_empty()).then(|| range.prefix.clone()))
             .set_start_after(range.after.clone())
+            .set_max_keys(keys_max)
             // Keys may hold characters that XML cannot.
             .encoding_type(EncodingType::Url)
             .send()
@@ -51,12 +63,26 @@ impl S3Pair {
                     .size()
                     .and_then(|bytes| u64::try_from(bytes).ok())
                     .unwrap_or_default(),
+                last_modified: written_at(object.last_modified()),
+                storage_class: object
+                    .storage_class()
+                    .map_or_else(StorageClass::standard, |class| {
+                        StorageClass::new(class.as_str())
+                    }),
             });
         }
+        let reached = objects.last().map(|object| object.key.as_str()) >= range.until.as_deref()
+            && range.until.is_some();
         Ok(Page {
             objects,
-            last: beyond || !answer.is_truncated().unwrap_or_default(),
+            last: beyond || reached || !answer.is_truncated().unwrap_or_default(),
         })
+    }
+
+    /// The first key of `range` at the source, one request.
+    pub async fn first_key(&self, range: &ShardRange) -> Result<Option<String>, AwsError> {
+        let page = self.list_at_most(Side::Source, range, Some(1)).await?;
+        Ok(page.objects.into_iter().next().map(|object| object.key))
     }
 
     /// Every object of `range` on one side, page by page.
@@ -77,6 +103,12 @@ impl S3Pair {
             }
         }
     }
+}
+
+/// When an object was written; a server that does not say may have written it just now.
+fn written_at(said: Option<&DateTime>) -> Timestamp {
+    said.and_then(|at| Timestamp::from_timestamp(at.secs(), 0))
+        .unwrap_or(Timestamp::MAX_UTC)
 }
 
 /// A key as `encoding-type=url` writes it: percent-encoded, with `+` for a space.

@@ -9,7 +9,7 @@ use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use futures::{StreamExt, TryStreamExt, stream};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use tandem_replication::bucket_pair::{CopyOutcome, Landed, Side};
+use tandem_replication::bucket_pair::{CopyOutcome, Landed, Onto, Side};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{Etag, ObjectKey, UploadId};
 use tandem_replication::object::{Checksum, ObjectState, Tags};
@@ -21,7 +21,7 @@ use crate::clients::never_blindly_again;
 use crate::error::{Refused, fault};
 use crate::labels::{date_time, legal_hold, lock_mode};
 use crate::object_state::hides_digest;
-use crate::s3_pair::{S3Pair, copy_refused, expire, took, with_source_etag};
+use crate::s3_pair::{S3Pair, conditions, copy_refused, expire, took, with_source_etag};
 use crate::uploaded_part::{UploadedPart, copied, etag_of, listed, ordered_checksum};
 use crate::uploads::LoggedUpload;
 
@@ -59,6 +59,8 @@ pub enum Completed {
     OtherEtag,
     /// There is no such upload any more: completed before, or aborted by somebody.
     NoUpload,
+    /// Nothing was done: the destination does not hold what the upload may land on.
+    Overtaken,
 }
 
 /// Why a part was not copied.
@@ -76,12 +78,16 @@ impl S3Pair {
         source: &ObjectState,
         layout: &PartLayout,
         record_etag: bool,
+        onto: Onto<'_>,
     ) -> Result<CopyOutcome, Fault> {
         let began = Instant::now();
         let mut record_etag = record_etag;
         loop {
             let upload = self.begin_upload(key, source, record_etag).await?;
-            match self.fill_and_complete(key, source, layout, &upload).await {
+            match self
+                .fill_and_complete(key, source, layout, &upload, onto)
+                .await
+            {
                 Ok(Ok(Completed::Landed(etag))) => {
                     self.forget(&upload).await;
                     // Metadata were read before the parts: only a second look can tell whether they still
@@ -96,6 +102,10 @@ impl S3Pair {
                 Ok(Ok(Completed::OtherEtag)) => {
                     self.abandon(&upload.entry).await;
                     record_etag = true;
+                }
+                Ok(Ok(Completed::Overtaken)) => {
+                    self.abandon(&upload.entry).await;
+                    return Ok(CopyOutcome::Overtaken);
                 }
                 Ok(Ok(Completed::NoUpload)) => {
                     self.abandon(&upload.entry).await;
@@ -122,6 +132,7 @@ impl S3Pair {
         source: &ObjectState,
         layout: &PartLayout,
         upload: &Upload,
+        onto: Onto<'_>,
     ) -> Result<Result<Completed, CopyOutcome>, Fault> {
         let copied = self
             .copy_parts(key, &source.etag, &upload.id, layout.parts())
@@ -130,7 +141,7 @@ impl S3Pair {
             Filled::Whole(parts) => {
                 let wanted = (!upload.records_etag).then_some(&source.etag);
                 let checksum = source.checksum.as_ref();
-                self.complete(key, &upload.id, parts, checksum, wanted)
+                self.complete(key, &upload.id, parts, checksum, wanted, onto)
                     .await
                     .map(Ok)
             }
@@ -342,7 +353,7 @@ impl S3Pair {
         }
     }
 
-    /// Makes the upload's parts an object, if its `ETag` will be the one that is `wanted`, as far as the
+    /// Makes the upload's parts an object where it may land, if its `ETag` will be the one that is `wanted`, as far as the
     /// parts tell.
     pub async fn complete(
         &self,
@@ -351,6 +362,7 @@ impl S3Pair {
         parts: Vec<UploadedPart>,
         checksum: Option<&Checksum>,
         wanted: Option<&Etag>,
+        onto: Onto<'_>,
     ) -> Result<Completed, Fault> {
         if let Some(wanted) = wanted
             && etag_of(&parts).is_some_and(|etag| etag != *wanted)
@@ -358,6 +370,7 @@ impl S3Pair {
             return Ok(Completed::OtherEtag);
         }
         let parts = parts.into_iter().map(|part| part.0).collect();
+        let (if_match, if_none_match) = conditions(onto);
         let answer = self
             .replica
             .client
@@ -365,6 +378,8 @@ impl S3Pair {
             .bucket(self.replica.name.as_str())
             .key(key.as_str())
             .upload_id(upload_id.as_str())
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match)
             .expected_bucket_owner(&self.replica.owner)
             .set_checksum_type(checksum.map(|checksum| ordered_checksum(checksum).1))
             .multipart_upload(
@@ -378,6 +393,7 @@ impl S3Pair {
             .await;
         let answer = match answer {
             Err(error) if no_such_upload(&error) => return Ok(Completed::NoUpload),
+            Err(error) if is_overtaken(&error) => return Ok(Completed::Overtaken),
             answer => answer.map_err(|error| fault(Doing::Copy, key, error))?,
         };
         answer
@@ -433,6 +449,19 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
     Refused::of(error).code.as_deref() == Some("NoSuchUpload")
+}
+
+/// Whether the destination was found to hold something else than it should. With 409, another write of the
+/// key came between; whoever looks again will see it.
+fn is_overtaken<E>(error: &SdkError<E, Response>) -> bool
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let refused = Refused::of(error);
+    matches!(
+        refused.code.as_deref(),
+        Some("PreconditionFailed" | "ConditionalRequestConflict")
+    )
 }
 
 fn as_query(tags: &Tags) -> String {

@@ -175,6 +175,7 @@ fn body_of(work: &impl Serialize) -> Result<String, AwsError> {
 mod tests {
     use tandem_replication::Timestamp;
     use tandem_replication::names::{ObjectKey, RuleId};
+    use tandem_replication::overwrite::Overwrite;
     use tandem_replication::work::Work;
 
     use super::*;
@@ -185,6 +186,7 @@ mod tests {
             rule_id: RuleId::new("r"),
             key: ObjectKey::parse("\u{1}\n\u{fffe}ü\u{ffff}\u{10ffff}\\").unwrap(),
             event_time: Timestamp::UNIX_EPOCH,
+            overwrite: Overwrite::Never,
         };
         let body = body_of(&work).unwrap();
         let taken = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');

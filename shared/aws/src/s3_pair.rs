@@ -18,7 +18,8 @@ use chrono::TimeDelta;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{
-    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side,
+    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Onto,
+    Side,
 };
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::StorageClass as Class;
@@ -96,7 +97,9 @@ impl S3Pair {
         class: &Class,
         known: Option<&ObjectState>,
         record_etag: bool,
+        onto: Onto<'_>,
     ) -> Result<CopyOutcome, Fault> {
+        let (if_match, if_none_match) = conditions(onto);
         let mut request = self
             .replica
             .client
@@ -105,6 +108,8 @@ impl S3Pair {
             .key(key.as_str())
             .copy_source(self.copy_source(key))
             .copy_source_if_match(etag.quoted())
+            .set_if_match(if_match)
+            .set_if_none_match(if_none_match)
             .set_storage_class(self.ordered_class(class))
             .set_server_side_encryption(self.ordered_encryption())
             .set_ssekms_key_id(self.ordered_key())
@@ -208,6 +213,15 @@ pub(crate) fn with_source_etag(source: &ObjectState) -> Metadata {
     metadata
 }
 
+/// What a write may land on, as `If-Match` and `If-None-Match`.
+pub(crate) fn conditions(onto: Onto<'_>) -> (Option<String>, Option<String>) {
+    match onto {
+        Onto::Anything => (None, None),
+        Onto::Nothing => (None, Some("*".to_owned())),
+        Onto::Seen(etag) => (Some(etag.quoted()), None),
+    }
+}
+
 /// Sets `Expires` as it was written: S3 keeps any text, the SDK takes dates only.
 pub(crate) fn expire(
     request: &mut aws_smithy_runtime_api::client::orchestrator::HttpRequest,
@@ -226,7 +240,8 @@ pub(crate) fn took(since: Instant) -> TimeDelta {
     TimeDelta::from_std(since.elapsed()).unwrap_or(TimeDelta::MAX)
 }
 
-/// What a refused copy means: the pinned object is not there any more, or a fault.
+/// What a refused copy means: the pinned object is not there any more, the destination is not what it may land
+/// on, or a fault.
 pub(crate) fn copy_refused<E>(
     key: &ObjectKey,
     error: SdkError<E, aws_smithy_runtime_api::http::Response>,
@@ -240,7 +255,9 @@ where
 {
     let refused = Refused::of(&error);
     match (refused.code.as_deref(), refused.status) {
-        (Some("PreconditionFailed"), _) | (_, Some(412)) => Ok(CopyOutcome::SourceChanged),
+        (Some("PreconditionFailed" | "ConditionalRequestConflict"), _) | (_, Some(412)) => {
+            Ok(CopyOutcome::Overtaken)
+        }
         (Some("NoSuchKey"), _) => Ok(CopyOutcome::SourceGone),
         _ => Err(fault(Doing::Copy, key, error)),
     }
@@ -284,8 +301,13 @@ impl BucketPair for S3Pair {
         }
     }
 
-    async fn copy(&self, key: &ObjectKey, order: CopyOrder<'_>) -> Result<CopyOutcome, Fault> {
-        match self.carry_out(key, order).await {
+    async fn copy(
+        &self,
+        key: &ObjectKey,
+        order: CopyOrder<'_>,
+        onto: Onto<'_>,
+    ) -> Result<CopyOutcome, Fault> {
+        match self.carry_out(key, order, onto).await {
             Err(fault) => Err(self.explained(key, fault).await),
             carried_out => carried_out,
         }
@@ -326,10 +348,15 @@ impl S3Pair {
         }
     }
 
-    async fn carry_out(&self, key: &ObjectKey, order: CopyOrder<'_>) -> Result<CopyOutcome, Fault> {
+    async fn carry_out(
+        &self,
+        key: &ObjectKey,
+        order: CopyOrder<'_>,
+        onto: Onto<'_>,
+    ) -> Result<CopyOutcome, Fault> {
         match order {
             CopyOrder::Pinned { etag, class } => {
-                self.copy_whole(key, etag, class, None, false).await
+                self.copy_whole(key, etag, class, None, false, onto).await
             }
             CopyOrder::Known {
                 source,
@@ -337,14 +364,17 @@ impl S3Pair {
                 record_etag,
             } => {
                 let class = &source.storage_class;
-                self.copy_whole(key, &source.etag, class, Some(source), record_etag)
+                self.copy_whole(key, &source.etag, class, Some(source), record_etag, onto)
                     .await
             }
             CopyOrder::Known {
                 source,
                 parts: Some(parts),
                 record_etag,
-            } => self.copy_in_parts(key, source, parts, record_etag).await,
+            } => {
+                self.copy_in_parts(key, source, parts, record_etag, onto)
+                    .await
+            }
         }
     }
 

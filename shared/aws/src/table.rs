@@ -5,8 +5,9 @@
 //! |---|---|---|
 //! | rule | `rule` | rule id |
 //! | claim on a bucket | `bucket` | bucket name |
-//! | backfill job | `job#` rule id | job id |
+//! | job | `job#` rule id | job id |
 //! | shard of a job | `shard#` job id `#` plan id | six digits |
+//! | limits of a job | `limit#` job id | `pace`, `deletes` |
 //! | held key | `held#` rule id `#` partition | object key |
 //! | failure | `failure#` rule id | object key |
 //! | transfer | `transfer#` rule id | object key |
@@ -20,6 +21,9 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::http::Response;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -227,4 +231,28 @@ pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, item: Item) -> Result<T, Aws
     };
     serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
         .map_err(|error| AwsError::unexpected(format!("reading the item {pk} {sk}"), error))
+}
+
+/// A text as an attribute.
+pub(crate) fn text(text: &str) -> AttributeValue {
+    AttributeValue::S(text.to_owned())
+}
+
+/// Whether a conditional write found what it was conditional on.
+pub(crate) fn conditional<T, E>(
+    doing: String,
+    written: Result<T, SdkError<E, Response>>,
+) -> Result<bool, AwsError>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match written {
+        Ok(_) => Ok(true),
+        Err(error) => {
+            let error = AwsError::request(doing, &error);
+            let refused = error.is("ConditionalCheckFailedException")
+                || error.is("TransactionCanceledException");
+            if refused { Ok(false) } else { Err(error) }
+        }
+    }
 }

@@ -4,20 +4,18 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use aws_smithy_runtime_api::client::result::SdkError;
-use aws_smithy_runtime_api::http::Response;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::names::{ObjectKey, RuleId, TransferId};
 use tandem_replication::object::Checksum;
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_layout::PartLayout;
 use tandem_replication::transfer::{PartRange, TransferSource, TransferView, ranges};
 
 use crate::AwsError;
 use crate::by_name;
-use crate::table::{Item, Table, item, key, parsed};
+use crate::table::{Item, Table, conditional, item, key, parsed, text};
 use crate::uploads::LoggedUpload;
 
 /// How long a transfer that goes on may seem to stand still.
@@ -53,6 +51,9 @@ pub struct Transfer {
     pub sent: bool,
     /// When the object changed that this is the copy of, if a notification told.
     pub event_time: Option<Timestamp>,
+    /// What it may replace.
+    #[serde(default)]
+    pub overwrite: Overwrite,
     /// Why the transfer cannot come to its end, and has to begin anew.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub void: Option<Void>,
@@ -171,7 +172,7 @@ impl Table {
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await;
-        done_unless_refused(format!("beginning the transfer of {object:?}"), written)
+        conditional(format!("beginning the transfer of {object:?}"), written)
     }
 
     /// Says whether every open range has a message. Answers whether it is still this transfer.
@@ -190,7 +191,7 @@ impl Table {
             .expression_attribute_values(":at", instant(at)?)
             .send()
             .await;
-        done_unless_refused(format!("marking the transfer of {object:?}"), written)
+        conditional(format!("marking the transfer of {object:?}"), written)
     }
 
     /// Says that a transfer has to begin anew. Answers whether it is still this one.
@@ -211,7 +212,7 @@ impl Table {
             .expression_attribute_values(":void", void)
             .send()
             .await;
-        done_unless_refused(format!("marking the transfer of {object:?}"), written)
+        conditional(format!("marking the transfer of {object:?}"), written)
     }
 
     /// Notes that a range is done; once or many times is the same. Answers the transfer as it is then, or
@@ -257,7 +258,7 @@ impl Table {
             .expression_attribute_values(":id", text(transfer.id.as_str()))
             .send()
             .await;
-        done_unless_refused(format!("ending the transfer of {object:?}"), deleted)
+        conditional(format!("ending the transfer of {object:?}"), deleted)
     }
 
     /// An update of this very transfer, if it is still there.
@@ -276,27 +277,10 @@ impl Table {
     }
 }
 
-fn text(text: &str) -> AttributeValue {
-    AttributeValue::S(text.to_owned())
-}
-
 /// An instant in the form in which items hold it.
 fn instant(at: Timestamp) -> Result<AttributeValue, AwsError> {
     serde_dynamo::aws_sdk_dynamodb_1::to_attribute_value(at)
         .map_err(|error| AwsError::unexpected("writing an instant", error))
-}
-
-fn done_unless_refused<T, E>(
-    doing: String,
-    written: Result<T, SdkError<E, Response>>,
-) -> Result<bool, AwsError>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match written {
-        Ok(_) => Ok(true),
-        Err(error) => refused_is(false, AwsError::request(doing, &error)),
-    }
 }
 
 /// A condition that did not hold is an answer, and no error.

@@ -25,6 +25,8 @@ pub struct Config {
     pub part_queue_url: String,
     /// Of messages that were given up.
     pub dead_queues: [DeadQueue; 4],
+    /// How many shards of a job are worked on at once, if the job does not say.
+    pub backfill_concurrency: u32,
     /// The name of the `backfill` function.
     pub backfill_function: String,
     /// How often a notification is received before it is given up.
@@ -119,6 +121,8 @@ impl Config {
                     url: text("TANDEM_PART_DEAD_QUEUE_URL")?,
                 },
             ],
+            backfill_concurrency: u32::try_from(number("TANDEM_BACKFILL_CONCURRENCY")?)
+                .unwrap_or(u32::MAX),
             backfill_function: text("TANDEM_BACKFILL_FUNCTION")?,
             receives_max: u32::try_from(number("TANDEM_RECEIVES_MAX")?).unwrap_or(u32::MAX),
             part_bytes: number("TANDEM_PART_BYTES")?,
@@ -173,6 +177,7 @@ mod tests {
             | "TANDEM_LIVE_BYTES_MAX"
             | "TANDEM_TRANSFER_BYTES_MIN"
             | "TANDEM_RANGE_BYTES"
+            | "TANDEM_BACKFILL_CONCURRENCY"
             | "TANDEM_RECEIVES_MAX" => "8",
             "TANDEM_PUT_QUEUE_URL" => "http://sqs/0/stack-put",
             _ => "text",

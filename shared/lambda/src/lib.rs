@@ -1,7 +1,7 @@
 //! The Lambda shell: what the functions share around the domain.
 //!
 //! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`inbox`] (what a
-//! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`rule_cache`], [`expectations`], [`record`] (failures),
+//! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`rule_cache`], [`expectations`], [`record`] (failures), [`release`] (a job's messages),
 //! [`live`] (one batch of notifications, from message to acknowledgement), [`measure`] (metrics).
 
 pub mod config;
@@ -12,6 +12,7 @@ pub mod measure;
 pub mod notification;
 pub mod postpone;
 pub mod record;
+pub mod release;
 pub mod request;
 pub mod rule_cache;
 pub mod runtime;

@@ -21,6 +21,7 @@ use tandem_replication::admit::{Admission, SkipReason, admit};
 use tandem_replication::event::{Change, KeyChange, ObjectEvent, coalesce};
 use tandem_replication::fault::{FailedObject, Fault, Reason};
 use tandem_replication::names::RuleId;
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::{LABELS_SETTLE, Outcome, Replicator};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::work::Work;
@@ -206,6 +207,7 @@ impl Live {
                     ended: fate.map_err(|fault| named(fault, event)),
                     may_have_failed: self.may_have_failed(event).await,
                     last_chance,
+                    overwrite: Overwrite::Always,
                 };
                 match self.recorder.keep(rule, &event.key, attempt).await {
                     Ok(fate) => fate,
@@ -276,6 +278,7 @@ impl Live {
                     rule_id: rule.id.clone(),
                     key: event.key.clone(),
                     event_time: event.event_time,
+                    overwrite: Overwrite::Always,
                 };
                 self.queues
                     .send(&self.config.work_queue_url, &work)
@@ -303,6 +306,7 @@ impl Live {
             key: event.key.clone(),
             changed_at: event.event_time,
             token: attempt.id.clone(),
+            overwrite: Overwrite::Always,
         };
         self.table
             .hold(&rule.id, &held)

@@ -6,6 +6,7 @@ use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
 use tandem_replication::fault::{Disposition, Fault};
 use tandem_replication::names::ObjectKey;
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::Rule;
 
 use crate::runtime::now;
@@ -26,6 +27,8 @@ pub struct Attempt<T> {
     pub may_have_failed: bool,
     /// Whether no other attempt follows by itself.
     pub last_chance: bool,
+    /// What it might replace.
+    pub overwrite: Overwrite,
 }
 
 /// An attempt that did not succeed.
@@ -88,7 +91,7 @@ impl Recorder {
         }
         let record = self
             .table
-            .record_failure(&rule.id, key, &fault, now())
+            .record_failure(&rule.id, key, &fault, attempt.overwrite, now())
             .await
             .map_err(unrecorded)?;
         self.bus

@@ -43,6 +43,17 @@ pub enum CopyOrder<'a> {
     },
 }
 
+/// What a copy may land on, as the service itself sees to it; a server may ignore that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Onto<'a> {
+    /// Whatever there is.
+    Anything,
+    /// Only where there is no object.
+    Nothing,
+    /// Only the object of this `ETag`.
+    Seen(&'a Etag),
+}
+
 /// What to set on a replica without copying bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment<'a> {
@@ -66,8 +77,8 @@ pub enum AdjustOutcome {
 pub enum CopyOutcome {
     /// A replica was written.
     Landed(Landed),
-    /// The source is not what the order was pinned to.
-    SourceChanged,
+    /// The source is not what the order was pinned to, or the destination not what it may land on.
+    Overtaken,
     /// There is no object at the source.
     SourceGone,
 }
@@ -125,6 +136,7 @@ pub trait BucketPair: Sync {
         &self,
         key: &ObjectKey,
         order: CopyOrder<'_>,
+        onto: Onto<'_>,
     ) -> impl Future<Output = Result<CopyOutcome, Fault>> + Send;
 
     /// Sets what is wanted on the replica that was `seen`, without copying bytes. Where the destination has

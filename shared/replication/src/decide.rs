@@ -24,6 +24,10 @@ pub enum Decision {
 pub enum KeepReason {
     /// The rule's policy is `write`: a replica outlives its source.
     PolicyKeepsDeletes,
+    /// A backfill that never overwrites found an object of this name.
+    DestinationExists,
+    /// A backfill that overwrites what is older found an object that is not.
+    DestinationIsNewer,
 }
 
 /// Decides. `source` is `None` only where the source itself answered 404 for the key.

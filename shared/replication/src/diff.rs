@@ -1,6 +1,8 @@
-//! Two listings side by side: which objects of the source still need a replica. No I/O.
+//! Two listings side by side: which objects of the source still need a replica, and which replicas have no
+//! source. No I/O.
 
-use crate::names::Etag;
+use crate::Timestamp;
+use crate::names::{Etag, StorageClass};
 
 /// An object as a listing shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +13,36 @@ pub struct Listed {
     pub etag: Etag,
     /// Its size in bytes.
     pub bytes: u64,
+    /// When it was written, to the second: the server's clock.
+    pub last_modified: Timestamp,
+    /// Its storage class.
+    pub storage_class: StorageClass,
+}
+
+/// What two listings say about one key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding<'a> {
+    /// The source has an object.
+    Source {
+        /// As its listing shows it.
+        source: &'a Listed,
+        /// What the destination's listing shows of the same name.
+        replica: Option<&'a Listed>,
+        /// How the two compare.
+        verdict: Verdict,
+    },
+    /// Only the destination has one.
+    Extra(&'a Listed),
+}
+
+impl<'a> Finding<'a> {
+    /// The key.
+    pub fn key(&self) -> &'a str {
+        match self {
+            Self::Source { source, .. } => &source.key,
+            Self::Extra(replica) => &replica.key,
+        }
+    }
 }
 
 /// What two listings say about one object of the source.
@@ -24,25 +56,29 @@ pub enum Verdict {
     NeedsLook,
 }
 
-/// Goes through both listings, sorted by key, and judges every object of the source.
-pub fn diff<'a>(source: &'a [Listed], replica: &[Listed]) -> Vec<(&'a Listed, Verdict)> {
+/// Goes through both listings, sorted by key, and tells what they say of every key, in the same order.
+pub fn diff<'a>(source: &'a [Listed], replica: &'a [Listed]) -> Vec<Finding<'a>> {
+    let mut findings = Vec::with_capacity(source.len());
     let mut replicas = replica.iter().peekable();
-    source
-        .iter()
-        .map(|object| {
-            while replicas
-                .next_if(|replica| replica.key < object.key)
-                .is_some()
-            {}
-            let verdict = match replicas.next_if(|replica| replica.key == object.key) {
-                Some(replica) if replica.bytes != object.bytes => Verdict::NeedsCopy,
-                Some(replica) if replica.etag == object.etag => Verdict::Same,
-                Some(_) => Verdict::NeedsLook,
-                None => Verdict::NeedsCopy,
-            };
-            (object, verdict)
-        })
-        .collect()
+    for object in source {
+        while let Some(extra) = replicas.next_if(|replica| replica.key < object.key) {
+            findings.push(Finding::Extra(extra));
+        }
+        let replica = replicas.next_if(|replica| replica.key == object.key);
+        let verdict = match replica {
+            Some(replica) if replica.bytes != object.bytes => Verdict::NeedsCopy,
+            Some(replica) if replica.etag == object.etag => Verdict::Same,
+            Some(_) => Verdict::NeedsLook,
+            None => Verdict::NeedsCopy,
+        };
+        findings.push(Finding::Source {
+            source: object,
+            replica,
+            verdict,
+        });
+    }
+    findings.extend(replicas.map(Finding::Extra));
+    findings
 }
 
 #[cfg(test)]
@@ -54,11 +90,26 @@ mod tests {
             key: key.into(),
             etag: Etag::new(etag),
             bytes,
+            last_modified: Timestamp::UNIX_EPOCH,
+            storage_class: StorageClass::standard(),
         }
     }
 
+    fn verdicts(findings: &[Finding<'_>]) -> Vec<(String, Option<Verdict>)> {
+        findings
+            .iter()
+            .map(|finding| {
+                let verdict = match finding {
+                    Finding::Source { verdict, .. } => Some(*verdict),
+                    Finding::Extra(_) => None,
+                };
+                (finding.key().to_owned(), verdict)
+            })
+            .collect()
+    }
+
     #[test]
-    fn every_object_of_the_source_is_judged_once() {
+    fn every_key_is_judged_once_and_in_order() {
         let source = [
             listed("a", "1", 1),
             listed("b", "1", 1),
@@ -72,19 +123,18 @@ mod tests {
             listed("d", "1", 2),
             listed("e", "1", 1),
         ];
-        let verdicts: Vec<_> = diff(&source, &replica)
-            .into_iter()
-            .map(|(_, verdict)| verdict)
-            .collect();
-        assert_eq!(
-            verdicts,
-            [
-                Verdict::Same,
-                Verdict::NeedsLook,
-                Verdict::NeedsCopy,
-                Verdict::NeedsCopy
-            ]
-        );
+        let wanted = [
+            ("0", None),
+            ("a", Some(Verdict::Same)),
+            ("b", Some(Verdict::NeedsLook)),
+            ("c", Some(Verdict::NeedsCopy)),
+            ("d", Some(Verdict::NeedsCopy)),
+            ("e", None),
+        ];
+        let wanted: Vec<_> = wanted
+            .map(|(key, verdict)| (key.to_owned(), verdict))
+            .into();
+        assert_eq!(verdicts(&diff(&source, &replica)), wanted);
     }
 
     #[test]
@@ -95,10 +145,10 @@ mod tests {
             listed("ü", "1", 1),
             listed("\u{10000}", "1", 1),
         ];
+        let same = verdicts(&diff(&source, &source));
         assert!(
-            diff(&source, &source)
-                .iter()
-                .all(|(_, verdict)| *verdict == Verdict::Same)
+            same.iter()
+                .all(|(_, verdict)| *verdict == Some(Verdict::Same))
         );
     }
 }

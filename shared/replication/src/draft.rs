@@ -70,6 +70,7 @@ pub enum RefusalCode {
     NotificationConflict,
     RuleNotFound,
     JobNotFound,
+    JobStateConflict,
     FailureNotFound,
     RuleStateConflict,
 }
@@ -94,6 +95,7 @@ impl RefusalCode {
             Self::NotificationConflict => "NotificationConflict",
             Self::RuleNotFound => "RuleNotFound",
             Self::JobNotFound => "JobNotFound",
+            Self::JobStateConflict => "JobStateConflict",
             Self::FailureNotFound => "FailureNotFound",
             Self::RuleStateConflict => "RuleStateConflict",
         }

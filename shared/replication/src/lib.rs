@@ -7,8 +7,8 @@
 //!
 //! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`object`], [`event`]), the checks on a
 //! rule ([`draft`], [`option_checks`], [`region`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
-//! [`expectation`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), many keys ([`keyspace`], [`shard`], [`diff`],
-//! [`progress`], [`work`], [`window`]).
+//! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), many keys ([`keyspace`], [`shard`], [`diff`],
+//! [`progress`], [`s3_uri`], [`work`], [`window`]).
 
 pub mod event;
 pub mod names;
@@ -26,6 +26,7 @@ pub mod bucket_pair;
 pub mod decide;
 pub mod expectation;
 pub mod fault;
+pub mod overwrite;
 pub mod part_layout;
 pub mod part_plan;
 pub mod replicator;
@@ -34,6 +35,7 @@ pub mod transfer;
 pub mod diff;
 pub mod keyspace;
 pub mod progress;
+pub mod s3_uri;
 pub mod shard;
 pub mod window;
 pub mod work;

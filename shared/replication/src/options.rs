@@ -1,6 +1,7 @@
 //! What a rule may say about its replicas beyond which keys and whether deletes: their storage class,
 //! encryption, tags, ACL, Object Lock, and whose bucket they are in. No I/O.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{AccountId, KmsKeyArn, StorageClass};
@@ -24,6 +25,32 @@ pub struct Options {
     pub lifecycle_deletes: bool,
     /// The account that owns the destination bucket, where it is another one: it then owns the replicas.
     pub destination_account: Option<AccountId>,
+    /// How often both sides are compared, and what differs made good.
+    pub reconcile: Reconcile,
+}
+
+/// How often a rule's two sides are compared and what differs is made good, by themselves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reconcile {
+    /// Only when somebody asks.
+    #[default]
+    Never,
+    /// Every day.
+    Daily,
+    /// Every week.
+    Weekly,
+}
+
+impl Reconcile {
+    /// The time from one to the next; none if there is no next.
+    pub fn period(self) -> Option<TimeDelta> {
+        match self {
+            Self::Never => None,
+            Self::Daily => Some(TimeDelta::days(1)),
+            Self::Weekly => Some(TimeDelta::weeks(1)),
+        }
+    }
 }
 
 /// Which storage class replicas get.
@@ -69,6 +96,7 @@ impl Default for Options {
             object_lock: LockChoice::default(),
             lifecycle_deletes: false,
             destination_account: None,
+            reconcile: Reconcile::Never,
         }
     }
 }
@@ -136,6 +164,7 @@ mod tests {
             serde_json::json!({
                 "storage_class": "keep", "kms_key": null, "tags": true, "acl": "reset",
                 "object_lock": "bucket", "lifecycle_deletes": false, "destination_account": null,
+                "reconcile": "never",
             })
         );
         let some = r#"{"storage_class": "GLACIER_IR", "tags": false}"#;

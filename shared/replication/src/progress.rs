@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::names::{JobId, RuleId};
+use crate::overwrite::Overwrite;
 use crate::rule::Rule;
 use crate::transfer::TransferView;
 
-/// What became of the objects listed so far. `listed = copied + equal + gone + failed + transfers`, always.
+/// What became of the objects listed so far.
+/// `listed = copied + equal + kept + gone + failed + transfers + missing + different`, always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Objects seen in the source's listing.
+    /// Objects seen in the source's listing, or named by the manifest.
     pub listed: u64,
     /// Objects whose replica was written.
     pub copied: u64,
@@ -24,6 +26,21 @@ pub struct Counts {
     /// the job.
     #[serde(default)]
     pub transfers: u64,
+    /// Objects that differ from what the destination has, which the overwrite mode keeps.
+    #[serde(default)]
+    pub kept: u64,
+    /// Objects without a replica that a verification left alone.
+    #[serde(default)]
+    pub missing: u64,
+    /// Objects with another replica that a verification left alone.
+    #[serde(default)]
+    pub different: u64,
+    /// Objects at the destination only; not among those listed.
+    #[serde(default)]
+    pub extra: u64,
+    /// Those of them that were deleted.
+    #[serde(default)]
+    pub deleted: u64,
     /// The sizes of the copied objects, those of transfers not among them.
     pub bytes_copied: u64,
 }
@@ -37,38 +54,130 @@ impl Counts {
         self.gone += other.gone;
         self.failed += other.failed;
         self.transfers += other.transfers;
+        self.kept += other.kept;
+        self.missing += other.missing;
+        self.different += other.different;
+        self.extra += other.extra;
+        self.deleted += other.deleted;
         self.bytes_copied += other.bytes_copied;
     }
 
     /// Whether every listed object is accounted for.
     pub fn add_up(&self) -> bool {
-        self.listed == self.copied + self.equal + self.gone + self.failed + self.transfers
+        let left_alone = self.kept + self.missing + self.different;
+        let dealt_with = self.copied + self.equal + self.gone + self.failed + self.transfers;
+        self.listed == dealt_with + left_alone
     }
 }
 
-/// Where a backfill job is.
+/// Where a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
-    /// The key space is being cut into shards.
+    /// Its first shards are being stored.
     Planning,
     /// Shards are at work.
     Running,
+    /// Somebody has stopped it for now.
+    Paused,
     /// Every shard has ended.
     Complete,
-    /// A newer job, or the end of the rule, took its place.
+    /// Every shard has ended, some of them before their end.
+    Failed,
+    /// Somebody, a newer job or the end of the rule has ended it.
     Cancelled,
 }
 
-/// A backfill job as callers see it.
+impl JobState {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Planning => "planning",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Complete => "complete",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether there is nothing to come.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Complete | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What a job does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobKind {
+    /// Carries historical objects over.
+    #[default]
+    Backfill,
+    /// Compares both sides and changes nothing.
+    Verify,
+    /// Compares both sides, and makes good what differs.
+    Repair,
+}
+
+impl JobKind {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Backfill => "backfill",
+            Self::Verify => "verify",
+            Self::Repair => "repair",
+        }
+    }
+}
+
+/// What a job was asked to do.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// What it does.
+    #[serde(default)]
+    pub kind: JobKind,
+    /// Which objects of the destination a backfill may replace.
+    #[serde(default)]
+    pub overwrite: Overwrite,
+    /// Only keys that begin so.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Where the keys are listed, instead of in the bucket itself: `s3://bucket/key`.
+    #[serde(default)]
+    pub manifest: Option<String>,
+    /// Where what was found is written: `s3://bucket/prefix/`.
+    #[serde(default)]
+    pub report: Option<String>,
+    /// How many objects a second are begun at most, by all shards together.
+    #[serde(default)]
+    pub objects_per_sec: Option<f64>,
+    /// How many shards are worked on at once at most.
+    #[serde(default)]
+    pub concurrency: Option<u32>,
+    /// How many objects a repair may delete.
+    #[serde(default)]
+    pub deletes_max: Option<u64>,
+    /// Whether the rule's own schedule asked for it.
+    #[serde(default)]
+    pub scheduled: bool,
+}
+
+/// A job as callers see it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
     /// Its id.
     pub id: JobId,
-    /// The rule whose objects it carries over.
+    /// The rule whose objects it is about.
     pub rule_id: RuleId,
+    /// What it was asked to do.
+    #[serde(flatten)]
+    pub spec: JobSpec,
     /// Where it is.
     pub state: JobState,
+    /// Why a shard ended before its end.
+    #[serde(default)]
+    pub error: Option<String>,
     /// How far it has come, 0 to 1; an estimate from the place in the key space until it is complete.
     pub fraction: f64,
     /// Its shards.
@@ -76,6 +185,9 @@ pub struct JobView {
     /// What became of the objects.
     #[serde(flatten)]
     pub counts: Counts,
+    /// Requests to S3 so far.
+    #[serde(default)]
+    pub s3_requests: u64,
     /// When it was started.
     pub started_at: Timestamp,
     /// When its last shard ended.
@@ -98,6 +210,9 @@ pub struct Progress {
     pub rule: Rule,
     /// Its newest backfill, if it had one.
     pub historical: Option<JobView>,
+    /// The newest repair that its schedule asked for.
+    #[serde(default)]
+    pub reconciliation: Option<JobView>,
     /// Live replication.
     pub live: Live,
     /// Objects that failed and have not succeeded since.

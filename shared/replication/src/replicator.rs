@@ -16,14 +16,17 @@
 use chrono::TimeDelta;
 
 use crate::bucket_pair::{
-    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side,
+    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Onto,
+    Side,
 };
 use crate::decide::{Decision, KeepReason, decide};
+use crate::diff::Listed;
 use crate::expectation::Expectation;
 use crate::fault::{Fault, Reason};
 use crate::names::{Etag, ObjectKey, StorageClass};
 use crate::object::{Labels, Lock, ObjectState};
 use crate::options::{AclChoice, LockChoice, Options};
+use crate::overwrite::Overwrite;
 use crate::part_plan::{CopyLimits, CopyPlan, SINGLE_COPY_BYTES_MAX, is_too_large, plan};
 use crate::rule::Policy;
 
@@ -76,6 +79,25 @@ pub struct Replicator<'a, P> {
     options: &'a Options,
     limits: CopyLimits,
     expectation: Option<&'a Expectation>,
+    overwrite: Overwrite,
+}
+
+/// How the copy of a listed object began.
+#[derive(Debug)]
+pub enum Begun {
+    /// It landed; [`Replicator::settle`] has to find out whether the source still holds it.
+    Landed(Landing),
+    /// Nothing is left to be done.
+    Ended(Outcome),
+}
+
+/// A copy that landed, ordered by what a listing showed.
+#[derive(Debug, Clone)]
+pub struct Landing {
+    landed: Landed,
+    etag: Etag,
+    bytes: u64,
+    class: StorageClass,
 }
 
 /// Whether what landed is what the source holds now.
@@ -126,7 +148,14 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             options,
             limits,
             expectation: None,
+            overwrite: Overwrite::Always,
         }
+    }
+
+    /// The same, leaving what this mode keeps.
+    #[must_use]
+    pub fn overwriting(self, overwrite: Overwrite) -> Self {
+        Self { overwrite, ..self }
     }
 
     /// The same, ordering puts as is expected of the rule, and learning from them.
@@ -154,8 +183,9 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             && bytes <= SINGLE_COPY_BYTES_MAX
             && expected.keeps_etag
             && self.may_copy_unseen()
+            && self.overwrite == Overwrite::Always
             && let order = (CopyOrder::Pinned { etag, class })
-            && let CopyOutcome::Landed(landed) = self.pair.copy(key, order).await?
+            && let CopyOutcome::Landed(landed) = self.pair.copy(key, order, Onto::Anything).await?
         {
             course.closely = landed.took > QUICK_COPY;
             let ordered = Ordered::Unseen(class);
@@ -167,6 +197,81 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             course.done = Done::Copied;
         }
         course.record_etag |= !expected.keeps_etag;
+        self.rounds(key, course).await
+    }
+
+    /// Begins to carry over what listings of both sides have shown, with one COPY where that is enough to
+    /// know. What landed is settled by a later listing of the source, for many objects at once.
+    ///
+    /// A listing shows neither a website redirect nor grants: where there may be any, use [`Self::put`].
+    pub async fn copy_listed(
+        &self,
+        key: &ObjectKey,
+        source: &Listed,
+        replica: Option<&Listed>,
+    ) -> Result<Begun, Fault> {
+        let (etag, bytes, class) = (&source.etag, source.bytes, &source.storage_class);
+        let in_parts = etag.parts().is_some();
+        if is_too_large(in_parts, bytes, self.limits) {
+            return Ok(Begun::Ended(Outcome::TooLargeHere { bytes }));
+        }
+        let seen = replica.map(|replica| (&replica.etag, replica.last_modified));
+        let onto = match self.overwrite.onto(source.last_modified, seen) {
+            Ok(onto) => onto,
+            Err(reason) => return Ok(Begun::Ended(Outcome::Kept(reason))),
+        };
+        let expected = self.expectation.map(Expectation::now).unwrap_or_default();
+        let mut course = Course::default();
+        if !in_parts
+            && bytes <= SINGLE_COPY_BYTES_MAX
+            && expected.keeps_etag
+            && self.may_copy_unseen()
+            && self.options.acl == AclChoice::Reset
+            && let order = (CopyOrder::Pinned { etag, class })
+            && let CopyOutcome::Landed(landed) = self.pair.copy(key, order, onto).await?
+        {
+            if landed.etag == *etag {
+                return Ok(Begun::Landed(Landing {
+                    landed,
+                    etag: etag.clone(),
+                    bytes,
+                    class: class.clone(),
+                }));
+            }
+            course.closely = landed.took > QUICK_COPY;
+            course.record_etag = true;
+            course.done = Done::Copied;
+        }
+        course.record_etag |= !expected.keeps_etag;
+        self.rounds(key, course).await.map(Begun::Ended)
+    }
+
+    /// Ends what [`Self::copy_listed`] began. `again` is the source object as a listing shows it that was
+    /// asked for after the copy landed; none where the listing has no such key. Where that is not certainly
+    /// what was copied, the key is reconciled.
+    pub async fn settle(
+        &self,
+        key: &ObjectKey,
+        landing: &Landing,
+        again: Option<&Listed>,
+    ) -> Result<Outcome, Fault> {
+        let Landing { landed, class, .. } = landing;
+        let is_certain = again.is_some_and(|again| {
+            again.etag == landing.etag
+                && again.bytes == landing.bytes
+                && self.options.class_for(&again.storage_class) == self.options.class_for(class)
+                && was_written_before(again.last_modified, landed)
+        });
+        if is_certain && landed.took <= QUICK_COPY {
+            return Ok(Outcome::Replicated {
+                bytes: landing.bytes,
+            });
+        }
+        let course = Course {
+            record_etag: false,
+            closely: landed.took > QUICK_COPY,
+            done: Done::Copied,
+        };
         self.rounds(key, course).await
     }
 
@@ -218,6 +323,11 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         let decision = decide(self.policy, self.options, source, replica.as_ref());
         match (decision, source, replica) {
             (Decision::InSync | Decision::Adjust, Some(source), Some(replica)) => {
+                if decision == Decision::Adjust
+                    && let Err(reason) = self.onto(source, Some(&replica), *course)
+                {
+                    return Ok(Some(Outcome::Kept(reason)));
+                }
                 let closely = course.closely || decision == Decision::Adjust;
                 let labels = self.wanted_labels(key, source, closely).await?;
                 if decision == Decision::InSync && labels.is_none() {
@@ -226,14 +336,18 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
                 self.adjust(key, source, &replica, labels, course).await?;
                 Ok(None)
             }
-            (Decision::Copy, Some(source), _) => {
+            (Decision::Copy, Some(source), replica) => {
+                let onto = match self.onto(source, replica.as_ref(), *course) {
+                    Ok(onto) => onto,
+                    Err(reason) => return Ok(Some(Outcome::Kept(reason))),
+                };
                 let in_parts = source.etag.parts().is_some();
                 if is_too_large(in_parts, source.bytes, self.limits) {
                     return Ok(Some(Outcome::TooLargeHere {
                         bytes: source.bytes,
                     }));
                 }
-                let copied = self.copy_known(key, source, course).await?;
+                let copied = self.copy_known(key, source, onto, course).await?;
                 Ok(copied.map(|bytes| Outcome::Replicated { bytes }))
             }
             (Decision::Delete, _, Some(replica)) => {
@@ -246,6 +360,21 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             // In sync because there is nothing on either side; the other pairs cannot be.
             (_, _, _) => Ok(Some(Outcome::BothAbsent)),
         }
+    }
+
+    /// What a copy may land on; or why the replica is kept. What this attempt itself has written is not
+    /// somebody else's.
+    fn onto<'r>(
+        &self,
+        source: &ObjectState,
+        replica: Option<&'r ObjectState>,
+        course: Course,
+    ) -> Result<Onto<'r>, KeepReason> {
+        if course.done == Done::Copied {
+            return Ok(Onto::Anything);
+        }
+        let seen = replica.map(|replica| (&replica.etag, replica.last_modified));
+        self.overwrite.onto(source.last_modified, seen)
     }
 
     /// Sets what differs on the replica without copying bytes. Whoever calls looks at both sides again.
@@ -276,6 +405,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         &self,
         key: &ObjectKey,
         source: &ObjectState,
+        onto: Onto<'_>,
         course: &mut Course,
     ) -> Result<Option<u64>, Fault> {
         let layout = match source.etag.parts() {
@@ -296,7 +426,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             parts: parts.as_ref(),
             record_etag: course.record_etag,
         };
-        let CopyOutcome::Landed(landed) = self.pair.copy(key, order).await? else {
+        let CopyOutcome::Landed(landed) = self.pair.copy(key, order, onto).await? else {
             return Ok(None);
         };
         course.done = Done::Copied;
@@ -424,8 +554,11 @@ fn read_for_certain(source: &ObjectState, landed: &Landed) -> bool {
         return landed.source_version == source.version_id;
     }
     // An object in parts bears the time at which its upload was begun, which tells nothing.
-    let tells = source.etag.parts().is_none();
-    let began_after = landed.began_after.filter(|_| tells);
-    began_after
-        .is_some_and(|began_after| source.last_modified + LAST_MODIFIED_RESOLUTION <= began_after)
+    source.etag.parts().is_none() && was_written_before(source.last_modified, landed)
+}
+
+/// Whether what was last modified then had been written before the copy that landed began.
+fn was_written_before(last_modified: crate::Timestamp, landed: &Landed) -> bool {
+    let began_after = landed.began_after;
+    began_after.is_some_and(|began_after| last_modified + LAST_MODIFIED_RESOLUTION <= began_after)
 }

@@ -1,5 +1,6 @@
-//! How a rule's key space is cut into shards before anybody knows what is in it. No I/O: the planner says
-//! which listing it wants to see next and is told what was found.
+//! How a backfill's key space is shared out. A shard begins as all that there is; while it is worked on, it
+//! gives away part of what is left of it whenever it turns out to be large. No I/O: the search for a place
+//! to cut says which key it wants to see next and is told what was found.
 
 use crate::keyspace::midpoint;
 
@@ -30,160 +31,207 @@ impl ShardRange {
             && self.after.as_deref().is_none_or(|after| key > after)
             && self.until.as_deref().is_none_or(|until| key <= until)
     }
+
+    /// The keys up to and including `cut`, and those after it.
+    pub fn cut_at(self, cut: String) -> (Self, Self) {
+        let upper = Self {
+            after: Some(cut.clone()),
+            ..self.clone()
+        };
+        let lower = Self {
+            until: Some(cut),
+            ..self
+        };
+        (lower, upper)
+    }
 }
 
-/// What the first page of a range's listing showed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Glimpse {
-    /// The first key in the range; `None` if there is none.
-    pub first: Option<String>,
-    /// Whether that page held all keys of the range.
-    pub complete: bool,
+/// What to list to see every key of the scope's `prefixes` that begins with `within`, in key order.
+pub fn listing_prefixes(prefixes: &[String], within: &str) -> Vec<String> {
+    let mut listed: Vec<String> = prefixes
+        .iter()
+        .filter_map(|prefix| {
+            if prefix.starts_with(within) {
+                Some(prefix.clone())
+            } else if within.starts_with(prefix.as_str()) {
+                Some(within.to_owned())
+            } else {
+                None
+            }
+        })
+        .collect();
+    listed.sort();
+    listed.dedup();
+    listed
 }
 
-/// Cuts key ranges in halves until there are enough shards, or nothing worth cutting.
+/// What is known of the keys at the upper end of a range, so that not every search begins from nothing.
+/// What was seen may be gone, and more may have come: a wrong hint makes shards uneven, never wrong.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// A key that was seen in the range; the greatest one known.
+    pub known: Option<String>,
+    /// Nothing was seen above this.
+    pub empty_above: Option<String>,
+}
+
+/// How many keys a shard may ask for to find a place to cut, so that sharing out stays a small part of all
+/// requests: after so many copies and listings of its own, and `spent` on cuts before. None if it is too
+/// early.
+pub fn probes_allowed(copies: u64, listings: u64, spent: u64) -> Option<u32> {
+    /// One request for so many copies, and for so many listings.
+    const COPIES_FOR_ONE: u64 = 70;
+    const LISTINGS_FOR_ONE: u64 = 25;
+    /// At a cut both sides list some keys that are not theirs.
+    const PAGES_CUT: u64 = 2;
+    const PROBES_MAX: u64 = 10;
+    let allowed = copies / COPIES_FOR_ONE + listings / LISTINGS_FOR_ONE;
+    let left = allowed.saturating_sub(spent + PAGES_CUT).min(PROBES_MAX);
+    (left >= PROBES_MAX / 2).then(|| u32::try_from(left).unwrap_or_default())
+}
+
+/// The search for a key at which to cut what is left of a range, about in its middle, and with keys on
+/// both sides.
 #[derive(Debug)]
-pub struct ShardPlanner {
-    ranges: Vec<Candidate>,
-    shards_max: usize,
-    glimpses_left: usize,
+pub struct CutSearch {
+    rest: ShardRange,
+    /// Everything up to here stays with the shard.
+    low: String,
+    hint: Hint,
+    /// The beginning that all keys seen so far have in common, while the end is looked for.
+    block: Option<String>,
+    tries_middle: bool,
     asked: Option<Asked>,
+    probes_left: u32,
+    /// Whether the greatest known key was found by halving: then it is far enough.
+    far: bool,
 }
 
 #[derive(Debug)]
-struct Candidate {
-    range: ShardRange,
-    /// A key that exists in the range, below which nothing does.
-    first: Option<String>,
-    /// Nothing was seen above this key, so cuts are looked for below it.
-    seen_until: Option<String>,
-    /// How many cuts made this range: those with the fewest are cut next.
-    cuts: u32,
-    /// Not worth cutting further.
-    settled: bool,
+enum Asked {
+    /// What comes after the block of keys with a common beginning.
+    AfterBlock(String),
+    /// What comes after the middle.
+    AfterMiddle(String),
 }
 
-#[derive(Debug)]
-struct Asked {
-    candidate: usize,
-    cut: Option<String>,
-}
-
-impl ShardPlanner {
-    /// Plans at most about `shards_max` shards over the keys that begin with one of `prefixes`, after
-    /// looking at no more than `glimpses_max` pages.
-    pub fn new(prefixes: Vec<String>, shards_max: usize, glimpses_max: usize) -> Self {
-        let candidate = |prefix| Candidate {
-            range: ShardRange::of_prefix(prefix),
-            first: None,
-            seen_until: None,
-            cuts: 0,
-            settled: false,
-        };
+impl CutSearch {
+    /// A search in `rest`, of which a page from `first` to `last` was just listed, asking for no more than
+    /// `probes_max` keys.
+    pub fn new(rest: ShardRange, first: &str, last: &str, hint: Hint, probes_max: u32) -> Self {
+        let known = hint.known.filter(|known| known.as_str() > last);
+        let is_bounded = hint.empty_above.is_some() || rest.until.is_some();
         Self {
-            ranges: prefixes.into_iter().map(candidate).collect(),
-            shards_max,
-            glimpses_left: glimpses_max,
+            far: known.is_some(),
+            hint: Hint {
+                known,
+                empty_above: hint.empty_above,
+            },
+            low: last.to_owned(),
+            block: Some(common_beginning(first, last).to_owned()),
+            // Keys are mostly spread over what is left, so that its middle is worth a try.
+            tries_middle: is_bounded,
+            rest,
             asked: None,
+            probes_left: probes_max,
         }
     }
 
-    /// The range whose first page should be looked at next; `None` when the plan is finished.
-    pub fn next_glimpse(&mut self) -> Option<ShardRange> {
-        loop {
-            if self.glimpses_left == 0 {
-                return None;
+    /// The range whose first key should be looked at next; `None` when the search is over.
+    pub fn next_probe(&mut self) -> Option<ShardRange> {
+        if self.far || self.probes_left == 0 {
+            return None;
+        }
+        self.probes_left -= 1;
+        let after = if std::mem::take(&mut self.tries_middle) {
+            self.ask_middle()?
+        } else {
+            match self.after_block() {
+                Some(after) => after,
+                None => self.ask_middle()?,
             }
-            let enough = self.ranges.len() >= self.shards_max;
-            let (at, candidate) = self
-                .ranges
-                .iter_mut()
-                .enumerate()
-                .filter(|(_, candidate)| {
-                    !candidate.settled && (candidate.first.is_none() || !enough)
-                })
-                .min_by_key(|(_, candidate)| candidate.cuts)?;
-            let Some(first) = &candidate.first else {
-                self.asked = Some(Asked {
-                    candidate: at,
-                    cut: None,
-                });
-                self.glimpses_left -= 1;
-                return Some(candidate.range.clone());
-            };
-            let Some(cut) = candidate.cut_above(first) else {
-                candidate.settled = true;
-                continue;
-            };
-            let upper = ShardRange {
-                after: Some(cut.clone()),
-                ..candidate.range.clone()
-            };
-            self.asked = Some(Asked {
-                candidate: at,
-                cut: Some(cut),
-            });
-            self.glimpses_left -= 1;
-            return Some(upper);
-        }
-    }
-
-    /// Tells what the page asked for by [`Self::next_glimpse`] showed.
-    pub fn saw(&mut self, glimpse: Glimpse) {
-        let Some(asked) = self.asked.take() else {
-            return;
         };
-        let candidate = &mut self.ranges[asked.candidate];
-        match (asked.cut, glimpse.first) {
-            (None, first) => {
-                candidate.settled = glimpse.complete || first.is_none();
-                candidate.first = first;
+        Some(ShardRange {
+            after: Some(after),
+            ..self.rest.clone()
+        })
+    }
+
+    /// Tells the first key of the range asked for by [`Self::next_probe`].
+    pub fn saw(&mut self, first: Option<String>) {
+        match (self.asked.take(), first) {
+            (Some(Asked::AfterBlock(block)), Some(key)) => {
+                self.block = Some(common_beginning(&block, &key).to_owned());
+                self.hint.known = Some(key);
             }
-            // Every key lies below the cut. The shard still covers what may yet come above it.
-            (Some(cut), None) => candidate.seen_until = Some(cut),
-            (Some(cut), Some(first)) => {
-                candidate.cuts += 1;
-                let upper = Candidate {
-                    range: ShardRange {
-                        after: Some(cut.clone()),
-                        ..candidate.range.clone()
-                    },
-                    first: Some(first),
-                    seen_until: candidate.seen_until.take(),
-                    cuts: candidate.cuts,
-                    settled: glimpse.complete,
-                };
-                candidate.range.until = Some(cut);
-                self.ranges.push(upper);
+            (Some(Asked::AfterBlock(block)), None) => self.hint.empty_above = after_all(&block),
+            (Some(Asked::AfterMiddle(_)), Some(key)) => {
+                self.hint.known = Some(key);
+                self.far = true;
             }
+            (Some(Asked::AfterMiddle(middle)), None) => self.hint.empty_above = Some(middle),
+            (None, _) => {}
         }
     }
 
-    /// The shards, in the order of their keys; together they cover every key of the prefixes exactly once.
-    pub fn into_shards(self) -> Vec<ShardRange> {
-        let mut shards: Vec<ShardRange> = self
-            .ranges
-            .into_iter()
-            .map(|candidate| candidate.range)
-            .collect();
-        shards.sort_by(|a, b| (&a.prefix, &a.after).cmp(&(&b.prefix, &b.after)));
-        shards
+    /// Where to cut, if a key is known above what was listed; and what is known of the upper side.
+    pub fn end(self) -> (Option<String>, Hint) {
+        let known = self.hint.known.as_deref();
+        let cut = known.and_then(|known| midpoint(&self.low, Some(known)));
+        (cut, self.hint)
+    }
+
+    /// The end of the block of keys, where there is one within what is left.
+    fn after_block(&mut self) -> Option<String> {
+        let block = self.block.take()?;
+        let after = after_all(&block)?;
+        let is_within =
+            block.len() >= self.rest.prefix.len() && self.high().is_none_or(|high| after < high);
+        is_within.then(|| {
+            self.asked = Some(Asked::AfterBlock(block));
+            after
+        })
+    }
+
+    /// A key about half-way from the greatest one known to the end.
+    fn ask_middle(&mut self) -> Option<String> {
+        let low = self.hint.known.as_deref().unwrap_or(&self.low);
+        let middle = midpoint(low, self.high().as_deref())?;
+        self.asked = Some(Asked::AfterMiddle(middle.clone()));
+        Some(middle)
+    }
+
+    /// There is nothing above this in the range, as far as is known.
+    fn high(&self) -> Option<String> {
+        let beyond_prefix = after_all(&self.rest.prefix);
+        let ends = [&self.hint.empty_above, &self.rest.until, &beyond_prefix];
+        ends.into_iter().flatten().min().cloned()
     }
 }
 
-impl Candidate {
-    /// Where to cut: within the prefix, at or above `first`, below everything that was seen to be empty.
-    fn cut_above(&self, first: &str) -> Option<String> {
-        let prefix = &self.range.prefix;
-        let within = |key: &str| key.strip_prefix(prefix.as_str()).map(str::to_owned);
-        let high = self
-            .seen_until
-            .as_ref()
-            .or(self.range.until.as_ref())
-            .and_then(|key| within(key));
-        let cut = midpoint(&within(first)?, high.as_deref())?;
-        Some(format!("{prefix}{cut}"))
+/// What two keys have in common at their beginning.
+fn common_beginning<'a>(one: &'a str, other: &str) -> &'a str {
+    let mut end = 0;
+    for (mine, theirs) in one.chars().zip(other.chars()) {
+        if mine != theirs {
+            break;
+        }
+        end += mine.len_utf8();
     }
+    &one[..end]
+}
+
+/// The least text above every key that begins with `block`; `None` if there is none, or no block.
+fn after_all(block: &str) -> Option<String> {
+    let mut rest = block.to_owned();
+    while let Some(last) = rest.pop() {
+        let next = (u32::from(last) + 1..=u32::from(char::MAX)).find_map(char::from_u32);
+        if let Some(next) = next {
+            rest.push(next);
+            return Some(rest);
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -194,68 +242,155 @@ mod tests {
 
     use super::*;
 
-    const PAGE: usize = 10;
+    const PROBES: u32 = 10;
 
-    fn plan(keys: &BTreeSet<String>, prefixes: Vec<String>, shards_max: usize) -> Vec<ShardRange> {
-        let mut planner = ShardPlanner::new(prefixes, shards_max, 500);
-        while let Some(range) = planner.next_glimpse() {
-            let mut inside = keys.iter().filter(|key| range.contains(key));
-            let first = inside.next().cloned();
-            planner.saw(Glimpse {
-                first,
-                complete: inside.count() < PAGE,
-            });
+    /// Searches as a shard does whose page holds the first `page` of what is left. Answers the cut and the
+    /// number of probes.
+    fn search(
+        keys: &BTreeSet<String>,
+        rest: &ShardRange,
+        hint: Hint,
+        page: usize,
+    ) -> (Option<String>, Hint, u32) {
+        let inside: Vec<&String> = keys.iter().filter(|key| rest.contains(key)).collect();
+        let (Some(first), Some(last)) = (inside.first(), inside.get(page - 1)) else {
+            return (None, hint, 0);
+        };
+        let mut search = CutSearch::new(rest.clone(), first, last, hint, PROBES);
+        let mut probes = 0;
+        while let Some(range) = search.next_probe() {
+            probes += 1;
+            search.saw(keys.iter().find(|key| range.contains(key)).cloned());
         }
-        planner.into_shards()
+        let (cut, hint) = search.end();
+        (cut, hint, probes)
+    }
+
+    /// What became of a job.
+    #[derive(Debug, Default)]
+    struct Course {
+        rounds: usize,
+        probes: u32,
+        pages: usize,
+        seen: Vec<String>,
+    }
+
+    /// A job with so many workers: in each round every open shard has a page listed, gives part of the rest
+    /// away while there is a worker for it, and goes on behind its page.
+    fn work_off(keys: &BTreeSet<String>, workers: usize, page: usize) -> Course {
+        let mut open = vec![(ShardRange::of_prefix(""), Hint::default())];
+        let mut course = Course::default();
+        while !open.is_empty() {
+            course.rounds += 1;
+            let mut given_away = Vec::new();
+            let begun = open.len();
+            for (range, hint) in &mut open {
+                let listed = keys.iter().filter(|key| range.contains(key));
+                let listed: Vec<String> = listed.take(page).cloned().collect();
+                course.pages += 1;
+                if listed.len() == page && begun + given_away.len() < workers {
+                    let (cut, found, probes) = search(keys, range, hint.clone(), page);
+                    course.probes += probes;
+                    *hint = found;
+                    if let Some(cut) = cut {
+                        let (lower, upper) = range.clone().cut_at(cut);
+                        *range = lower;
+                        given_away.push((upper, std::mem::take(hint)));
+                    }
+                }
+                range.after = listed.last().cloned().or(range.after.clone());
+                course.seen.extend(listed);
+            }
+            open.retain(|(range, _)| keys.iter().any(|key| range.contains(key)));
+            open.append(&mut given_away);
+        }
+        course.seen.sort();
+        course
     }
 
     #[test]
-    fn a_few_keys_are_one_shard() {
+    fn what_fits_one_page_is_not_cut() {
         let keys: BTreeSet<String> = (0..5).map(|n| format!("k{n}")).collect();
-        assert_eq!(
-            plan(&keys, vec![String::new()], 16),
-            [ShardRange::of_prefix("")]
-        );
+        let (cut, ..) = search(&keys, &ShardRange::of_prefix(""), Hint::default(), 5);
+        assert_eq!(cut, None);
     }
 
     #[test]
-    fn many_keys_under_one_long_prefix_are_spread_over_all_shards() {
-        let keys: BTreeSet<String> = (0..5_000)
-            .map(|n| format!("backup/2026/img-{n:06}.jpg"))
-            .collect();
-        let shards = plan(&keys, vec![String::new()], 16);
-        assert_eq!(shards.len(), 16);
-        let largest = shards
-            .iter()
-            .map(|s| keys.iter().filter(|key| s.contains(key)).count())
-            .max();
-        assert!(largest < Some(1_500), "{largest:?} of 5,000 in one shard");
+    fn keys_under_one_prefix_of_any_kind_are_spread_over_all_shards() {
+        let counted = |n: u32| format!("backup/2026/img-{n:07}.jpg");
+        let dated = |n: u32| {
+            let (month, day) = (n / 2_500 % 12 + 1, n / 100 % 28 + 1);
+            format!("logs/2026-{month:02}-{day:02}/{n:06}")
+        };
+        let hashed = |n: u32| format!("{:08x}", n.wrapping_mul(2_654_435_761));
+        let unicode = |n: u32| format!("写真/{}{n}", char::from_u32(0x4e00 + n % 5_000).unwrap());
+        let kinds: [&dyn Fn(u32) -> String; 4] = [&counted, &dated, &hashed, &unicode];
+        for kind in kinds {
+            let keys: BTreeSet<String> = (0..20_000).map(kind).collect();
+            let course = work_off(&keys, 16, 100);
+            let about = format!(
+                "{}: {} rounds, {} probes",
+                kind(0),
+                course.rounds,
+                course.probes
+            );
+            // One worker would need 200 rounds, sixteen 13 if somebody had told them where to begin.
+            assert!(course.rounds <= 30, "{about}");
+            assert!(course.probes <= 500, "{about}");
+            assert!(course.pages <= 300, "{about}");
+        }
     }
 
     #[test]
-    fn every_prefix_has_a_shard_though_nothing_is_there() {
-        let shards = plan(&BTreeSet::new(), vec!["a/".into(), "b/".into()], 16);
-        assert_eq!(
-            shards,
-            [ShardRange::of_prefix("a/"), ShardRange::of_prefix("b/")]
-        );
+    fn sharing_out_waits_until_it_is_a_small_part_of_all_requests() {
+        assert_eq!(probes_allowed(0, 2, 0), None);
+        assert_eq!(probes_allowed(1_000, 2, 0), Some(10));
+        assert_eq!(probes_allowed(1_000, 2, 12), None);
+        assert_eq!(probes_allowed(0, 150, 0), None);
+        assert_eq!(probes_allowed(0, 250, 0), Some(8));
+    }
+
+    #[test]
+    fn a_scope_is_narrowed_to_what_both_cover() {
+        let prefixes = ["b/".to_owned(), "a/1/".to_owned()];
+        assert_eq!(listing_prefixes(&prefixes, ""), ["a/1/", "b/"]);
+        assert_eq!(listing_prefixes(&prefixes, "a/"), ["a/1/"]);
+        assert_eq!(listing_prefixes(&prefixes, "b/x"), ["b/x"]);
+        assert!(listing_prefixes(&prefixes, "c").is_empty());
+        assert_eq!(listing_prefixes(&[String::new()], "c/"), ["c/"]);
     }
 
     proptest! {
         #[test]
-        fn shards_cover_every_key_exactly_once(
-            keys in proptest::collection::btree_set("(a|b|dir/|ü|\\PC){1,6}", 0..200),
+        fn a_cut_leaves_every_key_in_one_half_and_what_was_listed_in_the_lower(
+            keys in proptest::collection::btree_set("(a|b|dir/|ü|\\PC){1,6}", 1..200),
             later in proptest::collection::vec("(a|b|dir/|ü|\\PC){1,6}", 50),
-            all in any::<bool>(),
+            prefix in "(a|dir/)?",
+            page in 1_usize..20,
         ) {
-            let prefixes = if all { vec![String::new()] } else { vec!["a".into(), "dir/".into()] };
-            let covered = |key: &str| prefixes.iter().any(|prefix: &String| key.starts_with(prefix.as_str()));
-            let shards = plan(&keys, prefixes.clone(), 8);
-            // Keys that were there, and keys that come later.
-            for key in keys.iter().chain(&later) {
-                let times = shards.iter().filter(|shard| shard.contains(key)).count();
-                prop_assert_eq!(times, usize::from(covered(key)), "{:?}", key);
+            let whole = ShardRange::of_prefix(prefix);
+            let (cut, _, probes) = search(&keys, &whole, Hint::default(), page);
+            prop_assert!(probes <= PROBES);
+            if let Some(cut) = cut {
+                let (lower, upper) = whole.clone().cut_at(cut);
+                // Keys that were there, and keys that come later.
+                for key in keys.iter().chain(&later) {
+                    let halves = [&lower, &upper].into_iter().filter(|half| half.contains(key)).count();
+                    prop_assert_eq!(halves, usize::from(whole.contains(key)), "{:?}", key);
+                }
+                let inside: Vec<_> = keys.iter().filter(|key| whole.contains(key)).collect();
+                prop_assert!(inside[..page].iter().all(|key| lower.contains(key)));
+                prop_assert!(keys.iter().any(|key| upper.contains(key)));
             }
+        }
+
+        #[test]
+        fn every_key_is_seen_exactly_once_however_often_shards_are_cut(
+            keys in proptest::collection::btree_set("(a|b|dir/|ü|\\PC){1,6}", 0..200),
+        ) {
+            let course = work_off(&keys, 12, 3);
+            let all: Vec<String> = keys.into_iter().collect();
+            prop_assert_eq!(course.seen, all);
         }
     }
 }

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::names::{JobId, ObjectKey, RuleId, TransferId};
+use crate::overwrite::Overwrite;
 
 /// Into how many parts a rule's held keys are spread, so that no single table partition takes all writes.
 pub const HELD_PARTITIONS: u8 = 8;
@@ -37,6 +38,9 @@ pub enum Work {
         key: ObjectKey,
         /// When it changed, by the service's clock.
         event_time: crate::Timestamp,
+        /// What it may replace: a backfill's object keeps its job's mode.
+        #[serde(default, skip_serializing_if = "Overwrite::is_always")]
+        overwrite: Overwrite,
     },
 }
 
@@ -54,6 +58,9 @@ pub enum PartWork {
         transfer_id: TransferId,
         /// Which of the transfer's ranges, from 0.
         range: u32,
+        /// What the transfer may replace.
+        #[serde(default, skip_serializing_if = "Overwrite::is_always")]
+        overwrite: Overwrite,
     },
     /// Abort uploads that were left behind.
     Sweep {

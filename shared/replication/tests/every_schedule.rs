@@ -228,7 +228,7 @@ fn with_a_listing_believed_after_a_crash_the_check_finds_a_violation() {
     };
     let crashed = |weakness| Scenario {
         crashes: 1,
-        backfill_of: Some(listed.clone()),
+        backfill_of: Some(listed),
         weakness,
         ..scenario(vec![Write::Put("x", "1")])
     };

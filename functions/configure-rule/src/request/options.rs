@@ -5,13 +5,13 @@ use tandem_lambda::request::{flag, text};
 use tandem_replication::draft::Refusal;
 use tandem_replication::names::{AccountId, KmsKeyArn, StorageClass};
 use tandem_replication::options::{
-    AclChoice, ClassChoice, KEEP, LockChoice, Options, STORAGE_CLASSES,
+    AclChoice, ClassChoice, KEEP, LockChoice, Options, Reconcile, STORAGE_CLASSES,
 };
 
 use super::invalid;
 
 const FIELDS: &str = "storage_class, kms_key, tags, acl, object_lock, lifecycle_deletes, \
-                      destination_account";
+                      destination_account, reconcile";
 
 /// What is said of a rule's options, one by one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +26,7 @@ enum OptionChange {
     ObjectLock(LockChoice),
     LifecycleDeletes(bool),
     DestinationAccount(Option<AccountId>),
+    Reconcile(Reconcile),
 }
 
 impl OptionChanges {
@@ -56,6 +57,7 @@ impl OptionChanges {
                 OptionChange::ObjectLock(lock) => options.object_lock = lock,
                 OptionChange::LifecycleDeletes(deletes) => options.lifecycle_deletes = deletes,
                 OptionChange::DestinationAccount(account) => options.destination_account = account,
+                OptionChange::Reconcile(reconcile) => options.reconcile = reconcile,
             }
         }
         options
@@ -84,6 +86,7 @@ impl OptionChange {
                 value,
                 destination_account,
             )?),
+            "reconcile" => Self::Reconcile(or(default.reconcile, value, reconcile)?),
             _ => return Ok(None),
         };
         Ok(Some(change))
@@ -158,6 +161,20 @@ fn object_lock(value: Value) -> Result<LockChoice, Refusal> {
     }
 }
 
+fn reconcile(value: Value) -> Result<Reconcile, Refusal> {
+    let choice = text("options.reconcile", value)?;
+    match choice.as_str() {
+        "never" => Ok(Reconcile::Never),
+        "daily" => Ok(Reconcile::Daily),
+        "weekly" => Ok(Reconcile::Weekly),
+        _ => Err(invalid(
+            "options.reconcile",
+            choice,
+            "is not known; use \"never\", \"daily\" or \"weekly\"",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Map, json};
@@ -170,7 +187,7 @@ mod tests {
             "storage_class": "GLACIER_IR",
             "kms_key": "arn:aws:kms:us-west-2:111122223333:key/1-2",
             "tags": false, "acl": "keep", "object_lock": "keep", "lifecycle_deletes": true,
-            "destination_account": "111122223333",
+            "destination_account": "111122223333", "reconcile": "weekly",
         });
         let read = OptionChanges::read(written.clone()).unwrap();
         let options = read.of(Options::default());
@@ -198,6 +215,7 @@ mod tests {
             (json!({"tags": "no"}), "give true or false"),
             (json!({"acl": "private"}), r#"use "reset""#),
             (json!({"object_lock": "none"}), r#"use "bucket""#),
+            (json!({"reconcile": "hourly"}), r#""daily" or "weekly""#),
             (json!({"kms_key": "alias/mine"}), "use the whole ARN"),
             (json!({"destination_account": "1234"}), "use its 12 digits"),
             (

@@ -9,15 +9,17 @@ use std::task::Poll;
 use chrono::TimeDelta;
 use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{
-    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Side,
+    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Onto,
+    Side,
 };
+use tandem_replication::diff::Listed;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey, StorageClass, VersionId};
 use tandem_replication::object::{Labels, Lock, Metadata, ObjectState, Tags};
 use tandem_replication::part_layout::PartLayout;
 
 /// An object: its bytes (told by the `ETag`), its metadata and its one tag, if it has any.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Object {
     pub etag: &'static str,
     pub metadata: &'static str,
@@ -82,6 +84,19 @@ pub struct Pair {
     pub weakness: Weakness,
     /// What a weakened protocol believes the source to be.
     pub believed: Mutex<Option<ObjectState>>,
+}
+
+impl Object {
+    /// As a listing shows it.
+    pub fn listed(&self) -> Listed {
+        Listed {
+            key: "key".to_owned(),
+            etag: Etag::new(self.etag),
+            bytes: 1,
+            last_modified: seconds(self.written_ms),
+            storage_class: StorageClass::standard(),
+        }
+    }
 }
 
 impl World {
@@ -153,6 +168,22 @@ pub async fn step() {
 }
 
 impl Pair {
+    /// The source's object as a listing shows it now, or as a weakened protocol believes it to be.
+    pub async fn list_again(&self) -> Option<Listed> {
+        if let Some(believed) = self.believed.lock().unwrap().clone() {
+            return Some(Listed {
+                key: "key".to_owned(),
+                etag: believed.etag,
+                bytes: believed.bytes,
+                last_modified: believed.last_modified,
+                storage_class: believed.storage_class,
+            });
+        }
+        step().await;
+        let world = self.world.lock().unwrap();
+        world.source.as_ref().map(Object::listed)
+    }
+
     async fn landed(&self, id: u64) {
         poll_fn(|_| {
             if self.world.lock().unwrap().in_flight.contains_key(&id) {
@@ -227,7 +258,13 @@ impl BucketPair for Pair {
         Ok(AdjustOutcome::Adjusted)
     }
 
-    async fn copy(&self, _key: &ObjectKey, order: CopyOrder<'_>) -> Result<CopyOutcome, Fault> {
+    /// Onto whatever there is: no scenario keeps anything, and a server may ignore the condition.
+    async fn copy(
+        &self,
+        _key: &ObjectKey,
+        order: CopyOrder<'_>,
+        _onto: Onto<'_>,
+    ) -> Result<CopyOutcome, Fault> {
         let pinned = match order {
             CopyOrder::Pinned { etag, .. } => etag.clone(),
             CopyOrder::Known { source, .. } => source.etag.clone(),
@@ -241,13 +278,13 @@ impl BucketPair for Pair {
                 Some(object)
                     if object.etag != pinned.as_str() && self.weakness != Weakness::PinIgnored =>
                 {
-                    Some(CopyOutcome::SourceChanged)
+                    Some(CopyOutcome::Overtaken)
                 }
                 Some(_) => None,
             };
-            match (refused, world.source.clone()) {
+            match (refused, world.source) {
                 (None, Some(object)) => {
-                    let id = world.begin(self.worker, Landing::Copy(object.clone()));
+                    let id = world.begin(self.worker, Landing::Copy(object));
                     (id, object)
                 }
                 (refused, _) => {

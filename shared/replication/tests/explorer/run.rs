@@ -10,7 +10,7 @@ use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey};
 use tandem_replication::options::Options;
 use tandem_replication::part_plan::CopyLimits;
-use tandem_replication::replicator::{LABELS_SETTLE, Outcome, Replicator};
+use tandem_replication::replicator::{Begun, LABELS_SETTLE, Outcome, Replicator};
 use tandem_replication::rule::Policy;
 
 use super::buckets::{Object, Pair, Weakness, World, step};
@@ -47,7 +47,7 @@ pub struct Scenario {
 enum Message {
     Put(&'static str),
     /// A backfill listed the object.
-    Listed(&'static str),
+    Listed(Object),
     /// A backfill whose worker died lists the source again.
     ListAgain,
     /// The tag was changed at this time.
@@ -93,7 +93,7 @@ pub fn play(
     mut choose: impl FnMut(usize) -> usize,
 ) -> (Vec<Event>, Option<String>) {
     let world = Arc::new(Mutex::new(World {
-        source: scenario.backfill_of.clone(),
+        source: scenario.backfill_of,
         replica: None,
         versioned: scenario.versioned,
         clock_ms: 10_000,
@@ -103,7 +103,7 @@ pub fn play(
     let mut queue: Vec<Message> = scenario
         .backfill_of
         .iter()
-        .map(|object| Message::Listed(object.etag))
+        .map(|object| Message::Listed(*object))
         .collect();
     // Messages of attempts that died; they come again when nothing of the attempt is in flight.
     let mut dead: Vec<(usize, Message)> = Vec::new();
@@ -298,23 +298,25 @@ fn attempt(
         let replicator = Replicator::new(&pair, policy, &options, limits).expecting(&expectation);
         match (message, policy) {
             (Message::Tag(_), _) => replicator.reconcile_labels(&key).await,
-            (Message::Put(etag) | Message::Listed(etag), _) => {
-                replicator.put(&key, &Etag::new(etag), 1).await
-            }
+            (Message::Put(etag), _) => replicator.put(&key, &Etag::new(etag), 1).await,
+            (Message::Listed(listed), _) => backfill(&pair, &replicator, listed).await,
             (Message::ListAgain, _) => {
                 step().await;
                 let (source, replica) = {
                     let world = pair.world.lock().unwrap();
-                    let etag = |object: &Option<Object>| object.as_ref().map(|object| object.etag);
-                    (etag(&world.source), etag(&world.replica))
+                    (world.source, world.replica)
                 };
+                let same =
+                    |source: &Object| replica.map(|replica| replica.etag) == Some(source.etag);
                 match source {
                     None => Ok(Outcome::BothAbsent),
-                    Some(_) if source == replica && pair.weakness == Weakness::ListedSameIsSame => {
+                    Some(source)
+                        if same(&source) && pair.weakness == Weakness::ListedSameIsSame =>
+                    {
                         Ok(Outcome::InSync)
                     }
-                    Some(_) if source == replica => replicator.reconcile(&key).await,
-                    Some(etag) => replicator.put(&key, &Etag::new(etag), 1).await,
+                    Some(source) if same(&source) => replicator.reconcile(&key).await,
+                    Some(source) => backfill(&pair, &replicator, source).await,
                 }
             }
             (Message::Delete, Policy::Full) => replicator.reconcile(&key).await,
@@ -322,6 +324,22 @@ fn attempt(
             (Message::Delete, Policy::Write) => Ok(Outcome::BothAbsent),
         }
     })
+}
+
+/// As a shard of a backfill carries an object over that its listing has shown.
+async fn backfill(
+    pair: &Pair,
+    replicator: &Replicator<'_, Pair>,
+    listed: Object,
+) -> Result<Outcome, Fault> {
+    let key = ObjectKey::parse("key").unwrap();
+    match replicator.copy_listed(&key, &listed.listed(), None).await? {
+        Begun::Ended(outcome) => Ok(outcome),
+        Begun::Landed(landing) => {
+            let again = pair.list_again().await;
+            replicator.settle(&key, &landing, again.as_ref()).await
+        }
+    }
 }
 
 fn verdict(scenario: &Scenario, world: &Mutex<World>) -> Option<String> {

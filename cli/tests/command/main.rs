@@ -3,7 +3,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backfill;
+mod plan;
+mod repair;
 mod server;
+mod verify;
 
 use std::io::Read;
 use std::process::{Output, Stdio};
@@ -53,6 +57,78 @@ fn functions(answer: impl Fn(&str, Value) -> Response + Send + Sync + 'static) -
 
 fn refusing(code: &'static str) -> Server {
     functions(move |_, _| Response::function_error(code, "source: no such thing"))
+}
+
+/// One object of a listing.
+fn object(key: &str, size: u64, etag: &str) -> String {
+    format!(
+        "<Contents><Key>{key}</Key><Size>{size}</Size><ETag>&quot;{etag}&quot;</ETag></Contents>"
+    )
+}
+
+fn page(objects: &[String], next: Option<&str>) -> Response {
+    let next = next.map_or_else(
+        || "<IsTruncated>false</IsTruncated>".to_owned(),
+        |token| {
+            format!(
+                "<IsTruncated>true</IsTruncated>\
+                 <NextContinuationToken>{token}</NextContinuationToken>"
+            )
+        },
+    );
+    Response::new(
+        200,
+        format!(
+            "<ListBucketResult><EncodingType>url</EncodingType>{next}{}</ListBucketResult>",
+            objects.concat()
+        ),
+    )
+}
+
+/// The functions and both buckets; `list` answers a listing's bucket and token.
+fn buckets(
+    policy: &'static str,
+    list: impl Fn(&str, Option<&str>) -> Response + Send + Sync + 'static,
+) -> Server {
+    buckets_and(policy, list, |request| {
+        panic!("{} {} was not expected", request.method, request.target)
+    })
+}
+
+/// As [`buckets`]; `rest` answers the `backfill` function's requests, and what is written.
+fn buckets_and(
+    policy: &'static str,
+    list: impl Fn(&str, Option<&str>) -> Response + Send + Sync + 'static,
+    rest: impl Fn(&Request) -> Response + Send + Sync + 'static,
+) -> Server {
+    Server::start(move |request: &Request| {
+        if request.target.contains("configure-rule") {
+            let mut rule = rule();
+            rule["policy"] = policy.into();
+            return Response::new(200, json!({ "rule": rule }).to_string());
+        }
+        let is_report = request.target.starts_with("/reports/") && request.method != "HEAD";
+        if request.target.contains("tandem-backfill") || is_report {
+            return rest(request);
+        }
+        let (path, query) = request
+            .target
+            .split_once('?')
+            .unwrap_or((&request.target, ""));
+        if request.method == "HEAD" {
+            let marked = Response::new(200, "").header("x-amz-meta-tandem-source-etag", "big-2");
+            return match path {
+                "/replica/marked" => marked,
+                "/replica/gone" => Response::new(404, ""),
+                _ => Response::new(200, ""),
+            };
+        }
+        assert!(query.contains("encoding-type=url"), "{query}");
+        let token = query
+            .split('&')
+            .find_map(|part| part.strip_prefix("continuation-token="));
+        list(path.trim_matches('/'), token)
+    })
 }
 
 #[test]
@@ -217,26 +293,6 @@ fn deleting_without_a_terminal_wants_yes() {
     assert!(stdout(&output).contains("keep their objects"));
 }
 
-#[test]
-fn a_backfill_that_is_waited_for_ends_with_its_outcome() {
-    for (state, failed, code) in [("complete", 0, 0), ("complete", 1, 1), ("cancelled", 0, 1)] {
-        let server = functions(move |function, request| {
-            assert_eq!(function, "tandem-backfill");
-            if request["action"] == "start" {
-                return Response::new(200, job("running", 0).to_string());
-            }
-            assert_eq!(request["job_id"], "job-1");
-            Response::new(200, job(state, failed).to_string())
-        });
-        let output = server.run("backfill start photos --wait --output json");
-        assert_eq!(exit(&output), code, "{}", stderr(&output));
-        assert_eq!(
-            serde_json::from_str::<Value>(&stdout(&output)).unwrap(),
-            job(state, failed)
-        );
-    }
-}
-
 fn progress_server() -> Server {
     functions(|_, request| {
         let answer = if request["action"] == "list" {
@@ -295,188 +351,6 @@ fn help_and_usage_have_their_streams_and_codes() {
         .unwrap();
     assert_eq!(exit(&output), 2);
     assert!(stderr(&output).contains("--destination"));
-}
-
-/// One object of a listing.
-fn object(key: &str, size: u64, etag: &str) -> String {
-    format!(
-        "<Contents><Key>{key}</Key><Size>{size}</Size><ETag>&quot;{etag}&quot;</ETag></Contents>"
-    )
-}
-
-fn page(objects: &[String], next: Option<&str>) -> Response {
-    let next = next.map_or_else(
-        || "<IsTruncated>false</IsTruncated>".to_owned(),
-        |token| {
-            format!(
-                "<IsTruncated>true</IsTruncated>\
-                 <NextContinuationToken>{token}</NextContinuationToken>"
-            )
-        },
-    );
-    Response::new(
-        200,
-        format!(
-            "<ListBucketResult><EncodingType>url</EncodingType>{next}{}</ListBucketResult>",
-            objects.concat()
-        ),
-    )
-}
-
-/// The functions and both buckets; `list` answers a listing's bucket and token.
-fn buckets(
-    policy: &'static str,
-    list: impl Fn(&str, Option<&str>) -> Response + Send + Sync + 'static,
-) -> Server {
-    Server::start(move |request: &Request| {
-        if request.method == "POST" {
-            let mut rule = rule();
-            rule["policy"] = policy.into();
-            return Response::new(200, json!({ "rule": rule }).to_string());
-        }
-        let (path, query) = request
-            .target
-            .split_once('?')
-            .unwrap_or((&request.target, ""));
-        if request.method == "HEAD" {
-            let marked = Response::new(200, "").header("x-amz-meta-tandem-source-etag", "big-2");
-            return match path {
-                "/replica/marked" => marked,
-                "/replica/gone" => Response::new(404, ""),
-                _ => Response::new(200, ""),
-            };
-        }
-        assert!(query.contains("encoding-type=url"), "{query}");
-        let token = query
-            .split('&')
-            .find_map(|part| part.strip_prefix("continuation-token="));
-        list(path.trim_matches('/'), token)
-    })
-}
-
-#[test]
-fn buckets_that_agree_are_exit_code_0_over_pages_and_marked_replicas() {
-    let server = buckets("full", |bucket, token| match (bucket, token) {
-        ("photos", None) => page(&[object("a+b%2B", 1, "1")], Some("more")),
-        ("photos", _) => page(&[object("marked", 9, "big-2"), object("z", 3, "3")], None),
-        _ => page(
-            &[
-                object("a%20b%2B", 1, "1"),
-                object("marked", 9, "small"),
-                object("z", 3, "3"),
-            ],
-            None,
-        ),
-    });
-    let output = server.run("verify photos --output json");
-    assert_eq!(exit(&output), 0, "{}", stderr(&output));
-    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    assert_eq!(report["equal"], true);
-    assert_eq!(report["same"], 3);
-    assert_eq!(report["source_bytes"], 13);
-    let output = server.run("verify photos");
-    assert!(stdout(&output).ends_with("agree.\n"), "{}", stdout(&output));
-}
-
-#[test]
-fn buckets_that_differ_are_exit_code_1_and_say_in_what() {
-    let list = |bucket: &str, _: Option<&str>| {
-        let objects = match bucket {
-            "photos" => [
-                object("etag", 5, "1"),
-                object("gone", 5, "1"),
-                object("new", 7, "1"),
-            ],
-            _ => [
-                object("etag", 5, "2"),
-                object("extra", 1, "1"),
-                object("gone", 5, "2"),
-            ],
-        };
-        page(&objects, None)
-    };
-    let output = buckets("full", list).run("verify photos --output json");
-    assert_eq!(exit(&output), 1, "{}", stderr(&output));
-    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
-    let found: Vec<(&str, &str)> = report["differences"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|found| {
-            (
-                found["key"].as_str().unwrap(),
-                found["kind"].as_str().unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        found,
-        [
-            ("etag", "different"),
-            ("extra", "extra"),
-            ("gone", "missing"),
-            ("new", "missing")
-        ]
-    );
-    let output = buckets("full", list).run("verify photos --max-differences 1");
-    assert_eq!(exit(&output), 1);
-    let text = stdout(&output);
-    assert!(
-        text.contains("different (etag)") && text.contains("and 3 more"),
-        "{text}"
-    );
-}
-
-#[test]
-fn extras_alone_are_no_difference_under_policy_write() {
-    let list = |bucket: &str, _: Option<&str>| match bucket {
-        "photos" => page(&[], None),
-        _ => page(&[object("kept", 5, "2")], None),
-    };
-    assert_eq!(exit(&buckets("write", list).run("verify photos")), 0);
-    assert_eq!(exit(&buckets("full", list).run("verify photos")), 1);
-}
-
-#[test]
-fn a_listing_that_fails_on_the_way_is_no_difference_but_a_failure() {
-    let output = buckets("full", |bucket, token| match (bucket, token) {
-        ("replica", Some(_)) => Response::new(
-            403,
-            "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
-        ),
-        _ => page(
-            &[object("a", 1, "1")],
-            (bucket == "replica").then_some("more"),
-        ),
-    })
-    .run("verify photos --output json");
-    assert_eq!((exit(&output), stdout(&output)), (3, String::new()));
-    let expected = "error: listing replica: AWS said AccessDenied: Access Denied\n";
-    assert_eq!(stderr(&output), expected);
-}
-
-#[test]
-fn a_listing_out_of_order_is_a_failure() {
-    let list = |_: &str, _: Option<&str>| page(&[object("b", 1, "1"), object("a", 1, "1")], None);
-    let output = buckets("full", list).run("verify photos");
-    assert_eq!(exit(&output), 3);
-    assert!(
-        stderr(&output).contains("not in key order"),
-        "{}",
-        stderr(&output)
-    );
-}
-
-#[test]
-fn a_prefix_outside_the_scope_is_refused() {
-    let server = functions(|_, _| {
-        let mut rule = rule();
-        rule["scope"] = json!({"prefixes": ["a/"]});
-        Response::new(200, json!({ "rule": rule }).to_string())
-    });
-    let output = server.run("verify photos --prefix b/");
-    assert_eq!(exit(&output), 2);
-    assert!(stderr(&output).contains("covers a/"), "{}", stderr(&output));
 }
 
 fn failure(key: &str) -> Value {

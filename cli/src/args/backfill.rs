@@ -1,0 +1,255 @@
+//! The arguments of `tandem backfill`. No I/O.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::RuleName;
+use crate::contract::Overwrite;
+use crate::error::Error;
+
+#[derive(Debug, Subcommand)]
+pub enum BackfillCommand {
+    /// Show what a backfill would copy, replace and cost, before anything is written
+    #[command(after_help = "\
+Examples:
+  tandem backfill plan photos
+  tandem backfill plan photos --prefix 2025/ --overwrite if-older
+  tandem backfill plan photos --prices our-prices.json --output json | jq .estimate.usd
+
+Both buckets are listed, nothing is written. The cost is in USD, of AWS's public prices as they are
+in the table that `tandem backfill prices` prints: without free tiers, discounts, taxes, logs and
+requests to KMS.")]
+    Plan(PlanArgs),
+
+    /// Print the price table, to be saved, edited and given to `plan --prices`
+    #[command(after_help = "\
+Examples:
+  tandem backfill prices > our-prices.json
+  tandem backfill plan photos --prices our-prices.json")]
+    Prices,
+
+    /// Start a backfill of a rule's historical objects
+    #[command(after_help = "\
+Examples:
+  tandem backfill start photos
+  tandem backfill start photos --wait    exit code 1 if any object failed
+  tandem backfill start photos --overwrite never --prefix 2025/
+  tandem backfill start photos --manifest s3://inventory/photos/manifest.json
+  tandem backfill start photos --objects-per-sec 200 --concurrency 4
+
+`tandem backfill plan` shows beforehand what would be copied, replaced and paid.")]
+    Start(StartArgs),
+
+    /// Show how far a rule's backfill is
+    #[command(after_help = "\
+Examples:
+  tandem backfill status photos
+  tandem backfill status photos --watch
+  tandem backfill status photos --job job-0197f3c2b0c17d1f8a11 --output json
+
+Exit code 1 if the backfill has failed; with --watch also if it had failures or was cancelled.")]
+    Status {
+        #[command(flatten)]
+        job: JobArgs,
+        /// Go on showing until the backfill ends; with --output json, one document a line
+        #[arg(long)]
+        watch: bool,
+    },
+
+    /// List a rule's backfills, verifications and repairs, the newest first
+    #[command(after_help = "\
+Examples:
+  tandem backfill list photos
+  tandem backfill list photos --output json | jq -r '.jobs[].id'")]
+    List {
+        #[command(flatten)]
+        rule: RuleName,
+    },
+
+    /// Stop a backfill for now; what it has done is kept
+    #[command(after_help = "\
+Examples:
+  tandem backfill pause photos")]
+    Pause(JobArgs),
+
+    /// Go on where a backfill was paused
+    #[command(after_help = "\
+Examples:
+  tandem backfill resume photos")]
+    Resume(JobArgs),
+
+    /// End a backfill for good; what it has copied stays
+    #[command(after_help = "\
+Examples:
+  tandem backfill cancel photos
+  tandem backfill cancel photos --yes        no question; needed without a terminal")]
+    Cancel {
+        #[command(flatten)]
+        job: JobArgs,
+        /// Don't ask
+        #[arg(long, short = 'y')]
+        yes: bool,
+    },
+}
+
+impl BackfillCommand {
+    /// Whoever can't be asked has to have said yes.
+    pub fn check(&self, can_ask: bool) -> Result<(), Error> {
+        match self {
+            Self::Cancel { job, yes: false } if !can_ask => Err(Error::Usage(format!(
+                "the backfill of {} is not cancelled: there is no terminal to confirm it on; \
+                 give --yes",
+                job.rule
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// One job of a rule.
+#[derive(Debug, Args)]
+pub struct JobArgs {
+    #[command(flatten)]
+    pub rule: RuleName,
+    /// Another job than the newest
+    #[arg(long = "job", value_name = "ID")]
+    pub id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub rule: RuleName,
+
+    /// Only keys that begin with this
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "",
+        hide_default_value = true,
+        allow_hyphen_values = true
+    )]
+    pub prefix: String,
+
+    /// What becomes of other objects of the same name at the destination
+    #[arg(long, value_name = "MODE", value_enum, default_value = "always")]
+    pub overwrite: Overwrite,
+
+    /// A price table in place of the command's own
+    #[arg(long, value_name = "FILE")]
+    pub prices: Option<PathBuf>,
+
+    /// Show so many objects that another one of the same name is at the destination for
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub examples: usize,
+
+    /// Shards at once that the time is reckoned with; the stack's own limit is 16 by default
+    #[arg(long, value_name = "N", default_value = "16",
+          value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub concurrency: u64,
+
+    /// The limit that the backfill will be started with
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub objects_per_sec: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    #[command(flatten)]
+    pub rule: RuleName,
+
+    /// What becomes of other objects of the same name at the destination [default: always]
+    #[arg(long, value_name = "MODE", value_enum)]
+    pub overwrite: Option<Overwrite>,
+
+    /// Only keys that begin with this
+    #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
+    pub prefix: Option<String>,
+
+    /// Only the keys that a CSV file or an S3 Inventory's manifest.json lists
+    #[arg(long, value_name = "s3://BUCKET/KEY", value_parser = object_url)]
+    pub manifest: Option<String>,
+
+    /// Begin at most so many objects a second
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub objects_per_sec: Option<f64>,
+
+    /// Work on at most so many shards at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub concurrency: Option<u64>,
+
+    /// Show a bar, and end when the backfill does
+    #[arg(long)]
+    pub wait: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate > 0.0 && rate.is_finite() => Ok(rate),
+        _ => Err("a rate is a number above 0".to_owned()),
+    }
+}
+
+fn object_url(url: &str) -> Result<String, String> {
+    let object = url
+        .strip_prefix("s3://")
+        .and_then(|rest| rest.split_once('/'));
+    match object {
+        Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(url.to_owned()),
+        _ => Err("an object is s3://BUCKET/KEY".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn parse(line: &str) -> Result<BackfillCommand, clap::Error> {
+        match Cli::try_parse_from(line.split(' '))?.command {
+            Command::Backfill { command } => Ok(command),
+            _ => panic!("another command"),
+        }
+    }
+
+    #[test]
+    fn a_plan_has_its_defaults() {
+        let BackfillCommand::Plan(args) = parse("tandem backfill plan a").unwrap() else {
+            panic!("another command");
+        };
+        assert_eq!(args.overwrite, Overwrite::Always);
+        assert_eq!((args.examples, args.concurrency), (10, 16));
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_what_is_right() {
+        let cases = [
+            ("start a --overwrite older", "if-older"),
+            ("start a --objects-per-sec 0", "above 0"),
+            ("start a --objects-per-sec NaN", "above 0"),
+            ("start a --concurrency 0", "1..=1000"),
+            ("start a --manifest keys.csv", "s3://BUCKET/KEY"),
+            ("start a --manifest s3://bucket", "s3://BUCKET/KEY"),
+            ("plan a --concurrency 1001", "1..=1000"),
+            ("plan a --examples few", "--examples"),
+        ];
+        for (line, right) in cases {
+            let error = parse(&format!("tandem backfill {line}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+            assert!(error.to_string().contains(right), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn cancelling_needs_a_yes_or_somebody_to_ask() {
+        let plain = parse("tandem backfill cancel a").unwrap();
+        assert!(plain.check(true).is_ok());
+        let refused = plain.check(false).unwrap_err().to_string();
+        assert!(refused.contains("--yes"), "{refused}");
+        let yes = parse("tandem backfill cancel a --yes --job job-1").unwrap();
+        assert!(yes.check(false).is_ok());
+    }
+}

@@ -1,0 +1,79 @@
+//! What is asked of `backfill`: jobs that copy, compare, or make good. No I/O.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// A request to `backfill`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Backfill<'a> {
+    Start(Start<'a>),
+    Status(JobName<'a>),
+    List { rule: &'a str },
+    Pause(JobName<'a>),
+    Resume(JobName<'a>),
+    Cancel(JobName<'a>),
+}
+
+/// A new job. What is not asked for is not sent: an older stack knows only the rule.
+#[derive(Debug, Default, Serialize)]
+pub struct Start<'a> {
+    pub rule: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overwrite: Option<Overwrite>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub objects_per_sec: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletes_max: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<&'a str>,
+}
+
+/// A job of a rule, or its newest.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct JobName<'a> {
+    pub rule: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_id: Option<&'a str>,
+}
+
+/// What a job is for; a backfill where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Verify,
+    Repair,
+}
+
+/// What becomes of another object of the same name at the destination; the most careful way first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overwrite {
+    /// It stays
+    Never,
+    /// It is replaced where it was written before the source's
+    IfOlder,
+    /// It is replaced
+    Always,
+}
+
+impl Overwrite {
+    pub const ALL: [Self; 3] = [Self::Always, Self::IfOlder, Self::Never];
+
+    /// The word of the contract and of the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::IfOlder => "if-older",
+            Self::Always => "always",
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! One job of the `backfill` function, whatever it is for: looks at it, follows it to its end, and
+//! shows it. I/O: `backfill`, stdout, and a bar on stderr.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+
+use crate::args::Output;
+use crate::client::{Answer, Client};
+use crate::contract::{Backfill, Job, JobAnswer, JobName, Start};
+use crate::error::Error;
+use crate::pace::{self, Pacer};
+use crate::render;
+use crate::terminal;
+use crate::watch::{self, Patience};
+
+/// Between two looks at a job that is waited for.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Steps of a bar: a fraction is not a count.
+const BAR_STEPS: u64 = 1000;
+
+/// Steps between two notes, where nobody would see a bar move.
+const NOTE_STEPS: u64 = BAR_STEPS / 10;
+
+/// Starts a job and follows it to its end.
+pub async fn carry_out(client: &Client, start: Start<'_>) -> Result<(Answer, Job), Error> {
+    let rule = start.rule;
+    let answer = client.backfill(&Backfill::Start(start)).await?;
+    let job = answer.read::<JobAnswer>()?.job;
+    let end = follow(client, rule, Some(job.id), |_| Ok(()));
+    let end = terminal::until_interrupted(end).await?;
+    let job = end.read::<JobAnswer>()?.job;
+    Ok((end, job))
+}
+
+/// Looks at a job until it ends, moving a bar; the last look is the answer.
+pub async fn follow(
+    client: &Client,
+    rule: &str,
+    mut job_id: Option<String>,
+    each: impl Fn(&Answer) -> Result<(), Error>,
+) -> Result<Answer, Error> {
+    let bar = bar(ProgressDrawTarget::stderr());
+    let mut pacer = Pacer::default();
+    let mut patience = Patience::default();
+    let mut noted = 0;
+    loop {
+        let looked = status(client, rule, job_id.as_deref()).await;
+        if let Some(answer) =
+            patience.outlive(looked, |text| bar.suspend(|| terminal::note(text)))?
+        {
+            let job = answer.read::<JobAnswer>()?.job;
+            each(&answer)?;
+            let pace = pacer.pace(&job, terminal::now());
+            bar.set_position(position(&job));
+            let beside = render::job::beside_bar(&job, pace);
+            bar.set_message(format!("{beside}\n{}", render::job::objects(&job)));
+            if !terminal::shows_bars() && position(&job) / NOTE_STEPS != noted {
+                noted = position(&job) / NOTE_STEPS;
+                terminal::note(format!("{beside}: {}", render::job::objects(&job)));
+            }
+            if job.is_finished() {
+                return Ok(answer);
+            }
+            // The newest at the first look, and the same one from then on.
+            job_id = Some(job.id);
+        }
+        watch::pause(INTERVAL).await;
+    }
+}
+
+pub async fn status(client: &Client, rule: &str, job_id: Option<&str>) -> Result<Answer, Error> {
+    client
+        .backfill(&Backfill::Status(JobName { rule, job_id }))
+        .await
+}
+
+/// Prints a job, as it came or as a table.
+pub fn show(output: Output, answer: &Answer) -> Result<Job, Error> {
+    let job = answer.read::<JobAnswer>()?.job;
+    if output == Output::Json {
+        terminal::print_json(&answer.json)?;
+        return Ok(job);
+    }
+    terminal::print(render::job::job(
+        &job,
+        pace::since_start(&job, terminal::now()),
+    ))?;
+    if job.transfers > 0 && job.is_finished() {
+        terminal::note(format!(
+            "Objects left to transfers may still be on their way; see `tandem status {}`.",
+            job.rule_id
+        ));
+    }
+    Ok(job)
+}
+
+/// A bar for a fraction, with what there is to say beside it.
+pub fn bar(target: ProgressDrawTarget) -> ProgressBar {
+    ProgressBar::with_draw_target(Some(BAR_STEPS), target)
+        .with_style(
+            ProgressStyle::with_template("{bar:20}  {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar())
+                .progress_chars("█▓░"),
+        )
+        .with_finish(ProgressFinish::Abandon)
+}
+
+/// Where a bar stands.
+pub fn position(job: &Job) -> u64 {
+    // Within 0 and BAR_STEPS.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let steps = (job.fraction.unwrap_or(0.0).clamp(0.0, 1.0) * BAR_STEPS as f64) as u64;
+    steps
+}

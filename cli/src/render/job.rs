@@ -1,0 +1,316 @@
+//! Jobs as tables and lines of text. No I/O.
+
+use chrono::{DateTime, Utc};
+use comfy_table::{Cell, CellAlignment, Table};
+
+use super::{state, style, table};
+use crate::contract::Job;
+use crate::human::{self, UNKNOWN};
+use crate::pace::Pace;
+
+pub fn job(job: &Job, pace: Option<Pace>) -> String {
+    let mut table = Table::new();
+    style(&mut table);
+    table
+        .add_row([kind(&job.kind), &job.id])
+        .add_row(["Rule", &job.rule_id]);
+    for (name, text) in asked_for(job) {
+        table.add_row([name, &text]);
+    }
+    table.add_row(vec![Cell::new("State"), state(&job.state)]);
+    if let Some(error) = &job.error {
+        table.add_row(["Error", error]);
+    }
+    table
+        .add_row(["Progress", &fraction(job)])
+        .add_row(["Objects", &counts(job)]);
+    if let Some(extras) = extras(job) {
+        table.add_row(["Extra", &extras]);
+    }
+    if job.kind != "verify" {
+        table.add_row(["Copied", &human::bytes(job.bytes_copied)]);
+    }
+    if let Some(shards) = &job.shards {
+        let done = human::maybe_count(shards.done);
+        let total = human::maybe_count(shards.total);
+        table.add_row(["Shards", &format!("{done} of {total} done")]);
+    }
+    if let Some(requests) = job.s3_requests {
+        table.add_row(["S3 requests", &human::count(requests)]);
+    }
+    if let Some(pace) = pace {
+        table.add_row(["Pace", &self::pace(pace)]);
+    }
+    for (name, at) in [("Started", job.started_at), ("Finished", job.finished_at)] {
+        if let Some(at) = at {
+            table.add_row([name, &human::instant(at)]);
+        }
+    }
+    table.to_string()
+}
+
+/// A rule's jobs, one a row.
+pub fn jobs(jobs: &[Job]) -> String {
+    let mut table = table(&[
+        "Job", "Kind", "State", "Started", "Objects", "Done", "Failed",
+    ]);
+    let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
+    for job in jobs {
+        let kind = if job.scheduled {
+            format!("{} (scheduled)", job.kind)
+        } else {
+            job.kind.clone()
+        };
+        let started = job
+            .started_at
+            .map_or_else(|| UNKNOWN.to_owned(), human::instant);
+        table.add_row(vec![
+            Cell::new(&job.id),
+            Cell::new(kind),
+            state(&job.state),
+            Cell::new(started),
+            right(human::count(job.listed)),
+            right(fraction(job)),
+            right(human::count(job.failed)),
+        ]);
+    }
+    table.to_string()
+}
+
+/// What stands beside a job's bar: `42.0 %  running, 212.0 objects/s, about 2 min 5 s left`.
+pub fn beside_bar(job: &Job, pace: Option<Pace>) -> String {
+    let pace = pace.map(|pace| format!(", {}", self::pace(pace)));
+    format!(
+        "{}  {}{}",
+        fraction(job),
+        job.state,
+        pace.unwrap_or_default()
+    )
+}
+
+/// What a job has done so far: `4,211 objects (4,100 copied, ...), 87.01 MiB copied`.
+pub fn objects(job: &Job) -> String {
+    let extras = extras(job).map(|extras| format!(", {extras}"));
+    let copied = if job.kind == "verify" {
+        String::new()
+    } else {
+        format!(", {} copied", human::bytes(job.bytes_copied))
+    };
+    format!("{}{copied}{}", counts(job), extras.unwrap_or_default())
+}
+
+/// How the newest scheduled job ended, or stands: `complete, 2026-11-22 21:04:58 UTC (4.0 s ago): ...`.
+pub fn reconciliation(job: &Job, now: DateTime<Utc>) -> String {
+    let at = job.finished_at.or(job.started_at);
+    let at = at.map_or_else(|| UNKNOWN.to_owned(), |at| human::instant_and_age(at, now));
+    let state = if job.is_finished() {
+        job.state.clone()
+    } else {
+        format!("{} ({}), begun", job.state, fraction(job))
+    };
+    let error = job.error.as_ref().map(|error| format!("; {error}"));
+    format!(
+        "{state} {at}: {}{}",
+        objects(job),
+        error.unwrap_or_default()
+    )
+}
+
+/// What was asked for beyond the rule itself.
+fn asked_for(job: &Job) -> Vec<(&'static str, String)> {
+    let overwrite = job.overwrite.as_deref().filter(|way| *way != "always");
+    let prefix = job.prefix.as_deref().map(human::key);
+    let rate = job
+        .objects_per_sec
+        .map(|rate| format!("{rate} objects/s at most"));
+    let concurrency = job
+        .concurrency
+        .map(|shards| format!("{} shards at once at most", human::count(shards)));
+    [
+        (
+            "Begun by",
+            job.scheduled.then(|| "the rule's schedule".to_owned()),
+        ),
+        ("Overwrite", overwrite.map(str::to_owned)),
+        ("Prefix", prefix),
+        ("Manifest", job.manifest.clone()),
+        ("Limit", rate),
+        ("Concurrency", concurrency),
+        ("Report", job.report.clone()),
+    ]
+    .into_iter()
+    .filter_map(|(name, text)| text.map(|text| (name, text)))
+    .collect()
+}
+
+fn kind(kind: &str) -> &'static str {
+    match kind {
+        "backfill" => "Backfill",
+        "verify" => "Verification",
+        "repair" => "Repair",
+        _ => "Job",
+    }
+}
+
+fn fraction(job: &Job) -> String {
+    job.fraction
+        .map_or_else(|| UNKNOWN.to_owned(), human::percent)
+}
+
+/// What a job is about is counted always, anything else only where there is any.
+fn counts(job: &Job) -> String {
+    let copies = job.kind != "verify";
+    let counts = [
+        (job.copied, copies, "copied"),
+        (job.equal, true, "equal"),
+        (job.missing, !copies, "missing"),
+        (job.different, !copies, "different"),
+        (job.kept, false, "kept"),
+        (job.gone, copies, "gone"),
+        (job.failed, copies, "failed"),
+        (job.transfers, false, "left to transfers"),
+    ]
+    .into_iter()
+    .filter(|(count, always, _)| *always || *count > 0)
+    .map(|(count, _, what)| format!("{} {what}", human::count(count)))
+    .collect::<Vec<_>>();
+    format!("{} ({})", human::objects(job.listed), counts.join(", "))
+}
+
+/// `5 extra, 3 deleted`, where there are any.
+fn extras(job: &Job) -> Option<String> {
+    let deleted = match job.deleted {
+        0 => String::new(),
+        deleted => format!(", {} deleted", human::count(deleted)),
+    };
+    (job.extra > 0).then(|| format!("{} extra{deleted}", human::count(job.extra)))
+}
+
+fn pace(pace: Pace) -> String {
+    let rate = format!("{:.1} objects/s", pace.objects_per_sec);
+    match pace.left_ms {
+        Some(left_ms) => format!("{rate}, about {} left", human::millis(left_ms)),
+        None => rate,
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// As an older stack answers.
+    pub fn job() -> Job {
+        serde_json::from_value(json!({
+            "id": "job-1", "rule_id": "rule-1", "state": "running", "fraction": 0.42,
+            "shards": {"total": 16, "done": 5},
+            "listed": 4211, "copied": 4100, "equal": 98, "gone": 3, "failed": 10,
+            "bytes_copied": 91_234_567,
+            "started_at": "2026-11-22T21:00:01.000Z", "finished_at": null
+        }))
+        .unwrap()
+    }
+
+    fn repair() -> Job {
+        serde_json::from_value(json!({
+            "id": "job-2", "rule_id": "rule-1", "kind": "repair", "overwrite": null,
+            "prefix": "a\n/", "manifest": null, "report": "s3://reports/photos/",
+            "objects_per_sec": 200.5, "concurrency": 4, "deletes_max": 3, "scheduled": true,
+            "state": "failed", "error": "shard 3: no such bucket", "fraction": 0.9, "shards": null,
+            "listed": 120, "copied": 7, "equal": 112, "kept": 0, "gone": 0, "failed": 0,
+            "transfers": 1, "missing": 0, "different": 0, "extra": 5, "deleted": 3,
+            "bytes_copied": 1024, "s3_requests": 4300,
+            "started_at": "2026-11-22T21:00:01.000Z", "finished_at": "2026-11-22T21:04:58.000Z"
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_job_shows_its_counts_and_of_the_rest_only_what_there_is() {
+        let text = self::super::job(&job(), None);
+        for part in [
+            "Backfill",
+            "42.0 %",
+            "4,211 objects",
+            "5 of 16 done",
+            "87.01 MiB",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        for part in [
+            "transfers",
+            "kept",
+            "missing",
+            "Extra",
+            "Error",
+            "Prefix",
+            "Overwrite",
+        ] {
+            assert!(!text.contains(part), "{part} in\n{text}");
+        }
+        let large = Job {
+            transfers: 2,
+            kept: 5,
+            ..job()
+        };
+        let text = objects(&large);
+        assert!(
+            text.contains("98 equal, 5 kept, 3 gone, 10 failed, 2 left to transfers"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_repair_shows_what_was_asked_for_and_why_it_failed() {
+        let text = self::super::job(&repair(), None);
+        for part in [
+            "Repair",
+            "failed",
+            "shard 3: no such bucket",
+            "a\\n/",
+            "s3://reports/photos/",
+            "200.5 objects/s",
+            "4 shards",
+            "5 extra, 3 deleted",
+            "4,300",
+            "schedule",
+        ] {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+        let listed = jobs(&[repair(), job()]);
+        assert!(listed.contains("repair (scheduled)"), "{listed}");
+    }
+
+    #[test]
+    fn a_verification_counts_what_it_found_and_copies_nothing() {
+        let verify = Job {
+            kind: "verify".into(),
+            copied: 0,
+            missing: 2,
+            different: 0,
+            ..repair()
+        };
+        assert_eq!(
+            objects(&verify),
+            "120 objects (112 equal, 2 missing, 0 different, 1 left to transfers), 5 extra, 3 deleted"
+        );
+        assert!(!self::super::job(&verify, None).contains("Copied"));
+    }
+
+    #[test]
+    fn a_reconciliation_says_when_how_and_what() {
+        let now = "2026-11-22T21:05:00Z".parse().unwrap();
+        assert_eq!(
+            reconciliation(&repair(), now),
+            "failed 2026-11-22 21:04:58 UTC (2.0 s ago): 120 objects (7 copied, 112 equal, 0 gone, \
+             0 failed, 1 left to transfers), 1.00 KiB copied, 5 extra, 3 deleted; \
+             shard 3: no such bucket"
+        );
+        let running = reconciliation(&job(), now);
+        assert!(
+            running.starts_with("running (42.0 %), begun 2026-11-22"),
+            "{running}"
+        );
+    }
+}

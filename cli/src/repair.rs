@@ -1,0 +1,267 @@
+//! `tandem verify --repair`: shows what differs, asks where something would be deleted, and has the
+//! functions make it good. I/O: the functions, S3, stdout, one question, and a bar on stderr.
+
+use crate::args::Output;
+use crate::args::verify::{DELETES_MAX, VerifyArgs};
+use crate::client::Client;
+use crate::comparison::Extent;
+use crate::contract::{Kind, Policy, Rule, Start};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::human;
+use crate::job;
+use crate::render;
+use crate::terminal;
+use crate::verify;
+
+pub async fn run(
+    client: &Client,
+    output: Output,
+    args: &VerifyArgs,
+    extent: &Extent,
+) -> Result<Exit, Error> {
+    let rule = &extent.rule;
+    let Some(found) = compare(client, output, args, extent).await? else {
+        return Ok(Exit::Ok);
+    };
+    let limit = Limit::of(args, rule.policy, &found, &rule.id)?;
+    terminal::note(intention(rule, &found, &limit));
+    if limit.has_to_ask {
+        if !terminal::can_ask() {
+            return Err(Error::Usage(format!(
+                "nothing is repaired: {} would be deleted, and there is no terminal to confirm it \
+                 on; give --yes, or --max-deletes 0 to delete nothing",
+                human::objects(found.extra)
+            )));
+        }
+        if !terminal::confirm("Repair, and delete?")? {
+            return Err(Error::Usage("nothing is repaired".to_owned()));
+        }
+    }
+    let start = Start {
+        rule: &rule.id,
+        kind: Some(Kind::Repair),
+        prefix: args.job_prefix(),
+        deletes_max: limit.deletes_max,
+        report: args.job_report(),
+        ..Start::default()
+    };
+    let (end, job) = job::carry_out(client, start).await?;
+    job::show(output, &end)?;
+    if job.has_left_extras() {
+        terminal::note(format!(
+            "{} more are at the destination only: no more than {} were to be deleted.",
+            human::count(job.extra - job.deleted),
+            human::count(job.deleted)
+        ));
+    }
+    let is_good = job.has_succeeded()
+        && (rule.policy == Policy::Write || limit.keeps_extras || !job.has_left_extras());
+    Ok(if is_good { Exit::Ok } else { Exit::Differences })
+}
+
+/// What a comparison has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found {
+    missing: u64,
+    different: u64,
+    /// At the destination only.
+    extra: u64,
+}
+
+/// Compares here or on the functions and shows it; nothing, where there is nothing to repair.
+async fn compare(
+    client: &Client,
+    output: Output,
+    args: &VerifyArgs,
+    extent: &Extent,
+) -> Result<Option<Found>, Error> {
+    let extras_count = extent.rule.policy == Policy::Full;
+    if args.job {
+        let (end, job) = verify::on_the_functions(client, args, extent, None).await?;
+        if !job.has_succeeded() {
+            job::show(Output::Table, &end)?;
+            return Err(Error::Usage(format!(
+                "nothing is repaired: the comparison has not succeeded (it is {}, with {} failures)",
+                job.state,
+                human::count(job.failed)
+            )));
+        }
+        let differs = job.differences(extras_count) > 0;
+        if output == Output::Table || !differs {
+            job::show(output, &end)?;
+        }
+        return Ok(differs.then_some(Found {
+            missing: job.missing,
+            different: job.different,
+            extra: job.extra,
+        }));
+    }
+    let tally = verify::compare(client, extent, args).await?;
+    // With --output json the one document is the repair's, unless there is none.
+    if output == Output::Table || tally.is_equal() {
+        verify::show(output, extent, &tally)?;
+    }
+    Ok((!tally.is_equal()).then_some(Found {
+        missing: tally.missing,
+        different: tally.different,
+        extra: tally.extra,
+    }))
+}
+
+/// What a repair may delete.
+#[derive(Debug, PartialEq, Eq)]
+struct Limit {
+    /// Nothing is deleted under policy `write`, and nothing is said of it.
+    deletes_max: Option<u64>,
+    has_to_ask: bool,
+    /// Whether extras are meant to stay.
+    keeps_extras: bool,
+}
+
+impl Limit {
+    /// | policy | extras | `--max-deletes` | `--yes` | then |
+    /// |---|---|---|---|---|
+    /// | write | any | any | any | nothing is deleted |
+    /// | full | any | 0 | any | nothing is deleted |
+    /// | full | none | | any | the limit is 1,000 |
+    /// | full | up to the limit | | no | asks |
+    /// | full | more | | no | refused |
+    /// | full | more | given | yes | refused |
+    /// | full | some | not given | yes | the limit is what was found |
+    fn of(args: &VerifyArgs, policy: Policy, found: &Found, rule: &str) -> Result<Self, Error> {
+        let keeps_extras = args.max_deletes == Some(0);
+        if policy == Policy::Write || keeps_extras || found.extra == 0 {
+            let max = args.max_deletes.unwrap_or(DELETES_MAX);
+            return Ok(Self {
+                deletes_max: (policy == Policy::Full).then_some(max),
+                has_to_ask: false,
+                keeps_extras,
+            });
+        }
+        let max = match (args.max_deletes, args.yes) {
+            (Some(max), _) => max,
+            (None, true) => found.extra,
+            (None, false) => DELETES_MAX,
+        };
+        if found.extra > max {
+            let found = human::count(found.extra);
+            let max = human::count(max);
+            return Err(Error::Usage(format!(
+                "nothing is repaired: {found} objects are at the destination only, and no more than \
+                 {max} may be deleted\n\
+                 look at them with `tandem verify {rule} --report differences.csv`, then give \
+                 --yes, or --max-deletes with a higher number, or with 0 to delete nothing"
+            )));
+        }
+        Ok(Self {
+            deletes_max: Some(max),
+            has_to_ask: !args.yes,
+            keeps_extras,
+        })
+    }
+}
+
+fn intention(rule: &Rule, found: &Found, limit: &Limit) -> String {
+    let destination = render::bucket(&rule.destination);
+    let copies = found.missing + found.different;
+    let text = format!(
+        "{} will be copied to {destination} ({} missing, {} different).",
+        human::objects(copies),
+        human::count(found.missing),
+        human::count(found.different)
+    );
+    if found.extra == 0 {
+        return text;
+    }
+    let extras = human::objects(found.extra);
+    let source = render::bucket(&rule.source);
+    let fate = if rule.policy == Policy::Write {
+        "at the destination only will stay (policy write)".to_owned()
+    } else if limit.keeps_extras {
+        "at the destination only will stay (--max-deletes 0)".to_owned()
+    } else {
+        format!("will be deleted from {destination}, if {source} has no such object by then")
+    };
+    format!("{text}\n{extras} {fate}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+    use crate::render::rules::tests::a_rule;
+
+    fn limit(line: &str, policy: Policy, extra: u64) -> Result<Limit, String> {
+        let line = format!("tandem verify a --repair {line}");
+        let Command::Verify(args) = Cli::parse_from(line.split_whitespace()).command else {
+            panic!("another command");
+        };
+        let found = Found {
+            missing: 1,
+            different: 2,
+            extra,
+        };
+        Limit::of(&args, policy, &found, "rule-1").map_err(|error| error.to_string())
+    }
+
+    fn may_delete(max: u64, has_to_ask: bool) -> Limit {
+        Limit {
+            deletes_max: Some(max),
+            has_to_ask,
+            keeps_extras: max == 0,
+        }
+    }
+
+    #[test]
+    fn extras_up_to_the_limit_are_asked_about_and_more_are_refused() {
+        let full = |line, extra| limit(line, Policy::Full, extra);
+        assert_eq!(full("", 0), Ok(may_delete(1000, false)));
+        assert_eq!(full("", 1000), Ok(may_delete(1000, true)));
+        assert!(full("", 1001).unwrap_err().contains("1,001 objects"));
+        assert_eq!(full("--max-deletes 5", 5), Ok(may_delete(5, true)));
+        assert!(full("--max-deletes 5", 6).unwrap_err().contains("--yes"));
+    }
+
+    #[test]
+    fn a_yes_allows_what_was_found_but_not_more_than_was_said() {
+        let full = |line, extra| limit(line, Policy::Full, extra);
+        assert_eq!(full("--yes", 5000), Ok(may_delete(5000, false)));
+        assert_eq!(full("--yes --max-deletes 5", 5), Ok(may_delete(5, false)));
+        assert!(full("--yes --max-deletes 5", 6).is_err());
+    }
+
+    #[test]
+    fn nothing_is_deleted_under_write_or_where_nothing_may_be() {
+        assert_eq!(
+            limit("--max-deletes 0", Policy::Full, 9),
+            Ok(may_delete(0, false))
+        );
+        let write = limit("", Policy::Write, 5000).unwrap();
+        assert_eq!((write.deletes_max, write.has_to_ask), (None, false));
+    }
+
+    #[test]
+    fn what_will_be_done_is_said() {
+        let found = Found {
+            missing: 1,
+            different: 2,
+            extra: 4,
+        };
+        let deleting = limit("", Policy::Full, 4).unwrap();
+        let mut rule = a_rule();
+        let text = intention(&rule, &found, &deleting);
+        assert!(
+            text.starts_with("3 objects will be copied to photos-replica"),
+            "{text}"
+        );
+        assert!(text.contains("4 objects will be deleted"), "{text}");
+        let keeping = limit("--max-deletes 0", Policy::Full, 4).unwrap();
+        assert!(!intention(&rule, &found, &keeping).contains("deleted"));
+        rule.policy = Policy::Write;
+        let text = intention(&rule, &found, &limit("", Policy::Write, 4).unwrap());
+        assert!(text.contains("will stay (policy write)"), "{text}");
+    }
+}

@@ -1,0 +1,296 @@
+//! One page of a shard whose keys a list in S3 names: some lines are read, and each key is reconciled. The
+//! checkpoint is the number of bytes that are done with, or of lines of a compressed list.
+
+use std::borrow::Cow;
+
+use async_compression::tokio::bufread::GzipDecoder;
+use futures::{StreamExt, stream};
+use percent_encoding::percent_decode_str;
+use tandem_aws::AwsError;
+use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
+use tandem_aws::places::Place;
+use tandem_aws::shards::{ManifestPart, Shard, Step};
+use tandem_lambda::runtime::now;
+use tandem_replication::names::{BucketName, ObjectKey, Region};
+use tandem_replication::progress::Counts;
+use tandem_replication::s3_uri::S3Uri;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
+
+use crate::errand::{Errand, LISTED};
+use crate::shard::{Paged, Visit};
+use crate::worker::Unfinished;
+
+/// How many lines a page has.
+const LINES: usize = 500;
+/// A line that is longer is none: a bucket's name, a key of 1,024 bytes encoded, and some columns.
+const LINE_BYTES_MAX: u64 = 16 << 10;
+
+/// The lines of a part of a list, one after the other.
+pub(crate) struct Lines {
+    reader: Box<dyn AsyncBufRead + Send + Sync + Unpin>,
+    gzip: bool,
+    until: Option<u64>,
+    /// Where the next line begins: a byte, or a line's number.
+    at: u64,
+}
+
+impl std::fmt::Debug for Lines {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lines")
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Lines {
+    /// The lines of `part` from `at` on.
+    async fn open(errand: &Errand<'_>, part: &ManifestPart, at: u64) -> Result<Self, AwsError> {
+        let doing = format!("reading s3://{}/{}", part.bucket, part.key);
+        let unexpected = |error: String| AwsError::unexpected(doing.clone(), error);
+        let bucket =
+            BucketName::parse(&part.bucket).map_err(|error| unexpected(error.to_string()))?;
+        let uri = S3Uri {
+            bucket,
+            key: part.key.clone(),
+        };
+        let place = Place::of(&errand.worker.aws, uri, Region::new(part.region.clone()));
+        // A part begins with the first line that begins in it: the byte before tells whether one does.
+        let is_first_byte = at == part.from && at > 0 && !part.gzip;
+        let from = match (part.gzip, is_first_byte) {
+            (true, _) => 0,
+            (false, true) => at - 1,
+            (false, false) => at,
+        };
+        let body = place.read(&part.etag, from).await?.into_async_read();
+        let reader: Box<dyn AsyncBufRead + Send + Sync + Unpin> = if part.gzip {
+            Box::new(BufReader::new(GzipDecoder::new(BufReader::new(body))))
+        } else {
+            Box::new(BufReader::new(body))
+        };
+        let mut lines = Self {
+            reader,
+            gzip: part.gzip,
+            until: part.until,
+            at: if part.gzip { 0 } else { from },
+        };
+        let failed = |error: std::io::Error| unexpected(error.to_string());
+        if is_first_byte {
+            lines.read().await.map_err(failed)?;
+        }
+        while part.gzip && lines.at < at && lines.read().await.map_err(failed)?.is_some() {}
+        Ok(lines)
+    }
+
+    /// The next line; `None` at the end of the part.
+    async fn read(&mut self) -> std::io::Result<Option<Vec<u8>>> {
+        use tokio::io::AsyncReadExt;
+
+        if self.until.is_some_and(|until| self.at >= until) {
+            return Ok(None);
+        }
+        let mut line = Vec::new();
+        let mut limited = (&mut self.reader).take(LINE_BYTES_MAX);
+        let bytes = limited.read_until(b'\n', &mut line).await? as u64;
+        if bytes == 0 {
+            return Ok(None);
+        }
+        if bytes == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+            let problem =
+                format!("a line has more than {LINE_BYTES_MAX} bytes: this is no list of keys");
+            return Err(std::io::Error::other(problem));
+        }
+        self.at += if self.gzip { 1 } else { bytes };
+        Ok(Some(line))
+    }
+}
+
+impl Errand<'_> {
+    /// Does some lines of the shard's list.
+    pub(crate) async fn page_of_manifest(
+        &self,
+        shard: &Shard,
+        visit: &mut Visit,
+    ) -> Result<Paged, Unfinished> {
+        let Some(part) = &shard.manifest else {
+            return Ok(Paged::Done(Step::default()));
+        };
+        let at = match &shard.checkpoint {
+            None => part.from,
+            Some(place) => place.parse().map_err(|_| {
+                let doing = format!("reading the checkpoint of shard {}", shard.index);
+                AwsError::unexpected(doing, format!("{place:?} is no place in a list"))
+            })?,
+        };
+        let mut lines = match visit.lines.take() {
+            Some(lines) if lines.at == at => lines,
+            _ => Lines::open(self, part, at).await?,
+        };
+        let mut read = Vec::with_capacity(LINES);
+        let mut ended = false;
+        while read.len() < LINES {
+            let line = lines.read().await.map_err(|error| {
+                let doing = format!("reading s3://{}/{}", part.bucket, part.key);
+                AwsError::unexpected(doing, error)
+            })?;
+            let Some(line) = line else {
+                ended = true;
+                break;
+            };
+            read.push(line);
+        }
+        if let Some(secs) = self.too_early(read.len() as u64).await? {
+            return Ok(Paged::TooEarly(secs));
+        }
+        let counted: Vec<Counts> = stream::iter(read)
+            .map(|line| self.line(line))
+            .buffer_unordered(OBJECTS_AT_ONCE_MAX)
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            .collect::<Result<_, _>>()?;
+        let mut counts = Counts::default();
+        for count in &counted {
+            counts.add(count);
+        }
+        let place = lines.at.to_string();
+        visit.lines = (!ended).then_some(lines);
+        Ok(Paged::Done(Step {
+            checkpoint: Some(place),
+            counts,
+            ended_at: ended.then(now),
+            ..Step::default()
+        }))
+    }
+
+    /// Takes room in the job's pace for a page, and waits for it; or says when to come again.
+    async fn too_early(&self, objects: u64) -> Result<Option<i32>, Unfinished> {
+        let Some(per_sec) = self.job.spec.objects_per_sec else {
+            return Ok(None);
+        };
+        let at = now();
+        let taken_until = self.worker.table.pace_taken_until(&self.job.id).await?;
+        let wait_secs = taken_until.map_or(0, |until| (until - at).num_seconds().max(0));
+        if wait_secs > 0 {
+            let secs = i32::try_from(wait_secs.min(900)).unwrap_or(900);
+            return Ok(Some(secs.max(1)));
+        }
+        self.worker
+            .table
+            .take_pace(&self.job.id, objects, per_sec, at)
+            .await?;
+        Ok(None)
+    }
+
+    /// Reconciles the key that a line names. A line that names none fails alone.
+    async fn line(&self, line: Vec<u8>) -> Result<Counts, Unfinished> {
+        let text = String::from_utf8_lossy(&line);
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Ok(Counts::default());
+        }
+        let key = match named_key(text, &self.rule.source.name) {
+            Ok(key) => key,
+            Err(problem) => {
+                tracing::error!(
+                    rule.id = self.rule.id.as_str(),
+                    job.id = self.job.id.as_str(),
+                    line = text,
+                    problem,
+                    "a line of the manifest names no object"
+                );
+                return Ok(Counts {
+                    failed: 1,
+                    ..LISTED
+                });
+            }
+        };
+        if !self.rule.scope.covers(&key) {
+            return Ok(Counts { kept: 1, ..LISTED });
+        }
+        let turn = self.worker.aws.turns().take().await;
+        let ended = self.carry_named(&key).await;
+        drop(turn);
+        self.conclude(&key, None, ended).await
+    }
+}
+
+/// The key that a line names: `key`, or `bucket,key` and perhaps more columns, each quoted or not, the key
+/// encoded as in a URL, as S3 Inventory and S3 Batch Operations write it.
+fn named_key(line: &str, source: &BucketName) -> Result<ObjectKey, &'static str> {
+    let mut columns = columns(line);
+    let first = columns.next().unwrap_or_default();
+    let encoded = match columns.next() {
+        None => first,
+        Some(key) if first == source.as_str() => key,
+        Some(_) => return Err("the bucket is not the rule's source"),
+    };
+    let spaced = encoded.replace('+', " ");
+    let key = percent_decode_str(&spaced)
+        .decode_utf8()
+        .map_err(|_| "the key is not UTF-8")?;
+    ObjectKey::parse(key.into_owned()).map_err(|_| "the key has to have 1 to 1,024 bytes")
+}
+
+/// The columns of a line. A key that is encoded holds neither commas nor quotes of its own.
+fn columns(line: &str) -> impl Iterator<Item = Cow<'_, str>> {
+    line.split(',').map(|column| {
+        let column = column.trim();
+        let quoted = column
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'));
+        match quoted {
+            Some(inner) => Cow::Owned(inner.replace("\"\"", "\"")),
+            None => Cow::Borrowed(column),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_names_a_key_however_it_is_written() {
+        let photos = BucketName::parse("photos").unwrap();
+        for (line, key) in [
+            ("a/b.jpg", "a/b.jpg"),
+            ("photos,a/b.jpg", "a/b.jpg"),
+            (
+                "\"photos\",\"a/red+flower%2B1%2C2.jpg\",\"v1\",\"17\"",
+                "a/red flower+1,2.jpg",
+            ),
+            ("photos,%C3%BC%0A", "ü\n"),
+        ] {
+            assert_eq!(named_key(line, &photos).unwrap().as_str(), key, "{line}");
+        }
+        for line in ["films,a", "photos,", "photos,%FF", &"k".repeat(1_025)] {
+            assert!(named_key(line, &photos).is_err(), "{line}");
+        }
+    }
+
+    /// Every line of `text` is read in exactly one of its parts.
+    #[tokio::test]
+    async fn parts_share_the_lines_out() {
+        let text = b"one\ntwo\nthree\nfour";
+        for cut in 0..text.len() as u64 {
+            let mut seen = Vec::new();
+            for (from, until) in [(0, Some(cut)), (cut, Some(text.len() as u64))] {
+                let begins = if from > 0 { from - 1 } else { 0 };
+                let rest = &text[usize::try_from(begins).unwrap()..];
+                let mut lines = Lines {
+                    reader: Box::new(rest),
+                    gzip: false,
+                    until,
+                    at: begins,
+                };
+                if from > 0 {
+                    lines.read().await.unwrap();
+                }
+                while let Some(line) = lines.read().await.unwrap() {
+                    seen.push(String::from_utf8(line).unwrap().trim_end().to_owned());
+                }
+            }
+            assert_eq!(seen, ["one", "two", "three", "four"], "cut at {cut}");
+        }
+    }
+}

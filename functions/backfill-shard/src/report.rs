@@ -1,0 +1,110 @@
+//! What a verification or a repair found, as JSON lines in S3: one object for each page that had findings.
+
+use serde::Serialize;
+use tandem_aws::AwsError;
+use tandem_aws::places::Place;
+use tandem_aws::shards::Shard;
+use tandem_replication::diff::{Finding, Listed};
+use tandem_replication::progress::Counts;
+use tandem_replication::s3_uri::S3Uri;
+
+use crate::errand::Errand;
+
+/// One line.
+#[derive(Debug, Serialize)]
+pub(crate) struct Told<'a> {
+    key: &'a str,
+    /// `missing`, `different` or `extra`.
+    kind: &'static str,
+    /// What was done: `nothing`, `copied`, `deleted`, `failed`, `transfer`, or `gone`.
+    done: &'static str,
+    source: Option<Side<'a>>,
+    destination: Option<Side<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Side<'a> {
+    bytes: u64,
+    etag: &'a str,
+    last_modified: tandem_replication::Timestamp,
+}
+
+impl<'a> Side<'a> {
+    fn of(listed: &'a Listed) -> Self {
+        Self {
+            bytes: listed.bytes,
+            etag: listed.etag.as_str(),
+            last_modified: listed.last_modified,
+        }
+    }
+}
+
+impl<'a> Told<'a> {
+    /// What there is to tell of a finding; nothing if both sides are equal.
+    pub(crate) fn of(finding: &Finding<'a>, counts: &Counts) -> Option<Self> {
+        let done = match counts {
+            Counts { equal: 1, .. } => return None,
+            Counts { copied: 1, .. } => "copied",
+            Counts { deleted: 1, .. } => "deleted",
+            Counts { failed: 1, .. } => "failed",
+            Counts { transfers: 1, .. } => "transfer",
+            Counts { gone: 1, .. } => "gone",
+            _ => "nothing",
+        };
+        let (kind, source, destination) = match finding {
+            Finding::Extra(replica) => ("extra", None, Some(*replica)),
+            Finding::Source {
+                source,
+                replica: None,
+                ..
+            } => ("missing", Some(*source), None),
+            Finding::Source {
+                source, replica, ..
+            } => ("different", Some(*source), *replica),
+        };
+        Some(Self {
+            key: finding.key(),
+            kind,
+            done,
+            source: source.map(Side::of),
+            destination: destination.map(Side::of),
+        })
+    }
+}
+
+impl Errand<'_> {
+    /// Writes a page's lines before the page is accounted for. If that fails half-way, another attempt writes
+    /// its own: a line may be told twice, and none is lost.
+    pub(crate) async fn write_report(
+        &self,
+        shard: &Shard,
+        lines: Vec<Told<'_>>,
+    ) -> Result<(), AwsError> {
+        let Some(uri) = &self.job.spec.report else {
+            return Ok(());
+        };
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let unexpected = |error: String| AwsError::unexpected(format!("writing to {uri}"), error);
+        let place = S3Uri::parse(uri).map_err(unexpected)?;
+        let place = Place::find(&self.worker.aws, &place)
+            .await?
+            .ok_or_else(|| unexpected("its bucket cannot be found any more".to_owned()))?;
+        let mut body = Vec::new();
+        for line in &lines {
+            serde_json::to_writer(&mut body, line)
+                .map_err(|error| unexpected(error.to_string()))?;
+            body.push(b'\n');
+        }
+        let attempt = match self.receives {
+            1 => String::new(),
+            receives => format!("-{receives}"),
+        };
+        let name = format!(
+            "{}/{:06}-{:06}{attempt}.jsonl",
+            self.job.id, shard.index, shard.pages
+        );
+        place.write(&name, body).await
+    }
+}

@@ -1,0 +1,194 @@
+//! How a job begins: it is stored, its first shards are stored, and as many as may be worked on at once get
+//! a message. Shards give parts of themselves away later, when they turn out to be large.
+
+use tandem_aws::jobs::Job;
+use tandem_aws::places::Place;
+use tandem_aws::shards::Shard;
+use tandem_lambda::release::{Release, release};
+use tandem_lambda::request::{RequestError, new_job_id};
+use tandem_lambda::runtime::now;
+use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::names::JobId;
+use tandem_replication::progress::{JobSpec, JobState};
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::s3_uri::S3Uri;
+use tandem_replication::shard::{ShardRange, listing_prefixes};
+use uuid::Uuid;
+
+use crate::handler::{Backfill, no_such_job};
+use crate::manifest;
+
+/// For how long the table keeps a job that a schedule asked for, in days.
+const SCHEDULED_KEPT_DAYS: i64 = 35;
+
+impl Backfill {
+    /// Begins a job, or carries on the one that has this id already: the same request may come twice.
+    pub(crate) async fn begin(
+        &self,
+        rule: &Rule,
+        job_id: Option<JobId>,
+        spec: JobSpec,
+    ) -> Result<Job, RequestError> {
+        let id = job_id.unwrap_or_else(new_job_id);
+        let known = self.table.job(&rule.id, &id).await?;
+        let job = match known {
+            Some(job) => job,
+            None => self.new_job(rule, id, spec).await?,
+        };
+        match job.state {
+            JobState::Planning => self.plan(rule, &job).await,
+            JobState::Running => {
+                release(
+                    &self.table,
+                    &self.queues,
+                    &self.config,
+                    &job,
+                    Release::Again,
+                )
+                .await?;
+                Ok(job)
+            }
+            JobState::Paused | JobState::Complete | JobState::Failed | JobState::Cancelled => {
+                Ok(job)
+            }
+        }
+    }
+
+    /// Stores a new job in the place of all of its kind that have not ended. What cannot be done is refused
+    /// before anything is stored.
+    async fn new_job(&self, rule: &Rule, id: JobId, spec: JobSpec) -> Result<Job, RequestError> {
+        if !matches!(rule.state, RuleState::Enabled | RuleState::Paused) {
+            let problem = format!("is {} and cannot have jobs", rule.state.as_str());
+            return Err(Refusal::new(
+                RefusalCode::RuleStateConflict,
+                "rule",
+                rule.id.as_str(),
+                problem,
+            )
+            .into());
+        }
+        let started_at = now();
+        let expires_at = spec
+            .scheduled
+            .then(|| (started_at + chrono::TimeDelta::days(SCHEDULED_KEPT_DAYS)).timestamp());
+        let job = Job {
+            id,
+            rule_id: rule.id.clone(),
+            spec,
+            state: JobState::Planning,
+            plan_id: None,
+            shards: 0,
+            started_at,
+            expires_at,
+        };
+        self.first_shards(rule, &job).await?;
+        self.check_report(&job).await?;
+        for other in self.table.jobs(&rule.id).await? {
+            if other.spec.kind == job.spec.kind && !self.state(&other).await?.is_over() {
+                self.table.change_job(&other, JobState::Cancelled).await?;
+            }
+        }
+        self.table.put_job(&job).await?;
+        Ok(job)
+    }
+
+    /// Stores the first shards and lets the job run. If another planner of the same job was faster, its
+    /// shards are the job's.
+    pub(crate) async fn plan(&self, rule: &Rule, job: &Job) -> Result<Job, RequestError> {
+        let shards = self.first_shards(rule, job).await?;
+        let plan_id = Uuid::now_v7().simple().to_string();
+        for shard in &shards {
+            self.table.put_shard(job, &plan_id, shard).await?;
+        }
+        let ready = Job {
+            state: JobState::Running,
+            plan_id: Some(plan_id),
+            shards: u32::try_from(shards.len()).unwrap_or(u32::MAX),
+            ..job.clone()
+        };
+        let job = if self.table.start_job(&ready).await? {
+            ready
+        } else {
+            let found = self.table.job(&rule.id, &job.id).await?;
+            found.ok_or_else(|| no_such_job(rule, Some(&job.id)))?
+        };
+        if job.state == JobState::Running {
+            release(
+                &self.table,
+                &self.queues,
+                &self.config,
+                &job,
+                Release::Waiting,
+            )
+            .await?;
+        }
+        Ok(job)
+    }
+
+    /// One shard for each prefix, or for each part of the list of keys.
+    async fn first_shards(&self, rule: &Rule, job: &Job) -> Result<Vec<Shard>, RequestError> {
+        let at = now();
+        if let Some(uri) = &job.spec.manifest {
+            let parts = manifest::parts(&self.aws, uri, &rule.source.name).await?;
+            let weight = 1.0 / parts.len().max(1) as f64;
+            return Ok((0..)
+                .zip(parts)
+                .map(|(index, part)| Shard {
+                    manifest: Some(part),
+                    ..Shard::new(job, index, ShardRange::of_prefix(""), weight, at)
+                })
+                .collect());
+        }
+        let within = job.spec.prefix.as_deref().unwrap_or_default();
+        let prefixes = listing_prefixes(&rule.scope.listing_prefixes(), within);
+        if prefixes.is_empty() {
+            let problem =
+                "is outside the rule's scope; give one that begins like a prefix of the rule";
+            return Err(
+                Refusal::new(RefusalCode::InvalidRequest, "prefix", within, problem).into(),
+            );
+        }
+        let weight = 1.0 / prefixes.len() as f64;
+        Ok((0..)
+            .zip(prefixes)
+            .map(|(index, prefix)| {
+                Shard::new(job, index, ShardRange::of_prefix(prefix), weight, at)
+            })
+            .collect())
+    }
+
+    /// Writes down at the report's place what the job is, which shows whether it can be written to.
+    async fn check_report(&self, job: &Job) -> Result<(), RequestError> {
+        let Some(report) = &job.spec.report else {
+            return Ok(());
+        };
+        let refused = |problem: String| {
+            Refusal::new(
+                RefusalCode::InvalidRequest,
+                "report",
+                report.as_str(),
+                problem,
+            )
+        };
+        let uri = S3Uri::parse(report).map_err(refused)?;
+        let place = Place::find(&self.aws, &uri).await?.ok_or_else(|| {
+            refused(
+                "is in a bucket that cannot be found; create it, or correct its name".to_owned(),
+            )
+        })?;
+        let about = serde_json::json!({
+            "job_id": job.id, "rule_id": job.rule_id, "kind": job.spec.kind, "started_at": job.started_at,
+        });
+        let name = format!("{}/job.json", job.id);
+        place
+            .write(&name, about.to_string().into_bytes())
+            .await
+            .map_err(|error| {
+                let problem = format!(
+                    "cannot be written to ({error}); its bucket has to be one that the stack's parameter \
+                     JobBucketPattern allows"
+                );
+                refused(problem).into()
+            })
+    }
+}

@@ -1,0 +1,109 @@
+//! What nobody watches: reconciliations that are due, and jobs that stand still because a message was lost or
+//! given up. A schedule asks for it every hour.
+
+use chrono::TimeDelta;
+use serde::Serialize;
+use tandem_aws::AwsError;
+use tandem_aws::jobs::Job;
+use tandem_aws::shards::Shard;
+use tandem_lambda::release::{Release, release};
+use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::now;
+use tandem_replication::Timestamp;
+use tandem_replication::names::JobId;
+use tandem_replication::progress::{JobKind, JobSpec, JobState};
+use tandem_replication::rule::{Rule, RuleState};
+
+use crate::handler::Backfill;
+use crate::request::DELETES_MAX;
+
+/// A shard that has not moved for longer has no message any more: twice what the work queue hides one for.
+const STANDS_STILL: TimeDelta = TimeDelta::hours(3);
+/// A planner that has not come to its end by then has died: Lambda's own limit on an invocation.
+const PLANNING_MAX: TimeDelta = TimeDelta::minutes(15);
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+pub struct Tended {
+    /// Reconciliations that were started.
+    started: Vec<JobId>,
+    /// Jobs that were helped on.
+    helped_on: Vec<JobId>,
+    /// Rules for which that failed; the next hour tries again.
+    failed: u64,
+}
+
+impl Backfill {
+    /// Looks after the jobs of every rule. What fails for one rule keeps nothing from the others.
+    pub(crate) async fn tend(&self) -> Result<Tended, RequestError> {
+        let mut tended = Tended::default();
+        for rule in self.table.rules().await? {
+            if rule.state != RuleState::Enabled {
+                continue;
+            }
+            if let Err(error) = self.tend_rule(&rule, &mut tended).await {
+                tracing::error!(rule.id = rule.id.as_str(), %error, "its jobs are not looked after");
+                tended.failed += 1;
+            }
+        }
+        Ok(tended)
+    }
+
+    async fn tend_rule(&self, rule: &Rule, tended: &mut Tended) -> Result<(), RequestError> {
+        let jobs = self.table.jobs(&rule.id).await?;
+        for job in &jobs {
+            if self.help_on(rule, job).await? {
+                tended.helped_on.push(job.id.clone());
+            }
+        }
+        let newest = jobs.iter().rev().find(|job| job.spec.scheduled);
+        if let Some(newest) = newest
+            && !self.state(newest).await?.is_over()
+        {
+            return Ok(());
+        }
+        let last = newest.map_or(rule.updated_at, |job| job.started_at);
+        if is_due(rule, last, now()) {
+            let spec = JobSpec {
+                kind: JobKind::Repair,
+                deletes_max: Some(DELETES_MAX),
+                scheduled: true,
+                ..JobSpec::default()
+            };
+            tended.started.push(self.begin(rule, None, spec).await?.id);
+        }
+        Ok(())
+    }
+
+    /// Answers whether the job stood still.
+    async fn help_on(&self, rule: &Rule, job: &Job) -> Result<bool, RequestError> {
+        match job.state {
+            JobState::Planning if now() - job.started_at > PLANNING_MAX => {
+                self.plan(rule, job).await?;
+                Ok(true)
+            }
+            JobState::Running if self.stands_still(job).await? => {
+                release(&self.table, &self.queues, &self.config, job, Release::Again).await?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn stands_still(&self, job: &Job) -> Result<bool, AwsError> {
+        let shards = self.table.shards(job).await?;
+        let open: Vec<&Shard> = shards
+            .iter()
+            .filter(|shard| shard.ended_at.is_none())
+            .collect();
+        let moved_at = |shard: &&Shard| shard.progressed_at.unwrap_or(job.started_at);
+        let stands = |shard: &&Shard| now() - moved_at(shard) > STANDS_STILL;
+        Ok(!open.is_empty() && open.iter().any(stands))
+    }
+}
+
+/// Whether a rule whose last reconciliation began at `last` is due for another one.
+fn is_due(rule: &Rule, last: Timestamp, at: Timestamp) -> bool {
+    let period = rule.options.reconcile.period();
+    period.is_some_and(|period| at - last >= period)
+}

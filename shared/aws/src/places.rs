@@ -1,0 +1,117 @@
+//! Objects in S3 that a job is told of besides its rule's buckets: the list of its keys, and its report.
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use tandem_replication::names::Region;
+use tandem_replication::s3_uri::S3Uri;
+
+use crate::bucket_lookup::region_of;
+use crate::error::Refused;
+use crate::{Aws, AwsError};
+
+/// A place in a bucket of this account.
+#[derive(Debug, Clone)]
+pub struct Place {
+    client: Client,
+    owner: String,
+    uri: S3Uri,
+    region: Region,
+}
+
+/// What a HEAD shows of an object there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its `ETag`, unquoted.
+    pub etag: String,
+    /// Its size.
+    pub bytes: u64,
+}
+
+impl Place {
+    /// The place, if its bucket can be found.
+    pub async fn find(aws: &Aws, uri: &S3Uri) -> Result<Option<Self>, AwsError> {
+        let region = region_of(aws, &uri.bucket).await?;
+        Ok(region.map(|region| Self::of(aws, uri.clone(), region)))
+    }
+
+    /// The place in a bucket of this region.
+    pub fn of(aws: &Aws, uri: S3Uri, region: Region) -> Self {
+        Self {
+            client: aws.s3(&region),
+            owner: aws.account_id().to_owned(),
+            uri,
+            region,
+        }
+    }
+
+    /// The region of its bucket.
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Its bucket and key.
+    pub fn uri(&self) -> &S3Uri {
+        &self.uri
+    }
+
+    /// What is there; `None` if there is no such object.
+    pub async fn head(&self) -> Result<Option<Found>, AwsError> {
+        let answer = self
+            .client
+            .head_object()
+            .bucket(self.uri.bucket.as_str())
+            .key(&self.uri.key)
+            .expected_bucket_owner(&self.owner)
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => Ok(Some(Found {
+                etag: answer
+                    .e_tag()
+                    .unwrap_or_default()
+                    .trim_matches('"')
+                    .to_owned(),
+                bytes: answer
+                    .content_length()
+                    .and_then(|bytes| u64::try_from(bytes).ok())
+                    .unwrap_or_default(),
+            })),
+            Err(error) if Refused::of(&error).status == Some(404) => Ok(None),
+            Err(error) => Err(AwsError::request(self.doing("looking at"), &error)),
+        }
+    }
+
+    /// The object's bytes from `from` on; refused if it is not the one of this `ETag` any more.
+    pub async fn read(&self, etag: &str, from: u64) -> Result<ByteStream, AwsError> {
+        let answer = self
+            .client
+            .get_object()
+            .bucket(self.uri.bucket.as_str())
+            .key(&self.uri.key)
+            .if_match(format!("\"{etag}\""))
+            .set_range((from > 0).then(|| format!("bytes={from}-")))
+            .expected_bucket_owner(&self.owner)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(self.doing("reading"), &error))?;
+        Ok(answer.body)
+    }
+
+    /// Writes an object of this name within the place.
+    pub async fn write(&self, name: &str, body: Vec<u8>) -> Result<(), AwsError> {
+        self.client
+            .put_object()
+            .bucket(self.uri.bucket.as_str())
+            .key(self.uri.within(name))
+            .body(ByteStream::from(body))
+            .expected_bucket_owner(&self.owner)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(self.doing("writing to"), &error))?;
+        Ok(())
+    }
+
+    fn doing(&self, what: &str) -> String {
+        format!("{what} s3://{}/{}", self.uri.bucket, self.uri.key)
+    }
+}

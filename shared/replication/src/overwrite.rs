@@ -1,0 +1,102 @@
+//! Whether a backfill replaces objects that are at the destination under the same name. No I/O.
+//!
+//! A look beforehand only saves requests: what is not to be replaced is kept by conditions on the write
+//! itself ([`Onto`]), so that nothing that comes between the look and the write is lost.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::bucket_pair::Onto;
+use crate::decide::KeepReason;
+use crate::names::Etag;
+
+/// Which objects of the destination may be replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overwrite {
+    /// All that differ.
+    #[default]
+    Always,
+    /// Those that were written before their source was.
+    IfOlder,
+    /// None: only what is missing is written.
+    Never,
+}
+
+impl Overwrite {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "always",
+            Self::IfOlder => "if-older",
+            Self::Never => "never",
+        }
+    }
+
+    /// By its word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Always, Self::IfOlder, Self::Never]
+            .into_iter()
+            .find(|mode| mode.as_str() == word)
+    }
+
+    /// Whether it is the mode of live changes, which need not be written down.
+    pub fn is_always(&self) -> bool {
+        *self == Self::Always
+    }
+
+    /// What a source written at `source_at` may be written onto, where `replica` is what the destination
+    /// holds: its `ETag` and when it was written; or why it is kept. Times are in whole seconds, so that
+    /// one second is not older than itself.
+    pub fn onto(
+        self,
+        source_at: Timestamp,
+        replica: Option<(&Etag, Timestamp)>,
+    ) -> Result<Onto<'_>, KeepReason> {
+        match (self, replica) {
+            (Self::Always, _) => Ok(Onto::Anything),
+            (Self::IfOlder | Self::Never, None) => Ok(Onto::Nothing),
+            (Self::IfOlder, Some((etag, at))) if at < source_at => Ok(Onto::Seen(etag)),
+            (Self::IfOlder, Some(_)) => Err(KeepReason::DestinationIsNewer),
+            (Self::Never, Some(_)) => Err(KeepReason::DestinationExists),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mode_replaces_what_it_says() {
+        let at = |secs: i64| Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(secs);
+        let etag = Etag::new("r");
+        let older = Some((&etag, at(9)));
+        let same = Some((&etag, at(10)));
+        for (mode, replica, onto) in [
+            (Overwrite::Always, None, Ok(Onto::Anything)),
+            (Overwrite::Always, same, Ok(Onto::Anything)),
+            (Overwrite::IfOlder, None, Ok(Onto::Nothing)),
+            (Overwrite::IfOlder, older, Ok(Onto::Seen(&etag))),
+            (
+                Overwrite::IfOlder,
+                same,
+                Err(KeepReason::DestinationIsNewer),
+            ),
+            (Overwrite::Never, None, Ok(Onto::Nothing)),
+            (Overwrite::Never, older, Err(KeepReason::DestinationExists)),
+        ] {
+            assert_eq!(mode.onto(at(10), replica), onto, "{mode:?} {replica:?}");
+        }
+    }
+
+    #[test]
+    fn a_mode_is_read_by_its_word() {
+        for mode in [Overwrite::Always, Overwrite::IfOlder, Overwrite::Never] {
+            assert_eq!(Overwrite::parse(mode.as_str()), Some(mode));
+            let json = serde_json::to_value(mode).unwrap();
+            assert_eq!(json, mode.as_str());
+        }
+        assert_eq!(Overwrite::parse("sometimes"), None);
+    }
+}
