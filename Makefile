@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo local local-down test chaos bench bench-peers check fmt lint docs template scripts functions build deploy doctor install clean
+.PHONY: help demo local local-down test chaos bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,18 +67,22 @@ lint: doctor ## Lint the code
 docs: doctor ## Build the code's documentation
 	RUSTDOCFLAGS="-D warnings" cargo doc --profile local --workspace --no-deps
 
-template: install ## Check template.yaml
+template: install ## Check template.yaml and the examples
 	SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --template-file template.yaml --region us-east-1
-	.local/venv-sam/bin/cfn-lint template.yaml
+	.local/venv-sam/bin/cfn-lint template.yaml examples/cloudformation/*.yaml
 
 scripts: install ## Check the scripts of the local AWS, and that it cannot reach a real one
 	$(PYTHON) -m py_compile local/*.py
 	$(PYTHON) -m unittest discover --start-directory local
 
+checkov: ## Look for what is insecure in template.yaml (installs checkov, which is large; not part of `make check`)
+	@$(CLOUD) install --checkov
+	.local/venv-checkov/bin/checkov --config-file .checkov.yaml
+
 # ---- Build and deploy -----------------------------------------------------------------------------
 
-# The processor of the functions on AWS.
-ARCH ?= $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
+# The processor of the functions on AWS. Lambda's own, arm64, costs a fifth less than x86_64.
+ARCH ?= arm64
 
 # stage <profile>: puts the functions of a cargo profile where template.yaml takes them from.
 stage = for name in $(FUNCTIONS); do mkdir -p target/lambda/$$name \
@@ -90,15 +94,15 @@ functions: ## Build everything for the local AWS (quick to build)
 	cargo build --profile local --workspace
 	@$(call stage,local)
 
-# cargo-lambda builds for either processor, and for the C library of Amazon Linux.
-build: ## Build the functions for AWS (small and fast; takes minutes): make build [ARCH=arm64|x86_64]
-	@if cargo lambda --version >/dev/null 2>&1; then set -x; \
-	  cargo lambda build --release $(if $(filter arm64,$(ARCH)),--arm64,--x86-64) $(CRATES); \
-	else echo "cargo-lambda is not installed: building for this machine's own processor and C library" >&2; set -x; \
-	  cargo build --release $(CRATES) && { $(call stage,release); }; fi
+build: doctor ## Build the functions for AWS (small and fast; takes minutes): make build [ARCH=arm64|x86_64]
+	@$(PYTHON) local/build.py $(ARCH)
 
-deploy: build install ## Deploy to your AWS account: make deploy [STACK=tandem] [ARCH=...] [SAM_ARGS="--region ..."]
-	$(SAM) deploy --stack-name $(or $(STACK),tandem) --parameter-overrides Architecture=$(ARCH) $(SAM_ARGS)
+deploy: build ## Deploy to your AWS account: make deploy [STACK=...] [REGION=...] [PARAMETERS="KEY=VALUE ..."]
+	@$(PYTHON) local/deploy.py --stack '$(STACK)' --region '$(REGION)' --arch $(ARCH) \
+	  --parameters '$(PARAMETERS)' -- $(SAM_ARGS)
+
+tandem: doctor ## Install the tandem command into cargo's folder of commands
+	cargo install --locked --path cli
 
 # ---- The machine ----------------------------------------------------------------------------------
 

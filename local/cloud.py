@@ -2,7 +2,7 @@
 """The local cloud: an AWS emulator on this machine, with Tandem deployed into it.
 
     python3 local/cloud.py doctor                     is this machine ready? what is missing?
-    python3 local/cloud.py install [--aws]            install emulator and SAM into .local/
+    python3 local/cloud.py install [--aws] [--checkov]    install emulator and SAM into .local/
     python3 local/cloud.py up      [--name N] [--port P]
     python3 local/cloud.py deploy  [--name N] [KEY=VALUE ...]     template parameters
     python3 local/cloud.py env     [--name N]         eval "$(...)" points a shell at it
@@ -59,7 +59,10 @@ def doctor(_arguments) -> int:
 
 
 def install(arguments) -> None:
-    machine.install("emulator", "sam", *(["aws"] if arguments.aws else []))
+    if arguments.checkov:
+        machine.install("checkov")
+    else:
+        machine.install("emulator", "sam", *(["aws"] if arguments.aws else []))
 
 
 def up(arguments) -> None:
@@ -163,7 +166,9 @@ def parse_arguments() -> argparse.Namespace:
         return adding
 
     verb("doctor", doctor, named=False)
-    verb("install", install, named=False).add_argument("--aws", action="store_true")
+    adding = verb("install", install, named=False)
+    adding.add_argument("--aws", action="store_true", help="also the aws command")
+    adding.add_argument("--checkov", action="store_true", help="checkov instead")
     adding = verb("up", up)
     adding.add_argument("--port", type=port, default=emulator.DEFAULT_PORT)
     adding.add_argument("--no-iam", dest="iam", action="store_false")

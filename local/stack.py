@@ -31,7 +31,7 @@ def deploy(cloud: Cloud, parameters: list[str]) -> None:
     run_tool(cloud, [
         machine.program("sam", "sam"), "deploy",
         "--template-file", "template.yaml", "--stack-name", STACK, "--region", environment.REGION,
-        "--s3-bucket", ARTIFACTS, "--s3-prefix", STACK, "--capabilities", "CAPABILITY_IAM",
+        "--s3-bucket", ARTIFACTS, "--s3-prefix", STACK, "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
         "--config-env", "local", "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
         "--parameter-overrides", f"Architecture={architecture()}", *LOCAL_PARAMETERS, *parameters,
     ])

@@ -2,6 +2,7 @@
 
 pub mod backfill;
 pub mod failures;
+pub mod import;
 pub mod options;
 pub mod rule;
 pub mod verify;
@@ -185,6 +186,12 @@ impl Command {
             } if !can_ask => Err(Error::Usage(format!(
                 "rule {rule} is not deleted: there is no terminal to confirm it on; give --yes"
             ))),
+            Self::Rule {
+                command: RuleCommand::Import(args),
+            } if !can_ask && !args.yes && !args.dry_run => Err(Error::Usage(
+                "no rule is made: there is no terminal to confirm it on; give --yes, or --dry-run"
+                    .to_owned(),
+            )),
             Self::Backfill { command } => command.check(can_ask),
             Self::Failures { command } => command.check(),
             Self::Verify(args) => args.check(),

@@ -13,6 +13,7 @@ mod estimate;
 mod exit;
 mod failures;
 mod human;
+mod import;
 mod job;
 mod listing;
 mod pace;

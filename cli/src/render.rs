@@ -1,6 +1,7 @@
 //! Answers as tables and lines of text. No I/O but a look at whether stdout takes colours.
 
 pub mod failures;
+pub mod import;
 pub mod job;
 pub mod plan;
 pub mod rules;

@@ -1,6 +1,8 @@
 //! `tandem rule`: makes, shows, changes and ends rules. I/O: `configure-rule`, stdout, and one
 //! question before a rule is deleted.
 
+mod import;
+
 use crate::args::Output;
 use crate::args::rule::{CreateArgs, RuleCommand, UpdateArgs};
 use crate::client::{Answer, Client};
@@ -29,6 +31,7 @@ pub async fn run(client: &Client, output: Output, command: RuleCommand) -> Resul
             show(client.configure_rule(&request).await?)
         }
         RuleCommand::Delete { rule, yes } => delete(client, output, &rule.name, yes).await,
+        RuleCommand::Import(args) => import::run(client, output, &args).await,
         RuleCommand::Destinations { source } => destinations(client, output, &source).await,
     }
 }

@@ -502,6 +502,12 @@ impl Bucket {
         answer.send().await.expect("a notification configuration")
     }
 
+    /// Deletes the bucket, which has to be empty.
+    pub async fn delete_bucket(&self) {
+        let deleted = self.client.delete_bucket().bucket(&self.name).send().await;
+        deleted.expect("the bucket is deleted");
+    }
+
     /// Replaces the bucket's notification configuration.
     pub async fn set_notifications(&self, configuration: NotificationConfiguration) {
         self.client

@@ -3,8 +3,8 @@
 //!
 //! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
 //! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
-//! [`function_process`]; and for chaos [`weather`] (a proxy that makes everything fail), [`slow_copy`], [`sooner`],
-//! [`journal`].
+//! [`function_process`], [`answers`] (in CloudFormation's place); for chaos [`weather`] (a proxy that makes everything
+//! fail), [`slow_copy`], [`sooner`], [`journal`]; and [`template`].
 
 #![allow(
     clippy::expect_used,
@@ -14,6 +14,7 @@
 
 pub mod endpoint;
 
+pub mod answers;
 pub mod bucket;
 pub mod buckets;
 pub mod cloud;
@@ -24,4 +25,5 @@ pub mod notification;
 pub mod proxy;
 pub mod slow_copy;
 pub mod sooner;
+pub mod template;
 pub mod weather;

@@ -161,6 +161,20 @@ impl Seen {
     pub fn is(&self, operation: &str) -> bool {
         self.operation == operation
     }
+
+    /// Whether S3 refuses it if a bucket has changed hands: it names the owner of each bucket that it is about.
+    pub fn names_owners(&self) -> bool {
+        let names = |header: &str| self.headers.contains_key(header);
+        let of_source = !names("x-amz-copy-source") || names("x-amz-source-expected-bucket-owner");
+        names("x-amz-expected-bucket-owner") && of_source
+    }
+
+    /// Whether it is one of S3's that is about a bucket. A look at a bucket may name no owner: it finds out whether
+    /// the owner is what was refused.
+    fn has_to_name_owners(&self) -> bool {
+        !self.operation.contains('.')
+            && !["ListBuckets", "HeadBucket"].contains(&self.operation.as_str())
+    }
 }
 
 impl Proxy {
@@ -237,14 +251,21 @@ impl Proxy {
     }
 
     /// The requests since this was last asked, in the order in which they came.
+    ///
+    /// # Panics
+    /// If one of them would be granted by a bucket that has changed hands.
     pub fn take(&self) -> Vec<Seen> {
-        std::mem::take(
+        let seen = std::mem::take(
             &mut *self
                 .state
                 .seen
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
-        )
+        );
+        for request in seen.iter().filter(|request| request.has_to_name_owners()) {
+            assert!(request.names_owners(), "names no owner: {request:?}");
+        }
+        seen
     }
 
     /// The same, each as its operation and the side it was sent to: `HeadObject source`.

@@ -3,6 +3,7 @@
 use clap::{ArgAction, Args, Subcommand};
 
 use super::RuleName;
+use super::import::ImportArgs;
 use super::options::OptionArgs;
 use crate::contract::{OptionChanges, Policy, Scope};
 
@@ -86,6 +87,18 @@ Examples:
         #[arg(long, short = 'y')]
         yes: bool,
     },
+
+    /// Make a rule of a bucket's replication configuration of S3 or OSS
+    #[command(after_help = "\
+Examples:
+  aws s3api get-bucket-replication --bucket photos > replication.json
+  tandem rule import replication.json --source photos --dry-run
+  tandem rule import replication.json --source photos
+  tandem rule import oss.xml --source photos --destination photos-replica --yes
+
+Reads S3's configuration as JSON or XML, and OSS's as XML. What cannot be carried over is listed;
+nothing of the old configuration is taken away.")]
+    Import(ImportArgs),
 
     /// List the buckets that a source may be replicated to
     #[command(after_help = "\

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backfill;
+mod import;
 mod plan;
 mod repair;
 mod server;

@@ -208,7 +208,8 @@ impl Worker {
             Err(Unsuccessful::TryAgain(fault)) if look.last_chance => (failed, Err(fault.into())),
             Err(Unsuccessful::TryAgain(fault)) => return Err(fault.into()),
         };
-        write_tallies(&BTreeMap::from([(rule.id.clone(), tally)]), now());
+        let tallies = BTreeMap::from([(rule.id.clone(), tally)]);
+        write_tallies(&self.config.stack, &tallies, now());
         ended
     }
 }

@@ -46,7 +46,7 @@ impl Stack {
     }
 
     /// The account that the destination bucket has to belong to.
-    fn destination_owner<'a>(&'a self, options: &'a Options) -> &'a str {
+    pub(crate) fn destination_owner<'a>(&'a self, options: &'a Options) -> &'a str {
         let other = options.destination_account.as_ref();
         other.map_or(self.aws.account_id(), AccountId::as_str)
     }

@@ -15,8 +15,7 @@ use crate::handler::Stack;
 use crate::request::{Changes, RuleName};
 
 impl Stack {
-    /// Changes scope, policy and options. The rule is written before notifications are attached: a function that
-    /// receives the first notification of a new prefix has to find it covered.
+    /// Changes scope, policy and options.
     pub(crate) async fn update(
         &self,
         name: &RuleName,
@@ -28,20 +27,32 @@ impl Stack {
             .options
             .of(before.options.clone())
             .seen_from(&self.config.account_id);
-        let policy = changes.policy.unwrap_or(before.policy);
-        options.check_change_of(&before.options)?;
-        options.check(policy)?;
-        if options != before.options {
-            self.check_destination(&options, &before.destination)
-                .await?;
-        }
         let after = Rule {
             scope: changes.scope.unwrap_or_else(|| before.scope.clone()),
-            policy,
+            policy: changes.policy.unwrap_or(before.policy),
             options,
             historical: before.historical || changes.historical,
             ..next(&before)
         };
+        let after = self.rewrite(before, after).await?;
+        let job_id = if changes.historical {
+            Some(self.start_backfill(&after).await?)
+        } else {
+            None
+        };
+        Ok(json!({"rule": after, "job_id": job_id}))
+    }
+
+    /// Replaces a rule by its next revision, which says something else of its replicas. The rule is written before
+    /// notifications are attached: a function that receives the first notification of a new prefix has to find
+    /// it covered.
+    pub(crate) async fn rewrite(&self, before: Rule, after: Rule) -> Result<Rule, RequestError> {
+        after.options.check_change_of(&before.options)?;
+        after.options.check(after.policy)?;
+        if after.options != before.options {
+            self.check_destination(&after.options, &before.destination)
+                .await?;
+        }
         self.table.replace_rule(&after).await?;
         if let Err(error) = self.attach(&after).await {
             let undone = Rule {
@@ -52,12 +63,7 @@ impl Stack {
             self.attach(&undone).await?;
             return Err(error);
         }
-        let job_id = if changes.historical {
-            Some(self.start_backfill(&after).await?)
-        } else {
-            None
-        };
-        Ok(json!({"rule": after, "job_id": job_id}))
+        Ok(after)
     }
 
     /// Keeps changes for later, from the next few seconds on.
@@ -127,7 +133,24 @@ impl Stack {
     /// Ends a rule: nothing is replicated any more, its notifications are detached, its buckets are free.
     /// Objects at the destination stay.
     pub(crate) async fn delete(&self, name: &RuleName) -> Result<Value, RequestError> {
-        let mut rule = self.find(name).await?;
+        let rule = self.end(self.find(name).await?).await?;
+        Ok(json!({"rule": rule}))
+    }
+
+    /// Ends a rule. Repeat-safe.
+    pub(crate) async fn end(&self, rule: Rule) -> Result<Rule, RequestError> {
+        let rule = self.release(rule).await?;
+        self.table.remove_jobs(&rule.id).await?;
+        self.abort_uploads(&rule).await?;
+        self.table.remove_held(&rule.id).await?;
+        self.table.remove_failures(&rule.id).await?;
+        self.table.remove_watermark(&rule.id).await?;
+        self.table.remove_rule(&rule).await?;
+        Ok(rule)
+    }
+
+    /// Stops a rule for good and takes its notifications out of the source bucket. Repeat-safe.
+    pub(crate) async fn release(&self, mut rule: Rule) -> Result<Rule, RequestError> {
         if rule.state != RuleState::Deleting {
             rule = Rule {
                 state: RuleState::Deleting,
@@ -136,20 +159,14 @@ impl Stack {
             self.table.replace_rule(&rule).await?;
         }
         detach(&self.aws, &rule).await?;
-        self.table.remove_jobs(&rule.id).await?;
-        self.abort_uploads(&rule).await?;
-        self.table.remove_held(&rule.id).await?;
-        self.table.remove_failures(&rule.id).await?;
-        self.table.remove_watermark(&rule.id).await?;
-        self.table.remove_rule(&rule).await?;
-        Ok(json!({"rule": rule}))
+        Ok(rule)
     }
 }
 
 impl Stack {
     /// Aborts what functions were uploading in parts, so that nothing of a rule that ends costs money. A
     /// destination that cannot be reached any more keeps no rule alive.
-    async fn abort_uploads(&self, rule: &Rule) -> Result<(), RequestError> {
+    pub(crate) async fn abort_uploads(&self, rule: &Rule) -> Result<(), RequestError> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
         self.table.remove_transfers(&rule.id).await?;
         for upload in self.table.logged_uploads(&rule.id).await? {

@@ -8,7 +8,7 @@ use tandem_aws::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Claim, Refusal, RefusalCode, RuleDraft};
-use tandem_replication::names::{BucketName, JobId};
+use tandem_replication::names::{BucketName, JobId, RuleId};
 use tandem_replication::rule::{Bucket, Rule, RuleState};
 use tandem_replication::subscription::Entry;
 
@@ -20,31 +20,18 @@ const ENABLING_MAX: TimeDelta = TimeDelta::seconds(120);
 impl Stack {
     /// Makes a rule.
     pub(crate) async fn create(&self, draft: RuleDraft) -> Result<Value, RequestError> {
-        let draft = RuleDraft {
-            options: draft.options.seen_from(&self.config.account_id),
-            ..draft
+        let rule = self.claim(new_rule_id(), &draft).await?;
+        let made = async {
+            let enabled = self.enable(&rule).await?;
+            let job_id = if rule.historical {
+                Some(self.start_backfill(&enabled).await?)
+            } else {
+                None
+            };
+            Ok(json!({"rule": enabled, "job_id": job_id}))
         };
-        draft.check_names()?;
-        draft.options.check(draft.policy)?;
-        let (source, destination) = self.check_buckets(&draft).await?;
-        self.check_destination(&draft.options, &destination).await?;
-        self.check_claims(&draft).await?;
-        let rule = new_rule(&draft, source, destination);
-        match self.table.create_rule(&rule).await {
-            Ok(()) => {}
-            Err(WriteError::Conflict(_)) => {
-                self.check_claims(&draft).await?;
-                // Whoever won has gone again since.
-                return Err(WriteError::Conflict(rule.id).into());
-            }
-            Err(WriteError::Aws(error)) => {
-                // The write may have happened although its answer was lost.
-                self.undo(&rule).await;
-                return Err(error.into());
-            }
-        }
-        match self.enable(&rule).await {
-            Ok((rule, job_id)) => Ok(json!({"rule": rule, "job_id": job_id})),
+        match made.await {
+            Ok(answer) => Ok(answer),
             Err(error) => {
                 self.undo(&rule).await;
                 Err(error)
@@ -52,8 +39,35 @@ impl Stack {
         }
     }
 
-    /// Attaches the notifications, and only then starts to list: so nothing falls between.
-    async fn enable(&self, rule: &Rule) -> Result<(Rule, Option<JobId>), RequestError> {
+    /// Checks all that is asked for, and claims both buckets for a rule of this id, which is then `enabling`.
+    pub(crate) async fn claim(&self, id: RuleId, draft: &RuleDraft) -> Result<Rule, RequestError> {
+        let draft = RuleDraft {
+            options: draft.options.clone().seen_from(&self.config.account_id),
+            ..draft.clone()
+        };
+        draft.check_names()?;
+        draft.options.check(draft.policy)?;
+        let (source, destination) = self.check_buckets(&draft).await?;
+        self.check_destination(&draft.options, &destination).await?;
+        self.check_claims(&draft).await?;
+        let rule = new_rule(id, &draft, source, destination);
+        match self.table.create_rule(&rule).await {
+            Ok(()) => Ok(rule),
+            Err(WriteError::Conflict(_)) => {
+                self.check_claims(&draft).await?;
+                // Whoever won has gone again since.
+                Err(WriteError::Conflict(rule.id).into())
+            }
+            Err(WriteError::Aws(error)) => {
+                // The write may have happened although its answer was lost.
+                self.undo(&rule).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Attaches the notifications; only after that may anything be listed, so nothing falls between.
+    pub(crate) async fn enable(&self, rule: &Rule) -> Result<Rule, RequestError> {
         self.attach(rule).await?;
         let enabled = Rule {
             state: RuleState::Enabled,
@@ -62,12 +76,7 @@ impl Stack {
             ..rule.clone()
         };
         self.table.replace_rule(&enabled).await?;
-        let job_id = if rule.historical {
-            Some(self.start_backfill(&enabled).await?)
-        } else {
-            None
-        };
-        Ok((enabled, job_id))
+        Ok(enabled)
     }
 
     /// Attaches what `rule` needs.
@@ -96,8 +105,14 @@ impl Stack {
     /// Starts a backfill of the rule.
     pub(crate) async fn start_backfill(&self, rule: &Rule) -> Result<JobId, RequestError> {
         let job_id = new_job_id();
-        start_backfill(&self.aws, &self.config.backfill_function, &rule.id, &job_id).await?;
+        self.start_job(rule, &job_id).await?;
         Ok(job_id)
+    }
+
+    /// Starts the backfill of this id. Repeat-safe.
+    pub(crate) async fn start_job(&self, rule: &Rule, job_id: &JobId) -> Result<(), RequestError> {
+        let function = &self.config.backfill_function;
+        Ok(start_backfill(&self.aws, function, &rule.id, job_id).await?)
     }
 
     /// Takes back whatever of a rule was made. What this cannot take back now, the next creation for one
@@ -154,10 +169,10 @@ fn option_that_asks(theirs: &Entry) -> Option<&'static str> {
     .map(|(_, set)| set)
 }
 
-fn new_rule(draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
+fn new_rule(id: RuleId, draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
     let at = now();
     Rule {
-        id: new_rule_id(),
+        id,
         source,
         destination,
         scope: draft.scope.clone(),

@@ -12,7 +12,9 @@ use tandem_lambda::request::{RequestError, find_rule};
 use tandem_lambda::runtime::{Deadline, Error};
 use tandem_replication::rule::Rule;
 
+use crate::cloudformation::event::ResourceEvent;
 use crate::request::{Request, RuleName};
+use crate::terraform::TerraformRequest;
 
 /// What has to be left of an invocation to begin another page of anything.
 pub(crate) const ENOUGH_TIME: Duration = Duration::from_secs(20);
@@ -50,6 +52,12 @@ impl Stack {
     }
 
     async fn carry_out(&self, payload: Value, deadline: Deadline) -> Result<Value, RequestError> {
+        if let Some(event) = ResourceEvent::recognise(&payload) {
+            return self.answer_cloudformation(&event, deadline).await;
+        }
+        if let Some(request) = TerraformRequest::recognise(&payload) {
+            return self.answer_terraform(request?).await;
+        }
         match Request::parse(payload)? {
             Request::Create(draft) => self.create(draft).await,
             Request::Get(name) => self.get(&name).await,
@@ -62,6 +70,7 @@ impl Stack {
             Request::Destinations(source) => self.destinations(&source).await,
             Request::Failures(choice, limit) => self.failures(&choice, limit, deadline).await,
             Request::Failure(name, key) => self.failure(&name, &key).await,
+            Request::Check(only) => self.check(only.as_ref(), deadline).await,
             Request::Retry(choice) => self.retry(&choice, deadline).await,
         }
     }

@@ -47,11 +47,12 @@ const FIELDS: &[(&str, &[&str])] = &[
     ),
     ("failure", &["rule", "key"]),
     ("retry", &["rule", "reason", "key_prefix", "all", "after"]),
+    ("check", &["rule"]),
 ];
 
 /// Whether an action can do without a field.
 fn is_optional(action: &str, field: &str) -> bool {
-    matches!((action, field), ("failures" | "retry", "rule"))
+    matches!((action, field), ("failures" | "retry" | "check", "rule"))
         || !["rule", "source", "destination", "key"].contains(&field)
 }
 

@@ -2,14 +2,22 @@
 
 mod buckets;
 mod change;
+mod check;
+mod cloudformation;
 mod create;
 mod dead_letters;
+mod declaration;
+mod declare;
+mod detach_all;
 mod failures;
 mod handler;
+#[cfg(test)]
+mod hostile_declarations;
 #[cfg(test)]
 mod hostile_requests;
 mod request;
 mod show;
+mod terraform;
 
 use tandem_lambda::runtime::{Error, serve, start_logging};
 

@@ -43,6 +43,8 @@ pub enum Request {
     Failure(RuleName, ObjectKey),
     /// Try failed objects again, and messages that were given up.
     Retry(FailureChoice),
+    /// See whether a rule, or every rule, still works.
+    Check(Option<RuleName>),
 }
 
 /// Which failures are meant, and after which of them to go on.
@@ -84,7 +86,7 @@ pub struct Changes {
 }
 
 const ACTIONS: &str = "create, get, list, update, pause, resume, delete, progress, destinations, \
-                       failures, failure, retry";
+                       failures, failure, retry, check";
 /// CloudWatch keeps values of one minute for 15 days.
 const WINDOW_MINS_MAX: u32 = 15 * 24 * 60;
 /// How many failures are shown if nobody says how many.
@@ -162,6 +164,12 @@ struct RetryFields {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct CheckFields {
+    rule: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct NoFields {}
 
 impl Request {
@@ -198,6 +206,11 @@ impl Request {
             "failures" => failures(read(&action, fields)?),
             "failure" => failure(read(&action, fields)?),
             "retry" => retry(read(&action, fields)?),
+            "check" => {
+                let CheckFields { rule } = read(&action, fields)?;
+                let rule = rule.map(|rule| name("rule", rule)).transpose()?;
+                Ok(Self::Check(rule.map(RuleName)))
+            }
             _ => Err(invalid(
                 "action",
                 action,
@@ -205,6 +218,11 @@ impl Request {
             )),
         }
     }
+}
+
+/// What `create` is asked for, without the action.
+pub fn draft_of(fields: Map<String, Value>) -> Result<RuleDraft, Refusal> {
+    draft(read("create", fields)?)
 }
 
 fn read<T: DeserializeOwned>(action: &str, fields: Map<String, Value>) -> Result<T, Refusal> {
@@ -413,7 +431,12 @@ fn scope(value: Value) -> Result<Scope, Refusal> {
     })
 }
 
-fn invalid(field: &'static str, value: impl Into<String>, problem: impl Into<String>) -> Refusal {
+/// A request that is not of the contract's form.
+pub fn invalid(
+    field: &'static str,
+    value: impl Into<String>,
+    problem: impl Into<String>,
+) -> Refusal {
     Refusal::new(RefusalCode::InvalidRequest, field, value, problem)
 }
 

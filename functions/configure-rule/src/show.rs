@@ -30,9 +30,12 @@ impl Stack {
         Ok(json!({"rule": self.find(name).await?}))
     }
 
-    /// Shows all rules.
+    /// Shows all rules, the oldest first.
     pub(crate) async fn list(&self) -> Result<Value, RequestError> {
-        Ok(json!({"rules": self.table.rules().await?}))
+        let mut rules = self.table.rules().await?;
+        // The ids of declared rules say nothing of their age.
+        rules.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        Ok(json!({"rules": rules}))
     }
 
     /// Shows how far a rule has come.

@@ -140,7 +140,8 @@ impl Worker {
                 lag_ms: lag_ms.into_iter().collect(),
                 ..Tally::default()
             };
-            write_tallies(&BTreeMap::from([(rule.id.clone(), tally)]), now());
+            let tallies = BTreeMap::from([(rule.id.clone(), tally)]);
+            write_tallies(&self.config.stack, &tallies, now());
         }
         Ok(())
     }
@@ -199,10 +200,10 @@ impl Worker {
 }
 
 /// Counts an object that failed for good.
-pub(crate) fn count_failure(rule: &Rule) {
+pub(crate) fn count_failure(stack: &str, rule: &Rule) {
     let tally = Tally {
         failed: 1,
         ..Tally::default()
     };
-    write_tallies(&BTreeMap::from([(rule.id.clone(), tally)]), now());
+    write_tallies(stack, &BTreeMap::from([(rule.id.clone(), tally)]), now());
 }

@@ -233,7 +233,7 @@ impl Worker {
             Ok(_) => Ok(()),
             Err(Unsuccessful::TryAgain(fault)) if look.last_chance => {
                 // The parts stay: a retry, or the sweep, carries the transfer on.
-                count_failure(rule);
+                count_failure(&self.config.stack, rule);
                 self.table
                     .mark_sent(&rule.id, transfer, false, now())
                     .await?;
@@ -242,7 +242,7 @@ impl Worker {
             Err(Unsuccessful::TryAgain(fault)) => Err(fault.into()),
             Err(Unsuccessful::Parked { fault, .. }) => {
                 tracing::error!(rule.id = rule.id.as_str(), object.key = transfer.key.as_str(), %fault, "parked");
-                count_failure(rule);
+                count_failure(&self.config.stack, rule);
                 self.abandon(errand).await
             }
         }

@@ -1,7 +1,8 @@
-//! Failures told to whoever listens: events on the account's default event bus.
+//! Failures, and rules that are broken, told to whoever listens: events on the account's default event bus.
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use serde::Serialize;
 use tandem_replication::names::Region;
 use tandem_replication::rule::Rule;
 
@@ -12,6 +13,8 @@ use crate::{Aws, AwsError};
 pub const EVENT_SOURCE: &str = "tandem";
 /// The `detail-type` of a failure.
 pub const OBJECT_FAILED: &str = "Object Replication Failed";
+/// The `detail-type` of a rule that a check found broken.
+pub const RULE_BROKEN: &str = "Replication Rule Broken";
 
 /// The account's default event bus.
 #[derive(Debug, Clone)]
@@ -32,13 +35,30 @@ impl EventBus {
     /// Tells that an object of `rule` has failed. The event's detail is the failure record; its resources
     /// are the two buckets. May be told twice.
     pub async fn tell_failure(&self, rule: &Rule, failure: &FailureRecord) -> Result<(), AwsError> {
-        let doing = || format!("telling the failure of {:?}", failure.key().as_str());
-        let detail =
-            serde_json::to_string(failure).map_err(|error| AwsError::unexpected(doing(), error))?;
+        let doing = format!("telling the failure of {:?}", failure.key().as_str());
+        self.tell(rule, OBJECT_FAILED, failure, doing).await
+    }
+
+    /// Tells that `rule` is broken; `finding`, the event's detail, says in which ways. Its resources are the two
+    /// buckets. May be told twice.
+    pub async fn tell_broken(&self, rule: &Rule, finding: &impl Serialize) -> Result<(), AwsError> {
+        let doing = format!("telling that {} is broken", rule.id);
+        self.tell(rule, RULE_BROKEN, finding, doing).await
+    }
+
+    async fn tell(
+        &self,
+        rule: &Rule,
+        detail_type: &str,
+        detail: &impl Serialize,
+        doing: String,
+    ) -> Result<(), AwsError> {
+        let detail = serde_json::to_string(detail)
+            .map_err(|error| AwsError::unexpected(doing.as_str(), error))?;
         let bucket_arn = |bucket: &str| format!("arn:{}:s3:::{bucket}", self.partition);
         let entry = PutEventsRequestEntry::builder()
             .source(EVENT_SOURCE)
-            .detail_type(OBJECT_FAILED)
+            .detail_type(detail_type)
             .detail(detail)
             .resources(bucket_arn(rule.source.name.as_str()))
             .resources(bucket_arn(rule.destination.name.as_str()))
@@ -49,12 +69,12 @@ impl EventBus {
             .entries(entry)
             .send()
             .await
-            .map_err(|error| AwsError::request(doing(), &error))?;
+            .map_err(|error| AwsError::request(doing.as_str(), &error))?;
         match answer.entries().iter().find_map(|entry| entry.error_code()) {
             None => Ok(()),
             Some(code) => Err(AwsError {
                 code: Some(code.to_owned()),
-                ..AwsError::unexpected(doing(), code)
+                ..AwsError::unexpected(doing, code)
             }),
         }
     }

@@ -3,7 +3,8 @@
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
 //! counted), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
 //! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`rules`], [`jobs`], [`shards`], [`limits`], [`held`], [`failures`],
-//! [`transfers`], [`uploads`], [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`]). What AWS's
+//! [`transfers`], [`uploads`], [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`],
+//! [`stacks`], [`callback`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
 
 pub mod clients;
@@ -40,10 +41,12 @@ pub mod watermark;
 #[cfg(test)]
 mod hostile_items;
 
+pub mod callback;
 pub mod event_bus;
 pub mod functions;
 pub mod measures;
 pub mod queues;
+pub mod stacks;
 
 pub use clients::Aws;
 pub use error::AwsError;

@@ -16,6 +16,8 @@ use crate::{Aws, AwsError};
 pub const NAMESPACE: &str = "Tandem";
 /// The dimension of every metric of a rule.
 pub const RULE_DIMENSION: &str = "RuleId";
+/// The other dimension of the same metrics: all rules of a stack together, for its alarms.
+pub const STACK_DIMENSION: &str = "StackName";
 /// From a change at the source to its replica, in milliseconds; one value an object.
 pub const REPLICATION_LATENCY: &str = "ReplicationLatency";
 /// Replicas written.
@@ -26,6 +28,8 @@ pub const OPERATIONS_DELETED: &str = "OperationsDeleted";
 pub const OPERATIONS_FAILED: &str = "OperationsFailedReplication";
 /// The sizes of the replicas written.
 pub const BYTES_REPLICATED: &str = "BytesReplicated";
+/// Rules that a check found broken; one value a check, of the stack.
+pub const RULES_BROKEN: &str = "RulesBroken";
 
 /// What a rule did in a window of time; `None` where CloudWatch has nothing.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -11,7 +11,7 @@ use aws_sdk_s3::types::{
     QueueConfiguration, S3KeyFilter,
 };
 use tandem_replication::rule::Rule;
-use tandem_replication::subscription::{Entry, Lane, conflict, entries, entry_id_start};
+use tandem_replication::subscription::{Entry, Gap, Lane, conflict, entries, entry_id_start, gaps};
 
 use crate::{Aws, AwsError};
 
@@ -30,6 +30,12 @@ impl LaneQueues {
             Lane::Put => &self.put_arn,
             Lane::Delete => &self.delete_arn,
         }
+    }
+
+    fn lane(&self, arn: &str) -> Option<Lane> {
+        [Lane::Put, Lane::Delete]
+            .into_iter()
+            .find(|&lane| self.arn(lane) == arn)
     }
 }
 
@@ -77,6 +83,20 @@ pub async fn detach(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
         write(aws, rule, found, Vec::new()).await?;
     }
     Ok(())
+}
+
+/// What `rule` needs to be told, and its source bucket does not send.
+pub async fn unsent(aws: &Aws, queues: &LaneQueues, rule: &Rule) -> Result<Vec<Gap>, AwsError> {
+    let found = read(aws, rule).await?;
+    let to_us: Vec<(Lane, Entry)> = found
+        .queue_configurations()
+        .iter()
+        .filter_map(|found| {
+            let entry = told(found.id(), found.events(), found.filter());
+            Some((queues.lane(found.queue_arn())?, entry))
+        })
+        .collect();
+    Ok(gaps(&entries(rule), &to_us))
 }
 
 async fn read(
@@ -165,43 +185,48 @@ fn written(
 
 /// The entries of the configuration that are not the rule's own, whatever they send to.
 fn others(found: &GetBucketNotificationConfigurationOutput, rule: &Rule) -> Vec<Entry> {
-    let entry =
-        |id: Option<&str>, events: &[Event], filter: Option<&NotificationConfigurationFilter>| {
-            let rules = filter
-                .and_then(|filter| filter.key())
-                .map(S3KeyFilter::filter_rules)
-                .unwrap_or_default();
-            let value = |name: &str| {
-                let rule = rules.iter().find(|rule| {
-                    rule.name()
-                        .is_some_and(|found| found.as_str().eq_ignore_ascii_case(name))
-                });
-                rule.and_then(FilterRule::value)
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            Entry {
-                id: id.unwrap_or("(unnamed)").to_owned(),
-                events: events
-                    .iter()
-                    .map(|event| event.as_str().to_owned())
-                    .collect(),
-                prefix: value("prefix"),
-                suffix: value("suffix"),
-            }
-        };
     let queues = found
         .queue_configurations()
         .iter()
         .filter(|other| !is_ours(other, rule));
-    let queues = queues.map(|other| entry(other.id(), other.events(), other.filter()));
+    let queues = queues.map(|other| told(other.id(), other.events(), other.filter()));
     let topics = found
         .topic_configurations()
         .iter()
-        .map(|other| entry(other.id(), other.events(), other.filter()));
+        .map(|other| told(other.id(), other.events(), other.filter()));
     let functions = found
         .lambda_function_configurations()
         .iter()
-        .map(|other| entry(other.id(), other.events(), other.filter()));
+        .map(|other| told(other.id(), other.events(), other.filter()));
     queues.chain(topics).chain(functions).collect()
+}
+
+/// An entry, as S3 tells it.
+fn told(
+    id: Option<&str>,
+    events: &[Event],
+    filter: Option<&NotificationConfigurationFilter>,
+) -> Entry {
+    let rules = filter
+        .and_then(|filter| filter.key())
+        .map(S3KeyFilter::filter_rules)
+        .unwrap_or_default();
+    let value = |name: &str| {
+        let rule = rules.iter().find(|rule| {
+            rule.name()
+                .is_some_and(|found| found.as_str().eq_ignore_ascii_case(name))
+        });
+        rule.and_then(FilterRule::value)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    Entry {
+        id: id.unwrap_or("(unnamed)").to_owned(),
+        events: events
+            .iter()
+            .map(|event| event.as_str().to_owned())
+            .collect(),
+        prefix: value("prefix"),
+        suffix: value("suffix"),
+    }
 }

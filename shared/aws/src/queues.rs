@@ -3,6 +3,7 @@
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::{Aws, AwsError};
 
@@ -159,6 +160,46 @@ impl Queues {
             .filter_map(|count| count.parse::<u64>().ok())
             .sum())
     }
+
+    /// Whether S3 may send to a queue, as far as the queue's policy tells.
+    pub async fn takes_from_s3(&self, queue_url: &str) -> Result<bool, AwsError> {
+        let answer = self
+            .client
+            .get_queue_attributes()
+            .queue_url(queue_url)
+            .attribute_names(QueueAttributeName::Policy)
+            .send()
+            .await
+            .map_err(|error| {
+                AwsError::request(format!("reading the policy of {queue_url}"), &error)
+            })?;
+        let policy = answer
+            .attributes()
+            .and_then(|attributes| attributes.get(&QueueAttributeName::Policy));
+        Ok(policy.is_some_and(|policy| lets_s3_send(policy)))
+    }
+}
+
+/// Whether a queue's policy has a statement that lets S3 send to it. What conditions it has is not looked at.
+fn lets_s3_send(policy: &str) -> bool {
+    let any_of = |value: &Value, wanted: &[&str]| match value {
+        Value::String(one) => wanted.contains(&one.to_ascii_lowercase().as_str()),
+        Value::Array(several) => several.iter().any(|one| {
+            one.as_str()
+                .is_some_and(|one| wanted.contains(&one.to_ascii_lowercase().as_str()))
+        }),
+        _ => false,
+    };
+    let lets = |statement: &Value| {
+        statement["Effect"] == "Allow"
+            && any_of(&statement["Principal"]["Service"], &["s3.amazonaws.com"])
+            && any_of(&statement["Action"], &["sqs:sendmessage", "sqs:*"])
+    };
+    let policy: Value = serde_json::from_str(policy).unwrap_or_default();
+    match &policy["Statement"] {
+        Value::Array(statements) => statements.iter().any(lets),
+        statement => lets(statement),
+    }
 }
 
 /// A piece of work as a message. SQS takes no U+FFFE and U+FFFF (`SendMessage`, API reference), which keys may
@@ -179,6 +220,35 @@ mod tests {
     use tandem_replication::work::Work;
 
     use super::*;
+
+    #[test]
+    fn only_a_statement_that_allows_s3_lets_it_send() {
+        let statement = |effect: &str, service: &str, action: &str| {
+            format!(
+                r#"{{"Effect": "{effect}", "Principal": {{"Service": {service}}}, "Action": {action}}}"#
+            )
+        };
+        let s3 = r#""s3.amazonaws.com""#;
+        for (statements, lets) in [
+            (statement("Allow", s3, r#""sqs:SendMessage""#), true),
+            (statement("Allow", s3, r#"["SQS:SendMessage"]"#), true),
+            (
+                format!("[{}]", statement("Allow", &format!("[{s3}]"), r#""sqs:*""#)),
+                true,
+            ),
+            (statement("Deny", s3, r#""sqs:SendMessage""#), false),
+            (
+                statement("Allow", r#""sns.amazonaws.com""#, r#""sqs:SendMessage""#),
+                false,
+            ),
+            (statement("Allow", s3, r#""sqs:ReceiveMessage""#), false),
+            ("[]".to_owned(), false),
+        ] {
+            let policy = format!(r#"{{"Statement": {statements}}}"#);
+            assert_eq!(lets_s3_send(&policy), lets, "{policy}");
+        }
+        assert!(!lets_s3_send("no JSON"));
+    }
 
     #[test]
     fn a_key_is_the_same_however_odd_its_characters() {

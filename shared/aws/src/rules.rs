@@ -135,7 +135,7 @@ impl Table {
             .map(Rule::from))
     }
 
-    /// All rules, the oldest first.
+    /// All rules, in the order of their ids.
     pub async fn rules(&self) -> Result<Vec<Rule>, AwsError> {
         Ok(self
             .all::<RuleItem>(RULES)

@@ -7,6 +7,8 @@ use tandem_replication::region::RegionGroups;
 /// The stack as its functions see it.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// The stack's name.
+    pub stack: String,
     /// The account that owns the buckets.
     pub account_id: String,
     /// The table's name.
@@ -85,6 +87,7 @@ impl Config {
         };
         let groups = "TANDEM_REGION_GROUPS";
         Ok(Self {
+            stack: text("TANDEM_STACK")?,
             account_id: text("TANDEM_ACCOUNT_ID")?,
             rule_table: text("TANDEM_RULE_TABLE")?,
             region_groups: RegionGroups::parse(&text(groups)?).map_err(|error| ConfigError {

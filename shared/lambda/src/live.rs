@@ -392,7 +392,7 @@ impl Live {
             }
         }
         tallies.retain(|_, tally| *tally != Tally::default());
-        write_tallies(&tallies, at);
+        write_tallies(&self.config.stack, &tallies, at);
         write_requests(self.function, &self.aws.take_request_counts(), at);
     }
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tandem_aws::measures::{
     BYTES_REPLICATED, NAMESPACE, OPERATIONS_DELETED, OPERATIONS_FAILED, OPERATIONS_REPLICATED,
-    REPLICATION_LATENCY, RULE_DIMENSION,
+    REPLICATION_LATENCY, RULE_DIMENSION, RULES_BROKEN, STACK_DIMENSION,
 };
 use tandem_replication::Timestamp;
 use tandem_replication::names::RuleId;
@@ -31,10 +31,10 @@ pub struct Tally {
     pub bytes: u64,
 }
 
-/// Writes the tallies of an invocation, a document a rule.
-pub fn write_tallies(tallies: &BTreeMap<RuleId, Tally>, now: Timestamp) {
+/// Writes the tallies of an invocation, a document a rule. Each counts for its rule, and for the stack.
+pub fn write_tallies(stack: &str, tallies: &BTreeMap<RuleId, Tally>, now: Timestamp) {
     for (rule, tally) in tallies {
-        for document in documents(rule, tally, now) {
+        for document in documents(stack, rule, tally, now) {
             println!("{document}");
         }
     }
@@ -53,10 +53,24 @@ pub fn write_requests(function: &str, requests: &BTreeMap<&'static str, u64>, no
         metrics.push(json!({"Name": name, "Unit": "Count"}));
         values.insert(name, json!(count));
     }
-    println!("{}", document("FunctionName", &metrics, values, now));
+    println!("{}", document(&["FunctionName"], &metrics, values, now));
 }
 
-fn documents(rule: &RuleId, tally: &Tally, now: Timestamp) -> Vec<Value> {
+/// Writes how many rules of the stack a check found broken.
+pub fn write_broken(stack: &str, broken: usize, now: Timestamp) {
+    println!("{}", broken_document(stack, broken, now));
+}
+
+fn broken_document(stack: &str, broken: usize, now: Timestamp) -> Value {
+    let metrics = [json!({"Name": RULES_BROKEN, "Unit": "Count"})];
+    let values = Map::from_iter([
+        (STACK_DIMENSION.to_owned(), json!(stack)),
+        (RULES_BROKEN.to_owned(), json!(broken)),
+    ]);
+    document(&[STACK_DIMENSION], &metrics, values, now)
+}
+
+fn documents(stack: &str, rule: &RuleId, tally: &Tally, now: Timestamp) -> Vec<Value> {
     let counts = [
         (OPERATIONS_REPLICATED, "Count", tally.replicated),
         (OPERATIONS_DELETED, "Count", tally.deleted),
@@ -74,6 +88,7 @@ fn documents(rule: &RuleId, tally: &Tally, now: Timestamp) -> Vec<Value> {
         let mut metrics = Vec::new();
         let mut values = Map::new();
         values.insert(RULE_DIMENSION.to_owned(), json!(rule.as_str()));
+        values.insert(STACK_DIMENSION.to_owned(), json!(stack));
         if written.is_empty() {
             for (name, unit, value) in counts {
                 metrics.push(json!({"Name": name, "Unit": unit}));
@@ -84,19 +99,26 @@ fn documents(rule: &RuleId, tally: &Tally, now: Timestamp) -> Vec<Value> {
             metrics.push(json!({"Name": REPLICATION_LATENCY, "Unit": "Milliseconds"}));
             values.insert(REPLICATION_LATENCY.to_owned(), json!(lags));
         }
-        written.push(document(RULE_DIMENSION, &metrics, values, now));
+        written.push(document(
+            &[RULE_DIMENSION, STACK_DIMENSION],
+            &metrics,
+            values,
+            now,
+        ));
     }
 }
 
+/// One document; its metrics are kept once for each of the dimensions.
 fn document(
-    dimension: &str,
+    dimensions: &[&str],
     metrics: &[Value],
     mut values: Map<String, Value>,
     now: Timestamp,
 ) -> Value {
+    let sets: Vec<[&str; 1]> = dimensions.iter().map(|&name| [name]).collect();
     let about = json!({
         "Timestamp": now.timestamp_millis(),
-        "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [[dimension]], "Metrics": metrics}],
+        "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": sets, "Metrics": metrics}],
     });
     values.insert("_aws".to_owned(), about);
     Value::Object(values)
@@ -113,7 +135,7 @@ mod tests {
             replicated: 250,
             ..Tally::default()
         };
-        let documents = documents(&RuleId::new("r"), &tally, Timestamp::UNIX_EPOCH);
+        let documents = documents("tandem", &RuleId::new("r"), &tally, Timestamp::UNIX_EPOCH);
         assert_eq!(documents.len(), 3);
         let lags: usize = documents
             .iter()
@@ -124,7 +146,16 @@ mod tests {
         assert!(documents[1].get(OPERATIONS_REPLICATED).is_none());
         assert_eq!(
             documents[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"],
-            json!([["RuleId"]])
+            json!([["RuleId"], ["StackName"]])
         );
+        assert_eq!(documents[2]["StackName"], "tandem");
+    }
+    #[test]
+    fn a_check_that_found_nothing_broken_is_a_value_too() {
+        let document = broken_document("tandem", 0, Timestamp::UNIX_EPOCH);
+        assert_eq!(document[RULES_BROKEN], 0);
+        let about = &document["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(about["Dimensions"], json!([["StackName"]]));
+        assert_eq!(about["Metrics"][0]["Name"], RULES_BROKEN);
     }
 }

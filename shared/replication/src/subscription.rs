@@ -1,6 +1,8 @@
 //! Which notifications a rule needs from its source bucket, and how they fit beside those that are
 //! there already. No I/O.
 
+use std::fmt;
+
 use crate::names::RuleId;
 use crate::options::{AclChoice, Options};
 use crate::rule::{Policy, Rule, Scope};
@@ -41,7 +43,8 @@ impl Lane {
         events
     }
 
-    fn as_str(self) -> &'static str {
+    /// The lane's name, as the contract has it.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Put => "put",
             Self::Delete => "delete",
@@ -146,6 +149,51 @@ pub fn conflict<'a>(ours: &[(Lane, Entry)], theirs: &'a [Entry]) -> Option<&'a E
         .find(|their| ours.iter().any(|(_, our)| overlap(our, their)))
 }
 
+/// Events that a rule needs and that nothing sends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Where they should be sent to.
+    pub lane: Lane,
+    /// The events, as a notification configuration names them.
+    pub event: String,
+    /// Of keys that begin so; empty for every key.
+    pub prefix: String,
+}
+
+/// What the rule `wants` and the entries that were `found`, each with the lane it sends to, do not send. Their names
+/// do not matter: who rewrote the configuration and asks for the same has broken nothing.
+pub fn gaps(wants: &[(Lane, Entry)], found: &[(Lane, Entry)]) -> Vec<Gap> {
+    let sent = |lane: Lane, event: &str, prefix: &str| {
+        found.iter().any(|(to, entry)| {
+            *to == lane
+                && entry.suffix.is_empty()
+                && prefix.starts_with(&entry.prefix)
+                && entry.events.iter().any(|sent| event_covers(sent, event))
+        })
+    };
+    let wanted = wants.iter().flat_map(|(lane, entry)| {
+        entry.events.iter().map(|event| Gap {
+            lane: *lane,
+            event: event.clone(),
+            prefix: entry.prefix.clone(),
+        })
+    });
+    wanted
+        .filter(|gap| !sent(gap.lane, &gap.event, &gap.prefix))
+        .collect()
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of ", self.event)?;
+        match self.prefix.as_str() {
+            "" => write!(f, "any key")?,
+            prefix => write!(f, "keys that begin with {prefix:?}")?,
+        }
+        write!(f, " is not sent to the {} queue", self.lane.as_str())
+    }
+}
+
 fn overlap(a: &Entry, b: &Entry) -> bool {
     let one_contains_other = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
     let reversed = |text: &str| text.chars().rev().collect::<String>();
@@ -157,13 +205,15 @@ fn overlap(a: &Entry, b: &Entry) -> bool {
 }
 
 fn events_overlap(a: &str, b: &str) -> bool {
-    let covers = |wide: &str, narrow: &str| {
-        wide == narrow
-            || wide
-                .strip_suffix('*')
-                .is_some_and(|start| narrow.starts_with(start))
-    };
-    covers(a, b) || covers(b, a)
+    event_covers(a, b) || event_covers(b, a)
+}
+
+/// Whether an entry of the event type `wide` sends every event of the type `narrow`.
+fn event_covers(wide: &str, narrow: &str) -> bool {
+    wide == narrow
+        || wide
+            .strip_suffix('*')
+            .is_some_and(|start| narrow.starts_with(start))
 }
 
 #[cfg(test)]
@@ -293,6 +343,47 @@ mod tests {
                 conflict(&ours, std::slice::from_ref(&fits)).is_none(),
                 "{fits:?}"
             );
+        }
+    }
+    #[test]
+    fn what_nothing_sends_is_a_gap() {
+        let wanted = entries(&rule(scope(&["logs/"]), Policy::Full));
+        assert_eq!(gaps(&wanted, &wanted), []);
+        let told = |found: &[(Lane, Entry)]| {
+            let gaps = gaps(&wanted, found);
+            gaps.iter().map(Gap::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&[]).len(), 4);
+        let only_puts: Vec<_> = wanted
+            .iter()
+            .filter(|(lane, _)| *lane == Lane::Put)
+            .cloned()
+            .collect();
+        assert_eq!(
+            told(&only_puts),
+            [
+                "s3:ObjectRemoved:* of keys that begin with \"logs/\" is not sent to the delete queue"
+            ]
+        );
+    }
+
+    #[test]
+    fn entries_of_any_name_that_send_as_much_leave_no_gap() {
+        let wanted = entries(&rule(scope(&["logs/"]), Policy::Write));
+        let sends = |prefix: &str, suffix: &str| Entry {
+            prefix: prefix.to_owned(),
+            suffix: suffix.to_owned(),
+            ..their("s3:*", "", "")
+        };
+        for (lane, entry, leaves_gaps) in [
+            (Lane::Put, sends("", ""), false),
+            (Lane::Put, sends("lo", ""), false),
+            (Lane::Put, sends("logs/2026/", ""), true),
+            (Lane::Put, sends("", ".gz"), true),
+            (Lane::Delete, sends("", ""), true),
+        ] {
+            let found = [(lane, entry)];
+            assert_eq!(!gaps(&wanted, &found).is_empty(), leaves_gaps, "{found:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
 mod backfill;
+mod check;
 mod events;
 mod failures;
 mod fidelity;
@@ -13,5 +14,6 @@ mod options;
 mod protocol_faults;
 mod requests;
 mod rules;
+mod rules_as_code;
 mod stage;
 mod transfers;

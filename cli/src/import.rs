@@ -1,0 +1,121 @@
+//! Another service's replication configuration as a rule of Tandem's: what of it can be carried over, and what
+//! cannot. Reads S3's (JSON as `aws s3api get-bucket-replication` prints it, or its XML) and OSS's (XML). No I/O.
+//!
+//! Modules in reading order: [`tree`] (the file), [`s3`] and [`oss`] (what it says), [`merge`] (one rule of it).
+
+mod merge;
+mod oss;
+mod s3;
+#[cfg(test)]
+mod tests;
+mod tree;
+
+use serde::Serialize;
+
+use crate::contract::{OptionChanges, Policy, Scope};
+
+use self::tree::Element;
+
+/// A file that cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{element} {problem}")]
+pub struct ImportError {
+    element: String,
+    problem: String,
+}
+
+impl ImportError {
+    fn new(element: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self {
+            element: element.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// What comes of a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// The rule to make; none if nothing could be carried over.
+    pub rule: Option<Planned>,
+    /// What is otherwise afterwards, or not carried over.
+    pub notes: Vec<Note>,
+}
+
+/// A rule to make.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Planned {
+    pub source: String,
+    pub destination: String,
+    pub scope: Scope,
+    pub policy: Policy,
+    pub options: OptionChanges,
+    pub historical: bool,
+}
+
+/// Something that is not carried over as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// Where it is said.
+    pub element: String,
+    /// What becomes of it.
+    pub note: String,
+}
+
+/// One rule of the file, as far as it can be carried over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Found {
+    /// Where it is.
+    path: String,
+    /// The greater one counts where two disagree.
+    priority: i64,
+    destination: String,
+    /// None for every key.
+    prefixes: Vec<String>,
+    policy: Policy,
+    options: OptionChanges,
+    historical: bool,
+}
+
+/// What is noted while a file is read.
+#[derive(Debug, Default)]
+struct Notes(Vec<Note>);
+
+impl Notes {
+    fn add(&mut self, element: &Element, note: impl Into<String>) {
+        self.at(&element.path, note);
+    }
+
+    fn at(&mut self, path: &str, note: impl Into<String>) {
+        self.0.push(Note {
+            element: path.to_owned(),
+            note: note.into(),
+        });
+    }
+}
+
+/// Reads the replication configuration of the bucket `source`. `destination` is put in the place of the file's.
+pub fn plan(text: &str, source: &str, destination: Option<&str>) -> Result<Plan, ImportError> {
+    let root = Element::read(text)?;
+    if root.name() != "ReplicationConfiguration" {
+        let problem = "is no ReplicationConfiguration";
+        return Err(ImportError::new(&root.path, problem));
+    }
+    if root.all("Rule").next().is_none() {
+        return Err(ImportError::new(
+            format!("{}.Rule", root.path),
+            "is missing",
+        ));
+    }
+    let mut notes = Notes::default();
+    let found = if root.all("Rule").any(oss::is_rule) {
+        oss::rules(&root, &mut notes)?
+    } else {
+        s3::rules(&root, &mut notes)?
+    };
+    let rule = merge::one(found, source, destination, &mut notes);
+    Ok(Plan {
+        rule,
+        notes: notes.0,
+    })
+}

@@ -1,0 +1,167 @@
+//! OSS's replication configuration, as `PutBucketReplication` takes it and `GetBucketReplication` answers. No I/O.
+//!
+//! Source: OSS API reference, `PutBucketReplication` and `GetBucketReplication`.
+
+use super::tree::Element;
+use super::{Found, ImportError, Notes};
+use crate::contract::{OptionChanges, Policy};
+
+const RULE: [&str; 11] = [
+    "ID",
+    "RTC",
+    "PrefixSet",
+    "Action",
+    "Destination",
+    "Status",
+    "HistoricalObjectReplication",
+    "SyncRole",
+    "SourceSelectionCriteria",
+    "EncryptionConfiguration",
+    "Source",
+];
+
+/// Where a rule says whether it is about objects that are encrypted with KMS keys.
+const SELECTION: [&str; 3] = [
+    "SourceSelectionCriteria",
+    "SseKmsEncryptedObjects",
+    "Status",
+];
+
+/// Whether a rule says what only OSS's rules say.
+pub fn is_rule(rule: &Element) -> bool {
+    let own = [
+        "PrefixSet",
+        "Action",
+        "HistoricalObjectReplication",
+        "RTC",
+        "SyncRole",
+    ];
+    own.iter().any(|name| rule.all(name).next().is_some())
+        || rule
+            .all("Destination")
+            .any(|destination| destination.all("Location").next().is_some())
+}
+
+/// The rules that can be carried over.
+pub fn rules(root: &Element, notes: &mut Notes) -> Result<Vec<Found>, ImportError> {
+    for other in root.others(&["Rule"]) {
+        notes.add(other, "is not known, and not carried over");
+    }
+    let mut found = Vec::new();
+    for element in root.all("Rule") {
+        found.extend(rule(element, notes)?);
+    }
+    Ok(found)
+}
+
+fn rule(rule: &Element, notes: &mut Notes) -> Result<Option<Found>, ImportError> {
+    for other in rule.others(&RULE) {
+        notes.add(other, "is not known, and not carried over");
+    }
+    let destination = rule.required(&["Destination", "Bucket"])?.to_owned();
+    let policy = policy(rule, notes)?;
+    let prefixes = prefixes(rule)?;
+    // Historical objects are carried unless a rule says no.
+    let historical = rule
+        .enabled_at(&["HistoricalObjectReplication"])?
+        .unwrap_or(true);
+    if rule.text_at(&["Status"])? == Some("closing") {
+        notes.add(rule, "is being closed, and left out");
+        return Ok(None);
+    }
+    not_carried(rule, notes)?;
+    Ok(Some(Found {
+        path: rule.path.clone(),
+        priority: 0,
+        destination,
+        prefixes,
+        policy,
+        options: OptionChanges::default(),
+        historical,
+    }))
+}
+
+fn prefixes(rule: &Element) -> Result<Vec<String>, ImportError> {
+    let Some(set) = rule.get("PrefixSet")? else {
+        return Ok(Vec::new());
+    };
+    if let Some(other) = set.others(&["Prefix"]).next() {
+        return Err(ImportError::new(
+            &other.path,
+            "is no Prefix; what it chooses cannot be told",
+        ));
+    }
+    let texts: Vec<&str> = set
+        .all("Prefix")
+        .map(Element::text)
+        .collect::<Result<_, _>>()?;
+    if texts.iter().any(|prefix| prefix.is_empty()) {
+        return Ok(Vec::new());
+    }
+    Ok(texts.into_iter().map(str::to_owned).collect())
+}
+
+/// `ALL`, or what is carried, separated by commas.
+fn policy(rule: &Element, notes: &mut Notes) -> Result<Policy, ImportError> {
+    let Some(element) = rule.get("Action")? else {
+        return Ok(Policy::Full);
+    };
+    let mut policy = Policy::Write;
+    for action in element.text()?.split(',').map(str::trim) {
+        match action {
+            "ALL" | "DELETE" => policy = Policy::Full,
+            "PUT" => {}
+            "ABORT" => notes.add(
+                element,
+                "names ABORT: unfinished uploads are never replicated",
+            ),
+            other => {
+                let problem = format!("is {other:?}; it is ALL, or of PUT, DELETE and ABORT");
+                return Err(ImportError::new(&element.path, problem));
+            }
+        }
+    }
+    Ok(policy)
+}
+
+fn not_carried(rule: &Element, notes: &mut Notes) -> Result<(), ImportError> {
+    if let Some(location) = rule.at(&["Destination", "Location"])? {
+        let note = format!(
+            "is {:?}: the bucket has to be one of S3, in another region than the source; --destination gives its name",
+            location.text()?
+        );
+        notes.add(location, note);
+    }
+    if let Some(transfer) = rule.at(&["Destination", "TransferType"])? {
+        notes.add(
+            transfer,
+            "has no counterpart: S3 copies between regions by one way only",
+        );
+    }
+    if rule.enabled_at(&["RTC", "Status"])? == Some(true)
+        && let Some(rtc) = rule.get("RTC")?
+    {
+        let note =
+            "promises a time, which Tandem does not; `tandem status` shows the lag of every rule";
+        notes.add(rtc, note);
+    }
+    if let Some(role) = rule.get("SyncRole")? {
+        notes.add(
+            role,
+            "is not needed: Tandem's functions have roles of their own",
+        );
+    }
+    if rule.enabled_at(&SELECTION)? == Some(false)
+        && let Some(criteria) = rule.get("SourceSelectionCriteria")?
+    {
+        notes.add(
+            criteria,
+            "leaves out objects that are encrypted with KMS keys; Tandem carries every object that its roles may read",
+        );
+    }
+    if let Some(encryption) = rule.get("EncryptionConfiguration")? {
+        let note = "names a key of OSS; give --kms-key of `tandem rule update` one of the destination's region";
+        notes.add(encryption, note);
+    }
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! Files as they are found, and as they should not be.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::contract::KeyChoice;
+
+fn file(name: &str) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/import");
+    std::fs::read_to_string(format!("{folder}/{name}")).unwrap()
+}
+
+fn planned(name: &str) -> Plan {
+    plan(&file(name), "photos", None).unwrap()
+}
+
+/// Whether something is noted about an element that ends so.
+fn is_noted(plan: &Plan, element: &str, said: &str) -> bool {
+    let found = |note: &Note| note.element.ends_with(element) && note.note.contains(said);
+    plan.notes.iter().any(found)
+}
+
+fn prefixes(list: &[&str]) -> Scope {
+    Scope::Prefixes(list.iter().map(|&prefix| prefix.to_owned()).collect())
+}
+
+#[test]
+fn a_rule_of_the_first_version_is_all_objects_and_carries_deletes() {
+    let plan = planned("s3-v1.json");
+    let rule = plan.rule.as_ref().unwrap();
+    assert_eq!(
+        (rule.source.as_str(), rule.destination.as_str()),
+        ("photos", "photos-replica")
+    );
+    assert_eq!(
+        (&rule.scope, rule.policy, rule.historical),
+        (&Scope::All, Policy::Full, false)
+    );
+    assert_eq!(rule.options.storage_class.as_deref(), Some("STANDARD_IA"));
+    assert!(
+        is_noted(&plan, ".Role", "is not needed") && plan.notes.len() == 1,
+        "{:?}",
+        plan.notes
+    );
+}
+
+#[test]
+fn rules_of_the_second_version_to_one_bucket_are_one_rule_and_the_rest_is_noted() {
+    let plan = planned("s3-v2.json");
+    let rule = plan.rule.as_ref().unwrap();
+    assert_eq!(rule.destination, "archive-444455556666");
+    assert_eq!(rule.scope, prefixes(&["invoices/", "receipts/"]));
+    assert!(rule.historical && rule.policy == Policy::Write);
+    assert_eq!(rule.options.storage_class.as_deref(), Some("GLACIER_IR"));
+    assert_eq!(
+        rule.options.destination_account.as_deref(),
+        Some("444455556666")
+    );
+    assert!(matches!(&rule.options.kms_key, Some(KeyChoice::Arn(arn)) if arn.ends_with("90ab")));
+    for (element, said) in [
+        (".Rule[1].SourceSelectionCriteria", "one direction"),
+        (".Rule[1].Destination.ReplicationTime", "promises a time"),
+        (".Rule[1].Destination.Metrics", "measures every rule"),
+        (".Rule[2].Destination.Account", "account owns them"),
+        (
+            ".Rule[2]",
+            "something else of its replicas than ReplicationConfiguration.Rule[1]",
+        ),
+        (".Rule[2]", "differ about deletes"),
+        (".Rule[2]", "differ about objects that are there already"),
+        (".Rule[3].Filter.And.Tag", "by their tags"),
+        (".Rule[4]", "is disabled"),
+    ] {
+        assert!(
+            is_noted(&plan, element, said),
+            "{element} {said}: {:#?}",
+            plan.notes
+        );
+    }
+}
+
+#[test]
+fn xml_is_read_by_priority_and_overlaps_and_other_destinations_are_noted() {
+    let plan = planned("s3-v2.xml");
+    let rule = plan.rule.as_ref().unwrap();
+    assert_eq!(
+        (rule.destination.as_str(), rule.policy),
+        ("photos-replica", Policy::Full)
+    );
+    assert_eq!(rule.scope, prefixes(&["logs/"]));
+    for (element, said) in [
+        (
+            ".Rule[1].Destination.StorageClass",
+            "\"OUTPOSTS\", in which no replica",
+        ),
+        (".Rule[2]", "\"logs/today/\", which \"logs/\" covers too"),
+        (".Rule[3].Filter.Tag", "by their tags"),
+        (
+            ".Rule[4]",
+            "goes to photos-third, and a bucket has one destination",
+        ),
+    ] {
+        assert!(
+            is_noted(&plan, element, said),
+            "{element} {said}: {:#?}",
+            plan.notes
+        );
+    }
+}
+
+#[test]
+fn a_rule_of_oss_is_read_with_what_has_no_counterpart() {
+    let plan = plan(&file("oss.xml"), "photos", Some("photos-replica")).unwrap();
+    let rule = plan.rule.as_ref().unwrap();
+    assert_eq!(rule.destination, "photos-replica");
+    assert_eq!(rule.scope, prefixes(&["source_image", "video"]));
+    assert_eq!((rule.policy, rule.historical), (Policy::Write, false));
+    for (element, said) in [
+        (".Rule.RTC", "promises a time"),
+        (".Rule.SyncRole", "is not needed"),
+        (".Rule.Destination.Location", "one of S3, in another region"),
+        (".Rule.Destination.TransferType", "no counterpart"),
+        (".Rule.EncryptionConfiguration", "a key of OSS"),
+    ] {
+        assert!(
+            is_noted(&plan, element, said),
+            "{element} {said}: {:#?}",
+            plan.notes
+        );
+    }
+}
+
+#[test]
+fn oss_carries_deletes_and_historical_objects_unless_it_says_no() {
+    let plan = planned("oss-all.xml");
+    let rule = plan.rule.as_ref().unwrap();
+    assert_eq!(
+        (&rule.scope, rule.policy, rule.historical),
+        (&Scope::All, Policy::Full, true)
+    );
+    assert_eq!(rule.destination, "photos-beijing");
+    assert!(
+        is_noted(&plan, ".Rule[2]", "being closed"),
+        "{:?}",
+        plan.notes
+    );
+}
+
+#[test]
+fn more_prefixes_than_a_rule_takes_make_no_rule() {
+    let prefixes =
+        ["a", "b", "c", "d", "e", "f"].map(|name| ["<Prefix>", name, "/</Prefix>"].concat());
+    let text = file("oss.xml").replace("<Prefix>video</Prefix>", &prefixes.concat());
+    let plan = plan(&text, "photos", None).unwrap();
+    assert_eq!(plan.rule, None);
+    assert!(
+        is_noted(&plan, ".Rule", "have 7 prefixes, of which a rule takes 5"),
+        "{:?}",
+        plan.notes
+    );
+}
+
+#[test]
+fn a_bad_file_names_the_element() {
+    let json = file("s3-v1.json");
+    let xml = file("s3-v2.xml");
+    let oss = file("oss.xml");
+    for (text, said) in [
+        ("{}".to_owned(), "ReplicationConfiguration.Rule is missing"),
+        (
+            "<CORSConfiguration/>".to_owned(),
+            "CORSConfiguration is no ReplicationConfiguration",
+        ),
+        (
+            json.replace("arn:aws:s3:::photos-replica", "photos-replica"),
+            "ReplicationConfiguration.Rule.Destination.Bucket is \"photos-replica\", which is no bucket's ARN",
+        ),
+        (
+            json.replace("\"Enabled\"", "\"On\""),
+            "Rule.Status is \"on\"; it is Enabled or Disabled",
+        ),
+        (json.replace("\"Prefix\": \"\",", ""), ""),
+        (
+            json.replace("\"Prefix\"", "\"Filter\": {}, \"Prefix\""),
+            "Rule.Prefix is there together with Filter",
+        ),
+        (
+            json.replace("\"Prefix\": \"\"", "\"Filter\": {\"Suffix\": \"x\"}"),
+            "Filter.Suffix is no filter that is known",
+        ),
+        (
+            xml.replace("<Priority>5<", "<Priority>high<"),
+            "Rule[2].Priority is \"high\", which is no whole number",
+        ),
+        (
+            xml.replace(
+                "<Status>Enabled</Status>\n    <Filter><Tag>",
+                "<Filter><Tag>",
+            ),
+            "Rule[3].Status is missing",
+        ),
+        (
+            oss.replace(">PUT<", ">MOVE<"),
+            "Rule.Action is \"MOVE\"; it is ALL",
+        ),
+        (
+            oss.replace("<Bucket>photos-beijing</Bucket>", ""),
+            "Rule.Destination.Bucket is missing",
+        ),
+        (oss.replace("</Rule>", ""), "the file is no XML"),
+    ] {
+        match plan(&text, "photos", None) {
+            Ok(plan) => assert!(said.is_empty(), "{said}: {plan:?}"),
+            Err(error) => assert!(
+                !said.is_empty() && error.to_string().contains(said),
+                "{said}: {error}"
+            ),
+        }
+    }
+}
+
+/// A file with a piece cut out, doubled or replaced.
+fn damaged() -> impl Strategy<Value = String> {
+    let files = [
+        "s3-v1.json",
+        "s3-v2.json",
+        "s3-v2.xml",
+        "oss.xml",
+        "oss-all.xml",
+    ]
+    .map(file);
+    let piece = (
+        any::<prop::sample::Index>(),
+        0..60_usize,
+        ".{0,6}",
+        any::<bool>(),
+    );
+    (prop::sample::select(files.to_vec()), piece).prop_map(
+        |(text, (at, length, other, doubled))| {
+            let text: Vec<char> = text.chars().collect();
+            let from = at.index(text.len());
+            let to = (from + length).min(text.len());
+            let piece: String = if doubled {
+                text[from..to].iter().collect::<String>().repeat(2)
+            } else {
+                other
+            };
+            text[..from].iter().collect::<String>()
+                + &piece
+                + &text[to..].iter().collect::<String>()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_file_is_a_plan_or_an_error_that_names_something(text in damaged()) {
+        match plan(&text, "photos", None) {
+            Ok(plan) => {
+                if let Some(Planned { scope: Scope::Prefixes(prefixes), .. }) = &plan.rule {
+                    prop_assert!((1..=5).contains(&prefixes.len()));
+                }
+                prop_assert!(plan.notes.iter().all(|note| !note.element.is_empty()));
+            }
+            Err(error) => prop_assert!(error.to_string().len() > 10, "{}", error),
+        }
+    }
+
+    #[test]
+    fn any_text_is_a_plan_or_an_error(text in ".{0,200}") {
+        let _ = plan(&text, "photos", None);
+    }
+}

@@ -1,0 +1,242 @@
+//! A configuration file as a tree of named elements, whether it was JSON or XML. Every element knows its path, so
+//! that whatever is said about it can name it. No I/O.
+
+use roxmltree::{Document, Node};
+use serde_json::Value;
+
+use super::ImportError;
+
+/// An element: a text, or other elements in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Element {
+    /// Where it is: `ReplicationConfiguration.Rule[2].Status`.
+    pub path: String,
+    /// What it is called, without its place among others of the name.
+    name: String,
+    text: String,
+    children: Vec<Element>,
+}
+
+/// Names that JSON has for a list, and XML repeats in the singular.
+const LISTS: [(&str, &str); 2] = [("Rules", "Rule"), ("Tags", "Tag")];
+
+/// The element that everything is in.
+const ROOT: &str = "ReplicationConfiguration";
+
+impl Element {
+    /// Reads a file, which is XML if it begins so.
+    pub fn read(text: &str) -> Result<Self, ImportError> {
+        let text = text.trim_start_matches('\u{feff}').trim();
+        if text.starts_with('<') {
+            let document = Document::parse(text)
+                .map_err(|error| ImportError::new("the file", format!("is no XML: {error}")))?;
+            let root = document.root_element();
+            return Ok(Self::of_xml(root, root.tag_name().name().to_owned()));
+        }
+        let value: Value = serde_json::from_str(text).map_err(|error| {
+            ImportError::new("the file", format!("is neither XML nor JSON: {error}"))
+        })?;
+        // As `get-bucket-replication` prints it, or as `put-bucket-replication` takes it.
+        let inner = value.get(ROOT).unwrap_or(&value);
+        if !inner.is_object() {
+            return Err(ImportError::new(ROOT, "is no object with rules in it"));
+        }
+        Ok(Self::of_json(inner, ROOT, ROOT.to_owned()))
+    }
+
+    fn of_xml(node: Node<'_, '_>, path: String) -> Self {
+        let elements = || node.children().filter(Node::is_element);
+        let name_of = |node: &Node<'_, '_>| node.tag_name().name().to_owned();
+        let children = elements().enumerate().map(|(at, child)| {
+            let name = name_of(&child);
+            let same = || elements().filter(|other| other.tag_name().name() == name);
+            let place = elements()
+                .take(at)
+                .filter(|other| other.tag_name().name() == name)
+                .count();
+            let path = path_of(&path, &name, place, same().count());
+            Self::of_xml(child, path)
+        });
+        let texts = node
+            .children()
+            .filter(Node::is_text)
+            .filter_map(|child| child.text());
+        Self {
+            name: name_of(&node),
+            text: texts.collect::<String>().trim().to_owned(),
+            children: children.collect(),
+            path,
+        }
+    }
+
+    fn of_json(value: &Value, name: &str, path: String) -> Self {
+        let mut children = Vec::new();
+        if let Value::Object(fields) = value {
+            for (field, value) in fields {
+                let list = LISTS.iter().find(|(plural, _)| plural == field);
+                match (list, value) {
+                    (Some((_, singular)), Value::Array(values)) => {
+                        for (at, value) in values.iter().enumerate() {
+                            let path = path_of(&path, singular, at, values.len());
+                            children.push(Self::of_json(value, singular, path));
+                        }
+                    }
+                    _ => children.push(Self::of_json(value, field, path_of(&path, field, 0, 1))),
+                }
+            }
+        }
+        let text = match value {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            Value::Bool(flag) => flag.to_string(),
+            Value::Array(_) => value.to_string(),
+            Value::Null | Value::Object(_) => String::new(),
+        };
+        Self {
+            path,
+            name: name.to_owned(),
+            text,
+            children,
+        }
+    }
+
+    /// The element's own name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The elements of this name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
+        self.children.iter().filter(move |child| child.name == name)
+    }
+
+    /// The one element of this name, if it is there.
+    pub fn get(&self, name: &str) -> Result<Option<&Self>, ImportError> {
+        let mut found = self.children.iter().filter(|child| child.name == name);
+        match (found.next(), found.next()) {
+            (_, Some(second)) => Err(ImportError::new(&second.path, "is there twice")),
+            (first, None) => Ok(first),
+        }
+    }
+
+    /// The one element at the end of this way, if it is there.
+    pub fn at(&self, way: &[&str]) -> Result<Option<&Self>, ImportError> {
+        let mut element = self;
+        for name in way {
+            match element.get(name)? {
+                Some(child) => element = child,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(element))
+    }
+
+    /// The text at the end of this way, if it is there.
+    pub fn text_at(&self, way: &[&str]) -> Result<Option<&str>, ImportError> {
+        self.at(way)?.map(Self::text).transpose()
+    }
+
+    /// The text at the end of this way, which has to be there.
+    pub fn required(&self, way: &[&str]) -> Result<&str, ImportError> {
+        let missing = || ImportError::new(format!("{}.{}", self.path, way.join(".")), "is missing");
+        self.text_at(way)?
+            .filter(|text| !text.is_empty())
+            .ok_or_else(missing)
+    }
+
+    /// Whether the status at the end of this way is `Enabled`; none if it is not there.
+    pub fn enabled_at(&self, way: &[&str]) -> Result<Option<bool>, ImportError> {
+        let Some(element) = self.at(way)? else {
+            return Ok(None);
+        };
+        match element.text()?.to_ascii_lowercase().as_str() {
+            "enabled" => Ok(Some(true)),
+            "disabled" => Ok(Some(false)),
+            other => {
+                let problem = format!("is {other:?}; it is Enabled or Disabled");
+                Err(ImportError::new(&element.path, problem))
+            }
+        }
+    }
+
+    /// The text.
+    pub fn text(&self) -> Result<&str, ImportError> {
+        if self.children.is_empty() {
+            Ok(&self.text)
+        } else {
+            Err(ImportError::new(
+                &self.path,
+                "has elements in it, where a text belongs",
+            ))
+        }
+    }
+
+    /// The elements that are called otherwise.
+    pub fn others<'a>(&'a self, known: &'a [&'a str]) -> impl Iterator<Item = &'a Self> {
+        let known = |child: &&Self| !known.contains(&child.name.as_str());
+        self.children.iter().filter(known)
+    }
+}
+
+fn path_of(parent: &str, name: &str, place: usize, of: usize) -> String {
+    if of == 1 {
+        format!("{parent}.{name}")
+    } else {
+        format!("{parent}.{name}[{}]", place + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn xml_and_json_are_the_same_tree() {
+        let xml = Element::read(
+            "<?xml version=\"1.0\"?><ReplicationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">
+             <Role>r</Role><Rule><ID>1</ID></Rule><Rule><ID>2</ID></Rule></ReplicationConfiguration>",
+        );
+        let json = Element::read(
+            r#"{"ReplicationConfiguration": {"Role": "r", "Rules": [{"ID": "1"}, {"ID": "2"}]}}"#,
+        );
+        assert_eq!(xml, json);
+        let rules: Vec<Element> = xml.unwrap().all("Rule").cloned().collect();
+        assert_eq!(rules[1].path, "ReplicationConfiguration.Rule[2]");
+        assert_eq!(rules[1].required(&["ID"]).unwrap(), "2");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, said) in [
+            ("", "the file is neither XML nor JSON"),
+            ("<a>", "the file is no XML"),
+            ("[1]", "ReplicationConfiguration is no object"),
+        ] {
+            let error = Element::read(text).unwrap_err().to_string();
+            assert!(error.contains(said), "{said}: {error}");
+        }
+        let rule =
+            Element::read("<Rule><Status>On</Status><ID/><ID/><Filter><Prefix/></Filter></Rule>")
+                .unwrap();
+        for (error, said) in [
+            (
+                rule.enabled_at(&["Status"]).unwrap_err(),
+                "Rule.Status is \"on\"; it is Enabled or Disabled",
+            ),
+            (
+                rule.required(&["ID"]).unwrap_err(),
+                "Rule.ID[2] is there twice",
+            ),
+            (
+                rule.required(&["Filter"]).unwrap_err(),
+                "Rule.Filter has elements in it",
+            ),
+            (
+                rule.required(&["Destination", "Bucket"]).unwrap_err(),
+                "Rule.Destination.Bucket is missing",
+            ),
+        ] {
+            assert!(error.to_string().contains(said), "{said}: {error}");
+        }
+    }
+}

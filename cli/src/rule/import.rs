@@ -1,0 +1,83 @@
+//! `tandem rule import`: shows what becomes of another service's configuration, and makes the rule. I/O: a file,
+//! `configure-rule`, stdout, and one question.
+
+use std::fs;
+use std::io::{self, Read};
+
+use serde_json::json;
+
+use crate::args::Output;
+use crate::args::import::ImportArgs;
+use crate::client::{Answer, Client};
+use crate::contract::{ConfigureRule, RuleAnswer};
+use crate::error::Error;
+use crate::exit::Exit;
+use crate::import::{Plan, Planned, plan};
+use crate::render;
+use crate::terminal;
+
+pub async fn run(client: &Client, output: Output, args: &ImportArgs) -> Result<Exit, Error> {
+    let text = read(&args.file)?;
+    let plan = plan(&text, &args.source, args.destination.as_deref())
+        .map_err(|error| Error::Usage(format!("{}: {error}", args.file)))?;
+    if output == Output::Table {
+        terminal::print(render::import::plan(&plan))?;
+    }
+    let (Some(rule), false) = (&plan.rule, args.dry_run) else {
+        if output == Output::Json {
+            terminal::print_json(&plan)?;
+        }
+        return if plan.rule.is_none() {
+            Err(Error::Usage(format!(
+                "{}: nothing of it can be carried over",
+                args.file
+            )))
+        } else {
+            Ok(Exit::Ok)
+        };
+    };
+    if !args.yes && !terminal::confirm("Make this rule?")? {
+        return Err(Error::Usage("no rule is made".to_owned()));
+    }
+    let answer = create(client, rule).await?;
+    show(output, &plan, &answer)
+}
+
+fn read(file: &str) -> Result<String, Error> {
+    let mut text = String::new();
+    let read = if file == "-" {
+        io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        fs::read_to_string(file)
+    };
+    read.map_err(|error| Error::Usage(format!("cannot read {file}: {error}")))
+}
+
+async fn create(client: &Client, rule: &Planned) -> Result<Answer, Error> {
+    let request = ConfigureRule::Create {
+        source: &rule.source,
+        destination: &rule.destination,
+        destination_region: None,
+        scope: rule.scope.clone(),
+        policy: rule.policy,
+        options: rule.options.clone().if_any(),
+        historical: rule.historical,
+    };
+    client.configure_rule(&request).await
+}
+
+fn show(output: Output, plan: &Plan, answer: &Answer) -> Result<Exit, Error> {
+    if output == Output::Json {
+        let mut document = answer.json.clone();
+        document["notes"] = json!(plan.notes);
+        terminal::print_json(&document)?;
+        return Ok(Exit::Ok);
+    }
+    let RuleAnswer { rule, .. } = answer.read()?;
+    terminal::print(format!(
+        "Rule {} is made. Its old configuration is still there: when `tandem status {}` shows what you expect, take \
+         that away (aws s3api delete-bucket-replication --bucket {}).",
+        rule.id, rule.source.bucket, rule.source.bucket
+    ))?;
+    Ok(Exit::Ok)
+}

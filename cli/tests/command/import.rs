@@ -1,0 +1,98 @@
+//! `tandem rule import`: what it shows, what it asks for, and when it makes nothing.
+
+use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use crate::server::{Request, Response, Server};
+use crate::{exit, stderr, stdout};
+
+type Requests = Arc<Mutex<Vec<Value>>>;
+
+/// A server that makes every rule that it is asked for, and what it was asked.
+fn stack() -> (Server, Requests) {
+    let requests = Requests::default();
+    let seen = requests.clone();
+    let server = Server::start(move |request: &Request| {
+        let request: Value = serde_json::from_str(&request.body).unwrap();
+        let rule = json!({
+            "id": "rule-1", "source": {"bucket": request["source"], "region": "us-east-1"},
+            "destination": {"bucket": request["destination"], "region": "us-west-2"},
+            "scope": request["scope"], "policy": request["policy"], "historical": request["historical"],
+            "state": "enabled"
+        });
+        seen.lock().unwrap().push(request);
+        Response::new(200, json!({"rule": rule, "job_id": null}).to_string())
+    });
+    (server, requests)
+}
+
+fn import(server: &Server, file: &str, more: &str) -> Output {
+    let file = format!(
+        "{}/tests/fixtures/import/{file}",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let mut command = server.command("rule import");
+    command.arg(file).args(["--source", "photos"]);
+    command.args(more.split_whitespace()).output().unwrap()
+}
+
+fn texts(output: &Output) -> (i32, String, String) {
+    (exit(output), stdout(output), stderr(output))
+}
+
+#[test]
+fn a_dry_run_shows_the_rule_and_what_is_left_out_and_makes_nothing() {
+    let (server, requests) = stack();
+    let (exit, shown, said) = texts(&import(&server, "s3-v2.json", "--dry-run"));
+    assert_eq!((exit, said.as_str()), (0, ""), "{shown}");
+    for part in [
+        "archive-444455556666",
+        "invoices/",
+        "GLACIER_IR",
+        "by their tags",
+        "Rule[4]",
+    ] {
+        assert!(shown.contains(part), "{part} in\n{shown}");
+    }
+    let (_, json, _) = texts(&import(&server, "s3-v2.json", "--dry-run --output json"));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["rule"]["policy"], "write");
+    assert!(json["notes"].as_array().unwrap().len() > 5, "{json}");
+    assert!(requests.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_rule_is_made_as_the_file_says_if_that_is_confirmed() {
+    let (server, requests) = stack();
+    let (exit, _, said) = texts(&import(&server, "oss.xml", "--destination photos-replica"));
+    assert_eq!(exit, 2);
+    assert!(said.contains("no terminal to confirm it on"), "{said}");
+    let yes = "--destination photos-replica --yes";
+    let (exit, shown, said) = texts(&import(&server, "oss.xml", yes));
+    assert_eq!((exit, said.as_str()), (0, ""));
+    assert!(shown.contains("Rule rule-1 is made"), "{shown}");
+    assert_eq!(
+        *requests.lock().unwrap(),
+        [json!({
+            "action": "create", "source": "photos", "destination": "photos-replica",
+            "scope": {"prefixes": ["source_image", "video"]}, "policy": "write", "historical": false
+        })]
+    );
+}
+
+#[test]
+fn a_file_that_is_none_is_refused_with_the_element() {
+    let (server, requests) = stack();
+    let (exit, _, said) = texts(&import(&server, "no-such-file.json", "--yes"));
+    assert!(exit == 2 && said.contains("cannot read"), "{said}");
+    let mut command = server.command("rule import - --source photos --yes");
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let (exit, _, said) = texts(&output);
+    assert!(
+        exit == 2 && said.contains("-: the file is neither XML nor JSON"),
+        "{said}"
+    );
+    assert!(requests.lock().unwrap().is_empty());
+}

@@ -1,0 +1,63 @@
+# A rule of Tandem as a resource of Terraform. The stack of Tandem has to be there, in the provider's region.
+#
+#   terraform init
+#   terraform apply -var source_bucket=photos -var destination_bucket=photos-replica
+
+terraform {
+  required_version = ">= 1.4"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.0" # lifecycle_scope
+    }
+  }
+}
+
+variable "tandem_stack" {
+  description = "The name of Tandem's stack."
+  type        = string
+  default     = "tandem"
+}
+
+variable "source_bucket" {
+  description = "The bucket whose changes are carried over."
+  type        = string
+}
+
+variable "destination_bucket" {
+  description = "The bucket, of another region, that they are carried to."
+  type        = string
+}
+
+# Other buckets are another rule: the resource is then replaced, not changed.
+resource "terraform_data" "pair" {
+  input = [var.source_bucket, var.destination_bucket]
+}
+
+resource "aws_lambda_invocation" "replication" {
+  function_name   = "${var.tandem_stack}-configure-rule"
+  lifecycle_scope = "CRUD"
+
+  # The fields of "create" in docs/contract.md, without the action: Terraform says that in "tf". What is left out
+  # has its default, also when it was there before.
+  input = jsonencode({
+    source      = var.source_bucket
+    destination = var.destination_bucket
+    scope       = "all" # or { prefixes = ["2025/", "2026/"] }
+    policy      = "full"
+    historical  = true
+    options = {
+      storage_class = "keep"
+      tags          = true
+    }
+  })
+
+  lifecycle {
+    replace_triggered_by = [terraform_data.pair]
+  }
+}
+
+output "rule_id" {
+  description = "For the tandem command."
+  value       = jsondecode(aws_lambda_invocation.replication.result).rule.id
+}

@@ -1,0 +1,261 @@
+//! Whether rules still work: the check that a schedule makes, and anyone can ask for.
+//!
+//! What stops a rule without a failure to show for it is outside of Tandem: a notification that somebody removed,
+//! a queue that takes none any more, a bucket that is gone or has changed hands. All of it can be read, so nothing
+//! is written into anybody's bucket to find out (docs/decisions/0019-the-check-only-reads.md).
+
+use std::fmt::Display;
+
+use chrono::TimeDelta;
+use futures::{StreamExt, stream};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tandem_aws::AwsError;
+use tandem_aws::bucket_lookup::{Found, look_up};
+use tandem_aws::event_bus::EventBus;
+use tandem_aws::notifications::unsent;
+use tandem_lambda::measure::write_broken;
+use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::{Deadline, now};
+use tandem_replication::draft::Role;
+use tandem_replication::names::{BucketName, RuleId};
+use tandem_replication::rule::{Bucket, Policy, Rule, RuleState};
+use tandem_replication::subscription::Gap;
+
+use crate::handler::{ENOUGH_TIME, Stack};
+use crate::request::RuleName;
+
+/// How many rules are looked at together.
+const CHECKED_AT_ONCE: usize = 16;
+/// A rule that has been on its way in or out for longer was left there by a function that died.
+const UNSETTLED_MAX: TimeDelta = TimeDelta::minutes(15);
+
+/// One thing that is wrong with a rule.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Problem {
+    code: &'static str,
+    message: String,
+}
+
+/// A rule that is broken, as it is told.
+#[derive(Debug, Serialize)]
+struct Finding<'a> {
+    rule_id: &'a RuleId,
+    source: &'a BucketName,
+    destination: &'a BucketName,
+    problems: Vec<Problem>,
+}
+
+impl Problem {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    fn unanswered(error: &AwsError) -> Self {
+        Self::new("NotAnswered", error.to_string())
+    }
+}
+
+impl Stack {
+    /// Checks one rule, or all. Only a check of all counts as the stack's.
+    pub(crate) async fn check(
+        &self,
+        only: Option<&RuleName>,
+        deadline: Deadline,
+    ) -> Result<Value, RequestError> {
+        let rules = match only {
+            Some(name) => vec![self.find(name).await?],
+            None => self.table.rules().await?,
+        };
+        let closed = self.closed_queues().await;
+        let looks: Vec<Option<Vec<Problem>>> = stream::iter(&rules)
+            .map(|rule| self.look_in_time(rule, &closed, deadline))
+            .buffered(CHECKED_AT_ONCE)
+            .collect()
+            .await;
+        let unchecked = looks.iter().filter(|look| look.is_none()).count();
+        if unchecked > 0 {
+            tracing::error!(unchecked, "there was no time to check every rule");
+        }
+        let mut broken = Vec::new();
+        for (rule, problems) in rules.iter().zip(looks) {
+            match problems {
+                Some(problems) if !problems.is_empty() => {
+                    broken.push((rule, Finding::of(rule, problems)));
+                }
+                _ => {}
+            }
+        }
+        for (rule, finding) in &broken {
+            for Problem { code, message } in &finding.problems {
+                tracing::error!(
+                    rule.id = rule.id.as_str(),
+                    problem = code,
+                    message,
+                    "the rule is broken"
+                );
+            }
+        }
+        if only.is_none() {
+            write_broken(&self.config.stack, broken.len(), now());
+            self.tell(&broken).await?;
+        }
+        let findings: Vec<_> = broken.iter().map(|(_, finding)| finding).collect();
+        Ok(json!({
+            "checked": rules.len() - unchecked,
+            "unchecked": unchecked,
+            "broken": findings,
+        }))
+    }
+
+    /// Tells whoever listens. One that cannot be told of keeps no other from being told of.
+    async fn tell(&self, broken: &[(&Rule, Finding<'_>)]) -> Result<(), AwsError> {
+        let bus = EventBus::new(&self.aws);
+        let told = stream::iter(broken)
+            .map(|(rule, finding)| bus.tell_broken(rule, finding))
+            .buffer_unordered(CHECKED_AT_ONCE)
+            .collect::<Vec<_>>()
+            .await;
+        told.into_iter().collect()
+    }
+
+    /// What is wrong with a rule; none if there is no time left to find out.
+    async fn look_in_time(
+        &self,
+        rule: &Rule,
+        closed: &[(Policy, Problem)],
+        deadline: Deadline,
+    ) -> Option<Vec<Problem>> {
+        if deadline.left() < ENOUGH_TIME {
+            return None;
+        }
+        Some(self.problems(rule, closed).await)
+    }
+
+    async fn problems(&self, rule: &Rule, closed: &[(Policy, Problem)]) -> Vec<Problem> {
+        if matches!(rule.state, RuleState::Enabling | RuleState::Deleting) {
+            return unsettled(rule).into_iter().collect();
+        }
+        let (source, destination) = futures::join!(
+            self.look_at(Role::Source, &rule.source, self.aws.account_id()),
+            self.look_at(
+                Role::Destination,
+                &rule.destination,
+                self.destination_owner(&rule.options)
+            ),
+        );
+        let source_is_there = !matches!(&source, Some(problem) if problem.code == "BucketNotFound");
+        let mut problems: Vec<Problem> = source.into_iter().chain(destination).collect();
+        if source_is_there {
+            match unsent(&self.aws, &self.config.lane_queues, rule).await {
+                Ok(gaps) => problems.extend(missing(&gaps)),
+                Err(error) => problems.push(Problem::unanswered(&error)),
+            }
+        }
+        let needed = closed
+            .iter()
+            .filter(|(policy, _)| *policy == Policy::Write || rule.policy == Policy::Full);
+        problems.extend(needed.map(|(_, problem)| problem.clone()));
+        problems
+    }
+
+    async fn look_at(&self, role: Role, bucket: &Bucket, owner: &str) -> Option<Problem> {
+        let about =
+            |problem: &dyn Display| format!("the {} {} {problem}", role.as_str(), bucket.name);
+        match look_up(&self.aws, &bucket.name, owner).await {
+            Ok(Found::Readable(region)) if region == bucket.region => None,
+            Ok(Found::Readable(region)) => Some(Problem::new(
+                "BucketMoved",
+                about(&format_args!(
+                    "is in {region} now, and was in {}; delete the rule and make it again",
+                    bucket.region
+                )),
+            )),
+            Ok(Found::Missing) => Some(Problem::new(
+                "BucketNotFound",
+                about(&"does not exist any more; make it again, or delete the rule"),
+            )),
+            Ok(Found::OtherOwner) => Some(Problem::new(
+                "BucketNotAccessible",
+                about(&format_args!(
+                    "does not belong to the account {owner} any more"
+                )),
+            )),
+            Ok(Found::NotAccessible(said)) => Some(Problem::new(
+                "BucketNotAccessible",
+                about(&format_args!(
+                    "may not be read any more ({said}); see its policy"
+                )),
+            )),
+            Err(error) => Some(Problem::unanswered(&error)),
+        }
+    }
+
+    /// The queues that do not take what S3 sends, each with the narrowest policy of a rule that needs it.
+    async fn closed_queues(&self) -> Vec<(Policy, Problem)> {
+        let lanes = [
+            (Policy::Write, "put", &self.config.put_queue_url),
+            (Policy::Full, "delete", &self.config.delete_queue_url),
+        ];
+        let looks = lanes.map(|(policy, lane, url)| async move {
+            let problem = match self.queues.takes_from_s3(url).await {
+                Ok(true) => return None,
+                Ok(false) => Problem::new(
+                    "QueueClosed",
+                    format!(
+                        "the policy of the {lane} queue does not let S3 send to it any more; deploy the stack again"
+                    ),
+                ),
+                Err(error) => Problem::unanswered(&error),
+            };
+            Some((policy, problem))
+        });
+        futures::future::join_all(looks)
+            .await
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+impl<'a> Finding<'a> {
+    fn of(rule: &'a Rule, problems: Vec<Problem>) -> Self {
+        Self {
+            rule_id: &rule.id,
+            source: &rule.source.name,
+            destination: &rule.destination.name,
+            problems,
+        }
+    }
+}
+
+/// What the source bucket does not send.
+fn missing(gaps: &[Gap]) -> Option<Problem> {
+    if gaps.is_empty() {
+        return None;
+    }
+    let gaps: Vec<String> = gaps.iter().map(Gap::to_string).collect();
+    let message = format!(
+        "{}; somebody has changed the source's notifications: update the rule, which attaches them again, then make \
+         good what was missed with a backfill",
+        gaps.join(", ")
+    );
+    Some(Problem::new("NotificationMissing", message))
+}
+
+/// A rule that is on its way in or out for too long.
+fn unsettled(rule: &Rule) -> Option<Problem> {
+    (now() - rule.updated_at > UNSETTLED_MAX).then(|| {
+        Problem::new(
+            "Unsettled",
+            format!(
+                "it has been {} since {}; delete it, and make it again if it is wanted",
+                rule.state.as_str(),
+                rule.updated_at.to_rfc3339()
+            ),
+        )
+    })
+}

@@ -1,0 +1,215 @@
+//! Rules as resources of a CloudFormation stack. Whatever happens, CloudFormation is answered: a stack that is not
+//! answered stands still for an hour. What could not be answered is a function error, after which Lambda sends the
+//! request again; every request may come again.
+
+pub mod event;
+pub mod properties;
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use serde_json::{Value, json};
+use tandem_aws::callback;
+use tandem_aws::stacks::is_being_deleted;
+use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::Deadline;
+use tandem_replication::draft::RefusalCode;
+use tandem_replication::names::{JobId, RuleId};
+use tandem_replication::rule::Rule;
+use tokio::time::timeout;
+
+use self::event::{Resource, ResourceEvent};
+use crate::declaration::Declaration;
+use crate::handler::Stack;
+use crate::request::invalid;
+
+/// A rule.
+const RULE: &str = "Custom::ReplicationRule";
+/// What the stack's own template has, so that buckets notify nobody who is gone.
+const DETACH_ALL: &str = "Custom::DetachAll";
+
+/// What is kept of an invocation for taking back what was not finished, and for the answer.
+const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// How long taking back may last.
+const WITHDRAW_TIME: Duration = Duration::from_secs(8);
+
+impl Stack {
+    /// Carries out what CloudFormation asks, and tells it what came of that.
+    pub(crate) async fn answer_cloudformation(
+        &self,
+        event: &ResourceEvent,
+        deadline: Deadline,
+    ) -> Result<Value, RequestError> {
+        let time = deadline.left().saturating_sub(ANSWER_TIME);
+        let carried_out = timeout(time, self.resource(event, deadline));
+        let outcome = match AssertUnwindSafe(carried_out).catch_unwind().await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(format!(
+                "was not done within {} seconds; try again",
+                time.as_secs()
+            )),
+            Err(panic) => Err(format!("a fault of Tandem's: {}", said(panic.as_ref()))),
+        };
+        if let Err(reason) = &outcome {
+            tracing::warn!(
+                stack = event.stack_id,
+                resource = event.logical_id,
+                reason,
+                "not carried out"
+            );
+            self.take_back(event).await;
+        }
+        let answer = event.answer(&outcome);
+        callback::put(&self.aws, &event.response_url, &answer.to_string()).await?;
+        Ok(answer)
+    }
+
+    /// What was begun and not finished. A creation that failed has been taken back already, and what this cannot
+    /// take back the deletion will that CloudFormation asks for next.
+    async fn take_back(&self, event: &ResourceEvent) {
+        if event.resource_type != RULE || event.request_type == "Delete" {
+            return;
+        }
+        let id = event.rule_id(&event.properties);
+        match timeout(WITHDRAW_TIME, self.withdraw(&id)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(rule.id = id.as_str(), %error, "a rule that was not made is still there")
+            }
+            Err(_) => tracing::error!(
+                rule.id = id.as_str(),
+                "there was no time to take back a rule"
+            ),
+        }
+    }
+
+    async fn resource(
+        &self,
+        event: &ResourceEvent,
+        deadline: Deadline,
+    ) -> Result<Resource, String> {
+        match (event.resource_type.as_str(), event.request_type.as_str()) {
+            (RULE, "Create" | "Update") => self.rule_resource(event).await,
+            (RULE, "Delete") => self.no_rule_resource(event).await,
+            (DETACH_ALL, "Create" | "Update") => Ok(no_rule(event)),
+            (DETACH_ALL, "Delete") => self.no_stack(event, deadline).await,
+            // It was never made.
+            (_, "Delete") => Ok(no_rule(event)),
+            (RULE | DETACH_ALL, _) => Err(properties::told(&event.unknown_type())),
+            (other, _) => {
+                let problem = format!("is not known; use {RULE}");
+                Err(properties::told(&invalid("Type", other, problem)))
+            }
+        }
+    }
+
+    async fn rule_resource(&self, event: &ResourceEvent) -> Result<Resource, String> {
+        let draft =
+            properties::draft(&event.properties).map_err(|refusal| properties::told(&refusal))?;
+        let id = event.rule_id(&event.properties);
+        let was_there = event.physical_id.as_deref() == Some(id.as_str());
+        let was_asked = event.rule_id(&event.old_properties) != id
+            || properties::historical(&event.old_properties);
+        let wanted = Declaration {
+            id,
+            backfills: !(was_there && was_asked),
+            draft,
+            request: event.request_id.clone(),
+        };
+        let (rule, job_id) = self
+            .ensure(&wanted)
+            .await
+            .map_err(|error| told(event, &wanted.id, &error))?;
+        self.remove_what_was_never_told(event, &wanted.id).await?;
+        Ok(Resource {
+            physical_id: rule.id.to_string(),
+            attributes: attributes(&rule, job_id.as_ref()),
+        })
+    }
+
+    /// An update that is rolled back may have begun a rule of which CloudFormation was never told.
+    async fn remove_what_was_never_told(
+        &self,
+        event: &ResourceEvent,
+        wanted: &RuleId,
+    ) -> Result<(), String> {
+        if event.request_type != "Update" {
+            return Ok(());
+        }
+        let before = event.rule_id(&event.old_properties);
+        if before == *wanted || event.physical_id.as_deref() == Some(before.as_str()) {
+            return Ok(());
+        }
+        let removed = self.remove(&before).await;
+        removed.map(|_| ()).map_err(|error| error.to_string())
+    }
+
+    async fn no_rule_resource(&self, event: &ResourceEvent) -> Result<Resource, String> {
+        let id = event.rule_meant();
+        self.remove(&id).await.map_err(|error| error.to_string())?;
+        Ok(no_rule(event))
+    }
+
+    /// Detaches all notifications, if it is the whole stack that goes: a rollback deletes what an update has just
+    /// made, and leaves the stack and its rules alive.
+    async fn no_stack(
+        &self,
+        event: &ResourceEvent,
+        deadline: Deadline,
+    ) -> Result<Resource, String> {
+        if event.stack_name() == self.config.stack {
+            let goes = is_being_deleted(&self.aws, &event.stack_id).await;
+            if goes.map_err(|error| error.to_string())? {
+                self.detach_all(deadline).await?;
+            }
+        }
+        Ok(no_rule(event))
+    }
+}
+
+/// Why a rule could not be made or changed, in the words of the template.
+fn told(event: &ResourceEvent, wanted: &RuleId, error: &RequestError) -> String {
+    let RequestError::Refused(refusal) = error else {
+        return error.to_string();
+    };
+    let said = properties::told(refusal);
+    let in_the_way = event.physical_id.as_deref().filter(|id| {
+        let in_use = matches!(refusal.code, RefusalCode::BucketInUse | RefusalCode::TwoWay);
+        in_use && *id != wanted.as_str() && refusal.problem.contains(id)
+    });
+    match in_the_way {
+        Some(before) => format!(
+            "{said}. {before} is this resource's own rule: another pair of buckets is another rule, and CloudFormation \
+             ends the old one only when the new one is made. Change both buckets at once, or take the resource out \
+             of the template, update the stack, and put it in again"
+        ),
+        None => said,
+    }
+}
+
+fn attributes(rule: &Rule, job_id: Option<&JobId>) -> Value {
+    json!({
+        "RuleId": rule.id,
+        "State": rule.state,
+        "SourceRegion": rule.source.region,
+        "DestinationRegion": rule.destination.region,
+        "JobId": job_id.map_or("", JobId::as_str),
+    })
+}
+
+/// A resource of which there is nothing to tell.
+fn no_rule(event: &ResourceEvent) -> Resource {
+    let own = || format!("{}-{}", event.stack_name(), event.logical_id);
+    Resource {
+        physical_id: event.physical_id.clone().unwrap_or_else(own),
+        attributes: json!({}),
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it stopped without a word")
+}

@@ -1,0 +1,152 @@
+//! Brings a rule to what is declared of it. Every step can be repeated, and carried on by whoever repeats it.
+
+use tandem_aws::rules::WriteError;
+use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::now;
+use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
+use tandem_replication::names::{JobId, RuleId};
+use tandem_replication::rule::{Rule, RuleState};
+
+use crate::declaration::{Declaration, job_id};
+use crate::handler::Stack;
+
+/// How often a rule is looked at again because another request wrote it meanwhile.
+const ATTEMPTS: u32 = 4;
+
+impl Stack {
+    /// Makes the rule, or changes it, or finds it as it has to be. A rule that is paused stays so. Refused like
+    /// any other creation or change, and then nothing is left that was not there before.
+    pub(crate) async fn ensure(
+        &self,
+        wanted: &Declaration,
+    ) -> Result<(Rule, Option<JobId>), RequestError> {
+        let (rule, is_new) = self
+            .until_undisturbed(|| self.brought_about(wanted))
+            .await?;
+        if !(wanted.draft.historical && (is_new || wanted.backfills)) {
+            return Ok((rule, None));
+        }
+        let job_id = job_id(rule.updated_at, &wanted.request);
+        self.start_job(&rule, &job_id).await?;
+        Ok((rule, Some(job_id)))
+    }
+
+    /// Ends the rule of this id; none is as good.
+    pub(crate) async fn remove(&self, id: &RuleId) -> Result<Option<Rule>, RequestError> {
+        self.until_undisturbed(async || match self.table.rule(id).await? {
+            Some(rule) => self.end(rule).await.map(Some),
+            None => Ok(None),
+        })
+        .await
+    }
+
+    /// Ends the rule of this id if it is still being made.
+    pub(crate) async fn withdraw(&self, id: &RuleId) -> Result<(), RequestError> {
+        match self.table.rule(id).await? {
+            Some(rule) if rule.state == RuleState::Enabling => self.end(rule).await.map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Does `step` again where another request wrote the rule between.
+    async fn until_undisturbed<T>(
+        &self,
+        step: impl AsyncFn() -> Result<T, RequestError>,
+    ) -> Result<T, RequestError> {
+        for _ in 1..ATTEMPTS {
+            match step().await {
+                Err(RequestError::Refused(refusal))
+                    if refusal.code == RefusalCode::RuleStateConflict => {}
+                done => return done,
+            }
+        }
+        step().await
+    }
+
+    /// The rule as it has to be, and whether it was not there before.
+    async fn brought_about(&self, wanted: &Declaration) -> Result<(Rule, bool), RequestError> {
+        let found = match self.table.rule(&wanted.id).await? {
+            Some(rule) if rule.state == RuleState::Deleting => {
+                self.end(rule).await?;
+                None
+            }
+            found => found,
+        };
+        match found {
+            None => {
+                let rule = self.claimed(wanted).await?;
+                Ok((self.made(&rule).await?, true))
+            }
+            // Begun by the same request, which was sent twice or died.
+            Some(rule) if rule.state == RuleState::Enabling => {
+                let rule = self.made(&rule).await?;
+                Ok((self.rewritten(rule, &wanted.draft).await?, true))
+            }
+            Some(rule) => Ok((self.rewritten(rule, &wanted.draft).await?, false)),
+        }
+    }
+
+    /// Claims both buckets. What stands in the way may be this very rule, from the same request sent twice.
+    async fn claimed(&self, wanted: &Declaration) -> Result<Rule, RequestError> {
+        match self.claim(wanted.id.clone(), &wanted.draft).await {
+            Err(RequestError::Refused(refusal))
+                if refusal.code == RefusalCode::BucketInUse
+                    && self.table.rule(&wanted.id).await?.is_some() =>
+            {
+                Err(WriteError::Conflict(wanted.id.clone()).into())
+            }
+            claimed => claimed,
+        }
+    }
+
+    /// Enables a rule that is claimed. If that fails it is ended, unless another request has taken it over.
+    async fn made(&self, rule: &Rule) -> Result<Rule, RequestError> {
+        match self.enable(rule).await {
+            Ok(rule) => Ok(rule),
+            Err(error) => {
+                if let Err(left) = self.withdraw(&rule.id).await {
+                    tracing::error!(rule.id = rule.id.as_str(), error = %left, "a rule that was not made is still there");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes what is declared, and attaches what it needs, whether or not it was there.
+    async fn rewritten(&self, before: Rule, draft: &RuleDraft) -> Result<Rule, RequestError> {
+        expected_there(&before, draft)?;
+        let after = Rule {
+            scope: draft.scope.clone(),
+            policy: draft.policy,
+            options: draft.options.clone().seen_from(&self.config.account_id),
+            historical: before.historical || draft.historical,
+            ..before.clone()
+        };
+        if after == before {
+            self.attach(&before).await?;
+            return Ok(before);
+        }
+        let after = Rule {
+            revision: before.revision + 1,
+            updated_at: now(),
+            ..after
+        };
+        self.rewrite(before, after).await
+    }
+}
+
+/// Refuses a rule whose destination is elsewhere than declared.
+fn expected_there(rule: &Rule, draft: &RuleDraft) -> Result<(), Refusal> {
+    match &draft.destination_region {
+        Some(expected) if *expected != rule.destination.region => Err(Refusal::new(
+            RefusalCode::DestinationRegionMismatch,
+            "destination",
+            rule.destination.name.as_str(),
+            format!(
+                "is in {}, not in {expected}; correct destination_region or leave it out",
+                rule.destination.region
+            ),
+        )),
+        _ => Ok(()),
+    }
+}

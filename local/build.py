@@ -1,0 +1,96 @@
+#!/usr/bin/env python3
+"""Builds the functions for AWS with cargo-lambda, and says how large they are.
+
+    python3 local/build.py arm64|x86_64
+
+cargo-lambda links with zig, so that one machine builds for both processors, and for the C library of Amazon
+Linux 2023 whatever its own. Both are installed into .local/. What comes out is in target/lambda/, where
+template.yaml takes it from.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+
+import machine
+from paths import REPOSITORY, Problem
+from stack import FUNCTIONS
+
+# Lambda starts a function the sooner the less of it there is to load.
+ZIP_MIB_MAX = 6
+MIB = 1 << 20
+TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
+
+
+def main() -> int:
+    try:
+        match sys.argv[1:]:
+            case [architecture] if architecture in TARGETS:
+                build(architecture)
+            case _:
+                raise Problem(f"build for which processor? make build ARCH={'|'.join(TARGETS)}")
+    except Problem as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def build(architecture: str) -> None:
+    require_target(architecture)
+    machine.install("build")
+    packages = [option for name in FUNCTIONS for option in ("--package", name)]
+    command = [machine.program("build", "cargo-lambda"), "lambda", "build", "--release",
+               "--arm64" if architecture == "arm64" else "--x86-64", *packages]
+    # cargo-lambda finds zig as a module of the Python that is first on the path.
+    path = f"{machine.venv('build') / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"PATH": path})
+    if done.returncode != 0:
+        raise Problem(f"cargo-lambda failed (exit code {done.returncode})")
+    check_sizes(architecture)
+
+
+def require_target(architecture: str) -> None:
+    """cargo-lambda would add a missing target by itself, and fail in many words where it cannot."""
+    target = TARGETS[architecture]
+    asked = subprocess.run(["rustc", "--print", "target-libdir", "--target", target],
+                           cwd=REPOSITORY, capture_output=True, text=True)
+    if asked.returncode == 0 and os.path.isdir(asked.stdout.strip()):
+        return
+    other = next(name for name in TARGETS if name != architecture)
+    raise Problem(f"this machine's Rust has no standard library for {architecture} ({target}).\n"
+                  f"       Install it with: rustup target add {target}\n"
+                  f"       or build for the other processor, which costs a quarter more to run: make build ARCH={other}")
+
+
+def check_sizes(architecture: str) -> None:
+    print(f"\n{'function, ' + architecture:<26}{'binary, MiB':>12}{'zip, MiB':>10}")
+    too_large = []
+    for name in FUNCTIONS:
+        binary = built(name)
+        zip_mib = zipped_bytes(binary) / MIB
+        print(f"{name:<26}{len(binary) / MIB:>12.1f}{zip_mib:>10.1f}")
+        if zip_mib > ZIP_MIB_MAX:
+            too_large.append(name)
+    if too_large:
+        raise Problem(f"larger than {ZIP_MIB_MAX} MiB: {', '.join(too_large)}; what did they gain? "
+                      "`cargo tree --package NAME` shows what they are made of")
+
+
+def built(name: str) -> bytes:
+    return (REPOSITORY / "target" / "lambda" / name / "bootstrap").read_bytes()
+
+
+def zipped_bytes(binary: bytes) -> int:
+    """The size of what sam uploads."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writing:
+        writing.writestr("bootstrap", binary)
+    return len(archive.getvalue())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

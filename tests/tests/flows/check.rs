@@ -1,0 +1,267 @@
+//! The check of the rules: what stops a rule without a failure is noticed, and told.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_sdk_eventbridge::types::Target;
+use aws_sdk_s3::types::{NotificationConfiguration, QueueConfiguration};
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::{Value, json};
+use tandem_tests::buckets::Buckets;
+use tandem_tests::cloud::{Cloud, unique};
+use tandem_tests::eventually::eventually;
+use tandem_tests::function_process::Start;
+use tandem_tests::proxy::{Action, Proxy};
+
+const SOON: Duration = Duration::from_secs(30);
+
+struct Stage {
+    cloud: Cloud,
+    buckets: Buckets,
+    rule: String,
+}
+
+impl Stage {
+    async fn new(fields: Value) -> Self {
+        let cloud = Cloud::connect().await;
+        let buckets = Buckets::new(&cloud, false).await;
+        let rule = cloud.rule(&buckets, fields).await;
+        Self {
+            cloud,
+            buckets,
+            rule,
+        }
+    }
+
+    /// The codes of what is wrong with the rule.
+    async fn problems(&self) -> BTreeSet<String> {
+        let request = json!({"action": "check", "rule": self.rule});
+        let answer = self.cloud.configure(request).await.expect("a check");
+        assert_eq!(
+            (&answer["checked"], &answer["unchecked"]),
+            (&json!(1), &json!(0))
+        );
+        codes(&answer["broken"][0])
+    }
+
+    async fn notify(&self, configuration: NotificationConfiguration) {
+        self.buckets.source.set_notifications(configuration).await;
+    }
+}
+
+fn codes(finding: &Value) -> BTreeSet<String> {
+    let problems = finding["problems"].as_array().into_iter().flatten();
+    let codes = problems.map(|problem| problem["code"].as_str().expect("a code").to_owned());
+    codes.collect()
+}
+
+fn only(code: &str) -> BTreeSet<String> {
+    BTreeSet::from([code.to_owned()])
+}
+
+#[tokio::test]
+async fn a_rule_that_works_has_no_problem_paused_or_not() {
+    let stage = Stage::new(json!({"scope": {"prefixes": ["logs/", "red flower"]}})).await;
+    assert_eq!(stage.problems().await, BTreeSet::new());
+    stage.cloud.change("pause", &stage.rule).await;
+    assert_eq!(stage.problems().await, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_removed_notification_is_noticed_and_an_update_of_the_rule_attaches_it_again() {
+    let stage = Stage::new(json!({})).await;
+    stage
+        .notify(NotificationConfiguration::builder().build())
+        .await;
+    assert_eq!(stage.problems().await, only("NotificationMissing"));
+    let again = json!({"action": "update", "rule": stage.rule, "scope": "all"});
+    stage.cloud.configure(again).await.expect("an update");
+    assert_eq!(stage.problems().await, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn what_still_arrives_under_another_name_is_no_problem_and_what_does_not_is_named() {
+    let stage = Stage::new(json!({})).await;
+    let queue_arn = |queue: &'static str| {
+        let cloud = &stage.cloud;
+        async move { cloud.queue_arn(&cloud.queue_url(queue).await).await }
+    };
+    let entry = |arn: String, events: &[&str]| {
+        let events = events.iter().map(|&event| event.into()).collect();
+        QueueConfiguration::builder()
+            .id(unique("rewritten"))
+            .queue_arn(arn)
+            .set_events(Some(events))
+            .build()
+            .expect("an entry")
+    };
+    let puts = entry(
+        queue_arn("put").await,
+        &[
+            "s3:ObjectCreated:*",
+            "s3:ObjectRestore:Completed",
+            "s3:ObjectTagging:*",
+        ],
+    );
+    let deletes = entry(queue_arn("delete").await, &["s3:ObjectRemoved:*"]);
+    let both = NotificationConfiguration::builder()
+        .queue_configurations(puts.clone())
+        .queue_configurations(deletes);
+    stage.notify(both.build()).await;
+    assert_eq!(stage.problems().await, BTreeSet::new());
+    let half = NotificationConfiguration::builder().queue_configurations(puts);
+    stage.notify(half.build()).await;
+    let request = json!({"action": "check", "rule": stage.rule});
+    let answer = stage.cloud.configure(request).await.expect("a check");
+    let said = answer["broken"][0]["problems"][0]["message"].to_string();
+    assert!(
+        said.contains("s3:ObjectRemoved:* of any key is not sent to the delete queue"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn a_destination_that_is_gone_is_noticed() {
+    let stage = Stage::new(json!({})).await;
+    stage.buckets.destination.delete_bucket().await;
+    assert_eq!(stage.problems().await, only("BucketNotFound"));
+}
+
+#[tokio::test]
+async fn a_source_that_is_gone_is_noticed_once() {
+    let stage = Stage::new(json!({})).await;
+    stage.buckets.source.delete_bucket().await;
+    assert_eq!(stage.problems().await, only("BucketNotFound"));
+}
+
+#[tokio::test]
+async fn buckets_that_cannot_be_read_any_more_and_answers_that_do_not_come_are_problems() {
+    for (operation, action, code) in [
+        (
+            "ListObjectsV2",
+            Action::s3_error(403, "AccessDenied"),
+            "BucketNotAccessible",
+        ),
+        (
+            "GetBucketNotificationConfiguration",
+            Action::s3_error(403, "AccessDenied"),
+            "NotAnswered",
+        ),
+        (
+            "HeadBucket",
+            Action::s3_error(503, "SlowDown"),
+            "NotAnswered",
+        ),
+    ] {
+        let stage = Stage::new(json!({})).await;
+        let proxy = Proxy::start(&stage.cloud.endpoint).await;
+        let start = Start::of(&stage.cloud, "configure-rule").await;
+        let function = start.through(&proxy).start().await;
+        let destination = stage.buckets.destination.name.clone();
+        let source = stage.buckets.source.name.clone();
+        proxy.script(
+            usize::MAX,
+            move |seen| seen.is(operation) && (seen.bucket == destination || seen.bucket == source),
+            action,
+        );
+        let answer = function
+            .invoke(json!({"action": "check", "rule": stage.rule}))
+            .await
+            .expect("a check");
+        assert_eq!(codes(&answer["broken"][0]), only(code), "{answer}");
+    }
+}
+
+/// The queue is the stack's, shared with other tests: what SQS says of it is changed on its way.
+#[tokio::test]
+async fn a_queue_that_takes_nothing_from_s3_any_more_is_noticed() {
+    let stage = Stage::new(json!({})).await;
+    let url = stage.cloud.own_queue().await;
+    let start = Start::of(&stage.cloud, "configure-rule").await;
+    let function = start
+        .variable("TANDEM_DELETE_QUEUE_URL", &url)
+        .start()
+        .await;
+    let check = json!({"action": "check", "rule": stage.rule});
+    let answer = function.invoke(check.clone()).await.expect("a check");
+    assert_eq!(codes(&answer["broken"][0]), only("QueueClosed"), "{answer}");
+    let open = json!({"Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},
+        "Action": "sqs:SendMessage", "Resource": "*",
+    }]});
+    stage
+        .cloud
+        .sqs
+        .set_queue_attributes()
+        .queue_url(&url)
+        .attributes(QueueAttributeName::Policy, open.to_string())
+        .send()
+        .await
+        .expect("a policy");
+    let answer = function.invoke(check).await.expect("a check");
+    assert_eq!(answer["broken"], json!([]), "{answer}");
+}
+
+#[tokio::test]
+async fn a_rule_without_deletes_needs_no_delete_queue() {
+    let stage = Stage::new(json!({"policy": "write"})).await;
+    let start = Start::of(&stage.cloud, "configure-rule").await;
+    let function = start
+        .variable("TANDEM_DELETE_QUEUE_URL", stage.cloud.own_queue().await)
+        .start()
+        .await;
+    let check = json!({"action": "check", "rule": stage.rule});
+    let answer = function.invoke(check).await.expect("a check");
+    assert_eq!(answer["broken"], json!([]), "{answer}");
+}
+
+#[tokio::test]
+async fn a_broken_rule_is_told_to_the_event_bus_and_counted() {
+    let stage = Stage::new(json!({})).await;
+    let queue = stage.cloud.own_queue().await;
+    let events = aws_sdk_eventbridge::Client::new(&stage.cloud.config);
+    let name = unique("broken");
+    let pattern = json!({
+        "source": ["tandem"],
+        "detail-type": ["Replication Rule Broken"],
+        "detail": {"rule_id": [stage.rule]},
+    });
+    let put = events
+        .put_rule()
+        .name(&name)
+        .event_pattern(pattern.to_string());
+    put.send().await.expect("a rule of the event bus");
+    let target = Target::builder()
+        .id("queue")
+        .arn(stage.cloud.queue_arn(&queue).await)
+        .build()
+        .expect("a target");
+    let put = events.put_targets().rule(&name).targets(target);
+    put.send().await.expect("a target");
+    stage.buckets.destination.delete_bucket().await;
+
+    let start = Start::of(&stage.cloud, "configure-rule").await;
+    let function = start.start().await;
+    let answer = function.invoke(json!({"action": "check"})).await;
+    let answer = answer.expect("a check");
+    let broken = answer["broken"].as_array().expect("findings");
+    let ours = broken
+        .iter()
+        .find(|finding| finding["rule_id"] == stage.rule);
+    assert_eq!(codes(ours.expect("a finding")), only("BucketNotFound"));
+    let counted = format!("\"RulesBroken\":{}", broken.len());
+    assert!(
+        function.log().lines().any(|line| line.contains(&counted)),
+        "no {counted} in:\n{}",
+        function.log()
+    );
+    let told = eventually("it is told", SOON, async || {
+        let mut messages = stage.cloud.drain(&queue).await;
+        messages.pop().ok_or_else(|| "nothing".to_owned())
+    })
+    .await;
+    let event: Value = serde_json::from_str(&told).expect("an event");
+    assert_eq!(codes(&event["detail"]), only("BucketNotFound"), "{event}");
+    let source = format!("arn:aws:s3:::{}", stage.buckets.source.name);
+    assert_eq!(event["resources"][0], source, "{event}");
+}

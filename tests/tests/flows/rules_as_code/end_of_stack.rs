@@ -1,0 +1,139 @@
+//! The end of Tandem's own stack, and of a resource of it: buckets are left as they were, but only if all goes.
+
+use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::error::DisplayErrorContext;
+use aws_sdk_cloudformation::types::{Capability, StackStatus};
+use aws_sdk_s3::types::{Event, NotificationConfiguration, QueueConfiguration};
+use aws_sdk_sqs::types::QueueAttributeName;
+use serde_json::{Value, json};
+use tandem_tests::buckets::Buckets;
+use tandem_tests::cloud::{Cloud, unique};
+
+use super::Declared;
+use super::stacks::TestStack;
+
+/// A second stack of Tandem, from the template of the one that is there.
+async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
+    let client = Client::new(&cloud.config);
+    let template = client.get_template().stack_name(&cloud.stack).send().await;
+    let template = template.expect("a template").template_body.expect("a body");
+    let stacks = client
+        .describe_stacks()
+        .stack_name(&cloud.stack)
+        .send()
+        .await;
+    let mut stacks = stacks.expect("a stack").stacks.unwrap_or_default();
+    let parameters = stacks.pop().expect("a stack").parameters;
+    let stack = TestStack::new(cloud, unique("tandem"));
+    client
+        .create_stack()
+        .stack_name(&stack.name)
+        .template_body(without_parameters_in_scaling(&template))
+        .set_parameters(parameters)
+        .capabilities(Capability::CapabilityIam)
+        .capabilities(Capability::CapabilityAutoExpand)
+        .send()
+        .await
+        .unwrap_or_else(|error| panic!("{}", DisplayErrorContext(error)));
+    stack.comes_to(&StackStatus::CreateComplete).await;
+    let cloud = Cloud {
+        stack: stack.name.clone(),
+        ..cloud.clone()
+    };
+    (cloud, stack)
+}
+
+/// The emulator's poller, which serves all stacks, fails on a concurrency that is a parameter.
+fn without_parameters_in_scaling(template: &str) -> String {
+    let mut lines = template.lines().peekable();
+    let mut changed = Vec::new();
+    while let Some(line) = lines.next() {
+        match line.split_once("MaximumConcurrency:") {
+            Some((before, _)) => {
+                changed.push(format!("{before}MaximumConcurrency: 2"));
+                lines.next_if(|next| next.trim_start().starts_with("Ref:"));
+            }
+            None => changed.push(line.to_owned()),
+        }
+    }
+    changed.join("\n")
+}
+
+/// Somebody else's notification, which was there before.
+async fn theirs(cloud: &Cloud) -> QueueConfiguration {
+    let url = cloud.own_queue().await;
+    let arn = cloud.queue_arn(&url).await;
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": arn},
+    ]});
+    let set = cloud.sqs.set_queue_attributes().queue_url(&url);
+    let set = set.attributes(QueueAttributeName::Policy, policy.to_string());
+    set.send().await.expect("a queue policy");
+    let entry = QueueConfiguration::builder().id("theirs").queue_arn(arn);
+    let entry = entry.events(Event::from("s3:ReducedRedundancyLostObject"));
+    entry.build().expect("an entry")
+}
+
+#[tokio::test]
+async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
+    let first = Cloud::connect().await;
+    let (cloud, stack) = deployed_again(&first).await;
+    let pairs = [
+        Buckets::new(&cloud, false).await,
+        Buckets::new(&cloud, false).await,
+    ];
+    let theirs = theirs(&cloud).await;
+    let before = NotificationConfiguration::builder().queue_configurations(theirs.clone());
+    pairs[0].source.set_notifications(before.build()).await;
+    for pair in &pairs {
+        cloud.rule(pair, json!({})).await;
+    }
+    cloud.change("pause", &pairs[1].source.name).await;
+    assert_eq!(super::counts(&cloud, &pairs[0]).await, (1, 3));
+
+    stack.delete().await;
+    stack.comes_to(&StackStatus::DeleteComplete).await;
+    let left = pairs[0].source.notifications().await.queue_configurations;
+    assert_eq!(left.unwrap_or_default(), [theirs]);
+    assert!(
+        pairs[1]
+            .source
+            .notifications()
+            .await
+            .queue_configurations()
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_resource_that_goes_without_its_stack_detaches_nothing() {
+    let declared = Declared::new().await;
+    declared.cloud.rule(&declared.buckets, json!({})).await;
+    let client = Client::new(&declared.cloud.config);
+    let stacks = client
+        .describe_stacks()
+        .stack_name(&declared.cloud.stack)
+        .send()
+        .await;
+    let stacks = stacks.expect("a stack").stacks.unwrap_or_default();
+    let own = stacks[0].stack_id().expect("an id").to_owned();
+    let event = |request_type: &str, stack_id: &str| {
+        let mut event = declared.event(request_type, &json!({}));
+        event["ResourceType"] = json!("Custom::DetachAll");
+        event["StackId"] = json!(stack_id);
+        event
+    };
+    // An update that is rolled back, and a resource in a stack of somebody else's.
+    for (request_type, stack_id) in [
+        ("Create", own.as_str()),
+        ("Update", &own),
+        ("Delete", &own),
+        ("Delete", &declared.stack_id),
+    ] {
+        let answer = declared.succeeds(&event(request_type, stack_id)).await;
+        assert_ne!(answer["PhysicalResourceId"], Value::Null);
+    }
+    assert_eq!(declared.counts().await, (1, 2));
+    let rule = declared.rule(&json!(declared.buckets.source.name)).await;
+    assert_eq!(rule["state"], "enabled");
+}

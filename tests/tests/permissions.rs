@@ -1,0 +1,369 @@
+//! What the template allows each function, and what its code asks AWS for: exactly the same.
+//!
+//! What the code asks for is read from the built binaries: an operation of the SDK is linked into a function exactly
+//! if its code can reach it. `NEEDS` says which permissions an operation takes. The local AWS enforces the roles'
+//! policies, so that the whole flows show that what is allowed is enough; this shows that it is not too much.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use object::{Object, ObjectSymbol};
+use tandem_tests::template::{of_type, read, resources, texts};
+use yaml_rust2::Yaml;
+
+/// The functions, by their logical ids in the template.
+const FUNCTIONS: [(&str, &str); 6] = [
+    ("ConfigureRule", "configure-rule"),
+    ("ReplicatePut", "replicate-put"),
+    ("ReplicateDelete", "replicate-delete"),
+    ("Backfill", "backfill"),
+    ("BackfillShard", "backfill-shard"),
+    ("CopyParts", "copy-parts"),
+];
+
+/// What an operation needs: `action` on a kind of resource, as [`kind`] names it. A row for a function alone,
+/// `function: operation`, counts in place of the operation's.
+///
+/// Sources: S3 user guide, "Required permissions for Amazon S3 API operations"; service authorization reference.
+const NEEDS: &[(&str, &[&str])] = &[
+    (
+        "s3.AbortMultipartUpload",
+        &["s3:AbortMultipartUpload replicas"],
+    ),
+    ("s3.CompleteMultipartUpload", &["s3:PutObject replicas"]),
+    (
+        "s3.CopyObject",
+        &[
+            "s3:GetObject sources",
+            "s3:GetObjectTagging sources",
+            "s3:PutObject replicas",
+            "s3:PutObjectTagging replicas",
+            "s3:PutObjectAcl replicas",
+            "s3:PutObjectRetention replicas",
+            "s3:PutObjectLegalHold replicas",
+            "kms:Decrypt keys",
+            "kms:GenerateDataKey keys",
+        ],
+    ),
+    (
+        "s3.CreateMultipartUpload",
+        &[
+            "s3:PutObject replicas",
+            "s3:PutObjectTagging replicas",
+            "s3:PutObjectRetention replicas",
+            "s3:PutObjectLegalHold replicas",
+            "kms:GenerateDataKey keys",
+        ],
+    ),
+    ("s3.DeleteObject", &["s3:DeleteObject replicas"]),
+    // Of the version that was seen, where there are versions.
+    (
+        "s3.DeleteObjectTagging",
+        &[
+            "s3:DeleteObjectTagging replicas",
+            "s3:DeleteObjectVersionTagging replicas",
+        ],
+    ),
+    (
+        "s3.GetBucketNotificationConfiguration",
+        &["s3:GetBucketNotification source"],
+    ),
+    (
+        "s3.GetBucketOwnershipControls",
+        &["s3:GetBucketOwnershipControls destination"],
+    ),
+    (
+        "s3.GetObjectAcl",
+        &["s3:GetObjectAcl sources", "s3:GetObjectAcl replicas"],
+    ),
+    (
+        "s3.GetObjectAttributes",
+        &["s3:GetObject sources", "s3:GetObjectAttributes sources"],
+    ),
+    (
+        "s3.GetObjectLockConfiguration",
+        &["s3:GetBucketObjectLockConfiguration destination"],
+    ),
+    (
+        "s3.GetObjectTagging",
+        &[
+            "s3:GetObjectTagging sources",
+            "s3:GetObjectTagging replicas",
+        ],
+    ),
+    (
+        "s3.HeadBucket",
+        &["s3:ListBucket source", "s3:ListBucket destination"],
+    ),
+    // Without s3:ListBucket it answers 403 where there is no object; it shows locks only to who may read them.
+    (
+        "s3.HeadObject",
+        &[
+            "s3:GetObject sources",
+            "s3:GetObjectLegalHold sources",
+            "s3:GetObjectRetention sources",
+            "s3:ListBucket source",
+            "s3:GetObject replicas",
+            "s3:GetObjectLegalHold replicas",
+            "s3:GetObjectRetention replicas",
+            "s3:ListBucket destination",
+            "kms:Decrypt keys",
+        ],
+    ),
+    ("s3.ListBuckets", &["s3:ListAllMyBuckets *"]),
+    (
+        "s3.ListMultipartUploads",
+        &["s3:ListBucketMultipartUploads destination"],
+    ),
+    // They abort only uploads of their own, whose ids they know.
+    ("replicate-put: s3.ListMultipartUploads", &[]),
+    ("replicate-delete: s3.ListMultipartUploads", &[]),
+    ("backfill-shard: s3.ListMultipartUploads", &[]),
+    (
+        "s3.ListObjectsV2",
+        &["s3:ListBucket source", "s3:ListBucket destination"],
+    ),
+    ("backfill: s3.ListObjectsV2", &["s3:ListBucket source"]),
+    ("s3.ListParts", &["s3:ListMultipartUploadParts replicas"]),
+    (
+        "s3.PutBucketNotificationConfiguration",
+        &["s3:PutBucketNotification source"],
+    ),
+    (
+        "s3.PutObjectAcl",
+        &[
+            "s3:PutObjectAcl replicas",
+            "s3:PutObjectVersionAcl replicas",
+        ],
+    ),
+    ("s3.PutObjectLegalHold", &["s3:PutObjectLegalHold replicas"]),
+    ("s3.PutObjectRetention", &["s3:PutObjectRetention replicas"]),
+    (
+        "s3.PutObjectTagging",
+        &[
+            "s3:PutObjectTagging replicas",
+            "s3:PutObjectVersionTagging replicas",
+        ],
+    ),
+    (
+        "s3.UploadPartCopy",
+        &[
+            "s3:GetObject sources",
+            "s3:PutObject replicas",
+            "kms:Decrypt keys",
+        ],
+    ),
+    ("dynamodb.DeleteItem", &["dynamodb:DeleteItem table"]),
+    ("dynamodb.GetItem", &["dynamodb:GetItem table"]),
+    ("dynamodb.PutItem", &["dynamodb:PutItem table"]),
+    ("dynamodb.Query", &["dynamodb:Query table"]),
+    (
+        "dynamodb.TransactWriteItems",
+        &["dynamodb:PutItem table", "dynamodb:DeleteItem table"],
+    ),
+    ("dynamodb.UpdateItem", &["dynamodb:UpdateItem table"]),
+    (
+        "sqs.ChangeMessageVisibility",
+        &["sqs:ChangeMessageVisibility queues"],
+    ),
+    ("sqs.DeleteMessage", &["sqs:DeleteMessage queues"]),
+    ("sqs.GetQueueAttributes", &["sqs:GetQueueAttributes queues"]),
+    ("sqs.ReceiveMessage", &["sqs:ReceiveMessage queues"]),
+    ("sqs.SendMessage", &["sqs:SendMessage queues"]),
+    ("eventbridge.PutEvents", &["events:PutEvents bus"]),
+    ("lambda.Invoke", &["lambda:InvokeFunction function"]),
+    ("cloudwatch.GetMetricData", &["cloudwatch:GetMetricData *"]),
+];
+
+/// Linked, and never sent: how the SDK finds credentials on machines other than Lambda's, and sessions of directory
+/// buckets, which have no notifications.
+fn is_never_sent(operation: &str) -> bool {
+    let services = ["sso.", "ssooidc.", "sts.", "signin."];
+    services
+        .iter()
+        .any(|service| operation.starts_with(service))
+        || operation == "s3.CreateSession"
+}
+
+/// The operations of the SDK that are linked into a function, such as `s3.CopyObject`.
+fn linked(function: &str) -> BTreeSet<String> {
+    let path = std::env::current_exe()
+        .expect("the test's own place")
+        .parent()
+        .and_then(Path::parent)
+        .expect("the folder of the profile")
+        .join(function);
+    let bytes = std::fs::read(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `make functions`", path.display()));
+    let file = object::File::parse(bytes.as_slice()).expect("a binary");
+    let operations = file.symbols().filter_map(|symbol| {
+        let name = format!("{:#}", rustc_demangle::demangle(symbol.name().ok()?));
+        // aws_sdk_s3::operation::copy_object::CopyObject::orchestrate
+        let (service, rest) = name.strip_prefix("aws_sdk_")?.split_once("::operation::")?;
+        let operation = rest.strip_suffix("::orchestrate")?.rsplit("::").next()?;
+        Some(format!("{service}.{operation}"))
+    });
+    operations
+        .filter(|operation| !is_never_sent(operation))
+        .collect()
+}
+
+/// What a function's code needs, each with the operations that need it.
+fn needed(function: &str) -> BTreeMap<String, Vec<String>> {
+    let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let operations = linked(function);
+    assert!(!operations.is_empty(), "{function} asks AWS for nothing");
+    for operation in operations {
+        let own = format!("{function}: {operation}");
+        let row = |name: &str| NEEDS.iter().find(|(row, _)| *row == name);
+        let (_, permissions) = row(&own).or_else(|| row(&operation)).unwrap_or_else(|| {
+            panic!("NEEDS has no row for {operation}, which {function} can send")
+        });
+        for permission in *permissions {
+            let by = needed.entry((*permission).to_owned()).or_default();
+            by.push(operation.clone());
+        }
+    }
+    needed
+}
+
+/// Of which kind a resource is.
+fn kind(resource: &str) -> &'static str {
+    let after_partition = resource.strip_prefix("arn:${AWS::Partition}:");
+    match after_partition.unwrap_or(resource) {
+        "*" => "*",
+        "RuleTable.Arn" => "table",
+        "s3:::${SourceBucketPattern}" => "source",
+        "s3:::${SourceBucketPattern}/*" => "sources",
+        "s3:::${DestinationBucketPattern}" => "destination",
+        "s3:::${DestinationBucketPattern}/*" => "replicas",
+        "events:${AWS::Region}:${AWS::AccountId}:event-bus/default" => "bus",
+        "lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-backfill" => "function",
+        "kms:*:*:key/*" => "keys",
+        queue if queue.ends_with("Queue.Arn") => "queues",
+        other => panic!("a resource of a kind that this test does not know: {other}"),
+    }
+}
+
+/// The statements of a function's role.
+fn statements<'a>(template: &'a Yaml, logical_id: &str) -> Vec<&'a Yaml> {
+    let policies = &resources(template)[logical_id]["Properties"]["Policies"];
+    let policies = policies.as_vec().expect("a list of policies");
+    let mut statements = Vec::new();
+    for policy in policies {
+        let document = match policy {
+            Yaml::String(shared) => {
+                &resources(template)[shared.as_str()]["Properties"]["PolicyDocument"]
+            }
+            inline => inline,
+        };
+        statements.extend(document["Statement"].as_vec().expect("statements"));
+    }
+    statements
+}
+
+/// What a function is allowed, each as `action kind-of-resource`.
+fn granted(template: &Yaml, logical_id: &str) -> BTreeSet<String> {
+    let mut granted = BTreeSet::new();
+    for statement in statements(template, logical_id) {
+        assert_eq!(statement["Effect"].as_str(), Some("Allow"), "{statement:?}");
+        // A key pattern is a choice of two; what both are is checked by what they are for.
+        let on = if statement["Sid"].as_str() == Some("KeysOfObjects") {
+            assert!(
+                statement["Condition"]["StringLike"]["kms:ViaService"]
+                    .as_str()
+                    .is_some()
+            );
+            vec!["kms:*:*:key/*"]
+        } else {
+            texts(&statement["Resource"])
+        };
+        for action in texts(&statement["Action"]) {
+            assert!(!action.contains('*'), "{logical_id} may do {action}");
+            granted.extend(on.iter().map(|on| format!("{action} {}", kind(on))));
+        }
+    }
+    granted
+}
+
+#[test]
+fn every_function_may_do_what_its_code_asks_for_and_nothing_else() {
+    let template = read();
+    let mut wrong = Vec::new();
+    for (logical_id, function) in FUNCTIONS {
+        let (granted, needed) = (granted(&template, logical_id), needed(function));
+        for permission in granted.iter().filter(|has| !needed.contains_key(*has)) {
+            wrong.push(format!(
+                "{logical_id} may {permission}, which {function} has no use for"
+            ));
+        }
+        for (permission, operations) in needed.iter().filter(|(needs, _)| !granted.contains(*needs))
+        {
+            let operations = operations.join(", ");
+            wrong.push(format!(
+                "{logical_id} may not {permission}, which {function} needs for {operations}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "template.yaml:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_function_has_a_role_of_its_own_and_is_checked() {
+    let template = read();
+    let mut found: Vec<&str> = of_type(&template, "AWS::Serverless::Function")
+        .map(|(id, function)| {
+            // Without one, SAM makes a role for the function alone.
+            assert!(function["Properties"]["Role"].is_badvalue(), "{id}");
+            id
+        })
+        .collect();
+    let mut listed = FUNCTIONS.map(|(id, _)| id);
+    found.sort_unstable();
+    listed.sort_unstable();
+    assert_eq!(found, listed);
+}
+
+#[test]
+fn every_row_of_the_table_is_of_use() {
+    let linked: BTreeMap<&str, BTreeSet<String>> = FUNCTIONS
+        .iter()
+        .map(|(_, function)| (*function, linked(function)))
+        .collect();
+    for (row, _) in NEEDS {
+        let used = match row.split_once(": ") {
+            Some((function, operation)) => linked[function].contains(operation),
+            None => linked.values().any(|operations| operations.contains(*row)),
+        };
+        assert!(used, "nothing sends {row} any more");
+    }
+}
+
+#[test]
+fn nothing_reaches_a_queue_unencrypted() {
+    let template = read();
+    let mut guarded = BTreeSet::new();
+    for (_, policy) in of_type(&template, "AWS::SQS::QueuePolicy") {
+        let statements = policy["Properties"]["PolicyDocument"]["Statement"]
+            .as_vec()
+            .expect("statements");
+        let denies = statements.iter().any(|statement| {
+            statement["Effect"].as_str() == Some("Deny")
+                && statement["Condition"]["Bool"]["aws:SecureTransport"].as_str() == Some("false")
+        });
+        if denies {
+            guarded.extend(texts(&policy["Properties"]["Queues"]));
+        }
+    }
+    let queues: BTreeSet<&str> = of_type(&template, "AWS::SQS::Queue")
+        .map(|(id, queue)| {
+            assert_eq!(
+                queue["Properties"]["SqsManagedSseEnabled"].as_bool(),
+                Some(true),
+                "{id}"
+            );
+            id
+        })
+        .collect();
+    assert_eq!(guarded, queues);
+}
