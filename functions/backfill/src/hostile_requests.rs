@@ -15,31 +15,93 @@ const CASES: u32 = 4_000;
 fn requests() -> Vec<Value> {
     let mut requests = events("backfill");
     for mut request in requests.clone() {
-        request["job_id"] = Value::from("job-0197f3c2b0c17d1f8a11");
-        requests.push(request);
+        if ["start", "status"]
+            .iter()
+            .any(|action| request["action"] == *action)
+        {
+            request["job_id"] = Value::from("job-0197f3c2b0c17d1f8a11");
+            requests.push(request);
+        }
     }
     requests
 }
 
+/// The fields of a request.
+const FIELDS: [&str; 11] = [
+    "action",
+    "rule",
+    "job_id",
+    "kind",
+    "overwrite",
+    "prefix",
+    "manifest",
+    "report",
+    "objects_per_sec",
+    "concurrency",
+    "deletes_max",
+];
+
 /// Whether a request is one of the contract's, told in another way than the parser does.
 fn is_of_the_contract(request: &Value) -> bool {
-    let name = |value: &Value| {
-        value
-            .as_str()
-            .is_some_and(|name| (1..=1_024).contains(&name.len()))
-    };
     let Some(fields) = request.as_object() else {
         return false;
     };
-    ["action", "rule"]
-        .iter()
-        .all(|name| fields.contains_key(*name))
-        && fields.iter().all(|(field, value)| match field.as_str() {
-            "action" => value == "start" || value == "status",
-            "rule" => name(value),
-            "job_id" => value.is_null() || name(value),
-            _ => false,
+    let said = |field: &str| fields.get(field).filter(|value| !value.is_null());
+    let is = |field: &str, words: &[&str]| {
+        said(field).is_none_or(|value| words.iter().any(|word| value == word))
+    };
+    let text = |field: &str, bytes: usize| {
+        said(field).is_none_or(|value| {
+            value
+                .as_str()
+                .is_some_and(|text| (1..=bytes).contains(&text.len()))
         })
+    };
+    let place = |field: &str, is_object: bool| {
+        said(field).is_none_or(|value| {
+            let rest = value.as_str().and_then(|text| text.strip_prefix("s3://"));
+            rest.is_some_and(|rest| {
+                let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+                let names = tandem_replication::names::BucketName::parse(bucket).is_ok();
+                names && (!is_object || !(key.is_empty() || key.ends_with('/')))
+            })
+        })
+    };
+    let starts = fields.get("action").is_some_and(|action| action == "start");
+    let tends = fields.get("action").is_some_and(|action| action == "tend");
+    let lists = fields.get("action").is_some_and(|action| action == "list");
+    let of_start = FIELDS[3..]
+        .iter()
+        .all(|field| starts || said(field).is_none());
+    let kind = said("kind").and_then(Value::as_str).unwrap_or("backfill");
+    let goes = |field: &str, kinds: &[&str]| said(field).is_none() || kinds.contains(&kind);
+    fields.keys().all(|field| FIELDS.contains(&field.as_str()))
+        && said("action").is_some()
+        && is(
+            "action",
+            &[
+                "start", "status", "list", "pause", "resume", "cancel", "tend",
+            ],
+        )
+        && (said("rule").is_some() != tends)
+        && text("rule", 1_024)
+        && text("job_id", 1_024)
+        && !(said("job_id").is_some() && (tends || lists))
+        && of_start
+        && is("kind", &["backfill", "verify", "repair"])
+        && is("overwrite", &["always", "if-older", "never"])
+        && text("prefix", 1_024)
+        && place("manifest", true)
+        && place("report", false)
+        && said("objects_per_sec")
+            .is_none_or(|rate| rate.as_f64().is_some_and(|rate| rate > 0.0 && rate <= 1e6))
+        && said("concurrency").is_none_or(|n| n.as_u64().is_some_and(|n| (1..=1_000).contains(&n)))
+        && said("deletes_max").is_none_or(|n| n.as_u64().is_some())
+        && goes("overwrite", &["backfill"])
+        && goes("manifest", &["backfill"])
+        && goes("report", &["verify", "repair"])
+        && goes("deletes_max", &["repair"])
+        && !(said("manifest").is_some() && said("prefix").is_some())
 }
 
 /// Reads a request, which is accepted just where the contract accepts it.
@@ -50,7 +112,7 @@ fn read(request: &Value) {
         Err(refusal) => {
             assert!(!allowed, "{request}: {refusal}");
             assert_eq!(refusal.code, RefusalCode::InvalidRequest);
-            let names_one = ["action", "rule", "job_id"].contains(&refusal.field);
+            let names_one = FIELDS.contains(&refusal.field);
             let about_one = refusal.problem.contains("field `");
             assert!(
                 names_one || about_one || !request.is_object(),
@@ -64,7 +126,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
-    fn anything_is_a_request_or_refused(document in any_value(), action in "start|status|.{0,8}", value in any_value()) {
+    fn anything_is_a_request_or_refused(document in any_value(), action in "start|status|list|pause|resume|cancel|tend|.{0,8}", value in any_value()) {
         read(&document);
         read(&serde_json::json!({"action": action, "rule": value}));
     }
@@ -84,7 +146,9 @@ proptest! {
         request[name] = value;
         read(&request);
         if let Err(refusal) = Request::parse(request.clone()) {
-            prop_assert_eq!(refusal.field, name, "{}: {}", request, refusal);
+            // Another action or kind makes other fields the wrong ones.
+            let named = refusal.field == name || ["action", "kind"].contains(&name.as_str());
+            prop_assert!(named, "{}: {}", request, refusal);
         }
     }
 

@@ -7,6 +7,7 @@ mod events;
 mod failures;
 mod fidelity;
 mod hostile;
+mod jobs;
 mod live;
 mod options;
 mod protocol_faults;

@@ -1,0 +1,134 @@
+//! Jobs are paused, resumed, cancelled and listed; and one that cannot go on comes to an end.
+
+use serde_json::json;
+use tandem_tests::proxy::{Action, Seen};
+
+use super::{Jobs, counts, keys, number};
+
+#[tokio::test]
+async fn a_paused_job_waits_and_is_carried_on_from_where_it_was() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(2_500));
+    jobs.start(json!({"concurrency": 1})).await;
+    let worker = jobs.worker().await;
+    let messages = jobs.messages().await;
+    // The pause comes while the first page is copied.
+    let gate = jobs.s3.hold_before(|seen: &Seen| seen.is("CopyObject"));
+    let answer = worker.begin(jobs.batch(&messages[0], 1));
+    gate.arrived().await;
+    assert_eq!(jobs.change("pause").await["state"], "paused");
+    gate.open();
+    answer.await.expect("an answer");
+    let job = jobs.job().await;
+    assert_eq!(
+        (number(&job, "listed"), &job["state"]),
+        (1_000, &json!("paused")),
+        "{job}"
+    );
+    assert_eq!(
+        jobs.change("pause").await["state"],
+        "paused",
+        "twice is once"
+    );
+    jobs.run_dry(&[jobs.worker().await]).await;
+    assert_eq!(number(&jobs.job().await, "listed"), 1_000);
+
+    assert_eq!(jobs.change("resume").await["state"], "running");
+    jobs.run_dry(&[worker]).await;
+    let job = jobs.job().await;
+    assert_eq!(job["state"], "complete", "{job}");
+    assert_eq!(counts(&job), [("listed", 2_500), ("copied", 2_500)]);
+    let again = jobs
+        .refused(json!({"action": "pause", "rule": jobs.rule}))
+        .await;
+    assert_eq!(again.0, "JobStateConflict", "{}", again.1);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_copies_nothing_more() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(50));
+    jobs.start(json!({})).await;
+    assert_eq!(jobs.change("cancel").await["state"], "cancelled");
+    assert_eq!(
+        jobs.change("cancel").await["state"],
+        "cancelled",
+        "twice is once"
+    );
+    jobs.run_dry(&[jobs.worker().await]).await;
+    assert!(jobs.destination().is_empty());
+    let (code, message) = jobs
+        .refused(json!({"action": "resume", "rule": jobs.rule}))
+        .await;
+    assert_eq!(code, "JobStateConflict");
+    assert!(message.contains("start a new one"), "{message}");
+}
+
+#[tokio::test]
+async fn jobs_are_listed_the_newest_first_and_one_of_another_kind_takes_nobodys_place() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(3));
+    let backfill = jobs.start(json!({})).await;
+    let verify = jobs.start(json!({"kind": "verify"})).await;
+    let listed = jobs.ask(json!({"action": "list", "rule": jobs.rule})).await;
+    let shown: Vec<_> = listed["jobs"]
+        .as_array()
+        .expect("jobs")
+        .iter()
+        .map(|job| (job["id"].clone(), job["state"].clone()))
+        .collect();
+    let running = json!("running");
+    assert_eq!(
+        shown,
+        [
+            (verify["id"].clone(), running.clone()),
+            (backfill["id"].clone(), running)
+        ]
+    );
+    // `progress` tells of the backfill.
+    let progress = jobs.cloud.progress(&jobs.rule).await;
+    assert_eq!(progress["historical"]["id"], backfill["id"]);
+    let newer = jobs.start(json!({})).await;
+    let older = json!({"action": "status", "rule": jobs.rule, "job_id": backfill["id"]});
+    assert_eq!(jobs.ask(older).await["job"]["state"], "cancelled");
+    assert_ne!(newer["id"], backfill["id"]);
+}
+
+#[tokio::test]
+async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(20));
+    jobs.start(json!({})).await;
+    let worker = jobs.worker().await;
+    let messages = jobs.messages().await;
+    let denied = Action::s3_error(403, "AccessDenied");
+    jobs.s3
+        .script(2, |seen: &Seen| seen.is("ListObjectsV2"), denied);
+    // As often as the queue gives it, the last time included.
+    assert!(!jobs.acknowledged(&worker, &messages[0], 1).await);
+    assert_eq!(jobs.job().await["state"], "running");
+    jobs.s3.script(
+        2,
+        |seen: &Seen| seen.is("ListObjectsV2"),
+        Action::s3_error(403, "AccessDenied"),
+    );
+    assert!(jobs.acknowledged(&worker, &messages[0], 8).await);
+    let job = jobs.job().await;
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(
+        job["error"]
+            .as_str()
+            .expect("an error")
+            .contains("AccessDenied"),
+        "{job}"
+    );
+    assert!(job["finished_at"].is_string(), "{job}");
+
+    // Whatever of the script is left must not meet the next attempt.
+    let worker = jobs.worker().await;
+    jobs.change("resume").await;
+    jobs.run_dry(&[worker]).await;
+    let job = jobs.job().await;
+    assert_eq!(job["state"], "complete", "{job}");
+    assert_eq!(counts(&job), [("listed", 20), ("copied", 20)]);
+}

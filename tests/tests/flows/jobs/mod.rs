@@ -1,0 +1,268 @@
+//! Jobs of many objects: the real functions on a fast S3 in memory that keeps S3's conditions, with every
+//! message in the test's hands.
+
+mod books;
+mod compare;
+mod control;
+mod manifest;
+mod overwrite;
+mod requests;
+mod schedule;
+mod split;
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tandem_memory_s3::{Attributes, MemoryS3, Object};
+
+use tandem_tests::buckets::Buckets;
+use tandem_tests::cloud::{Cloud, EAST, WEST};
+use tandem_tests::function_process::{FunctionProcess, Start};
+use tandem_tests::notification;
+use tandem_tests::proxy::Proxy;
+
+/// How often a message comes again before something is wrong.
+const RECEIVES_MAX: u32 = 6;
+
+/// A rule whose buckets are in memory, and functions whose work goes to a queue of the test's own.
+pub struct Jobs {
+    pub cloud: Cloud,
+    pub buckets: Buckets,
+    pub memory: MemoryS3,
+    /// Between the functions and S3.
+    pub s3: Proxy,
+    /// Between the functions and everything else.
+    pub aws: Proxy,
+    pub rule: String,
+    pub queue: String,
+    queue_arn: String,
+    backfill: FunctionProcess,
+}
+
+impl Jobs {
+    pub async fn new(fields: Value) -> Self {
+        let cloud = Cloud::connect().await;
+        let buckets = Buckets::new(&cloud, false).await;
+        let rule = cloud.quiet_rule(&buckets, fields).await;
+        let memory = MemoryS3::start().await.expect("an S3 in memory");
+        memory.make_bucket(&buckets.source.name, EAST);
+        memory.make_bucket(&buckets.destination.name, WEST);
+        let s3 = Proxy::start(&memory.url()).await;
+        let aws = Proxy::start(&cloud.endpoint).await;
+        let queue = cloud.own_queue().await;
+        let start = function(&cloud, "backfill", &queue, &s3, &aws).await;
+        Self {
+            queue_arn: cloud.queue_arn(&queue).await,
+            backfill: start.start().await,
+            cloud,
+            buckets,
+            memory,
+            s3,
+            aws,
+            rule,
+            queue,
+        }
+    }
+
+    pub async fn worker(&self) -> FunctionProcess {
+        let start = function(
+            &self.cloud,
+            "backfill-shard",
+            &self.queue,
+            &self.s3,
+            &self.aws,
+        )
+        .await;
+        start.start().await
+    }
+
+    /// Writes an object at the source, this long ago.
+    pub fn at_source(&self, key: &str, body: &str, ago: TimeDelta) {
+        self.memory
+            .put(&self.buckets.source.name, key, object(body, ago));
+    }
+
+    /// Writes an object at the destination, this long ago.
+    pub fn at_destination(&self, key: &str, body: &str, ago: TimeDelta) {
+        self.memory
+            .put(&self.buckets.destination.name, key, object(body, ago));
+    }
+
+    /// Writes many old objects at the source, each with its key for a body.
+    pub fn fill_source(&self, keys: impl IntoIterator<Item = String>) {
+        for key in keys {
+            self.at_source(&key, &key, TimeDelta::days(1));
+        }
+    }
+
+    /// What the destination holds: bodies by keys.
+    pub fn destination(&self) -> BTreeMap<String, String> {
+        bodies(&self.memory, &self.buckets.destination.name)
+    }
+
+    /// What the source holds: bodies by keys.
+    pub fn source(&self) -> BTreeMap<String, String> {
+        bodies(&self.memory, &self.buckets.source.name)
+    }
+
+    /// Asks `backfill`, which has to grant it.
+    pub async fn ask(&self, request: Value) -> Value {
+        let answer = self.backfill.invoke(request.clone()).await;
+        answer.unwrap_or_else(|error| panic!("{request}: {error:?}"))
+    }
+
+    /// Asks `backfill`, which has to refuse it. Answers code and message.
+    pub async fn refused(&self, request: Value) -> (String, String) {
+        let error = self.backfill.invoke(request).await.expect_err("a refusal");
+        (error.code, error.message)
+    }
+
+    /// Starts a job with these fields; answers it.
+    pub async fn start(&self, fields: Value) -> Value {
+        let mut request = json!({"action": "start", "rule": self.rule});
+        let fields = fields.as_object().cloned().unwrap_or_default();
+        request.as_object_mut().expect("an object").extend(fields);
+        self.ask(request).await["job"].take()
+    }
+
+    /// Does something with the newest job; answers it.
+    pub async fn change(&self, action: &str) -> Value {
+        self.ask(json!({"action": action, "rule": self.rule})).await["job"].take()
+    }
+
+    /// The newest job, whose counts have to add up.
+    pub async fn job(&self) -> Value {
+        let job = self.change("status").await;
+        assert_adds_up(&job);
+        job
+    }
+
+    /// Hands a message over; answers whether it is acknowledged.
+    pub async fn acknowledged(
+        &self,
+        worker: &FunctionProcess,
+        message: &str,
+        receives: u32,
+    ) -> bool {
+        let batch = self.batch(message, receives);
+        let answer = worker.invoke(batch).await.expect("an answer");
+        notification::kept(&answer).is_empty()
+    }
+
+    pub fn batch(&self, message: &str, receives: u32) -> Value {
+        notification::batch_received(receives, &self.queue_arn, &[message.to_owned()])
+    }
+
+    pub async fn messages(&self) -> Vec<String> {
+        self.cloud.drain(&self.queue).await
+    }
+
+    /// Hands every message over, to all workers at once, until there is none.
+    pub async fn run_dry(&self, workers: &[FunctionProcess]) {
+        let mut again: Vec<(String, u32)> = Vec::new();
+        loop {
+            let new = self.messages().await;
+            let mut waiting = std::mem::take(&mut again);
+            waiting.extend(new.into_iter().map(|message| (message, 1)));
+            if waiting.is_empty() {
+                return;
+            }
+            for some in waiting.chunks(workers.len()) {
+                let answers =
+                    workers
+                        .iter()
+                        .zip(some)
+                        .map(|(worker, (message, receives))| async move {
+                            let acknowledged = self.acknowledged(worker, message, *receives).await;
+                            (!acknowledged).then(|| (message.clone(), receives + 1))
+                        });
+                again.extend(join_all(answers).await.into_iter().flatten());
+            }
+            for (message, receives) in &again {
+                assert!(
+                    *receives <= RECEIVES_MAX,
+                    "{message} is never acknowledged; log:\n{}",
+                    workers[0].log()
+                );
+            }
+        }
+    }
+
+    /// Starts a job and does all its work; answers it, complete.
+    pub async fn complete(&self, fields: Value) -> Value {
+        self.start(fields).await;
+        self.run_dry(&[self.worker().await]).await;
+        let job = self.job().await;
+        assert_eq!(job["state"], "complete", "{job}");
+        job
+    }
+}
+
+async fn function(cloud: &Cloud, name: &str, queue: &str, s3: &Proxy, aws: &Proxy) -> Start {
+    Start::of(cloud, name)
+        .await
+        .through(aws)
+        .variable("AWS_ENDPOINT_URL_S3", s3.url())
+        .variable("TANDEM_WORK_QUEUE_URL", queue)
+}
+
+fn object(body: &str, ago: TimeDelta) -> Object {
+    let at: DateTime<Utc> = Utc::now() - ago;
+    Object::new(body.to_owned().into(), Attributes::default(), at)
+}
+
+fn bodies(memory: &MemoryS3, bucket: &str) -> BTreeMap<String, String> {
+    let text = |object: &Object| String::from_utf8_lossy(&object.bytes()).into_owned();
+    let objects = memory.objects(bucket);
+    objects
+        .iter()
+        .map(|(key, object)| (key.clone(), text(object)))
+        .collect()
+}
+
+pub fn number(job: &Value, field: &str) -> u64 {
+    job[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{field} of {job}"))
+}
+
+/// Those of a job's counts that are not zero, by their names.
+pub fn counts(job: &Value) -> Vec<(&'static str, u64)> {
+    const FIELDS: [&str; 11] = [
+        "listed",
+        "copied",
+        "equal",
+        "kept",
+        "gone",
+        "failed",
+        "transfers",
+        "missing",
+        "different",
+        "extra",
+        "deleted",
+    ];
+    let counts = FIELDS.map(|field| (field, number(job, field)));
+    counts.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+fn assert_adds_up(job: &Value) {
+    let parts = [
+        "copied",
+        "equal",
+        "kept",
+        "gone",
+        "failed",
+        "transfers",
+        "missing",
+        "different",
+    ];
+    let sum: u64 = parts.iter().map(|field| number(job, field)).sum();
+    assert_eq!(number(job, "listed"), sum, "{job}");
+}
+
+/// Keys under one prefix.
+pub fn keys(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|n| format!("one prefix/{n:06}.bin"))
+}

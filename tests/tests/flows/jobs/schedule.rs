@@ -1,0 +1,96 @@
+//! What nobody watches: reconciliations that are due, and jobs that stand still.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use chrono::{TimeDelta, Utc};
+use serde_json::{Value, json};
+
+use super::{Jobs, counts, keys, number};
+
+/// Sets an attribute of the items to a time that long ago: those whose partition begins so, and that name `id`.
+async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
+    let at = (Utc::now() - ago).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let table = jobs.cloud.table().await;
+    let items = jobs.cloud.items_with(id).await;
+    let mine = items.into_iter().filter(|item| {
+        let pk = item["pk"].as_s().expect("a key");
+        pk.starts_with(partition) && item.contains_key(attribute)
+    });
+    for item in mine {
+        jobs.cloud
+            .dynamodb
+            .update_item()
+            .table_name(&table)
+            .key("pk", item["pk"].clone())
+            .key("sk", item["sk"].clone())
+            .update_expression("SET #a = :at")
+            .expression_attribute_names("#a", attribute)
+            .expression_attribute_values(":at", AttributeValue::S(at.clone()))
+            .send()
+            .await
+            .expect("an item that is set back");
+    }
+}
+
+async fn tend(jobs: &Jobs) -> Value {
+    jobs.ask(json!({"action": "tend"})).await
+}
+
+#[tokio::test]
+async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
+    let jobs = Jobs::new(json!({"options": {"reconcile": "daily"}})).await;
+    jobs.fill_source(keys(2));
+    jobs.at_destination("extra", "extra", TimeDelta::days(1));
+    tend(&jobs).await;
+    assert_eq!(
+        jobs.cloud.progress(&jobs.rule).await["reconciliation"],
+        Value::Null
+    );
+
+    set_back(
+        &jobs,
+        "rule",
+        &jobs.rule,
+        "updated_at",
+        TimeDelta::hours(25),
+    )
+    .await;
+    tend(&jobs).await;
+    tend(&jobs).await;
+    jobs.run_dry(&[jobs.worker().await]).await;
+    let listed = jobs.ask(json!({"action": "list", "rule": jobs.rule})).await;
+    assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1), "{listed}");
+    let shown = jobs.cloud.progress(&jobs.rule).await["reconciliation"].take();
+    assert_eq!(
+        (&shown["kind"], &shown["scheduled"], &shown["state"]),
+        (&json!("repair"), &json!(true), &json!("complete")),
+        "{shown}"
+    );
+    assert_eq!(
+        counts(&shown),
+        [("listed", 2), ("copied", 2), ("extra", 1), ("deleted", 1)]
+    );
+    // Not again before its time.
+    tend(&jobs).await;
+    let listed = jobs.ask(json!({"action": "list", "rule": jobs.rule})).await;
+    assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1), "{listed}");
+}
+
+#[tokio::test]
+async fn a_job_whose_messages_are_lost_is_helped_on() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(5));
+    let job = jobs.start(json!({})).await;
+    let id = job["id"].as_str().expect("an id");
+    // Somebody takes the message, and it is never seen again.
+    assert_eq!(jobs.messages().await.len(), 1);
+    tend(&jobs).await;
+    assert!(jobs.messages().await.is_empty(), "it may be at work");
+    set_back(&jobs, "shard#", id, "progressed_at", TimeDelta::hours(4)).await;
+    let tended = tend(&jobs).await;
+    let helped = tended["helped_on"].as_array().expect("jobs");
+    assert!(helped.contains(&json!(id)), "{tended}");
+    jobs.run_dry(&[jobs.worker().await]).await;
+    let job = jobs.job().await;
+    assert_eq!(job["state"], "complete", "{job}");
+    assert_eq!(number(&job, "copied"), 5);
+}
