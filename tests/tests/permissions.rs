@@ -4,6 +4,8 @@
 //! if its code can reach it. `NEEDS` says which permissions an operation takes. The local AWS enforces the roles'
 //! policies, so that the whole flows show that what is allowed is enough; this shows that it is not too much.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -95,6 +97,8 @@ const NEEDS: &[(&str, &[&str])] = &[
         "s3.HeadBucket",
         &["s3:ListBucket source", "s3:ListBucket destination"],
     ),
+    // Finds out where a bucket of manifests or reports is.
+    ("backfill: s3.HeadBucket", &["s3:ListBucket job bucket"]),
     // Without s3:ListBucket it answers 403 where there is no object; it shows locks only to who may read them.
     (
         "s3.HeadObject",
@@ -110,6 +114,17 @@ const NEEDS: &[(&str, &[&str])] = &[
             "kms:Decrypt keys",
         ],
     ),
+    // Of manifests.
+    (
+        "backfill: s3.HeadObject",
+        &["s3:GetObject job objects", "s3:ListBucket job bucket"],
+    ),
+    (
+        "s3.GetObject",
+        &["s3:GetObject job objects", "s3:ListBucket job bucket"],
+    ),
+    ("s3.PutObject", &["s3:PutObject job objects"]),
+    ("s3.GetBucketWebsite", &["s3:GetBucketWebsite source"]),
     ("s3.ListBuckets", &["s3:ListAllMyBuckets *"]),
     (
         "s3.ListMultipartUploads",
@@ -123,7 +138,6 @@ const NEEDS: &[(&str, &[&str])] = &[
         "s3.ListObjectsV2",
         &["s3:ListBucket source", "s3:ListBucket destination"],
     ),
-    ("backfill: s3.ListObjectsV2", &["s3:ListBucket source"]),
     ("s3.ListParts", &["s3:ListMultipartUploadParts replicas"]),
     (
         "s3.PutBucketNotificationConfiguration",
@@ -172,6 +186,10 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("sqs.SendMessage", &["sqs:SendMessage queues"]),
     ("eventbridge.PutEvents", &["events:PutEvents bus"]),
     ("lambda.Invoke", &["lambda:InvokeFunction function"]),
+    (
+        "cloudformation.DescribeStacks",
+        &["cloudformation:DescribeStacks stack"],
+    ),
     ("cloudwatch.GetMetricData", &["cloudwatch:GetMetricData *"]),
 ];
 
@@ -237,8 +255,11 @@ fn kind(resource: &str) -> &'static str {
         "s3:::${SourceBucketPattern}/*" => "sources",
         "s3:::${DestinationBucketPattern}" => "destination",
         "s3:::${DestinationBucketPattern}/*" => "replicas",
+        "s3:::${JobBucketPattern}" => "job bucket",
+        "s3:::${JobBucketPattern}/*" => "job objects",
         "events:${AWS::Region}:${AWS::AccountId}:event-bus/default" => "bus",
         "lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-backfill" => "function",
+        "cloudformation:${AWS::Region}:${AWS::AccountId}:stack/${AWS::StackName}/*" => "stack",
         "kms:*:*:key/*" => "keys",
         queue if queue.ends_with("Queue.Arn") => "queues",
         other => panic!("a resource of a kind that this test does not know: {other}"),

@@ -1,6 +1,8 @@
 //! What the template promises to whoever operates a stack: nothing is lost by an update, everything is watched, and
 //! every parameter says what it is for.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
+
 use std::collections::BTreeSet;
 
 use tandem_tests::template::{of_type, read, resources, texts};

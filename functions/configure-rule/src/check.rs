@@ -2,7 +2,7 @@
 //!
 //! What stops a rule without a failure to show for it is outside of Tandem: a notification that somebody removed,
 //! a queue that takes none any more, a bucket that is gone or has changed hands. All of it can be read, so nothing
-//! is written into anybody's bucket to find out (docs/decisions/0019-the-check-only-reads.md).
+//! is written into anybody's bucket to find out (docs/decisions/0023-the-check-only-reads.md).
 
 use std::fmt::Display;
 

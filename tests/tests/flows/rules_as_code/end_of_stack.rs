@@ -2,7 +2,7 @@
 
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::DisplayErrorContext;
-use aws_sdk_cloudformation::types::{Capability, StackStatus};
+use aws_sdk_cloudformation::types::{Capability, Parameter, StackStatus};
 use aws_sdk_s3::types::{Event, NotificationConfiguration, QueueConfiguration};
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
@@ -11,9 +11,10 @@ use tandem_tests::cloud::{Cloud, unique};
 
 use super::Declared;
 use super::stacks::TestStack;
+use tandem_tests::eventually::SOON;
 
-/// A second stack of Tandem, from the template of the one that is there.
-async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
+/// A second stack of Tandem, from the template of the one that is there, protected from deletion or not.
+async fn deployed_again(cloud: &Cloud, protection: &str) -> (Cloud, TestStack) {
     let client = Client::new(&cloud.config);
     let template = client.get_template().stack_name(&cloud.stack).send().await;
     let template = template.expect("a template").template_body.expect("a body");
@@ -23,13 +24,24 @@ async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
         .send()
         .await;
     let mut stacks = stacks.expect("a stack").stacks.unwrap_or_default();
-    let parameters = stacks.pop().expect("a stack").parameters;
+    let parameters = stacks
+        .pop()
+        .expect("a stack")
+        .parameters
+        .unwrap_or_default();
+    let others = parameters
+        .into_iter()
+        .filter(|parameter| parameter.parameter_key() != Some("DeletionProtection"));
+    let protection = Parameter::builder()
+        .parameter_key("DeletionProtection")
+        .parameter_value(protection)
+        .build();
     let stack = TestStack::new(cloud, unique("tandem"));
     client
         .create_stack()
         .stack_name(&stack.name)
         .template_body(without_parameters_in_scaling(&template))
-        .set_parameters(parameters)
+        .set_parameters(Some(others.chain([protection]).collect()))
         .capabilities(Capability::CapabilityIam)
         .capabilities(Capability::CapabilityAutoExpand)
         .send()
@@ -77,7 +89,7 @@ async fn theirs(cloud: &Cloud) -> QueueConfiguration {
 #[tokio::test]
 async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
     let first = Cloud::connect().await;
-    let (cloud, stack) = deployed_again(&first).await;
+    let (cloud, stack) = deployed_again(&first, "off").await;
     let pairs = [
         Buckets::new(&cloud, false).await,
         Buckets::new(&cloud, false).await,
@@ -103,6 +115,19 @@ async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
             .queue_configurations()
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_protected_stack_is_not_deleted_and_its_rules_go_on() {
+    let (cloud, stack) = deployed_again(&Cloud::connect().await, "on").await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.rule(&buckets, json!({})).await;
+    stack.delete().await;
+    stack.comes_to(&StackStatus::DeleteFailed).await;
+    let checked = cloud.configure(json!({"action": "check", "rule": rule}));
+    assert_eq!(checked.await.expect("a check")["broken"], json!([]));
+    buckets.source.put("a", "still replicated").await;
+    buckets.arrive("a", SOON).await;
 }
 
 #[tokio::test]
