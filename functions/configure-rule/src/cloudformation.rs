@@ -152,8 +152,7 @@ impl Stack {
     }
 
     /// Detaches all notifications, if it is the whole stack that goes: a rollback deletes what an update has just
-    /// made, and leaves the stack and its rules alive. A protected stack goes on as it is: what depends on nothing of
-    /// it is deleted first, and so fails first.
+    /// made, and leaves the stack and its rules alive.
     async fn no_stack(
         &self,
         event: &ResourceEvent,
@@ -162,15 +161,6 @@ impl Stack {
         if event.stack_name() == self.config.stack {
             let goes = is_being_deleted(&self.aws, &event.stack_id).await;
             if goes.map_err(|error| error.to_string())? {
-                if event
-                    .properties
-                    .get("DeletionProtection")
-                    .is_some_and(|set| set == "on")
-                {
-                    return Err(
-                        "the stack is protected: deploy it with DeletionProtection=off, then delete it again".into(),
-                    );
-                }
                 self.detach_all(deadline).await?;
             }
         }

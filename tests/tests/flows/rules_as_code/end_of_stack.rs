@@ -11,10 +11,9 @@ use tandem_tests::cloud::{Cloud, unique};
 
 use super::Declared;
 use super::stacks::TestStack;
-use tandem_tests::eventually::SOON;
 
-/// A second stack of Tandem, from the template of the one that is there, protected from deletion or not.
-async fn deployed_again(cloud: &Cloud, protection: &str) -> (Cloud, TestStack) {
+/// A second stack of Tandem, from the template of the one that is there, which may be deleted.
+async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
     let client = Client::new(&cloud.config);
     let template = client.get_template().stack_name(&cloud.stack).send().await;
     let template = template.expect("a template").template_body.expect("a body");
@@ -24,17 +23,14 @@ async fn deployed_again(cloud: &Cloud, protection: &str) -> (Cloud, TestStack) {
         .send()
         .await;
     let mut stacks = stacks.expect("a stack").stacks.unwrap_or_default();
-    let parameters = stacks
-        .pop()
-        .expect("a stack")
-        .parameters
-        .unwrap_or_default();
+    let parameters = stacks.pop().expect("a stack").parameters;
     let others = parameters
+        .unwrap_or_default()
         .into_iter()
         .filter(|parameter| parameter.parameter_key() != Some("DeletionProtection"));
     let protection = Parameter::builder()
         .parameter_key("DeletionProtection")
-        .parameter_value(protection)
+        .parameter_value("off")
         .build();
     let stack = TestStack::new(cloud, unique("tandem"));
     client
@@ -89,7 +85,7 @@ async fn theirs(cloud: &Cloud) -> QueueConfiguration {
 #[tokio::test]
 async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
     let first = Cloud::connect().await;
-    let (cloud, stack) = deployed_again(&first, "off").await;
+    let (cloud, stack) = deployed_again(&first).await;
     let pairs = [
         Buckets::new(&cloud, false).await,
         Buckets::new(&cloud, false).await,
@@ -115,19 +111,6 @@ async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
             .queue_configurations()
             .is_empty()
     );
-}
-
-#[tokio::test]
-async fn a_protected_stack_is_not_deleted_and_its_rules_go_on() {
-    let (cloud, stack) = deployed_again(&Cloud::connect().await, "on").await;
-    let buckets = Buckets::new(&cloud, false).await;
-    let rule = cloud.rule(&buckets, json!({})).await;
-    stack.delete().await;
-    stack.comes_to(&StackStatus::DeleteFailed).await;
-    let checked = cloud.configure(json!({"action": "check", "rule": rule}));
-    assert_eq!(checked.await.expect("a check")["broken"], json!([]));
-    buckets.source.put("a", "still replicated").await;
-    buckets.arrive("a", SOON).await;
 }
 
 #[tokio::test]
