@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo local local-down test chaos check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
+.PHONY: help demo local local-down test chaos bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ chaos: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 chaos: doctor install functions ## Everything at once, and everything failing, on a local AWS: make chaos [SEED=n] [MINUTES=10]
 	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(or $(MINUTES),10) $(CLOUD) with --name chaos -- \
 	  cargo test --profile local --workspace --test chaos -- --nocapture
+
+# Those that `make build` has built are measured, where there are any.
+bench: doctor install functions ## Measure the functions against an S3 in memory: make bench [ARGS="--quick --latency-ms 20"]
+	@$(CLOUD) with --name bench -- target/local/tandem-bench functions $(ARGS)
+
+bench-peers: doctor functions ## Measure rclone, s5cmd and s3sync the same way, where they are installed: make bench-peers [ARGS=...]
+	@target/local/tandem-bench peers $(ARGS)
 
 check: fmt-check lint docs template test ## Everything that has to pass: format, lints, docs, template, tests
 

@@ -261,7 +261,7 @@ mod tests {
     fn every_code_of_the_contract_has_its_exit_code() {
         let codes = codes_of_the_contract();
         for code in REFUSALS {
-            let is_told = codes.contains(&code) || code == "JobStateConflict";
+            let is_told = codes.contains(&code);
             assert!(is_told, "{code} is no code of the contract");
         }
         for code in codes {

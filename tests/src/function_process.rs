@@ -16,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
@@ -40,10 +40,11 @@ pub struct FunctionProcess {
 }
 
 /// How a function is to be started.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Start {
     name: String,
     variables: BTreeMap<String, String>,
+    binary: PathBuf,
 }
 
 /// What an invocation came to; the code is `Killed` if the process ended first.
@@ -80,7 +81,14 @@ impl Start {
         Self {
             name: name.to_owned(),
             variables,
+            binary: deployed(name),
         }
+    }
+
+    /// Runs another file than the one that is deployed.
+    #[must_use]
+    pub fn running(self, binary: PathBuf) -> Self {
+        Self { binary, ..self }
     }
 
     /// Sends every request to AWS through `proxy`.
@@ -102,7 +110,7 @@ impl Start {
         let folder = tempfile::tempdir().expect("a folder");
         let log = folder.path().join("log");
         let file = std::fs::File::create(&log).expect("a log");
-        let child = Command::new(binary(&self.name))
+        let child = Command::new(&self.binary)
             .env_clear()
             .envs(&self.variables)
             .env("AWS_LAMBDA_RUNTIME_API", address.to_string())
@@ -111,9 +119,7 @@ impl Start {
             .stderr(file)
             .kill_on_drop(true)
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{}: {error}; run `make test`", binary(&self.name).display())
-            });
+            .unwrap_or_else(|error| panic!("{}: {error}; run `make test`", self.binary.display()));
         FunctionProcess {
             name: self.name,
             child: Mutex::new(child),
@@ -125,7 +131,7 @@ impl Start {
 }
 
 /// The very file that is deployed.
-fn binary(name: &str) -> PathBuf {
+fn deployed(name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
@@ -157,6 +163,17 @@ impl FunctionProcess {
                 })
             })
         }
+    }
+
+    /// Invokes it with an empty batch, which every function answers, be it with a refusal, without asking AWS.
+    pub async fn wake(&self) {
+        let _ = self.invoke(json!({"Records": []})).await;
+    }
+
+    /// The process's id.
+    pub fn id(&self) -> u32 {
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        child.id().expect("a process that nobody waited for")
     }
 
     /// Ends the process at once, whatever it is doing.

@@ -89,6 +89,7 @@ fn every_source_file_that_a_document_names_exists() {
     let documents = [
         "README.md",
         "ARCHITECTURE.md",
+        "docs/benchmarks.md",
         "docs/contract.md",
         "docs/cost.md",
         "docs/failures.md",

@@ -35,7 +35,7 @@ Examples:
   tandem backfill start photos
   tandem backfill start photos --wait    exit code 1 if any object failed
   tandem backfill start photos --overwrite never --prefix 2025/
-  tandem backfill start photos --manifest s3://inventory/photos/manifest.json
+  tandem backfill start photos --manifest s3://tandem-lists/photos/manifest.json
   tandem backfill start photos --objects-per-sec 200 --concurrency 4
 
 `tandem backfill plan` shows beforehand what would be copied, replaced and paid.")]

@@ -3,6 +3,7 @@
 mod errand;
 mod keys;
 mod manifest_page;
+mod pace;
 mod page;
 mod report;
 mod shard;

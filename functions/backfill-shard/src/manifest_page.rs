@@ -17,6 +17,7 @@ use tandem_replication::s3_uri::S3Uri;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, BufReader};
 
 use crate::errand::{Errand, LISTED};
+use crate::pace::Room;
 use crate::shard::{Paged, Visit};
 use crate::worker::Unfinished;
 
@@ -125,9 +126,14 @@ impl Errand<'_> {
             Some(lines) if lines.at == at => lines,
             _ => Lines::open(self, part, at).await?,
         };
-        let mut read = Vec::with_capacity(LINES);
+        let lines_max = match self.room().await? {
+            Room::Unlimited => LINES,
+            Room::For(room) => room.min(LINES),
+            Room::Later(secs) => return Ok(Paged::TooEarly(secs)),
+        };
+        let mut read = Vec::with_capacity(lines_max);
         let mut ended = false;
-        while read.len() < LINES {
+        while read.len() < lines_max {
             let line = lines.read().await.map_err(|error| {
                 let doing = format!("reading s3://{}/{}", part.bucket, part.key);
                 AwsError::unexpected(doing, error)
@@ -138,11 +144,15 @@ impl Errand<'_> {
             };
             read.push(line);
         }
-        if let Some(secs) = self.too_early(read.len() as u64).await? {
-            return Ok(Paged::TooEarly(secs));
-        }
-        let counted: Vec<Counts> = stream::iter(read)
-            .map(|line| self.line(line))
+        let pace = self.take_pace(read.len() as u64).await?;
+        let pace = pace.as_ref();
+        let counted: Vec<Counts> = stream::iter((0..).zip(read))
+            .map(|(number, line)| async move {
+                if let Some(pace) = pace {
+                    pace.wait_for(number).await;
+                }
+                self.line(line).await
+            })
             .buffer_unordered(OBJECTS_AT_ONCE_MAX)
             .collect::<Vec<_>>()
             .await
@@ -152,33 +162,14 @@ impl Errand<'_> {
         for count in &counted {
             counts.add(count);
         }
-        let place = lines.at.to_string();
+        let checkpoint = Some(lines.at.to_string());
         visit.lines = (!ended).then_some(lines);
         Ok(Paged::Done(Step {
-            checkpoint: Some(place),
+            checkpoint,
             counts,
             ended_at: ended.then(now),
             ..Step::default()
         }))
-    }
-
-    /// Takes room in the job's pace for a page, and waits for it; or says when to come again.
-    async fn too_early(&self, objects: u64) -> Result<Option<i32>, Unfinished> {
-        let Some(per_sec) = self.job.spec.objects_per_sec else {
-            return Ok(None);
-        };
-        let at = now();
-        let taken_until = self.worker.table.pace_taken_until(&self.job.id).await?;
-        let wait_secs = taken_until.map_or(0, |until| (until - at).num_seconds().max(0));
-        if wait_secs > 0 {
-            let secs = i32::try_from(wait_secs.min(900)).unwrap_or(900);
-            return Ok(Some(secs.max(1)));
-        }
-        self.worker
-            .table
-            .take_pace(&self.job.id, objects, per_sec, at)
-            .await?;
-        Ok(None)
     }
 
     /// Reconciles the key that a line names. A line that names none fails alone.

@@ -1,15 +1,12 @@
 //! One page of a shard: both sides are listed, what differs is carried over through the protocol or told, and
 //! what was copied is settled by one more listing of the source instead of a HEAD an object.
 
-use std::time::Duration;
-
 use futures::{StreamExt, stream};
 use tandem_aws::bucket_lookup::is_website;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_aws::listing::Page;
 use tandem_aws::shards::{Shard, Step};
 use tandem_lambda::runtime::now;
-use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{BucketPair, Side};
 use tandem_replication::diff::{Finding, Listed, Verdict, diff};
 use tandem_replication::names::ObjectKey;
@@ -19,16 +16,10 @@ use tandem_replication::rule::Policy;
 use tandem_replication::shard::ShardRange;
 
 use crate::errand::{Course, Errand, LISTED};
+use crate::pace::{Pace, Room};
 use crate::report::Told;
 use crate::shard::{Paged, Visit};
 use crate::worker::Unfinished;
-
-/// For how long a page may have objects waiting for their turn in the job's pace.
-const PACED_SECS: f64 = 20.0;
-/// A shard whose turn is later than this is handed on, so that nobody pays for its waiting.
-const WAIT_MAX: Duration = Duration::from_secs(30);
-/// The longest that SQS delays a message.
-const DELAY_SECS_MAX: i64 = 900;
 
 /// The first page of what is left of a shard, on both sides.
 pub(crate) struct Listings {
@@ -128,9 +119,10 @@ impl Errand<'_> {
             findings.iter_mut().for_each(doubt);
         }
         let total = findings.len();
-        let pace = match self.paced(&mut findings).await? {
-            Ok(pace) => pace,
-            Err(secs) => return Ok(Paged::TooEarly(secs)),
+        let pace = match self.room().await? {
+            Room::Unlimited => None,
+            Room::For(room) => self.paced(&mut findings, room).await?,
+            Room::Later(secs) => return Ok(Paged::TooEarly(secs)),
         };
         let writes = self.job.spec.kind != JobKind::Verify && findings.iter().any(needs_work);
         let enough = !writes || self.listing_is_enough(self.is_website(visit).await);
@@ -356,46 +348,23 @@ impl Errand<'_> {
         *visit.is_website.get_or_init(asked).await
     }
 
-    /// Room in the job's pace for some of the findings; the rest are left for the next page. Answers in how
-    /// many seconds to come again if all room is taken for longer than is waited for here.
+    /// Takes room in the job's pace for as many findings as there is room for; the others are left for the
+    /// next page.
     async fn paced(
         &self,
         findings: &mut Vec<Finding<'_>>,
-    ) -> Result<Result<Option<Pace>, i32>, Unfinished> {
-        let Some(per_sec) = self.job.spec.objects_per_sec else {
-            return Ok(Ok(None));
-        };
-        let (table, job) = (&self.worker.table, &self.job.id);
-        let at = now();
-        let taken_until = table.pace_taken_until(job).await?;
-        let wait = taken_until.map_or(0, |until| (until - at).num_seconds());
-        if wait > i64::try_from(WAIT_MAX.as_secs()).unwrap_or(i64::MAX) {
-            let secs = wait.min(DELAY_SECS_MAX);
-            return Ok(Err(i32::try_from(secs).unwrap_or_default()));
+        room: usize,
+    ) -> Result<Option<Pace>, Unfinished> {
+        let wanted = findings.iter().enumerate();
+        let mut wanted = wanted.filter(|(_, finding)| needs_work(finding));
+        if let Some((beyond, _)) = wanted.nth(room) {
+            findings.truncate(beyond);
         }
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a small count"
-        )]
-        let room = ((per_sec * PACED_SECS) as usize).max(1);
-        let beyond = findings
-            .iter()
-            .enumerate()
-            .filter(|(_, finding)| needs_work(finding))
-            .nth(room);
-        if let Some((at, _)) = beyond {
-            findings.truncate(at);
-        }
-        let wanted = findings
+        let count = findings
             .iter()
             .filter(|finding| needs_work(finding))
-            .count() as u64;
-        if wanted == 0 {
-            return Ok(Ok(None));
-        }
-        let begins = table.take_pace(job, wanted, per_sec, at).await?;
-        Ok(Ok(Some(Pace { begins, per_sec })))
+            .count();
+        self.take_pace(count as u64).await
     }
 
     /// Writes what was found at the job's report.
@@ -412,23 +381,6 @@ impl Errand<'_> {
             .filter_map(|(finding, counts)| Told::of(finding, counts))
             .collect();
         Ok(self.write_report(shard, told).await?)
-    }
-}
-
-/// When the objects of a page may begin, by the job's pace.
-struct Pace {
-    begins: Timestamp,
-    per_sec: f64,
-}
-
-impl Pace {
-    /// Waits until the object of this number may begin.
-    async fn wait_for(&self, number: u64) {
-        let after_ms = number as f64 * 1_000.0 / self.per_sec;
-        let left_ms = (self.begins - now()).num_milliseconds() as f64 + after_ms;
-        if left_ms > 0.0 {
-            tokio::time::sleep(Duration::from_secs_f64(left_ms / 1_000.0)).await;
-        }
     }
 }
 
@@ -461,6 +413,7 @@ fn bytes_of(finding: &Finding<'_>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use tandem_replication::Timestamp;
     use tandem_replication::names::{Etag, StorageClass};
 
     use super::*;

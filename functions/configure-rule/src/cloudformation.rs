@@ -76,7 +76,7 @@ impl Stack {
         match timeout(WITHDRAW_TIME, self.withdraw(&id)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(rule.id = id.as_str(), %error, "a rule that was not made is still there")
+                tracing::error!(rule.id = id.as_str(), %error, "a rule that was not made is still there");
             }
             Err(_) => tracing::error!(
                 rule.id = id.as_str(),
@@ -93,10 +93,9 @@ impl Stack {
         match (event.resource_type.as_str(), event.request_type.as_str()) {
             (RULE, "Create" | "Update") => self.rule_resource(event).await,
             (RULE, "Delete") => self.no_rule_resource(event).await,
-            (DETACH_ALL, "Create" | "Update") => Ok(no_rule(event)),
             (DETACH_ALL, "Delete") => self.no_stack(event, deadline).await,
-            // It was never made.
-            (_, "Delete") => Ok(no_rule(event)),
+            // What is not known was never made.
+            (DETACH_ALL, "Create" | "Update") | (_, "Delete") => Ok(no_rule(event)),
             (RULE | DETACH_ALL, _) => Err(properties::told(&event.unknown_type())),
             (other, _) => {
                 let problem = format!("is not known; use {RULE}");

@@ -50,11 +50,8 @@ fn digest(texts: &[&str]) -> String {
         digest.update((text.len() as u64).to_be_bytes());
         digest.update(text);
     }
-    digest
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let bytes: [u8; 16] = digest.finalize().into();
+    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 #[cfg(test)]

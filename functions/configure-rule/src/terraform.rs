@@ -17,7 +17,7 @@ const KEY: &str = "tf";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TerraformRequest {
     /// The rule has to be there.
-    Ensure(Declaration),
+    Ensure(Box<Declaration>),
     /// The rule has to go.
     Remove(RuleId),
 }
@@ -88,12 +88,12 @@ fn ensure(
 ) -> Result<TerraformRequest, Refusal> {
     let id = id_of(&input);
     let draft = draft_of(input)?;
-    Ok(TerraformRequest::Ensure(Declaration {
+    Ok(TerraformRequest::Ensure(Box::new(Declaration {
         backfills: before.get("historical") != Some(&json!(true)),
         request: format!("terraform {id}"),
         id,
         draft,
-    }))
+    })))
 }
 
 /// Terraform names no resource to a function, so a pair of buckets is what a rule is known by.
@@ -132,13 +132,13 @@ fn same_buckets(input: &Map<String, Value>, before: &Map<String, Value>) -> Resu
 mod tests {
     use super::*;
 
-    fn read(payload: Value) -> Result<TerraformRequest, String> {
-        TerraformRequest::recognise(&payload)
+    fn read(payload: &Value) -> Result<TerraformRequest, String> {
+        TerraformRequest::recognise(payload)
             .unwrap()
             .map_err(|refusal| refusal.to_string())
     }
 
-    fn request(action: &str, before: Value) -> Value {
+    fn request(action: &str, before: &Value) -> Value {
         json!({"source": "photos", "destination": "photos-replica", "historical": true,
             "tf": {"action": action, "prev_input": before}})
     }
@@ -154,20 +154,20 @@ mod tests {
 
     #[test]
     fn a_pair_of_buckets_is_one_rule_from_creation_to_deletion() {
-        let Ok(TerraformRequest::Ensure(created)) = read(request("create", json!(null))) else {
+        let Ok(TerraformRequest::Ensure(created)) = read(&request("create", &json!(null))) else {
             panic!("not created")
         };
         assert!(created.backfills);
         let before =
             json!({"source": "photos", "destination": "photos-replica", "historical": true});
-        let Ok(TerraformRequest::Ensure(updated)) = read(request("update", before.clone())) else {
+        let Ok(TerraformRequest::Ensure(updated)) = read(&request("update", &before)) else {
             panic!("not updated")
         };
         assert_eq!((&updated.id, updated.backfills), (&created.id, false));
         let removed = TerraformRequest::Remove(created.id);
-        assert_eq!(read(request("delete", before.clone())), Ok(removed.clone()));
+        assert_eq!(read(&request("delete", &before)), Ok(removed.clone()));
         let only_before = json!({"tf": {"action": "delete", "prev_input": before}});
-        assert_eq!(read(only_before), Ok(removed));
+        assert_eq!(read(&only_before), Ok(removed));
     }
 
     #[test]
@@ -175,11 +175,11 @@ mod tests {
         let renamed = json!({"source": "photos", "destination": "other-replica"});
         for (payload, said) in [
             (
-                request("update", renamed),
+                request("update", &renamed),
                 "destination = \"photos-replica\": was \"other-replica\" before",
             ),
             (
-                request("destroy", json!(null)),
+                request("destroy", &json!(null)),
                 "tf.action = \"destroy\": is not known",
             ),
             (
@@ -203,7 +203,7 @@ mod tests {
                 "destination = \"b\"",
             ),
         ] {
-            let refusal = read(payload.clone()).unwrap_err();
+            let refusal = read(&payload).unwrap_err();
             assert!(refusal.contains(said), "{said}: {refusal}");
         }
     }

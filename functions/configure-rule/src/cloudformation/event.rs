@@ -142,13 +142,15 @@ impl ResourceEvent {
     }
 }
 
+/// What stands for the rest of a text.
+const CUT: &str = " ...";
+
 /// As much of a text as takes so many bytes within a JSON text.
 fn cut(text: &str, room: usize) -> String {
     let bytes = |text: &str| json!(text).to_string().len() - 2;
     if bytes(text) <= room {
         return text.to_owned();
     }
-    const CUT: &str = " ...";
     let mut left = room.saturating_sub(CUT.len());
     let mut kept = String::new();
     for character in text.chars() {
@@ -166,7 +168,7 @@ fn cut(text: &str, room: usize) -> String {
 mod tests {
     use super::*;
 
-    fn event(properties: Value) -> ResourceEvent {
+    fn event(properties: &Value) -> ResourceEvent {
         ResourceEvent::recognise(&json!({
             "RequestType": "Create", "ResponseURL": "https://answers/", "RequestId": "request-1",
             "StackId": "arn:aws:cloudformation:us-east-1:111122223333:stack/photos/0197", "LogicalResourceId": "Rule",
@@ -189,8 +191,8 @@ mod tests {
 
     #[test]
     fn a_resource_is_the_same_rule_until_a_bucket_changes() {
-        let id = |properties| {
-            let event = event(properties);
+        let id = |properties: Value| {
+            let event = event(&properties);
             event.rule_id(&event.properties)
         };
         let first = id(json!({"Source": "a", "Destination": "b", "Policy": "full"}));
@@ -201,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_name_that_cloudformation_made_up_stands_for_the_rule_of_the_properties() {
-        let mut event = event(json!({"Source": "a", "Destination": "b"}));
+        let mut event = event(&json!({"Source": "a", "Destination": "b"}));
         let of_properties = event.rule_id(&event.properties);
         event.physical_id = Some("photos-Rule-1ABCDEFGHIJKL".to_owned());
         assert_eq!(event.rule_meant(), of_properties);
@@ -216,7 +218,7 @@ mod tests {
             "\"".repeat(9_000),
             "ü\n\u{1}".repeat(3_000),
         ] {
-            let answer = event(json!({})).answer(&Err(reason.clone())).to_string();
+            let answer = event(&json!({})).answer(&Err(reason.clone())).to_string();
             assert!(answer.len() <= ANSWER_BYTES_MAX, "{} bytes", answer.len());
             assert!(
                 answer.len() > ANSWER_BYTES_MAX - 8,
@@ -226,13 +228,13 @@ mod tests {
             let answer: Value = serde_json::from_str(&answer).unwrap();
             assert!(answer["Reason"].as_str().unwrap().ends_with(" ..."));
         }
-        let short = event(json!({})).answer(&Err("no such bucket".to_owned()));
+        let short = event(&json!({})).answer(&Err("no such bucket".to_owned()));
         assert_eq!(short["Reason"], "no such bucket");
     }
 
     #[test]
     fn an_answer_repeats_what_it_was_asked() {
-        let answer = event(json!({})).answer(&Ok(Resource {
+        let answer = event(&json!({})).answer(&Ok(Resource {
             physical_id: "rule-1".to_owned(),
             attributes: json!({"RuleId": "rule-1"}),
         }));
@@ -244,6 +246,6 @@ mod tests {
                 "LogicalResourceId": "Rule", "Data": {"RuleId": "rule-1"},
             })
         );
-        assert_eq!(event(json!({})).stack_name(), "photos");
+        assert_eq!(event(&json!({})).stack_name(), "photos");
     }
 }

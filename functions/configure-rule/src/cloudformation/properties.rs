@@ -166,13 +166,13 @@ mod tests {
     use super::*;
     use tandem_replication::rule::{Policy, Scope};
 
-    fn read(properties: Value) -> Result<RuleDraft, String> {
+    fn read(properties: &Value) -> Result<RuleDraft, String> {
         draft(properties.as_object().unwrap()).map_err(|refusal| told(&refusal))
     }
 
     #[test]
     fn properties_are_a_rule_and_booleans_may_be_texts() {
-        let draft = read(json!({
+        let draft = read(&json!({
             "ServiceToken": "arn:...", "ServiceTimeout": "120", "Source": "photos", "Destination": "photos-replica",
             "DestinationRegion": "us-west-2", "Prefixes": ["2025/", "2026/"], "Policy": "full", "Historical": "true",
             "Options": {"StorageClass": "GLACIER_IR", "KmsKey": "", "Tags": "false", "LifecycleDeletes": true},
@@ -194,7 +194,7 @@ mod tests {
     fn what_is_not_said_has_its_default() {
         for scope in [json!(null), json!("all"), json!("")] {
             let draft =
-                read(json!({"Source": "aaa", "Destination": "bbb", "Scope": scope, "Policy": ""}))
+                read(&json!({"Source": "aaa", "Destination": "bbb", "Scope": scope, "Policy": ""}))
                     .unwrap();
             assert_eq!(
                 (draft.scope, draft.policy, draft.historical),
@@ -208,7 +208,7 @@ mod tests {
         let with = |name: &str, value: Value| {
             let mut properties = json!({"Source": "aaa", "Destination": "bbb"});
             properties[name] = value;
-            read(properties).unwrap_err()
+            read(&properties).unwrap_err()
         };
         for (name, value, said) in [
             (

@@ -1,0 +1,122 @@
+//! What the bench is asked. No I/O.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Measures Tandem's functions, and other tools, against an S3 in memory.
+#[derive(Debug, Parser)]
+#[command(name = "tandem-bench")]
+pub struct Args {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How much of it.
+    #[command(flatten)]
+    pub sizes: Sizes,
+    /// How to write what was measured.
+    #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure the functions; needs a local cloud: `make bench`.
+    Functions(Which),
+    /// Measure those of rclone, s5cmd and s3sync that are installed.
+    Peers,
+    /// Only start the S3 in memory, with the same objects in it, for any other tool.
+    Serve {
+        /// Where it listens, on this machine only.
+        #[arg(long, default_value_t = 9900)]
+        port: u16,
+    },
+}
+
+/// Which binaries are measured.
+#[derive(Debug, Default, clap::Args)]
+pub struct Which {
+    /// The folder of the functions' binaries; target/release if they are there, else target/local.
+    #[arg(long)]
+    pub binaries: Option<PathBuf>,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Sizes {
+    /// A tenth of everything: to see that it works.
+    #[arg(long, global = true)]
+    quick: bool,
+    /// Objects to copy.
+    #[arg(long, global = true, default_value_t = 10_000)]
+    objects: usize,
+    /// Bytes of each object.
+    #[arg(long, global = true, default_value_t = 4_096)]
+    pub object_bytes: usize,
+    /// Keys of two buckets that are equal.
+    #[arg(long, global = true, default_value_t = 100_000)]
+    equal_keys: usize,
+    /// Live puts.
+    #[arg(long, global = true, default_value_t = 10_000)]
+    puts: usize,
+    /// Cold starts of each function.
+    #[arg(long, global = true, default_value_t = 11)]
+    starts: usize,
+    /// Processes of a function at once.
+    #[arg(long, global = true, default_value_t = 4)]
+    pub workers: usize,
+    /// How long the S3 takes for each request.
+    #[arg(long, global = true, default_value_t = 0)]
+    pub latency_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    Table,
+    Json,
+}
+
+impl Sizes {
+    pub fn objects(&self) -> usize {
+        self.scaled(self.objects)
+    }
+
+    pub fn equal_keys(&self) -> usize {
+        self.scaled(self.equal_keys)
+    }
+
+    pub fn puts(&self) -> usize {
+        self.scaled(self.puts)
+    }
+
+    pub fn starts(&self) -> usize {
+        if self.quick { 3 } else { self.starts.max(1) }
+    }
+
+    pub fn latency(&self) -> Duration {
+        Duration::from_millis(self.latency_ms)
+    }
+
+    fn scaled(&self, count: usize) -> usize {
+        if self.quick {
+            count.div_ceil(10)
+        } else {
+            count
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quick_is_a_tenth_but_never_nothing() {
+        let parse = |line: &str| Args::parse_from(line.split(' ')).sizes;
+        let sizes = parse("tandem-bench peers --quick --objects 15");
+        assert_eq!((sizes.objects(), sizes.equal_keys()), (2, 10_000));
+        let sizes = parse("tandem-bench peers --objects 15");
+        assert_eq!((sizes.objects(), sizes.equal_keys()), (15, 100_000));
+    }
+}

@@ -1,0 +1,98 @@
+//! Which files are measured: those built for AWS if they are there, else those of the local cloud.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
+
+/// The functions' binaries.
+#[derive(Debug)]
+pub struct Binaries {
+    folder: PathBuf,
+    /// How they were built, in words.
+    pub kind: String,
+    /// The functions, by name.
+    pub names: Vec<String>,
+}
+
+impl Binaries {
+    /// Finds them in `folder`, or where the Makefile puts them.
+    ///
+    /// # Panics
+    /// If they are not there; the message says what to do.
+    pub fn find(folder: Option<&Path>) -> Self {
+        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
+            PathBuf::from,
+        );
+        let names = staged(&target.join("lambda"));
+        let has_all = |folder: &Path| names.iter().all(|name| folder.join(name).is_file());
+        let local = target.join("local");
+        let mut released = releases(&target).into_iter();
+        let (folder, kind) = if let Some(folder) = folder {
+            (folder.to_owned(), format!("in {}", folder.display()))
+        } else if let Some(release) = released.find(|folder| has_all(folder)) {
+            let kind = release_kind(&release, &local, &names);
+            (release, kind)
+        } else {
+            (local, "of the local profile, hardly optimized".to_owned())
+        };
+        assert!(
+            !names.is_empty() && has_all(&folder),
+            "{} lacks some of {names:?}: run `make bench`",
+            folder.display()
+        );
+        Self {
+            folder,
+            kind,
+            names,
+        }
+    }
+
+    /// The binary of a function.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Its size as it is, and as Lambda is given it.
+    pub fn bytes(&self, name: &str) -> (u64, u64) {
+        let binary = std::fs::read(self.path(name)).expect("a binary");
+        let mut zipped = DeflateEncoder::new(Vec::new(), Compression::default());
+        zipped.write_all(&binary).expect("memory takes everything");
+        let zipped = zipped.finish().expect("memory takes everything");
+        (binary.len() as u64, zipped.len() as u64)
+    }
+}
+
+/// Where `make build` leaves binaries that run here, without and with cargo-lambda.
+fn releases(target: &Path) -> [PathBuf; 2] {
+    let host = format!("{}-unknown-linux-gnu/release", std::env::consts::ARCH);
+    [target.join("release"), target.join(host)]
+}
+
+/// Whoever measures has to know if the code may have changed since.
+fn release_kind(release: &Path, local: &Path, names: &[String]) -> String {
+    let written = |folder: &Path, name: &String| folder.join(name).metadata()?.modified();
+    let is_older = |name: &String| {
+        let times = written(release, name).ok().zip(written(local, name).ok());
+        times.is_some_and(|(release, local)| release < local)
+    };
+    if names.iter().any(is_older) {
+        "of the release profile, older than those of the local one: does `make build` change them?"
+            .to_owned()
+    } else {
+        "of the release profile".to_owned()
+    }
+}
+
+/// The functions that are deployed: each has a folder.
+fn staged(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries
+        .filter(|entry| entry.path().join("bootstrap").is_file())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
