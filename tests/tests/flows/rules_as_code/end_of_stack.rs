@@ -6,8 +6,9 @@ use aws_sdk_cloudformation::types::{Capability, Parameter, StackStatus};
 use aws_sdk_s3::types::{Event, NotificationConfiguration, QueueConfiguration};
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
+use tandem_tests::bucket::Bucket;
 use tandem_tests::buckets::Buckets;
-use tandem_tests::cloud::{Cloud, unique};
+use tandem_tests::cloud::{Cloud, EAST, unique};
 
 use super::Declared;
 use super::stacks::TestStack;
@@ -33,10 +34,14 @@ async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
         .parameter_value("off")
         .build();
     let stack = TestStack::new(cloud, unique("tandem"));
+    // By itself a request takes 51,200 bytes of template.
+    let templates = Bucket::create(cloud, EAST, unique("templates"), false).await;
+    let template = without_parameters_in_scaling(&template);
+    templates.put("template", template).await;
     client
         .create_stack()
         .stack_name(&stack.name)
-        .template_body(without_parameters_in_scaling(&template))
+        .template_url(format!("{}/{}/template", cloud.endpoint, templates.name))
         .set_parameters(Some(others.chain([protection]).collect()))
         .capabilities(Capability::CapabilityIam)
         .capabilities(Capability::CapabilityAutoExpand)
@@ -53,18 +58,29 @@ async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
 
 /// The emulator's poller, which serves all stacks, fails on a concurrency that is a parameter.
 fn without_parameters_in_scaling(template: &str) -> String {
-    let mut lines = template.lines().peekable();
-    let mut changed = Vec::new();
-    while let Some(line) = lines.next() {
-        match line.split_once("MaximumConcurrency:") {
-            Some((before, _)) => {
-                changed.push(format!("{before}MaximumConcurrency: 2"));
-                lines.next_if(|next| next.trim_start().starts_with("Ref:"));
-            }
-            None => changed.push(line.to_owned()),
-        }
+    let mut template: Value = serde_json::from_str(template).expect("a template in JSON");
+    let queues = set_scaling(&mut template);
+    assert!(queues > 0, "no queue feeds a function");
+    template.to_string()
+}
+
+/// Answers how many were set.
+fn set_scaling(template: &mut Value) -> usize {
+    match template {
+        Value::Object(fields) => fields
+            .iter_mut()
+            .map(|(name, value)| {
+                if name == "ScalingConfig" {
+                    *value = json!({"MaximumConcurrency": 2});
+                    1
+                } else {
+                    set_scaling(value)
+                }
+            })
+            .sum(),
+        Value::Array(elements) => elements.iter_mut().map(set_scaling).sum(),
+        _ => 0,
     }
-    changed.join("\n")
 }
 
 /// Somebody else's notification, which was there before.
