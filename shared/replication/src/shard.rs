@@ -336,7 +336,8 @@ mod tests {
             );
             // One worker would need 200 rounds, sixteen 13 if somebody had told them where to begin.
             assert!(course.rounds <= 30, "{about}");
-            assert!(course.probes <= 500, "{about}");
+            // Nobody holds these shards back: those of a job keep to `probes_allowed`.
+            assert!(course.probes <= 600, "{about}");
             assert!(course.pages <= 300, "{about}");
         }
     }
