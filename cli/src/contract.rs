@@ -104,24 +104,12 @@ impl Scope {
     /// What to list to see every key of this scope that starts with `within`, in key order.
     /// Nothing, where the two have no key in common.
     pub fn listing_prefixes(&self, within: &str) -> Vec<String> {
-        let Self::Prefixes(prefixes) = self else {
-            return vec![within.to_owned()];
+        let everything = [String::new()];
+        let prefixes = match self {
+            Self::All => &everything[..],
+            Self::Prefixes(prefixes) => prefixes,
         };
-        let mut listed: Vec<String> = prefixes
-            .iter()
-            .filter_map(|prefix| {
-                if prefix.starts_with(within) {
-                    Some(prefix.clone())
-                } else if within.starts_with(prefix.as_str()) {
-                    Some(within.to_owned())
-                } else {
-                    None
-                }
-            })
-            .collect();
-        listed.sort();
-        listed.dedup();
-        listed
+        tandem_replication::shard::listing_prefixes(prefixes, within)
     }
 }
 
