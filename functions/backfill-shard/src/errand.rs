@@ -133,12 +133,15 @@ impl<'a> Errand<'a> {
     ) -> Result<Outcome, Fault> {
         let overwrite = self.job.spec.overwrite;
         let (worker, pair, rule) = (self.worker, self.pair, self.rule);
-        match ended {
+        let ended = match ended {
             Ok(Outcome::TooLargeHere { .. }) => {
                 worker
                     .begin_transfer(pair, rule, key, None, overwrite)
                     .await
             }
+            ended => ended,
+        };
+        match ended {
             Err(fault) if again_at_once(&fault) => {
                 worker.carry(pair, rule, key, None, overwrite).await
             }

@@ -10,6 +10,7 @@ use tandem_lambda::request::new_transfer_id;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{BucketPair, Side};
+use tandem_replication::decide::{Decision, decide};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::ObjectKey;
 use tandem_replication::object::ObjectState;
@@ -45,27 +46,34 @@ impl Worker {
                     .await
             }
             outcome => {
-                self.end_what_is_over(pair, rule, key)
-                    .await
-                    .map_err(AwsError::into_fault)?;
+                self.end_what_is_over(pair, rule, key).await?;
                 Ok(outcome)
             }
         }
     }
 
-    /// Ends the transfer of a key that needs none any more, if there is one that nobody else will end.
+    /// Sees to the transfer of a key that seems to need none any more, if nobody else will: one that is void or
+    /// has stood still is over. One without messages may have been held while its rule was paused, or is just
+    /// being begun for a change that came since: it is over only if the replica is what it is for.
     pub(crate) async fn end_what_is_over(
         &self,
         pair: &S3Pair,
         rule: &Rule,
         key: &ObjectKey,
-    ) -> Result<(), AwsError> {
-        match self.table.transfer(&rule.id, key).await? {
-            Some(found) if found.void.is_some() || found.stands_still(now()) => {
-                self.end(pair, rule, &found).await
-            }
-            _ => Ok(()),
-        }
+    ) -> Result<(), Fault> {
+        let found = self.table.transfer(&rule.id, key).await;
+        let Some(found) = found.map_err(AwsError::into_fault)? else {
+            return Ok(());
+        };
+        let is_over = found.void.is_some() || found.stands_still(now());
+        let seen_to = if is_over || (!found.sent && is_met(pair, rule, &found).await?) {
+            self.end(pair, rule, &found).await
+        } else if found.sent {
+            Ok(())
+        } else {
+            self.help_on(rule, &found).await
+        };
+        seen_to.map_err(AwsError::into_fault)
     }
 
     pub(crate) async fn begin_transfer(
@@ -238,4 +246,20 @@ impl Worker {
         pair.abandon(&transfer.upload).await;
         Ok(())
     }
+}
+
+/// Whether the replica is already what a transfer is to make it.
+async fn is_met(pair: &S3Pair, rule: &Rule, transfer: &Transfer) -> Result<bool, Fault> {
+    let source = pair.head(Side::Source, &transfer.key).await?;
+    let replica = pair.head(Side::Replica, &transfer.key).await?;
+    let is_its_source = source
+        .as_ref()
+        .is_some_and(|source| TransferSource::of(source) == transfer.source);
+    let decision = decide(
+        rule.policy,
+        &rule.options,
+        source.as_ref(),
+        replica.as_ref(),
+    );
+    Ok(is_its_source && decision == Decision::InSync)
 }

@@ -504,6 +504,77 @@ async fn a_pause_keeps_the_parts_and_resuming_copies_the_others() {
     stage.assert_done("large", &large, "resumed").await;
 }
 
+/// A transfer that a pause has held, without messages, and its function of the test's own.
+async fn held(stage: &Stage, seed: u64) -> FunctionProcess {
+    put_uneven(stage, "large", seed).await;
+    let messages = stage.begin("large").await;
+    let copier = stage.copier().await;
+    stage.cloud.change("pause", &stage.rule).await;
+    for message in &messages {
+        acknowledge(&copier, message).await;
+    }
+    copier
+}
+
+async fn resume(stage: &Stage, copier: &FunctionProcess) {
+    let configure = stage.function("configure-rule").await;
+    let resumed = configure.invoke(json!({"action": "resume", "rule": stage.rule}));
+    resumed.await.expect("resumed");
+    stage.proxy.take();
+    stage.run_dry(&stage.worker().await, copier).await;
+}
+
+#[tokio::test]
+async fn a_held_transfer_is_over_if_its_replica_is_there_by_then() {
+    let stage = Stage::new().await;
+    let copier = held(&stage, 20).await;
+    let large = Object::of(body(20, UNEVEN.iter().sum())).dressed("large");
+    let destination = &stage.buckets.destination;
+    destination.put_in_parts_of("large", &large, &UNEVEN).await;
+    resume(&stage, &copier).await;
+    let sent = stage.proxy.take_counts();
+    assert_eq!(sent.get("UploadPartCopy"), None, "{sent:?}");
+    stage
+        .assert_done("large", &large.body, "there already")
+        .await;
+}
+
+#[tokio::test]
+async fn a_transfer_that_is_just_begun_is_not_ended_by_a_look_that_came_before() {
+    let stage = Stage::new().await;
+    let old = Object::of(body(21, UNEVEN.iter().sum())).dressed("large");
+    let Buckets {
+        source,
+        destination,
+    } = &stage.buckets;
+    source.put_in_parts_of("large", &old, &UNEVEN).await;
+    destination.put_in_parts_of("large", &old, &UNEVEN).await;
+    // A look finds both sides equal, and is about to see whether there is a transfer.
+    let late = stage.worker().await;
+    let seen = AtomicUsize::new(0);
+    let gate = stage.proxy.hold_before(move |request: &Seen| {
+        let heads = usize::from(request.is("HeadObject"));
+        // Both sides have been looked at.
+        seen.fetch_add(heads, Ordering::SeqCst) == 2 && request.is("DynamoDB.GetItem")
+    });
+    let look = late.begin(batch(&stage.object("large")));
+    gate.arrived().await;
+    // Meanwhile the object changes, and its transfer is begun; its messages are not sent yet.
+    let newer = put_uneven(&stage, "large", 22).await;
+    let beginner = stage.worker().await;
+    let sends = stage
+        .proxy
+        .hold_before(|request: &Seen| request.is("SQS.SendMessage"));
+    let begins = beginner.begin(batch(&stage.object("large")));
+    sends.arrived().await;
+    gate.open();
+    look.await.expect("an answer");
+    sends.open();
+    begins.await.expect("an answer");
+    stage.run_dry(&late, &stage.copier().await).await;
+    stage.assert_done("large", &newer, "begun meanwhile").await;
+}
+
 #[tokio::test]
 async fn the_end_of_a_rule_aborts_its_uploads() {
     let stage = Stage::new().await;
