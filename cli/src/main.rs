@@ -79,6 +79,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         Command::Backfill { command } => backfill::run(&client, output, command).await,
         Command::Status(args) => status::run(&client, output, args).await,
         Command::Failures { command } => failures::run(&client, output, command).await,
+        Command::Verify(args) if args.repair => repair::run(&client, output, args).await,
         Command::Verify(args) => verify::run(&client, output, args).await,
     }
 }

@@ -14,17 +14,13 @@ use crate::render;
 use crate::terminal;
 use crate::verify;
 
-pub async fn run(
-    client: &Client,
-    output: Output,
-    args: &VerifyArgs,
-    extent: &Extent,
-) -> Result<Exit, Error> {
+pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Exit, Error> {
+    let extent = Extent::of(client, &args.rule.name, &args.prefix).await?;
     let rule = &extent.rule;
-    let Some(found) = compare(client, output, args, extent).await? else {
+    let Some(found) = compare(client, output, &args, &extent).await? else {
         return Ok(Exit::Ok);
     };
-    let limit = Limit::of(args, rule.policy, &found, &rule.id)?;
+    let limit = Limit::of(&args, rule.policy, &found, &rule.id)?;
     terminal::note(intention(rule, &found, &limit));
     if limit.has_to_ask {
         if !terminal::can_ask() {

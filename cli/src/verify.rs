@@ -14,16 +14,12 @@ use crate::exit::Exit;
 use crate::human;
 use crate::job;
 use crate::render;
-use crate::repair;
 use crate::report::Place;
 use crate::report::store::Draft;
 use crate::terminal;
 
 pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Exit, Error> {
     let extent = Extent::of(client, &args.rule.name, &args.prefix).await?;
-    if args.repair {
-        return repair::run(client, output, &args, &extent).await;
-    }
     if args.job {
         let (end, job) = on_the_functions(client, &args, &extent, args.job_report()).await?;
         job::show(output, &end)?;

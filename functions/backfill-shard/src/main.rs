@@ -2,12 +2,14 @@
 
 mod errand;
 mod keys;
+mod lines;
 mod manifest_page;
 mod pace;
 mod page;
 mod report;
 mod shard;
 mod transfer;
+mod visit;
 mod worker;
 
 use tandem_lambda::runtime::{Error, serve, start_logging};

@@ -5,7 +5,7 @@ use futures::{StreamExt, stream};
 use tandem_aws::bucket_lookup::is_website;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_aws::listing::Page;
-use tandem_aws::shards::{Shard, Step};
+use tandem_aws::shard::{Shard, Step};
 use tandem_lambda::runtime::now;
 use tandem_replication::bucket_pair::{BucketPair, Side};
 use tandem_replication::diff::{Finding, Listed, Verdict, diff};
@@ -18,7 +18,7 @@ use tandem_replication::shard::ShardRange;
 use crate::errand::{Course, Errand, LISTED};
 use crate::pace::{Pace, Room};
 use crate::report::Told;
-use crate::shard::{Paged, Visit};
+use crate::visit::{Paged, Visit};
 use crate::worker::Unfinished;
 
 /// The first page of what is left of a shard, on both sides.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tandem_aws::AwsError;
 use tandem_aws::places::Place;
-use tandem_aws::shards::Shard;
+use tandem_aws::shard::Shard;
 use tandem_replication::diff::{Finding, Listed};
 use tandem_replication::progress::Counts;
 use tandem_replication::s3_uri::S3Uri;

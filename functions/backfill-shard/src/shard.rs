@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
-use tandem_aws::shards::{Shard, Step};
+use tandem_aws::shard::{Shard, Step};
 use tandem_lambda::release::{Release, lanes, release};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::names::{JobId, RuleId};
@@ -13,32 +13,14 @@ use tandem_replication::progress::{Counts, JobState};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard::{CutSearch, probes_allowed};
 use tandem_replication::work::Work;
-use tokio::sync::OnceCell;
 
 use crate::errand::Errand;
-use crate::manifest_page::Lines;
 use crate::page::Listings;
+use crate::visit::{Paged, Visit};
 use crate::worker::{Look, Unfinished, Worker};
 
 /// What has to be left of an invocation to begin another page.
 const PAGE_TIME: Duration = Duration::from_mins(2);
-
-/// Where a page leaves its shard.
-pub(crate) enum Paged {
-    /// This much is done.
-    Done(Step),
-    /// Nothing may begin before so many seconds are over.
-    TooEarly(i32),
-}
-
-/// What an invocation keeps from one page of a shard to the next.
-#[derive(Debug, Default)]
-pub(crate) struct Visit {
-    /// Whether the source is a website, once that was asked.
-    pub(crate) is_website: OnceCell<bool>,
-    /// The list that names the shard's keys, open where the last page ended.
-    pub(crate) lines: Option<Lines>,
-}
 
 impl Worker {
     /// Carries a shard on from its checkpoint: to its end, or until the invocation's time is nearly up and
@@ -211,7 +193,7 @@ impl Worker {
         let Some(index) = self.table.next_shard_index(job).await? else {
             return Ok(shard);
         };
-        let (kept, given) = shard.cut(job, &cut, hint, index, now());
+        let (kept, given) = shard.cut(&cut, hint, index, now());
         let kept = Shard {
             // Both sides list some keys at the cut that are not theirs.
             probes: shard.probes + probes + 2,

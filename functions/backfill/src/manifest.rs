@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use tandem_aws::Aws;
 use tandem_aws::places::Place;
-use tandem_aws::shards::ManifestPart;
+use tandem_aws::shard::ManifestPart;
 use tandem_lambda::request::RequestError;
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::BucketName;

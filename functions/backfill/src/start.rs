@@ -3,7 +3,7 @@
 
 use tandem_aws::jobs::Job;
 use tandem_aws::places::Place;
-use tandem_aws::shards::Shard;
+use tandem_aws::shard::Shard;
 use tandem_lambda::release::{Release, release};
 use tandem_lambda::request::{RequestError, new_job_id};
 use tandem_lambda::runtime::now;
@@ -135,7 +135,7 @@ impl Backfill {
                 .zip(parts)
                 .map(|(index, part)| Shard {
                     manifest: Some(part),
-                    ..Shard::new(job, index, ShardRange::of_prefix(""), weight, at)
+                    ..Shard::new(index, ShardRange::of_prefix(""), weight, at, job.expires_at)
                 })
                 .collect());
         }
@@ -152,7 +152,13 @@ impl Backfill {
         Ok((0..)
             .zip(prefixes)
             .map(|(index, prefix)| {
-                Shard::new(job, index, ShardRange::of_prefix(prefix), weight, at)
+                Shard::new(
+                    index,
+                    ShardRange::of_prefix(prefix),
+                    weight,
+                    at,
+                    job.expires_at,
+                )
             })
             .collect())
     }

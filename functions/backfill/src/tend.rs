@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use serde::Serialize;
 use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
-use tandem_aws::shards::Shard;
+use tandem_aws::shard::Shard;
 use tandem_lambda::release::{Release, release};
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;

@@ -7,7 +7,7 @@ use tandem_replication::names::{AccountId, BucketName, Region};
 use tandem_replication::options::Options;
 use tandem_replication::rule::Bucket;
 
-use crate::handler::Stack;
+use crate::stack::Stack;
 
 impl Stack {
     /// Refuses buckets that are not there, not the right account's or not in the right regions.

@@ -11,8 +11,8 @@ use tandem_replication::progress::JobState;
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::work::{HELD_PARTITIONS, Work};
 
-use crate::handler::Stack;
 use crate::request::{Changes, RuleName};
+use crate::stack::Stack;
 
 impl Stack {
     /// Changes scope, policy and options.

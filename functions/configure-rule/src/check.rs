@@ -22,8 +22,8 @@ use tandem_replication::names::{BucketName, RuleId};
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState};
 use tandem_replication::subscription::Gap;
 
-use crate::handler::{ENOUGH_TIME, Stack};
 use crate::request::RuleName;
+use crate::stack::{ENOUGH_TIME, Stack};
 
 /// How many rules are looked at together.
 const CHECKED_AT_ONCE: usize = 16;

@@ -22,8 +22,8 @@ use tokio::time::timeout;
 
 use self::event::{Resource, ResourceEvent};
 use crate::declaration::Declaration;
-use crate::handler::Stack;
 use crate::request::invalid;
+use crate::stack::Stack;
 
 /// A rule.
 const RULE: &str = "Custom::ReplicationRule";

@@ -12,7 +12,7 @@ use tandem_replication::names::{BucketName, JobId, RuleId};
 use tandem_replication::rule::{Bucket, Rule, RuleState};
 use tandem_replication::subscription::Entry;
 
-use crate::handler::Stack;
+use crate::stack::Stack;
 
 /// A rule that has been `enabling` for longer was left by a function that died: twice its timeout.
 const ENABLING_MAX: TimeDelta = TimeDelta::seconds(120);

@@ -18,8 +18,8 @@ use tandem_replication::names::{ObjectKey, RuleId};
 use tandem_replication::rule::Rule;
 use tandem_replication::work::{PartWork, Work};
 
-use crate::handler::{ENOUGH_TIME, Stack};
 use crate::request::{FailureChoice, Place};
+use crate::stack::{ENOUGH_TIME, Stack};
 
 /// How many messages that cannot be read are shown.
 const UNREADABLE_SHOWN: usize = 20;

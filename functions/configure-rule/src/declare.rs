@@ -8,7 +8,7 @@ use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::rule::{Rule, RuleState};
 
 use crate::declaration::{Declaration, job_id};
-use crate::handler::Stack;
+use crate::stack::Stack;
 
 /// How often a rule is looked at again because another request wrote it meanwhile.
 const ATTEMPTS: u32 = 4;

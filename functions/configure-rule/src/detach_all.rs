@@ -5,7 +5,7 @@ use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::Deadline;
 use tandem_replication::rule::Rule;
 
-use crate::handler::{ENOUGH_TIME, Stack};
+use crate::stack::{ENOUGH_TIME, Stack};
 
 /// How many rules are ended at once.
 const AT_ONCE: usize = 8;

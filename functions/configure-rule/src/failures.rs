@@ -10,8 +10,8 @@ use tandem_replication::names::{ObjectKey, RuleId};
 use tandem_replication::work::Work;
 
 use crate::dead_letters::DeadLetters;
-use crate::handler::{ENOUGH_TIME, Stack};
 use crate::request::{FailureChoice, Place, RuleName};
+use crate::stack::{ENOUGH_TIME, Stack};
 
 /// How many messages are sent at once.
 const SENT_AT_ONCE: usize = 32;

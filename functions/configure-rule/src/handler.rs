@@ -1,46 +1,16 @@
 //! One request, from its JSON to the answer.
 
-use std::time::Duration;
-
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
-use tandem_aws::Aws;
-use tandem_aws::queues::Queues;
-use tandem_aws::table::Table;
-use tandem_lambda::config::Config;
-use tandem_lambda::request::{RequestError, find_rule};
-use tandem_lambda::runtime::{Deadline, Error};
-use tandem_replication::rule::Rule;
+use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::Deadline;
 
 use crate::cloudformation::event::ResourceEvent;
-use crate::request::{Request, RuleName};
+use crate::request::Request;
+use crate::stack::Stack;
 use crate::terraform::TerraformRequest;
 
-/// What has to be left of an invocation to begin another page of anything.
-pub(crate) const ENOUGH_TIME: Duration = Duration::from_secs(20);
-
-/// The stack, as far as rules are concerned.
-#[derive(Debug)]
-pub struct Stack {
-    pub(crate) config: Config,
-    pub(crate) aws: Aws,
-    pub(crate) table: Table,
-    pub(crate) queues: Queues,
-}
-
 impl Stack {
-    /// Reads the environment and builds the clients.
-    pub async fn start() -> Result<Self, Error> {
-        let config = Config::from_environment()?;
-        let aws = Aws::from_environment(config.account_id.clone()).await?;
-        Ok(Self {
-            table: Table::new(&aws, &config.rule_table),
-            queues: Queues::new(&aws),
-            config,
-            aws,
-        })
-    }
-
     /// Answers one request.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let deadline = Deadline::of(invocation.context.deadline());
@@ -73,10 +43,5 @@ impl Stack {
             Request::Check(only) => self.check(only.as_ref(), deadline).await,
             Request::Retry(choice) => self.retry(&choice, deadline).await,
         }
-    }
-
-    /// The rule of this id, or with this bucket.
-    pub(crate) async fn find(&self, name: &RuleName) -> Result<Rule, RequestError> {
-        find_rule(&self.table, &name.0).await
     }
 }

@@ -17,6 +17,7 @@ mod hostile_declarations;
 mod hostile_requests;
 mod request;
 mod show;
+mod stack;
 mod terraform;
 
 use tandem_lambda::runtime::{Error, serve, start_logging};
@@ -24,6 +25,6 @@ use tandem_lambda::runtime::{Error, serve, start_logging};
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     start_logging();
-    let stack = handler::Stack::start().await?;
+    let stack = stack::Stack::start().await?;
     serve(|invocation| stack.handle(invocation)).await
 }

@@ -15,8 +15,8 @@ use tandem_replication::progress::{Backlog, JobView, Live, Progress, Transfers};
 use tandem_replication::rule::Rule;
 
 use crate::buckets::readable;
-use crate::handler::Stack;
 use crate::request::RuleName;
+use crate::stack::Stack;
 
 /// SQS counts its messages only approximately; its documentation gives the counts a minute to settle.
 const QUEUE_COUNT_SETTLES: TimeDelta = TimeDelta::seconds(60);

@@ -7,8 +7,8 @@ use tandem_replication::draft::Refusal;
 use tandem_replication::names::RuleId;
 
 use crate::declaration::{Declaration, rule_id};
-use crate::handler::Stack;
 use crate::request::{draft_of, invalid};
+use crate::stack::Stack;
 
 /// Where Terraform says what it is about; its `terraform_key`, by default.
 const KEY: &str = "tf";

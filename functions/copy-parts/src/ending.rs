@@ -19,7 +19,7 @@ use tandem_replication::rule::Rule;
 use tandem_replication::transfer::TransferSource;
 use tandem_replication::work::Work;
 
-use crate::range::{Attempted, Errand};
+use crate::errand::{Attempted, Errand};
 use crate::worker::{Unfinished, Worker};
 
 impl Worker {

@@ -20,31 +20,13 @@ use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::transfer::PartRange;
 
 use crate::ending::count_failure;
+use crate::errand::{Attempted, Errand};
 use crate::worker::{Look, Unfinished, Worker};
 
 /// What has to be left of an invocation to begin with more parts.
 const PARTS_TIME: Duration = Duration::from_mins(3);
 /// How many parts are begun before the time is looked at again.
 const PARTS_AT_A_TIME: usize = 32;
-
-/// One transfer, and where it goes.
-pub(crate) struct Errand<'a> {
-    pub(crate) rule: &'a Rule,
-    pub(crate) pair: &'a S3Pair,
-    pub(crate) transfer: Transfer,
-}
-
-/// Where an attempt at a range leaves its transfer.
-pub(crate) enum Attempted {
-    /// There are parts still to be copied by others.
-    Open,
-    /// It came to its end; so became of the object.
-    Ended(Outcome),
-    /// It has to begin anew.
-    Void(Void),
-    /// There is no transfer any more.
-    Over,
-}
 
 impl Worker {
     /// Copies one range. The message is acknowledged if the range is done, if the transfer is over, or if

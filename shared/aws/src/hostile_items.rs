@@ -19,7 +19,7 @@ use crate::failures::FailureItem;
 use crate::held::HeldKey;
 use crate::jobs::Job;
 use crate::rules::{ClaimItem, RuleItem};
-use crate::shards::Shard;
+use crate::shard::Shard;
 use crate::table::{Item, item, parsed};
 use crate::transfers::Transfer;
 use crate::uploads::LoggedUpload;

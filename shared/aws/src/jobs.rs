@@ -8,7 +8,7 @@ use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::progress::{Counts, JobKind, JobSpec, JobState, JobView, ShardCounts};
 
 use crate::AwsError;
-use crate::shards::Shard;
+use crate::shard::Shard;
 use crate::table::{Table, conditional, item, key, parsed, text};
 
 /// A job as the table holds it.
@@ -198,5 +198,81 @@ impl Table {
             self.delete(&jobs_of(rule), job.id.as_str()).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_replication::shard::{Hint, ShardRange};
+
+    use super::*;
+    use crate::shard::Step;
+
+    fn job() -> Job {
+        Job {
+            id: JobId::new("job-1"),
+            rule_id: RuleId::new("rule-1"),
+            spec: JobSpec::default(),
+            state: JobState::Running,
+            plan_id: Some("plan".into()),
+            shards: 1,
+            started_at: Timestamp::UNIX_EPOCH,
+            expires_at: None,
+        }
+    }
+
+    fn whole() -> Shard {
+        let range = ShardRange::of_prefix("k/");
+        Shard::new(0, range, 1.0, Timestamp::UNIX_EPOCH, None)
+    }
+
+    fn step(checkpoint: &str) -> Step {
+        Step {
+            checkpoint: Some(checkpoint.to_owned()),
+            counts: Counts {
+                listed: 1,
+                equal: 1,
+                ..Counts::default()
+            },
+            s3_requests: 2,
+            ..Step::default()
+        }
+    }
+
+    #[test]
+    fn a_jobs_fraction_never_goes_back_and_ends_at_one() {
+        let mut shards = vec![whole()];
+        let mut last = 0.0;
+        for key in ["k/0", "k/2", "k/4", "k/6"] {
+            shards[0] = shards[0].after(&step(key), Timestamp::UNIX_EPOCH);
+            let cut = format!("{key}z");
+            let index = u32::try_from(shards.len()).unwrap();
+            let (kept, given) = shards[0].cut(&cut, Hint::default(), index, Timestamp::UNIX_EPOCH);
+            shards[0] = kept;
+            shards.push(given);
+            let fraction = job().view(&shards).fraction;
+            assert!(fraction >= last, "{fraction} after {last}");
+            last = fraction;
+            // The other half goes on instead.
+            shards.swap(0, usize::try_from(index).unwrap());
+        }
+        for shard in &mut shards {
+            shard.ended_at = Some(Timestamp::UNIX_EPOCH);
+        }
+        let sum: f64 = shards.iter().map(Shard::fraction).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "{sum}");
+        assert_eq!(job().view(&shards).state, JobState::Complete);
+    }
+
+    #[test]
+    fn a_job_with_a_shard_that_could_not_be_finished_has_failed_when_all_have_ended() {
+        let mut shards = [whole(), whole()];
+        shards[0].ended_at = Some(Timestamp::UNIX_EPOCH);
+        shards[0].error = Some("listing photos: AccessDenied".into());
+        assert_eq!(job().view(&shards).state, JobState::Running);
+        shards[1].ended_at = Some(Timestamp::UNIX_EPOCH);
+        let view = job().view(&shards);
+        assert_eq!(view.state, JobState::Failed);
+        assert_eq!(view.error.as_deref(), Some("listing photos: AccessDenied"));
     }
 }

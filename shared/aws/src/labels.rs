@@ -5,15 +5,12 @@ use std::collections::BTreeSet;
 use aws_sdk_s3::operation::get_object_acl::GetObjectAclOutput;
 use aws_sdk_s3::types::{
     AccessControlPolicy, Grant as S3Grant, Grantee as S3Grantee, ObjectLockLegalHold,
-    ObjectLockLegalHoldStatus, ObjectLockMode, ObjectLockRetention, ObjectLockRetentionMode,
-    Permission, Tag, Tagging, Type,
+    ObjectLockRetention, ObjectLockRetentionMode, Permission, Tag, Tagging, Type,
 };
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
-use aws_smithy_types::DateTime;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::error::operation::BuildError;
-use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{AdjustOutcome, Adjustment, Side};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::ObjectKey;
@@ -23,6 +20,7 @@ use tandem_replication::options::AclChoice;
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
 use crate::error::{Refused, fault};
+use crate::object_state::{date_time, legal_hold, lock_mode};
 use crate::s3_pair::S3Pair;
 
 impl S3Pair {
@@ -271,29 +269,6 @@ impl S3Pair {
         }
         Ok(still_there)
     }
-}
-
-/// A lock's mode, as a copy is told it.
-pub(crate) fn lock_mode(retention: &Retention) -> ObjectLockMode {
-    if retention.compliance {
-        ObjectLockMode::Compliance
-    } else {
-        ObjectLockMode::Governance
-    }
-}
-
-/// A lock's legal hold, by S3's word.
-pub(crate) fn legal_hold(lock: &Lock) -> ObjectLockLegalHoldStatus {
-    if lock.legal_hold {
-        ObjectLockLegalHoldStatus::On
-    } else {
-        ObjectLockLegalHoldStatus::Off
-    }
-}
-
-/// A time as the SDK takes it.
-pub(crate) fn date_time(at: Timestamp) -> DateTime {
-    DateTime::from_secs_and_nanos(at.timestamp(), at.timestamp_subsec_nanos())
 }
 
 /// Whether what was to be written to was still there.

@@ -1,4 +1,4 @@
-//! An object's HEAD, as the domain's words. No I/O.
+//! An object's HEAD in the domain's words, and its lock in S3's. No I/O.
 
 use std::time::SystemTime;
 
@@ -6,6 +6,7 @@ use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::types::{
     ChecksumType, ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption,
 };
+use aws_smithy_types::DateTime;
 use chrono::TimeDelta;
 use tandem_replication::Timestamp;
 use tandem_replication::names::{Etag, StorageClass, VersionId};
@@ -103,6 +104,29 @@ fn lock(answer: &HeadObjectOutput) -> Lock {
             }),
         legal_hold: answer.object_lock_legal_hold_status() == Some(&ObjectLockLegalHoldStatus::On),
     }
+}
+
+/// A lock's mode, as a copy is told it.
+pub(crate) fn lock_mode(retention: &Retention) -> ObjectLockMode {
+    if retention.compliance {
+        ObjectLockMode::Compliance
+    } else {
+        ObjectLockMode::Governance
+    }
+}
+
+/// A lock's legal hold, by S3's word.
+pub(crate) fn legal_hold(lock: &Lock) -> ObjectLockLegalHoldStatus {
+    if lock.legal_hold {
+        ObjectLockLegalHoldStatus::On
+    } else {
+        ObjectLockLegalHoldStatus::Off
+    }
+}
+
+/// A time as the SDK takes it.
+pub(crate) fn date_time(at: Timestamp) -> DateTime {
+    DateTime::from_secs_and_nanos(at.timestamp(), at.timestamp_subsec_nanos())
 }
 
 #[cfg(test)]

@@ -33,8 +33,7 @@ use crate::Aws;
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
 use crate::error::{Refused, fault};
-use crate::labels::{date_time, legal_hold, lock_mode};
-use crate::object_state::{state, version};
+use crate::object_state::{date_time, legal_hold, lock_mode, state, version};
 use crate::table::Table;
 use crate::uploads::UploadLog;
 

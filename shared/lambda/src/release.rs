@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
 use tandem_aws::queues::Queues;
-use tandem_aws::shards::Shard;
+use tandem_aws::shard::Shard;
 use tandem_aws::table::Table;
 use tandem_replication::work::Work;
 
