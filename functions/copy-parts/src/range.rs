@@ -16,7 +16,7 @@ use tandem_replication::names::{ObjectKey, RuleId, TransferId, UploadId};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_layout::Part;
 use tandem_replication::replicator::Outcome;
-use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::rule::RuleState;
 use tandem_replication::transfer::PartRange;
 
 use crate::ending::count_failure;

@@ -14,13 +14,13 @@ use aws_smithy_types::error::operation::BuildError;
 use tandem_replication::bucket_pair::{AdjustOutcome, Adjustment, Side};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::ObjectKey;
-use tandem_replication::object::{Grant, Grantee, Labels, Lock, ObjectState, Retention, Tags};
+use tandem_replication::object::{Grant, Grantee, Labels, Lock, ObjectState, Tags};
 use tandem_replication::options::AclChoice;
 
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
 use crate::error::{Refused, fault};
-use crate::object_state::{date_time, legal_hold, lock_mode};
+use crate::object_state::{date_time, legal_hold};
 use crate::s3_pair::S3Pair;
 
 impl S3Pair {
