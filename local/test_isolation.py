@@ -9,6 +9,7 @@ import sys
 import unittest
 import urllib.request
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
@@ -109,9 +110,7 @@ class TheLocalCloud(unittest.TestCase):
                 self.assertEqual(self.addresses(self.cloud.read_state()[name]["pid"]), {"0100007F"})  # 127.0.0.1
 
     def addresses(self, group):
-        processes = self.members(group)
-        sockets = {os.readlink(handle) for process in processes for handle in (process / "fd").iterdir()
-                   if handle.is_symlink()}
+        sockets = {target for process in self.members(group) for target in self.open_files(process)}
         addresses = set()
         for table in ("tcp", "tcp6"):
             for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
@@ -123,8 +122,16 @@ class TheLocalCloud(unittest.TestCase):
     @staticmethod
     def members(group):
         for process in Path("/proc").glob("[0-9]*"):
-            if int((process / "stat").read_text().rpartition(")")[2].split()[2]) == group:
-                yield process
+            with suppress(FileNotFoundError, ProcessLookupError):  # others come and go meanwhile
+                if int((process / "stat").read_text().rpartition(")")[2].split()[2]) == group:
+                    yield process
+
+    @staticmethod
+    def open_files(process):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for handle in (process / "fd").iterdir():
+                with suppress(FileNotFoundError):
+                    yield os.readlink(handle)
 
     def invoke(self, bootstrap):
         code = io.BytesIO()
