@@ -4,15 +4,17 @@
     python3 local/build.py arm64|x86_64
 
 cargo-lambda links with zig, so that one machine builds for both processors, and for the C library of Amazon
-Linux 2023 whatever its own. Both are installed into .local/. What comes out is in target/lambda/, where
-template.yaml takes it from.
+Linux 2023 whatever its own. Both are installed into .local/. What comes out is in target/aws/, by processor, and
+copied to target/lambda/, where template.yaml takes it from and a build for the local AWS would write over it.
 """
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import machine
 from paths import REPOSITORY, Problem
@@ -44,6 +46,7 @@ def build(architecture: str) -> None:
     machine.install("build")
     packages = [option for name in FUNCTIONS for option in ("--package", name)]
     command = [machine.program("build", "cargo-lambda"), "lambda", "build", "--release",
+               "--lambda-dir", str(folder(architecture)),
                "--arm64" if architecture == "arm64" else "--x86-64", *packages]
     # cargo-lambda finds zig as a module of the Python that is first on the path.
     path = f"{machine.venv('build') / 'bin'}{os.pathsep}{os.environ['PATH']}"
@@ -51,6 +54,18 @@ def build(architecture: str) -> None:
     if done.returncode != 0:
         raise Problem(f"cargo-lambda failed (exit code {done.returncode})")
     check_sizes(architecture)
+    for name in FUNCTIONS:
+        staged = REPOSITORY / "target" / "lambda" / name / "bootstrap"
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(built(architecture, name), staged)
+
+
+def folder(architecture: str) -> Path:
+    return REPOSITORY / "target" / "aws" / architecture
+
+
+def built(architecture: str, name: str) -> Path:
+    return folder(architecture) / name / "bootstrap"
 
 
 def require_target(architecture: str) -> None:
@@ -70,7 +85,7 @@ def check_sizes(architecture: str) -> None:
     print(f"\n{'function, ' + architecture:<26}{'binary, MiB':>12}{'zip, MiB':>10}")
     too_large = []
     for name in FUNCTIONS:
-        binary = built(name)
+        binary = built(architecture, name).read_bytes()
         zip_mib = zipped_bytes(binary) / MIB
         print(f"{name:<26}{len(binary) / MIB:>12.1f}{zip_mib:>10.1f}")
         if zip_mib > ZIP_MIB_MAX:
@@ -78,10 +93,6 @@ def check_sizes(architecture: str) -> None:
     if too_large:
         raise Problem(f"larger than {ZIP_MIB_MAX} MiB: {', '.join(too_large)}; what did they gain? "
                       "`cargo tree --package NAME` shows what they are made of")
-
-
-def built(name: str) -> bytes:
-    return (REPOSITORY / "target" / "lambda" / name / "bootstrap").read_bytes()
 
 
 def zipped_bytes(binary: bytes) -> int:

@@ -37,7 +37,8 @@ pub enum Command {
 /// Which binaries are measured.
 #[derive(Debug, Default, clap::Args)]
 pub struct Which {
-    /// The folder of the functions' binaries; target/release if they are there, else target/local.
+    /// The folder of the functions' binaries, each in a folder of its name as `bootstrap`; what `make build` has
+    /// built for this processor if it is there, else what the local AWS runs.
     #[arg(long)]
     pub binaries: Option<PathBuf>,
 }

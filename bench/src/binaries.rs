@@ -26,20 +26,19 @@ impl Binaries {
             || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
             PathBuf::from,
         );
-        let names = staged(&target.join("lambda"));
-        let has_all = |folder: &Path| names.iter().all(|name| folder.join(name).is_file());
-        let local = target.join("local");
-        let mut released = releases(&target).into_iter();
+        let local = target.join("lambda");
+        let released = target.join("aws").join(processor());
+        let names = staged(&local);
         let (folder, kind) = if let Some(folder) = folder {
             (folder.to_owned(), format!("in {}", folder.display()))
-        } else if let Some(release) = released.find(|folder| has_all(folder)) {
-            let kind = release_kind(&release, &local, &names);
-            (release, kind)
+        } else if names.iter().all(|name| binary(&released, name).is_file()) {
+            let kind = release_kind(&released, &target.join("local"), &names);
+            (released, kind)
         } else {
             (local, "of the local profile, hardly optimized".to_owned())
         };
         assert!(
-            !names.is_empty() && has_all(&folder),
+            !names.is_empty() && names.iter().all(|name| binary(&folder, name).is_file()),
             "{} lacks some of {names:?}: run `make bench`",
             folder.display()
         );
@@ -52,7 +51,7 @@ impl Binaries {
 
     /// The binary of a function.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        binary(&self.folder, name)
     }
 
     /// Its size as it is, and as Lambda is given it.
@@ -65,18 +64,24 @@ impl Binaries {
     }
 }
 
-/// Where `make build` leaves binaries that run here, without and with cargo-lambda.
-fn releases(target: &Path) -> [PathBuf; 2] {
-    let host = format!("{}-unknown-linux-gnu/release", std::env::consts::ARCH);
-    [target.join("release"), target.join(host)]
+/// This machine's processor, by the name that Lambda has for it.
+fn processor() -> &'static str {
+    match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        other => other,
+    }
+}
+
+fn binary(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name).join("bootstrap")
 }
 
 /// Whoever measures has to know if the code may have changed since.
-fn release_kind(release: &Path, local: &Path, names: &[String]) -> String {
-    let written = |folder: &Path, name: &String| folder.join(name).metadata()?.modified();
+fn release_kind(released: &Path, local: &Path, names: &[String]) -> String {
+    let written = |file: PathBuf| file.metadata().ok()?.modified().ok();
     let is_older = |name: &String| {
-        let times = written(release, name).ok().zip(written(local, name).ok());
-        times.is_some_and(|(release, local)| release < local)
+        let times = written(binary(released, name)).zip(written(local.join(name)));
+        times.is_some_and(|(released, local)| released < local)
     };
     if names.iter().any(is_older) {
         "of the release profile, older than those of the local one: does `make build` change them?"
@@ -90,8 +95,8 @@ fn release_kind(release: &Path, local: &Path, names: &[String]) -> String {
 fn staged(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries
-        .filter(|entry| entry.path().join("bootstrap").is_file())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| binary(folder, name).is_file())
         .collect();
     names.sort();
     names
