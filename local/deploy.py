@@ -55,8 +55,10 @@ def split(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def command(name: str, region: str, arch: str, parameters: list[str], sam: list[str]) -> list[str]:
+    # SAM takes no empty value but one in quotes.
+    given = [f'{parameter}""' if parameter.endswith("=") else parameter for parameter in parameters]
     return [str(machine.program("sam", "sam")), "deploy", "--stack-name", name, "--s3-prefix", name, "--region", region,
-            "--parameter-overrides", f"Architecture={arch}", *parameters, *sam]
+            "--parameter-overrides", f"Architecture={arch}", *given, *sam]
 
 
 def where(name: str, region: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import tempfile
 import unittest
 from pathlib import Path
@@ -51,10 +52,16 @@ class WhereADeploymentGoes(unittest.TestCase):
                                         "--no-confirm-changeset"])
 
 
+    def test_an_empty_parameter_is_said_as_sam_takes_it(self):
+        with mock.patch("deploy.machine.program", lambda *_: "sam"):
+            command = deploy.command("mine", "us-east-1", "arm64", ["AlarmEmail=", "RpoSeconds=60"], [])
+        self.assertEqual(command[-2:], ['AlarmEmail=""', "RpoSeconds=60"])
+
+
 class TheSizesOfTheFunctions(unittest.TestCase):
     def check(self, zip_mib):
         with (mock.patch("build.zipped_bytes", lambda _: int(zip_mib * build.MIB)),
-              mock.patch("build.built", lambda _: b""),
+              mock.patch("build.built", lambda *_: Path(os.devnull)),
               contextlib.redirect_stdout(io.StringIO()) as said):
             build.check_sizes("arm64")
         return said.getvalue()

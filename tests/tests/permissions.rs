@@ -193,6 +193,16 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("cloudwatch.GetMetricData", &["cloudwatch:GetMetricData *"]),
 ];
 
+/// What Lambda itself does as the function: writing its log, and taking messages from the queue that starts it.
+///
+/// Sources: Lambda developer guide, "Execution role" and "Using Lambda with Amazon SQS".
+const OF_LAMBDA: [&str; 2] = ["logs:CreateLogStream log", "logs:PutLogEvents log"];
+const OF_LAMBDA_WITH_QUEUE: [&str; 3] = [
+    "sqs:DeleteMessage queues",
+    "sqs:GetQueueAttributes queues",
+    "sqs:ReceiveMessage queues",
+];
+
 /// Linked, and never sent: how the SDK finds credentials on machines other than Lambda's, and sessions of directory
 /// buckets, which have no notifications.
 fn is_never_sent(operation: &str) -> bool {
@@ -226,9 +236,22 @@ fn linked(function: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a function's code needs, each with the operations that need it.
-fn needed(function: &str) -> BTreeMap<String, Vec<String>> {
+/// The queue that starts a function, if one does.
+fn queue<'a>(template: &'a Yaml, logical_id: &str) -> Option<&'a str> {
+    let events = &resources(template)[logical_id]["Properties"]["Events"];
+    events
+        .as_hash()?
+        .values()
+        .find_map(|event| event["Properties"]["Queue"].as_str())
+}
+
+/// What a function needs, each with the operations that need it.
+fn needed(template: &Yaml, logical_id: &str, function: &str) -> BTreeMap<String, Vec<String>> {
     let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let of_queue = queue(template, logical_id).map(|_| OF_LAMBDA_WITH_QUEUE);
+    for permission in OF_LAMBDA.into_iter().chain(of_queue.into_iter().flatten()) {
+        needed.insert(permission.to_owned(), vec!["Lambda".to_owned()]);
+    }
     let operations = linked(function);
     assert!(!operations.is_empty(), "{function} asks AWS for nothing");
     for operation in operations {
@@ -262,25 +285,36 @@ fn kind(resource: &str) -> &'static str {
         "cloudformation:${AWS::Region}:${AWS::AccountId}:stack/${AWS::StackName}/*" => "stack",
         "kms:*:*:key/*" => "keys",
         queue if queue.ends_with("Queue.Arn") => "queues",
+        log if log.ends_with("Logs.Arn") => "log",
         other => panic!("a resource of a kind that this test does not know: {other}"),
     }
 }
 
+/// A function's role.
+fn role<'a>(template: &'a Yaml, logical_id: &str) -> &'a Yaml {
+    let role = &resources(template)[format!("{logical_id}Role").as_str()];
+    assert_eq!(
+        role["Type"].as_str(),
+        Some("AWS::IAM::Role"),
+        "{logical_id}"
+    );
+    &role["Properties"]
+}
+
 /// The statements of a function's role.
 fn statements<'a>(template: &'a Yaml, logical_id: &str) -> Vec<&'a Yaml> {
-    let policies = &resources(template)[logical_id]["Properties"]["Policies"];
-    let policies = policies.as_vec().expect("a list of policies");
-    let mut statements = Vec::new();
-    for policy in policies {
-        let document = match policy {
-            Yaml::String(shared) => {
-                &resources(template)[shared.as_str()]["Properties"]["PolicyDocument"]
-            }
-            inline => inline,
-        };
-        statements.extend(document["Statement"].as_vec().expect("statements"));
-    }
-    statements
+    let role = role(template, logical_id);
+    let own = role["Policies"].as_vec().into_iter().flatten();
+    let own = own.map(|policy| &policy["PolicyDocument"]);
+    let shared = role["ManagedPolicyArns"].as_vec().into_iter().flatten();
+    // Only policies of the template: those of AWS's allow more than any one function needs.
+    let shared = shared.map(|policy| {
+        let policy = policy.as_str().expect("a policy of the template");
+        &resources(template)[policy]["Properties"]["PolicyDocument"]
+    });
+    own.chain(shared)
+        .flat_map(|document| document["Statement"].as_vec().expect("statements"))
+        .collect()
 }
 
 /// What a function is allowed, each as `action kind-of-resource`.
@@ -299,6 +333,13 @@ fn granted(template: &Yaml, logical_id: &str) -> BTreeSet<String> {
         } else {
             texts(&statement["Resource"])
         };
+        if statement["Sid"].as_str() == Some("OwnQueue") {
+            let own = queue(template, logical_id).expect("a queue");
+            assert_eq!(on, [own], "{logical_id} takes from another's queue");
+        }
+        for log in on.iter().filter(|on| kind(on) == "log") {
+            assert_eq!(*log, format!("{logical_id}Logs.Arn"), "another's log");
+        }
         for action in texts(&statement["Action"]) {
             assert!(!action.contains('*'), "{logical_id} may do {action}");
             granted.extend(on.iter().map(|on| format!("{action} {}", kind(on))));
@@ -312,7 +353,10 @@ fn every_function_may_do_what_its_code_asks_for_and_nothing_else() {
     let template = read();
     let mut wrong = Vec::new();
     for (logical_id, function) in FUNCTIONS {
-        let (granted, needed) = (granted(&template, logical_id), needed(function));
+        let (granted, needed) = (
+            granted(&template, logical_id),
+            needed(&template, logical_id, function),
+        );
         for permission in granted.iter().filter(|has| !needed.contains_key(*has)) {
             wrong.push(format!(
                 "{logical_id} may {permission}, which {function} has no use for"
@@ -334,8 +378,15 @@ fn every_function_has_a_role_of_its_own_and_is_checked() {
     let template = read();
     let mut found: Vec<&str> = of_type(&template, "AWS::Serverless::Function")
         .map(|(id, function)| {
-            // Without one, SAM makes a role for the function alone.
-            assert!(function["Properties"]["Role"].is_badvalue(), "{id}");
+            // To a role that SAM makes it adds policies of AWS's, which allow every queue and log of the account.
+            let own = format!("{id}Role.Arn");
+            assert_eq!(function["Properties"]["Role"].as_str(), Some(own.as_str()));
+            assert!(function["Properties"]["Policies"].is_badvalue(), "{id}");
+            let trusted = role(&template, id)["AssumeRolePolicyDocument"]["Statement"].as_vec();
+            let trusted = trusted.expect("a statement");
+            assert_eq!(trusted.len(), 1, "{id}");
+            let service = trusted[0]["Principal"]["Service"].as_str();
+            assert_eq!(service, Some("lambda.amazonaws.com"), "{id}");
             id
         })
         .collect();
@@ -370,6 +421,8 @@ fn nothing_reaches_a_queue_unencrypted() {
             .expect("statements");
         let denies = statements.iter().any(|statement| {
             statement["Effect"].as_str() == Some("Deny")
+                && texts(&statement["Action"]) == ["sqs:*"]
+                && statement["Principal"].as_str() == Some("*")
                 && statement["Condition"]["Bool"]["aws:SecureTransport"].as_str() == Some("false")
         });
         if denies {

@@ -18,9 +18,6 @@ use uuid::Uuid;
 use crate::handler::{Backfill, no_such_job};
 use crate::manifest;
 
-/// For how long the table keeps a job that a schedule asked for, in days.
-const SCHEDULED_KEPT_DAYS: i64 = 35;
-
 impl Backfill {
     /// Begins a job, or carries on the one that has this id already: the same request may come twice.
     pub(crate) async fn begin(
@@ -54,8 +51,7 @@ impl Backfill {
         }
     }
 
-    /// Stores a new job in the place of all of its kind that have not ended. What cannot be done is refused
-    /// before anything is stored.
+    /// Stores a new job. What cannot be done is refused before anything is stored.
     async fn new_job(&self, rule: &Rule, id: JobId, spec: JobSpec) -> Result<Job, RequestError> {
         if !matches!(rule.state, RuleState::Enabled | RuleState::Paused) {
             let problem = format!("is {} and cannot have jobs", rule.state.as_str());
@@ -67,34 +63,29 @@ impl Backfill {
             )
             .into());
         }
-        let started_at = now();
-        let expires_at = spec
-            .scheduled
-            .then(|| (started_at + chrono::TimeDelta::days(SCHEDULED_KEPT_DAYS)).timestamp());
-        let job = Job {
-            id,
-            rule_id: rule.id.clone(),
-            spec,
-            state: JobState::Planning,
-            plan_id: None,
-            shards: 0,
-            started_at,
-            expires_at,
-        };
+        let job = Job::new(id, rule.id.clone(), spec, now());
         self.first_shards(rule, &job).await?;
         self.check_report(&job).await?;
-        for other in self.table.jobs(&rule.id).await? {
-            if other.spec.kind == job.spec.kind && !self.state(&other).await?.is_over() {
-                self.table.change_job(&other, JobState::Cancelled).await?;
-            }
-        }
         self.table.put_job(&job).await?;
         Ok(job)
     }
 
-    /// Stores the first shards and lets the job run. If another planner of the same job was faster, its
-    /// shards are the job's.
+    /// Cancels whatever of the job's kind was begun before it and has not ended.
+    async fn take_the_place_of_others(&self, job: &Job) -> Result<(), RequestError> {
+        for other in self.table.jobs(&job.rule_id).await? {
+            let is_older = other.id != job.id && other.started_at <= job.started_at;
+            if is_older && other.spec.kind == job.spec.kind && !self.state(&other).await?.is_over()
+            {
+                self.table.change_job(&other, JobState::Cancelled).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the first shards and lets the job run, in the place of all of its kind before it. If another planner
+    /// of the same job was faster, its shards are the job's.
     pub(crate) async fn plan(&self, rule: &Rule, job: &Job) -> Result<Job, RequestError> {
+        self.take_the_place_of_others(job).await?;
         let shards = self.first_shards(rule, job).await?;
         let plan_id = Uuid::now_v7().simple().to_string();
         for shard in &shards {

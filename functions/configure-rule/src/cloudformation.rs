@@ -21,7 +21,7 @@ use tandem_replication::rule::Rule;
 use tokio::time::timeout;
 
 use self::event::{Resource, ResourceEvent};
-use crate::declaration::Declaration;
+use crate::declaration::{Backfills, Declaration};
 use crate::request::invalid;
 use crate::stack::Stack;
 
@@ -108,12 +108,9 @@ impl Stack {
         let draft =
             properties::draft(&event.properties).map_err(|refusal| properties::told(&refusal))?;
         let id = event.rule_id(&event.properties);
-        let was_there = event.physical_id.as_deref() == Some(id.as_str());
-        let was_asked = event.rule_id(&event.old_properties) != id
-            || properties::historical(&event.old_properties);
         let wanted = Declaration {
+            backfills: backfills(event, &id),
             id,
-            backfills: !(was_there && was_asked),
             draft,
             request: event.request_id.clone(),
         };
@@ -165,6 +162,22 @@ impl Stack {
             }
         }
         Ok(no_rule(event))
+    }
+}
+
+/// A rule that CloudFormation knew by this id, and with these buckets, is only changed. Any other that is there may be
+/// the one before a replacement, to which CloudFormation goes back.
+fn backfills(event: &ResourceEvent, id: &RuleId) -> Backfills {
+    if event.request_type != "Update" {
+        return Backfills::Now;
+    }
+    let was_told = event.physical_id.as_deref() == Some(id.as_str());
+    if !was_told || event.rule_id(&event.old_properties) != *id {
+        Backfills::Once
+    } else if properties::historical(&event.old_properties) {
+        Backfills::No
+    } else {
+        Backfills::Now
     }
 }
 

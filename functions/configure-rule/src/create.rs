@@ -3,12 +3,14 @@
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_aws::functions::start_backfill;
+use tandem_aws::jobs::Job;
 use tandem_aws::notifications::{AttachError, attach, detach};
 use tandem_aws::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Claim, Refusal, RefusalCode, RuleDraft};
 use tandem_replication::names::{BucketName, JobId, RuleId};
+use tandem_replication::progress::JobSpec;
 use tandem_replication::rule::{Bucket, Rule, RuleState};
 use tandem_replication::subscription::Entry;
 
@@ -109,10 +111,17 @@ impl Stack {
         Ok(job_id)
     }
 
-    /// Starts the backfill of this id. Repeat-safe.
+    /// Starts the backfill of this id. Repeat-safe. It is in the table before `backfill` is asked to begin it: an
+    /// invocation that Lambda gives up is begun by the schedule that looks after jobs.
     pub(crate) async fn start_job(&self, rule: &Rule, job_id: &JobId) -> Result<(), RequestError> {
+        let job = Job::new(job_id.clone(), rule.id.clone(), JobSpec::default(), now());
+        let is_new = self.table.note_job(&job).await?;
         let function = &self.config.backfill_function;
-        Ok(start_backfill(&self.aws, function, &rule.id, job_id).await?)
+        let asked = start_backfill(&self.aws, function, &rule.id, job_id).await;
+        if asked.is_err() && is_new {
+            self.table.forget_job(&job).await?;
+        }
+        Ok(asked?)
     }
 
     /// Takes back whatever of a rule was made. What this cannot take back now, the next creation for one

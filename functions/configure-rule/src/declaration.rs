@@ -13,11 +13,22 @@ pub struct Declaration {
     pub id: RuleId,
     /// All that is declared of it; what is not has its default.
     pub draft: RuleDraft,
-    /// Whether historical objects, if they are declared, are asked for now, and not before already. A rule that has
-    /// to be made is backfilled in any case.
-    pub backfills: bool,
+    /// When historical objects, if they are declared, are asked for. A rule that has to be made is backfilled in any
+    /// case.
+    pub backfills: Backfills,
     /// What tells this request from others; the same in every repetition.
     pub request: String,
+}
+
+/// When a rule that is there is backfilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backfills {
+    /// Now: that is what is asked for.
+    Now,
+    /// Unless it ever was: this may be the rule before a replacement that is rolled back.
+    Once,
+    /// It was asked for before already.
+    No,
 }
 
 /// Digits of an id, as in those that are made from time and chance.

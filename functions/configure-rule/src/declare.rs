@@ -7,7 +7,7 @@ use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
 use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::rule::{Rule, RuleState};
 
-use crate::declaration::{Declaration, job_id};
+use crate::declaration::{Backfills, Declaration, job_id};
 use crate::stack::Stack;
 
 /// How often a rule is looked at again because another request wrote it meanwhile.
@@ -23,12 +23,28 @@ impl Stack {
         let (rule, is_new) = self
             .until_undisturbed(|| self.brought_about(wanted))
             .await?;
-        if !(wanted.draft.historical && (is_new || wanted.backfills)) {
+        if !(wanted.draft.historical && (is_new || self.has_to_be_backfilled(wanted).await?)) {
             return Ok((rule, None));
         }
         let job_id = job_id(rule.updated_at, &wanted.request);
-        self.start_job(&rule, &job_id).await?;
-        Ok((rule, Some(job_id)))
+        match self.start_job(&rule, &job_id).await {
+            Ok(()) => Ok((rule, Some(job_id))),
+            Err(error) => {
+                if is_new && let Err(left) = self.end(rule).await {
+                    tracing::error!(rule.id = wanted.id.as_str(), error = %left, "a rule that was not made is still there");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether a rule that is there is backfilled, where historical objects are declared.
+    async fn has_to_be_backfilled(&self, wanted: &Declaration) -> Result<bool, RequestError> {
+        match wanted.backfills {
+            Backfills::Now => Ok(true),
+            Backfills::No => Ok(false),
+            Backfills::Once => Ok(self.table.newest_backfill(&wanted.id).await?.is_none()),
+        }
     }
 
     /// Ends the rule of this id; none is as good.

@@ -6,7 +6,7 @@ use tandem_lambda::request::{RequestError, text};
 use tandem_replication::draft::Refusal;
 use tandem_replication::names::RuleId;
 
-use crate::declaration::{Declaration, rule_id};
+use crate::declaration::{Backfills, Declaration, rule_id};
 use crate::request::{draft_of, invalid};
 use crate::stack::Stack;
 
@@ -89,7 +89,11 @@ fn ensure(
     let id = id_of(&input);
     let draft = draft_of(input)?;
     Ok(TerraformRequest::Ensure(Box::new(Declaration {
-        backfills: before.get("historical") != Some(&json!(true)),
+        backfills: if before.get("historical") == Some(&json!(true)) {
+            Backfills::No
+        } else {
+            Backfills::Now
+        },
         request: format!("terraform {id}"),
         id,
         draft,
@@ -157,13 +161,16 @@ mod tests {
         let Ok(TerraformRequest::Ensure(created)) = read(&request("create", &json!(null))) else {
             panic!("not created")
         };
-        assert!(created.backfills);
+        assert_eq!(created.backfills, Backfills::Now);
         let before =
             json!({"source": "photos", "destination": "photos-replica", "historical": true});
         let Ok(TerraformRequest::Ensure(updated)) = read(&request("update", &before)) else {
             panic!("not updated")
         };
-        assert_eq!((&updated.id, updated.backfills), (&created.id, false));
+        assert_eq!(
+            (&updated.id, updated.backfills),
+            (&created.id, Backfills::No)
+        );
         let removed = TerraformRequest::Remove(created.id);
         assert_eq!(read(&request("delete", &before)), Ok(removed.clone()));
         let only_before = json!({"tf": {"action": "delete", "prev_input": before}});

@@ -2,6 +2,7 @@
 //! [`crate::shards`].
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::names::{JobId, RuleId};
@@ -10,6 +11,9 @@ use tandem_replication::progress::{Counts, JobKind, JobSpec, JobState, JobView, 
 use crate::AwsError;
 use crate::shard::Shard;
 use crate::table::{Table, conditional, item, key, parsed, text};
+
+/// For how long the table keeps a job that a schedule asked for, in days.
+const SCHEDULED_KEPT_DAYS: i64 = 35;
 
 /// A job as the table holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +41,23 @@ pub struct Job {
 }
 
 impl Job {
+    /// A job that nobody has begun.
+    pub fn new(id: JobId, rule_id: RuleId, spec: JobSpec, at: Timestamp) -> Self {
+        let expires_at = spec
+            .scheduled
+            .then(|| (at + TimeDelta::days(SCHEDULED_KEPT_DAYS)).timestamp());
+        Self {
+            id,
+            rule_id,
+            spec,
+            state: JobState::Planning,
+            plan_id: None,
+            shards: 0,
+            started_at: at,
+            expires_at,
+        }
+    }
+
     /// Where the job is, as its shards tell.
     pub fn state_with(&self, shards: &[Shard]) -> JobState {
         let has_run = matches!(self.state, JobState::Running | JobState::Paused);
@@ -94,6 +115,26 @@ impl Table {
     /// Stores a new job.
     pub async fn put_job(&self, job: &Job) -> Result<(), AwsError> {
         self.put(&jobs_of(&job.rule_id), job.id.as_str(), job).await
+    }
+
+    /// Stores a job that somebody else is about to be asked to begin, so that it is not lost if nobody does. Answers
+    /// whether it was new.
+    pub async fn note_job(&self, job: &Job) -> Result<bool, AwsError> {
+        let pk = jobs_of(&job.rule_id);
+        let written = self
+            .client
+            .put_item()
+            .table_name(&self.name)
+            .set_item(Some(item(&pk, job.id.as_str(), job)?))
+            .condition_expression("attribute_not_exists(pk)")
+            .send()
+            .await;
+        conditional(format!("noting {}", job.id), written)
+    }
+
+    /// Forgets a job that nothing was done of.
+    pub async fn forget_job(&self, job: &Job) -> Result<(), AwsError> {
+        self.delete(&jobs_of(&job.rule_id), job.id.as_str()).await
     }
 
     /// A rule's job.

@@ -13,6 +13,7 @@ use aws_sdk_s3::types::{
 use tandem_replication::rule::Rule;
 use tandem_replication::subscription::{Entry, Gap, Lane, conflict, entries, entry_id_start, gaps};
 
+use crate::bucket_lookup::{Found, look_up};
 use crate::{Aws, AwsError};
 
 /// The queues that S3 sends to.
@@ -69,11 +70,18 @@ pub async fn attach(aws: &Aws, queues: &LaneQueues, rule: &Rule) -> Result<(), A
 }
 
 /// Takes the entries of `rule` out of the source bucket's configuration. Repeat-safe; a bucket that is
-/// gone has none.
+/// gone, or somebody else's by now, has none.
 pub async fn detach(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
     let found = match read(aws, rule).await {
+        Ok(found) => found,
         Err(error) if error.is("NoSuchBucket") => return Ok(()),
-        found => found?,
+        Err(error) => {
+            let source = look_up(aws, &rule.source.name, aws.account_id()).await;
+            return match source {
+                Ok(Found::OtherOwner | Found::Missing) => Ok(()),
+                _ => Err(error),
+            };
+        }
     };
     if found
         .queue_configurations()
@@ -117,12 +125,15 @@ async fn read(
         })
 }
 
+/// Where nothing of ours is added, S3 does not look whether everybody else's queues and functions are still there: one
+/// that is gone keeps no rule from being deleted.
 async fn write(
     aws: &Aws,
     rule: &Rule,
     found: GetBucketNotificationConfigurationOutput,
     ours: Vec<QueueConfiguration>,
 ) -> Result<(), AwsError> {
+    let adds_nothing = ours.is_empty();
     let theirs = found
         .queue_configurations
         .unwrap_or_default()
@@ -139,6 +150,7 @@ async fn write(
         .bucket(rule.source.name.as_str())
         .expected_bucket_owner(aws.account_id())
         .notification_configuration(configuration)
+        .set_skip_destination_validation(adds_nothing.then_some(true))
         .send()
         .await
         .map_err(|error| {

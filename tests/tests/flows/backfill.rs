@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tandem_tests::bucket::Object;
@@ -11,7 +12,7 @@ use tandem_tests::cloud::Cloud;
 use tandem_tests::eventually::{SOON, eventually};
 use tandem_tests::function_process::{FunctionProcess, Start};
 use tandem_tests::notification;
-use tandem_tests::proxy::{Proxy, Seen};
+use tandem_tests::proxy::{Action, Proxy, Seen};
 
 /// For thousands of objects on a busy machine with two cores.
 const LONG: Duration = Duration::from_mins(4);
@@ -275,6 +276,58 @@ async fn an_update_to_historical_starts_a_backfill() {
         [1, 1, 0, 0, 0]
     );
     buckets.assert_equal("").await;
+}
+
+/// Where `backfill` is asked to begin and never hears of it.
+#[tokio::test]
+async fn a_backfill_that_nobody_begins_is_begun_by_the_hourly_look() {
+    let (cloud, buckets) = stage(false).await;
+    buckets.source.put("a", "a").await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    proxy.script(
+        1,
+        |seen| seen.is("Lambda.Invoke"),
+        Action::Answer(202, String::new()),
+    );
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let request = json!({
+        "action": "create", "historical": true,
+        "source": buckets.source.name, "destination": buckets.destination.name,
+    });
+    let made = function.invoke(request).await.expect("a rule");
+    let rule = made["rule"]["id"].as_str().expect("an id");
+    let job = made["job_id"].as_str().expect("a job");
+    assert_eq!(
+        status(&cloud, rule, job).await.expect("a job")["state"],
+        "planning"
+    );
+    make_older(&cloud, rule, job).await;
+    cloud
+        .invoke("backfill", json!({"action": "tend"}))
+        .await
+        .expect("jobs are looked after");
+    assert_eq!(
+        counts(&completed(&cloud, rule, job, SOON).await),
+        [1, 1, 0, 0, 0]
+    );
+}
+
+/// Lets the job have been started twenty minutes ago.
+async fn make_older(cloud: &Cloud, rule: &str, job: &str) {
+    let then = tandem_lambda::runtime::now() - chrono::TimeDelta::minutes(20);
+    cloud
+        .dynamodb
+        .update_item()
+        .table_name(cloud.table().await)
+        .key("pk", AttributeValue::S(format!("job#{rule}")))
+        .key("sk", AttributeValue::S(job.to_owned()))
+        .update_expression("SET started_at = :then")
+        .condition_expression("attribute_exists(pk)")
+        .expression_attribute_values(":then", AttributeValue::S(then.to_rfc3339()))
+        .send()
+        .await
+        .expect("the job is there");
 }
 
 // ---- With every message of the work queue in the test's hands -------------------------------------

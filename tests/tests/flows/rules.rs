@@ -647,6 +647,68 @@ async fn pausing_resuming_and_deleting_can_be_repeated() {
 }
 
 #[tokio::test]
+async fn a_rule_whose_source_has_changed_hands_can_be_deleted() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.rule(&buckets, json!({})).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let theirs = buckets.source.name.clone();
+    let expects_us = move |seen: &Seen| {
+        seen.bucket == theirs && seen.headers.contains_key("x-amz-expected-bucket-owner")
+    };
+    proxy.script(99, expects_us, Action::s3_error(403, "AccessDenied"));
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let request = json!({"action": "delete", "rule": rule});
+    function.invoke(request).await.expect("the rule ends");
+    assert!(cloud.items_with(&buckets.destination.name).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_source_that_may_not_be_read_keeps_its_rule_until_it_is_detached() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.rule(&buckets, json!({})).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    proxy.script(
+        1,
+        |seen| seen.is("GetBucketNotificationConfiguration"),
+        Action::s3_error(403, "AccessDenied"),
+    );
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let request = json!({"action": "delete", "rule": rule});
+    let error = function.invoke(request).await.expect_err("a failure");
+    assert!(error.message.contains("AccessDenied"), "{}", error.message);
+    assert_eq!(cloud.change("get", &rule).await["state"], "deleting");
+    cloud.change("delete", &rule).await;
+    nothing_is_left_of_it(&cloud, &buckets).await;
+}
+
+/// S3 looks at every queue and function that a configuration names, unless it is asked not to.
+#[tokio::test]
+async fn only_what_is_added_depends_on_what_others_are_notified_by() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let skips = || {
+        let written = proxy.take().into_iter();
+        let written = written.filter(|seen| seen.is("PutBucketNotificationConfiguration"));
+        let skip = "x-amz-skip-destination-validation";
+        written
+            .map(|seen| seen.headers.get(skip).is_some_and(|skips| skips == "true"))
+            .collect::<Vec<_>>()
+    };
+    function.invoke(creation(&buckets)).await.expect("a rule");
+    assert_eq!(skips(), [false]);
+    let request = json!({"action": "delete", "rule": buckets.source.name});
+    function.invoke(request).await.expect("the rule ends");
+    assert_eq!(skips(), [true]);
+}
+
+#[tokio::test]
 async fn a_deleted_rule_leaves_nothing_in_the_table() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;

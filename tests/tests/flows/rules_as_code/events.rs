@@ -168,6 +168,50 @@ async fn an_update_that_is_rolled_back_leaves_no_rule_of_which_nobody_was_told()
 }
 
 #[tokio::test]
+async fn a_replacement_that_is_rolled_back_backfills_the_old_rule_not_once_more() {
+    let declared = Declared::new().await;
+    let create = declared.event("Create", &json!({"Historical": true}));
+    let made = declared.succeeds(&create).await;
+    assert_ne!(made["Data"]["JobId"], "");
+    let others = Buckets::new(&declared.cloud, false).await;
+    let pair = json!({
+        "Source": others.source.name, "Destination": others.destination.name, "Historical": true,
+    });
+    let mut update = declared.event("Update", &pair);
+    update["PhysicalResourceId"] = made["PhysicalResourceId"].clone();
+    update["OldResourceProperties"] = create["ResourceProperties"].clone();
+    let replaced = declared.succeeds(&update).await;
+    assert_ne!(replaced["Data"]["JobId"], "");
+    // Another resource of the stack fails: back to what was, then the new rule is deleted.
+    let mut back = declared.event("Update", &json!({"Historical": true}));
+    back["PhysicalResourceId"] = replaced["PhysicalResourceId"].clone();
+    back["OldResourceProperties"] = update["ResourceProperties"].clone();
+    let answer = declared.succeeds(&back).await;
+    assert_eq!(
+        (&answer["PhysicalResourceId"], &answer["Data"]["JobId"]),
+        (&made["PhysicalResourceId"], &json!(""))
+    );
+    let request = json!({"action": "list", "rule": made["PhysicalResourceId"]});
+    let listed = declared.cloud.invoke("backfill", request).await;
+    let jobs = listed.expect("jobs")["jobs"].as_array().map(Vec::len);
+    assert_eq!(jobs, Some(1));
+}
+
+#[tokio::test]
+async fn a_rule_whose_backfill_cannot_be_begun_is_not_made() {
+    let declared = Declared::new().await;
+    let proxy = Proxy::start(&declared.cloud.endpoint).await;
+    let refusal = Action::Answer(403, "{\"Message\": \"as the test wants it\"}".to_owned());
+    proxy.script(9, |seen| seen.is("Lambda.Invoke"), refusal);
+    let function = Start::of(&declared.cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let create = declared.event("Create", &json!({"Historical": true}));
+    let answer = function.invoke(create).await.expect("an answer");
+    assert_eq!(answer["Status"], "FAILED", "{answer}");
+    assert_eq!(declared.counts().await, (0, 0));
+}
+
+#[tokio::test]
 async fn what_was_never_made_can_be_deleted() {
     let declared = Declared::new().await;
     for physical_id in [
