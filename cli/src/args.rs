@@ -349,7 +349,8 @@ mod tests {
     fn options_are_asked_for_one_by_one() {
         let create = "tandem rule create --source a --destination b --kms-key none --tags false \
                       --acl reset --object-lock keep --lifecycle-deletes \
-                      --destination-account 111122223333 --storage-class keep --reconcile daily";
+                      --destination-account 111122223333 --storage-class keep --reconcile daily \
+                      --rpo-secs 3600";
         let Command::Rule {
             command: RuleCommand::Create(args),
         } = parse(create).unwrap().command
@@ -365,6 +366,7 @@ mod tests {
             lifecycle_deletes: Some(true),
             destination_account: Some("111122223333".into()),
             reconcile: Some(Reconcile::Daily),
+            rpo_secs: Some(3_600),
         };
         assert_eq!(args.options(), asked);
         let update = "tandem rule update a --lifecycle-deletes false --kms-key arn:x";
@@ -419,6 +421,7 @@ mod tests {
         assert!(refused(class).contains("GLACIER_IR"));
         refused("tandem rule update a --tags");
         assert!(refused("tandem rule update a --reconcile hourly").contains("weekly"));
+        assert!(refused("tandem rule update a --rpo-secs 59").contains("60..=604800"));
         refused("tandem rule update a --destination-account 111122223333");
         refused("tandem status --watch --interval 0");
         refused("tandem status --interval 5");

@@ -1,8 +1,10 @@
 //! The arguments that say what replicas are like. No I/O.
 
+use std::ops::RangeInclusive;
+
 use clap::Args;
 use clap::builder::PossibleValuesParser;
-use tandem_replication::options::{KEEP, STORAGE_CLASSES};
+use tandem_replication::options::{KEEP, RPO_SECS_RANGE, STORAGE_CLASSES};
 
 use crate::contract::{AclChoice, KeyChoice, LockChoice, OptionChanges, Reconcile};
 
@@ -42,7 +44,15 @@ pub struct OptionArgs {
     /// How often both buckets are compared and made to agree; "never" in a new rule
     #[arg(long, value_enum, value_name = "HOW OFTEN")]
     pub reconcile: Option<Reconcile>,
+
+    /// Recovery point objective in seconds: an alarm goes off if more than one change in a hundred takes longer; 900 in
+    /// a new rule
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(RPO_SECS))]
+    pub rpo_secs: Option<u32>,
 }
+
+/// As the functions take it.
+const RPO_SECS: RangeInclusive<i64> = *RPO_SECS_RANGE.start() as i64..=*RPO_SECS_RANGE.end() as i64;
 
 impl OptionArgs {
     /// What is asked for, and nothing of the rest.
@@ -59,6 +69,7 @@ impl OptionArgs {
             lifecycle_deletes: self.lifecycle_deletes,
             destination_account: None,
             reconcile: self.reconcile,
+            rpo_secs: self.rpo_secs,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use tandem_replication::options::RPO_SECS;
 
 /// What a request says of a rule's options; those that it does not name stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -22,6 +23,8 @@ pub struct OptionChanges {
     pub destination_account: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reconcile: Option<Reconcile>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpo_secs: Option<u32>,
 }
 
 impl OptionChanges {
@@ -85,6 +88,7 @@ pub struct Options {
     pub lifecycle_deletes: bool,
     pub destination_account: Option<String>,
     pub reconcile: String,
+    pub rpo_secs: u32,
 }
 
 impl Default for Options {
@@ -98,6 +102,7 @@ impl Default for Options {
             lifecycle_deletes: false,
             destination_account: None,
             reconcile: "never".to_owned(),
+            rpo_secs: RPO_SECS,
         }
     }
 }

@@ -99,6 +99,7 @@ fn unusual(options: &Options) -> Vec<(&'static str, String)> {
         lifecycle_deletes,
         destination_account,
         reconcile,
+        rpo_secs,
     } = options;
     let default = Options::default();
     let key = || kms_key.clone().unwrap_or_default();
@@ -131,6 +132,11 @@ fn unusual(options: &Options) -> Vec<(&'static str, String)> {
             *reconcile != default.reconcile,
             "Reconcile",
             reconcile.clone(),
+        ),
+        (
+            *rpo_secs != default.rpo_secs,
+            "Objective",
+            format!("{} seconds", human::count(u64::from(*rpo_secs))),
         ),
     ]
     .into_iter()
@@ -205,13 +211,15 @@ pub mod tests {
             "Lifecycle",
             "account",
             "Reconcile",
+            "Objective",
         ] {
             assert!(!plain.contains(part), "{part} in\n{plain}");
         }
         let mut unusual = a_rule();
         unusual.options = serde_json::from_value(json!({
             "storage_class": "GLACIER_IR", "kms_key": "arn:1", "tags": false, "acl": "keep",
-            "object_lock": "keep", "lifecycle_deletes": true, "destination_account": "4444", "reconcile": "weekly"
+            "object_lock": "keep", "lifecycle_deletes": true, "destination_account": "4444", "reconcile": "weekly",
+            "rpo_secs": 3600
         }))
         .unwrap();
         let text = rule(&unusual);
@@ -222,6 +230,7 @@ pub mod tests {
             "ACL",
             "Object Lock",
             "4444",
+            "3,600 seconds",
             "weekly",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");

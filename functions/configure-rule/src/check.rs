@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tandem_aws::AwsError;
 use tandem_aws::bucket_lookup::{Found, look_up};
 use tandem_aws::event_bus::EventBus;
+use tandem_aws::measures::lag_p99_ms;
 use tandem_aws::notifications::unsent;
 use tandem_lambda::measure::write_broken;
 use tandem_lambda::request::RequestError;
@@ -29,6 +30,9 @@ use crate::stack::{ENOUGH_TIME, Stack};
 const CHECKED_AT_ONCE: usize = 16;
 /// A rule that has been on its way in or out for longer was left there by a function that died.
 const UNSETTLED_MAX: TimeDelta = TimeDelta::minutes(15);
+
+/// Over how many minutes the lag is taken: those since the check before, by the template's schedule.
+const LAG_MINS: u32 = 15;
 
 /// One thing that is wrong with a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -142,13 +146,14 @@ impl Stack {
         if matches!(rule.state, RuleState::Enabling | RuleState::Deleting) {
             return unsettled(rule).into_iter().collect();
         }
-        let (source, destination) = futures::join!(
+        let (source, destination, lagging) = futures::join!(
             self.look_at(Role::Source, &rule.source, self.aws.account_id()),
             self.look_at(
                 Role::Destination,
                 &rule.destination,
                 self.destination_owner(&rule.options)
             ),
+            self.lagging(rule),
         );
         let source_is_there = !matches!(&source, Some(problem) if problem.code == "BucketNotFound");
         let mut problems: Vec<Problem> = source.into_iter().chain(destination).collect();
@@ -162,7 +167,29 @@ impl Stack {
             .iter()
             .filter(|(policy, _)| *policy == Policy::Write || rule.policy == Policy::Full);
         problems.extend(needed.map(|(_, problem)| problem.clone()));
+        problems.extend(lagging);
         problems
+    }
+
+    /// Whether a rule has replicated later than its objective. What waits while it is paused is nobody's fault.
+    async fn lagging(&self, rule: &Rule) -> Option<Problem> {
+        if rule.state == RuleState::Paused {
+            return None;
+        }
+        let secs = match lag_p99_ms(&self.aws, &rule.id, now(), LAG_MINS).await {
+            Ok(lag) => lag? / 1_000.0,
+            Err(error) => return Some(Problem::unanswered(&error)),
+        };
+        let objective = rule.options.rpo_secs;
+        (secs > f64::from(objective)).then(|| {
+            Problem::new(
+                "Lagging",
+                format!(
+                    "of the changes of the last {LAG_MINS} minutes one in a hundred took {secs:.0} seconds or more, and \
+                     its objective is {objective} (options.rpo_secs); see what waits and is throttled"
+                ),
+            )
+        })
     }
 
     async fn look_at(&self, role: Role, bucket: &Bucket, owner: &str) -> Option<Problem> {

@@ -54,8 +54,6 @@ pub async fn read(
     now: Timestamp,
     window_mins: u32,
 ) -> Result<Measures, AwsError> {
-    // One period spans the window, and the minute that has begun.
-    let period_secs = i64::from(window_mins.max(1) + 1) * 60;
     let asked = [
         ("replicated", OPERATIONS_REPLICATED, "Sum"),
         ("deleted", OPERATIONS_DELETED, "Sum"),
@@ -65,39 +63,7 @@ pub async fn read(
         ("p99", REPLICATION_LATENCY, "p99"),
         ("max", REPLICATION_LATENCY, "Maximum"),
     ];
-    let queries =
-        asked.map(|(id, metric, statistic)| query(rule, id, metric, statistic, period_secs));
-    let begin = (now - TimeDelta::seconds(period_secs))
-        .timestamp()
-        .div_euclid(60)
-        * 60
-        + 60;
-    let answer = Client::new(aws.config())
-        .get_metric_data()
-        .start_time(DateTime::from_secs(begin))
-        .end_time(DateTime::from_secs(begin + period_secs))
-        .set_metric_data_queries(Some(queries.to_vec()))
-        .send()
-        .await
-        .map_err(|error| AwsError::request("reading metrics", &error))?;
-    let values: HashMap<&str, f64> = answer
-        .metric_data_results()
-        .iter()
-        .filter(|result| !result.values().is_empty())
-        .filter_map(|result| {
-            let id = result.id()?;
-            let counts = matches!(id, "replicated" | "deleted" | "failed" | "bytes");
-            let values = result.values().iter().copied();
-            Some((
-                id,
-                if counts {
-                    values.sum()
-                } else {
-                    values.fold(0.0, f64::max)
-                },
-            ))
-        })
-        .collect();
+    let values = values(aws, rule, now, window_mins, &asked).await?;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -115,6 +81,58 @@ pub async fn read(
         bytes: count("bytes"),
         lag_ms,
     })
+}
+
+/// Within how many milliseconds ninety-nine in a hundred changes of the `window_mins` minutes before `now` were
+/// replicated; `None` if there was none.
+pub async fn lag_p99_ms(
+    aws: &Aws,
+    rule: &RuleId,
+    now: Timestamp,
+    window_mins: u32,
+) -> Result<Option<f64>, AwsError> {
+    let asked = [("p99", REPLICATION_LATENCY, "p99")];
+    let values = values(aws, rule, now, window_mins, &asked).await?;
+    Ok(values.get("p99").copied())
+}
+
+/// What CloudWatch has of each `(id, metric, statistic)` that is asked for.
+async fn values(
+    aws: &Aws,
+    rule: &RuleId,
+    now: Timestamp,
+    window_mins: u32,
+    asked: &[(&'static str, &str, &str)],
+) -> Result<HashMap<&'static str, f64>, AwsError> {
+    // One period spans the window, and the minute that has begun.
+    let period_secs = i64::from(window_mins.max(1) + 1) * 60;
+    let queries = asked
+        .iter()
+        .map(|(id, metric, statistic)| query(rule, id, metric, statistic, period_secs));
+    let begin = (now - TimeDelta::seconds(period_secs))
+        .timestamp()
+        .div_euclid(60)
+        * 60
+        + 60;
+    let answer = Client::new(aws.config())
+        .get_metric_data()
+        .start_time(DateTime::from_secs(begin))
+        .end_time(DateTime::from_secs(begin + period_secs))
+        .set_metric_data_queries(Some(queries.collect()))
+        .send()
+        .await
+        .map_err(|error| AwsError::request("reading metrics", &error))?;
+    let found = answer.metric_data_results().iter().filter_map(|result| {
+        let (id, _, statistic) = asked.iter().find(|(id, ..)| result.id() == Some(*id))?;
+        let values = result.values().iter().copied();
+        let value = if *statistic == "Sum" {
+            values.reduce(|sum, value| sum + value)
+        } else {
+            values.reduce(f64::max)
+        };
+        Some((*id, value?))
+    });
+    Ok(found.collect())
 }
 
 fn query(

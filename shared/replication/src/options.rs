@@ -1,6 +1,8 @@
 //! What a rule may say about its replicas beyond which keys and whether deletes: their storage class,
 //! encryption, tags, ACL, Object Lock, and whose bucket they are in. No I/O.
 
+use std::ops::RangeInclusive;
+
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +29,14 @@ pub struct Options {
     pub destination_account: Option<AccountId>,
     /// How often both sides are compared, and what differs made good.
     pub reconcile: Reconcile,
+    /// The recovery point objective, in seconds: within it, all but one in a hundred changes have to be replicated.
+    pub rpo_secs: u32,
 }
+
+/// The objective of a rule that names none, in seconds: that of S3 Replication Time Control.
+pub const RPO_SECS: u32 = 900;
+/// The objectives that a rule may have, in seconds: a minute to a week.
+pub const RPO_SECS_RANGE: RangeInclusive<u32> = 60..=604_800;
 
 /// How often a rule's two sides are compared and what differs is made good, by themselves.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +106,7 @@ impl Default for Options {
             lifecycle_deletes: false,
             destination_account: None,
             reconcile: Reconcile::Never,
+            rpo_secs: RPO_SECS,
         }
     }
 }
@@ -165,6 +175,7 @@ mod tests {
                 "storage_class": "keep", "kms_key": null, "tags": true, "acl": "reset",
                 "object_lock": "bucket", "lifecycle_deletes": false, "destination_account": null,
                 "reconcile": "never",
+                "rpo_secs": 900,
             })
         );
         let some = r#"{"storage_class": "GLACIER_IR", "tags": false}"#;

@@ -6,11 +6,14 @@ use std::time::Duration;
 use aws_sdk_eventbridge::types::Target;
 use aws_sdk_s3::types::{NotificationConfiguration, QueueConfiguration};
 use aws_sdk_sqs::types::QueueAttributeName;
+use chrono::TimeDelta;
 use serde_json::{Value, json};
+use tandem_lambda::runtime::now;
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, unique};
 use tandem_tests::eventually::eventually;
 use tandem_tests::function_process::Start;
+use tandem_tests::notification;
 use tandem_tests::proxy::{Action, Proxy};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -76,6 +79,32 @@ async fn a_removed_notification_is_noticed_and_an_update_of_the_rule_attaches_it
     assert_eq!(stage.problems().await, only("NotificationMissing"));
     let again = json!({"action": "update", "rule": stage.rule, "scope": "all"});
     stage.cloud.configure(again).await.expect("an update");
+    assert_eq!(stage.problems().await, BTreeSet::new());
+}
+
+#[tokio::test]
+async fn a_rule_that_is_later_than_its_objective_is_told_of() {
+    let stage = Stage::new(json!({"options": {"rpo_secs": 60}})).await;
+    stage
+        .notify(NotificationConfiguration::builder().build())
+        .await;
+    let etag = stage.buckets.source.put("a", "a").await;
+    let mut late = notification::put(&stage.buckets.source, "a", &etag, 1);
+    late["Records"][0]["eventTime"] = json!(now() - TimeDelta::minutes(5));
+    let queue = stage.cloud.queue_url("put").await;
+    stage.cloud.send(&queue, &late.to_string()).await;
+    let both = BTreeSet::from(["NotificationMissing".to_owned(), "Lagging".to_owned()]);
+    eventually("the lag is noticed", SOON, async || {
+        let problems = stage.problems().await;
+        (problems == both)
+            .then_some(())
+            .ok_or_else(|| format!("{problems:?}"))
+    })
+    .await;
+    // Five minutes are as good as was asked for.
+    let patient = json!({"rpo_secs": 600});
+    let update = json!({"action": "update", "rule": stage.rule, "options": patient});
+    stage.cloud.configure(update).await.expect("an update");
     assert_eq!(stage.problems().await, BTreeSet::new());
 }
 

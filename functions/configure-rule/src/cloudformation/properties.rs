@@ -99,13 +99,14 @@ pub fn told(refusal: &Refusal) -> String {
 }
 
 /// Fields that a refusal may advise to change, and whose names are no ordinary words.
-const IN_ADVICE: [&str; 6] = [
+const IN_ADVICE: [&str; 7] = [
     "destination_region",
     "storage_class",
     "kms_key",
     "object_lock",
     "lifecycle_deletes",
     "destination_account",
+    "rpo_secs",
 ];
 
 /// Options by the contract's names.
@@ -123,10 +124,13 @@ fn options(value: &Value) -> Result<Value, Refusal> {
             let problem = "is no name of an option; they are written like StorageClass";
             return Err(invalid("Options", name.as_str(), problem));
         }
-        let value = if value == "" {
-            Value::Null
-        } else {
-            unquoted(value)
+        let value = match value.as_str() {
+            Some("") => Value::Null,
+            // The only option that is a number; an account's id has to stay a text.
+            Some(text) if name == "RpoSecs" => {
+                text.parse().map_or_else(|_| json!(text), Value::Number)
+            }
+            _ => unquoted(value),
         };
         fields.insert(snake(name), value);
     }
@@ -175,7 +179,7 @@ mod tests {
         let draft = read(&json!({
             "ServiceToken": "arn:...", "ServiceTimeout": "120", "Source": "photos", "Destination": "photos-replica",
             "DestinationRegion": "us-west-2", "Prefixes": ["2025/", "2026/"], "Policy": "full", "Historical": "true",
-            "Options": {"StorageClass": "GLACIER_IR", "KmsKey": "", "Tags": "false", "LifecycleDeletes": true},
+            "Options": {"StorageClass": "GLACIER_IR", "KmsKey": "", "Tags": "false", "LifecycleDeletes": true, "RpoSecs": "60"},
         }))
         .unwrap();
         assert_eq!(
@@ -183,7 +187,10 @@ mod tests {
             Scope::Prefixes(vec!["2025/".into(), "2026/".into()])
         );
         assert!(draft.historical && !draft.options.tags && draft.options.lifecycle_deletes);
-        assert_eq!(draft.options.kms_key, None);
+        assert_eq!(
+            (&draft.options.kms_key, draft.options.rpo_secs),
+            (&None, 60)
+        );
         assert_eq!(
             serde_json::to_value(&draft.options).unwrap()["storage_class"],
             "GLACIER_IR"

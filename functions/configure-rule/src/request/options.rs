@@ -5,13 +5,13 @@ use tandem_lambda::request::{flag, text};
 use tandem_replication::draft::Refusal;
 use tandem_replication::names::{AccountId, KmsKeyArn, StorageClass};
 use tandem_replication::options::{
-    AclChoice, ClassChoice, KEEP, LockChoice, Options, Reconcile, STORAGE_CLASSES,
+    AclChoice, ClassChoice, KEEP, LockChoice, Options, RPO_SECS_RANGE, Reconcile, STORAGE_CLASSES,
 };
 
 use super::invalid;
 
 const FIELDS: &str = "storage_class, kms_key, tags, acl, object_lock, lifecycle_deletes, \
-                      destination_account, reconcile";
+                      destination_account, reconcile, rpo_secs";
 
 /// What is said of a rule's options, one by one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +27,7 @@ enum OptionChange {
     LifecycleDeletes(bool),
     DestinationAccount(Option<AccountId>),
     Reconcile(Reconcile),
+    RpoSecs(u32),
 }
 
 impl OptionChanges {
@@ -58,6 +59,7 @@ impl OptionChanges {
                 OptionChange::LifecycleDeletes(deletes) => options.lifecycle_deletes = deletes,
                 OptionChange::DestinationAccount(account) => options.destination_account = account,
                 OptionChange::Reconcile(reconcile) => options.reconcile = reconcile,
+                OptionChange::RpoSecs(secs) => options.rpo_secs = secs,
             }
         }
         options
@@ -87,6 +89,7 @@ impl OptionChange {
                 destination_account,
             )?),
             "reconcile" => Self::Reconcile(or(default.reconcile, value, reconcile)?),
+            "rpo_secs" => Self::RpoSecs(or(default.rpo_secs, value, |value| rpo_secs(&value))?),
             _ => return Ok(None),
         };
         Ok(Some(change))
@@ -175,6 +178,19 @@ fn reconcile(value: Value) -> Result<Reconcile, Refusal> {
     }
 }
 
+fn rpo_secs(value: &Value) -> Result<u32, Refusal> {
+    let secs = value.as_u64().and_then(|secs| u32::try_from(secs).ok());
+    secs.filter(|secs| RPO_SECS_RANGE.contains(secs))
+        .ok_or_else(|| {
+            let problem = format!(
+                "is no objective; give a whole number of seconds, {} to {}",
+                RPO_SECS_RANGE.start(),
+                RPO_SECS_RANGE.end()
+            );
+            invalid("options.rpo_secs", value.to_string(), problem)
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Map, json};
@@ -187,7 +203,7 @@ mod tests {
             "storage_class": "GLACIER_IR",
             "kms_key": "arn:aws:kms:us-west-2:111122223333:key/1-2",
             "tags": false, "acl": "keep", "object_lock": "keep", "lifecycle_deletes": true,
-            "destination_account": "111122223333", "reconcile": "weekly",
+            "destination_account": "111122223333", "reconcile": "weekly", "rpo_secs": 3600,
         });
         let read = OptionChanges::read(written.clone()).unwrap();
         let options = read.of(Options::default());
@@ -216,6 +232,8 @@ mod tests {
             (json!({"acl": "private"}), r#"use "reset""#),
             (json!({"object_lock": "none"}), r#"use "bucket""#),
             (json!({"reconcile": "hourly"}), r#""daily" or "weekly""#),
+            (json!({"rpo_secs": 59}), "60 to 604800"),
+            (json!({"rpo_secs": "900"}), "a whole number of seconds"),
             (json!({"kms_key": "alias/mine"}), "use the whole ARN"),
             (json!({"destination_account": "1234"}), "use its 12 digits"),
             (
