@@ -8,7 +8,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.0" # lifecycle_scope
+      version = ">= 5.1" # lifecycle_scope
     }
   }
 }
