@@ -40,13 +40,13 @@ impl Worker {
             let Some((rule, job, shard)) = self.wanted(rule_id, job_id, index).await? else {
                 return Ok(());
             };
-            if shard.ended_at.is_some() {
-                // Whoever ended it may have died before the next could go.
-                return self.let_others_go(&job).await;
-            }
             if first_page && look.is_another {
                 // Whoever had it may have died before what it gave away had a message.
-                self.let_others_go(&job).await?;
+                self.let_others_go(&job, Release::Given(index)).await?;
+            }
+            if shard.ended_at.is_some() {
+                // Whoever ended it may have died before the next could go.
+                return self.let_others_go(&job, Release::Waiting).await;
             }
             if !first_page && deadline.left() < PAGE_TIME {
                 self.queues.send(&self.config.work_queue_url, work).await?;
@@ -96,7 +96,7 @@ impl Worker {
                 return Err(overtaken(&job, &shard));
             }
             if step.ended_at.is_some() {
-                return self.let_others_go(&job).await;
+                return self.let_others_go(&job, Release::Waiting).await;
             }
         }
     }
@@ -125,9 +125,9 @@ impl Worker {
         Ok(shard.map(|shard| (rule, job, shard)))
     }
 
-    async fn let_others_go(&self, job: &Job) -> Result<(), Unfinished> {
+    async fn let_others_go(&self, job: &Job, which: Release) -> Result<(), Unfinished> {
         let (table, queues) = (&self.table, &self.queues);
-        Ok(release(table, queues, &self.config, job, Release::Waiting).await?)
+        Ok(release(table, queues, &self.config, job, which).await?)
     }
 
     /// Does one page of the shard, or as much of it as time allows. The shard may have become smaller by
@@ -208,7 +208,6 @@ impl Worker {
             shard: index,
         };
         self.queues.send(&self.config.work_queue_url, &work).await?;
-        self.table.mark_shard_sent(job, index).await?;
         Ok(kept)
     }
 }

@@ -43,9 +43,12 @@ pub struct Shard {
     /// Nothing was seen above this key.
     #[serde(default)]
     pub empty_above: Option<String>,
-    /// Whether it has a message.
+    /// Whether it has a message, or is about to get one from whoever gave it away.
     #[serde(default)]
     pub sent: bool,
+    /// The shard that it was a part of, if it was given away.
+    #[serde(default)]
+    pub given_by: Option<u32>,
     /// When anything of it was last written.
     #[serde(default)]
     pub progressed_at: Option<Timestamp>,
@@ -131,6 +134,7 @@ impl Shard {
             known: None,
             empty_above: None,
             sent: false,
+            given_by: None,
             progressed_at: Some(at),
             ended_at: None,
             error: None,
@@ -163,6 +167,11 @@ impl Shard {
     /// Whether somebody has it, or is about to.
     pub fn is_under_way(&self) -> bool {
         self.sent && self.ended_at.is_none()
+    }
+
+    /// Whether it was given away by the shard `by`, and nobody has begun it: its message may never have gone.
+    pub fn is_unbegun_gift_of(&self, by: u32) -> bool {
+        self.given_by == Some(by) && self.ended_at.is_none() && self.pages == 0 && self.splits == 0
     }
 
     /// What part of the job it has done, 0 to 1: an estimate.
@@ -225,6 +234,8 @@ impl Shard {
         let given = Self {
             known: hint.known,
             empty_above: hint.empty_above,
+            sent: true,
+            given_by: Some(self.index),
             ..Self::new(index, upper, half, at, self.expires_at)
         };
         (kept, given)
@@ -262,6 +273,12 @@ mod tests {
         assert_eq!(kept.rest().after.as_deref(), Some("k/1"));
         assert_eq!(kept.rest().until.as_deref(), Some("k/5"));
         assert_eq!(given.rest().after.as_deref(), Some("k/5"));
+        assert!(given.is_under_way() && given.is_unbegun_gift_of(before.index));
+        assert!(
+            !given
+                .after(&step("k/6"), Timestamp::UNIX_EPOCH)
+                .is_unbegun_gift_of(before.index)
+        );
         assert_eq!(given.rest().until, None);
         assert_eq!(given.counts, Counts::default());
     }

@@ -21,6 +21,9 @@ const SENT_AT_ONCE: usize = 16;
 pub enum Release {
     /// Those that have none, while there is room.
     Waiting,
+    /// Those that this shard gave away and nobody has begun as well: whoever gave them may have died before they
+    /// got one.
+    Given(u32),
     /// Those that should have one as well: it may be gone. A shard that has two is worked on once.
     Again,
 }
@@ -68,8 +71,43 @@ fn chosen(shards: &[Shard], lanes: usize, which: Release) -> Vec<u32> {
         .collect();
     let room = lanes.saturating_sub(under_way.len());
     waiting.truncate(room);
+    let unbegun_gifts = |by: u32| {
+        let gifts = shards
+            .iter()
+            .filter(move |shard| shard.is_unbegun_gift_of(by));
+        gifts.map(|shard| shard.index)
+    };
     match which {
         Release::Waiting => waiting.into(),
+        Release::Given(by) => unbegun_gifts(by).chain(waiting).collect(),
         Release::Again => under_way.into_iter().chain(waiting).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tandem_replication::Timestamp;
+    use tandem_replication::shard::{Hint, ShardRange};
+
+    use super::*;
+
+    #[test]
+    fn what_is_just_given_away_is_sent_by_whoever_gave_it_or_follows_them() {
+        let shard = |index| {
+            let range = ShardRange::of_prefix("k/");
+            Shard::new(index, range, 1.0, Timestamp::UNIX_EPOCH, None)
+        };
+        let (kept, given) = shard(0).cut("k/5", Hint::default(), 2, Timestamp::UNIX_EPOCH);
+        let begun = Shard {
+            pages: 1,
+            ..given.clone()
+        };
+        let before = [kept.clone(), shard(1), given];
+        assert_eq!(chosen(&before, 9, Release::Waiting), [1]);
+        assert_eq!(chosen(&before, 2, Release::Waiting), [0; 0]);
+        assert_eq!(chosen(&before, 9, Release::Given(0)), [2, 1]);
+        assert_eq!(chosen(&before, 9, Release::Given(1)), [1]);
+        assert_eq!(chosen(&before, 9, Release::Again), [0, 2, 1]);
+        assert_eq!(chosen(&[kept, shard(1), begun], 9, Release::Given(0)), [1]);
     }
 }
