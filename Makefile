@@ -94,8 +94,8 @@ functions: ## Build everything for the local AWS (quick to build)
 	cargo build --profile local --workspace
 	@$(call stage,local)
 
-build: doctor ## Build the functions for AWS (small and fast; takes minutes): make build [ARCH=arm64|x86_64]
-	@$(PYTHON) local/build.py $(ARCH)
+build: doctor ## Build the functions for AWS (small and fast; takes minutes): make build [ARCH=arm64|x86_64] [ONLY=backfill-shard]
+	@$(PYTHON) local/build.py $(ARCH) $(ONLY)
 
 deploy: build ## Deploy to your AWS account: make deploy [STACK=...] [REGION=...] [PARAMETERS="KEY=VALUE ..."]
 	@$(PYTHON) local/deploy.py --stack '$(STACK)' --region '$(REGION)' --arch $(ARCH) \

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds the functions for AWS with cargo-lambda, and says how large they are.
 
-    python3 local/build.py arm64|x86_64
+    python3 local/build.py arm64|x86_64 [FUNCTION ...]
 
 cargo-lambda links with zig, so that one machine builds for both processors, and for the C library of Amazon
 Linux 2023 whatever its own. Both are installed into .local/. What comes out is in target/aws/, by processor, and
@@ -29,8 +29,11 @@ TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux
 def main() -> int:
     try:
         match sys.argv[1:]:
-            case [architecture] if architecture in TARGETS:
-                build(architecture)
+            case [architecture, *names] if architecture in TARGETS:
+                for name in names:
+                    if name not in FUNCTIONS:
+                        raise Problem(f'there is no function "{name}"; there are {", ".join(FUNCTIONS)}')
+                build(architecture, names or FUNCTIONS)
             case _:
                 raise Problem(f"build for which processor? make build ARCH={'|'.join(TARGETS)}")
     except Problem as problem:
@@ -41,10 +44,10 @@ def main() -> int:
     return 0
 
 
-def build(architecture: str) -> None:
+def build(architecture: str, names: list[str]) -> None:
     require_target(architecture)
     machine.install("build")
-    packages = [option for name in FUNCTIONS for option in ("--package", name)]
+    packages = [option for name in names for option in ("--package", name)]
     command = [machine.program("build", "cargo-lambda"), "lambda", "build", "--release",
                "--lambda-dir", str(folder(architecture)),
                "--arm64" if architecture == "arm64" else "--x86-64", *packages]
@@ -53,8 +56,8 @@ def build(architecture: str) -> None:
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"PATH": path})
     if done.returncode != 0:
         raise Problem(f"cargo-lambda failed (exit code {done.returncode})")
-    check_sizes(architecture)
-    for name in FUNCTIONS:
+    check_sizes(architecture, names)
+    for name in names:
         staged = REPOSITORY / "target" / "lambda" / name / "bootstrap"
         staged.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(built(architecture, name), staged)
@@ -81,10 +84,10 @@ def require_target(architecture: str) -> None:
                   f"       or build for the other processor, which costs a quarter more to run: make build ARCH={other}")
 
 
-def check_sizes(architecture: str) -> None:
+def check_sizes(architecture: str, names: list[str]) -> None:
     print(f"\n{'function, ' + architecture:<26}{'binary, MiB':>12}{'zip, MiB':>10}")
     too_large = []
-    for name in FUNCTIONS:
+    for name in names:
         binary = built(architecture, name).read_bytes()
         zip_mib = zipped_bytes(binary) / MIB
         print(f"{name:<26}{len(binary) / MIB:>12.1f}{zip_mib:>10.1f}")
