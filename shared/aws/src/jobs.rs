@@ -244,10 +244,10 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use tandem_replication::shard::{Hint, ShardRange};
+    use tandem_replication::shard::Hint;
 
     use super::*;
-    use crate::shard::Step;
+    use crate::shard::tests::{step, whole};
 
     fn job() -> Job {
         Job {
@@ -259,24 +259,6 @@ mod tests {
             shards: 1,
             started_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
-        }
-    }
-
-    fn whole() -> Shard {
-        let range = ShardRange::of_prefix("k/");
-        Shard::new(0, range, 1.0, Timestamp::UNIX_EPOCH, None)
-    }
-
-    fn step(checkpoint: &str) -> Step {
-        Step {
-            checkpoint: Some(checkpoint.to_owned()),
-            counts: Counts {
-                listed: 1,
-                equal: 1,
-                ..Counts::default()
-            },
-            s3_requests: 2,
-            ..Step::default()
         }
     }
 

@@ -243,15 +243,15 @@ impl Shard {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn whole() -> Shard {
+    pub(crate) fn whole() -> Shard {
         let range = ShardRange::of_prefix("k/");
         Shard::new(0, range, 1.0, Timestamp::UNIX_EPOCH, None)
     }
 
-    fn step(checkpoint: &str) -> Step {
+    pub(crate) fn step(checkpoint: &str) -> Step {
         Step {
             checkpoint: Some(checkpoint.to_owned()),
             counts: Counts {

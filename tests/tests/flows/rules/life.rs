@@ -1,0 +1,298 @@
+//! A rule's life, from a creation that fails half way to its deletion.
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use serde_json::{Value, json};
+use tandem_tests::buckets::Buckets;
+use tandem_tests::cloud::Cloud;
+use tandem_tests::eventually::{SOON, eventually};
+use tandem_tests::function_process::Start;
+use tandem_tests::proxy::{Action, Proxy, Seen};
+
+use super::entries;
+
+#[tokio::test]
+async fn pausing_resuming_and_deleting_can_be_repeated() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.rule(&buckets, json!({})).await;
+    let paused = cloud.change("pause", &rule).await;
+    assert!(paused["paused_at"].is_string(), "{paused}");
+    assert_eq!(cloud.change("pause", &buckets.source.name).await, paused);
+    let resumed = cloud.change("resume", &rule).await;
+    assert!(resumed["paused_at"].is_null(), "{resumed}");
+    assert_eq!(
+        cloud.change("resume", &buckets.destination.name).await,
+        resumed
+    );
+    cloud.change("delete", &rule).await;
+    let again = cloud
+        .configure(json!({"action": "delete", "rule": rule}))
+        .await;
+    assert_eq!(again.expect_err("nothing to delete").code, "RuleNotFound");
+    assert_eq!(cloud.items_with(&rule).await.len(), 0);
+    assert_eq!(entries(&buckets, "tandem").await, []);
+    // Both buckets are free again.
+    cloud.rule(&buckets, json!({})).await;
+}
+
+#[tokio::test]
+async fn a_rule_whose_source_has_changed_hands_can_be_deleted() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.rule(&buckets, json!({})).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let theirs = buckets.source.name.clone();
+    let expects_us = move |seen: &Seen| {
+        seen.bucket == theirs && seen.headers.contains_key("x-amz-expected-bucket-owner")
+    };
+    proxy.script(99, expects_us, Action::s3_error(403, "AccessDenied"));
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let request = json!({"action": "delete", "rule": rule});
+    function.invoke(request).await.expect("the rule ends");
+    assert!(cloud.items_with(&buckets.destination.name).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_source_that_may_not_be_read_keeps_its_rule_until_it_is_detached() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.rule(&buckets, json!({})).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    proxy.script(
+        1,
+        |seen| seen.is("GetBucketNotificationConfiguration"),
+        Action::s3_error(403, "AccessDenied"),
+    );
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let request = json!({"action": "delete", "rule": rule});
+    let error = function.invoke(request).await.expect_err("a failure");
+    assert!(error.message.contains("AccessDenied"), "{}", error.message);
+    assert_eq!(cloud.change("get", &rule).await["state"], "deleting");
+    cloud.change("delete", &rule).await;
+    nothing_is_left_of_it(&cloud, &buckets).await;
+}
+
+/// S3 looks at every queue and function that a configuration names, unless it is asked not to.
+#[tokio::test]
+async fn only_what_is_added_depends_on_what_others_are_notified_by() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let skips = || {
+        let written = proxy.take().into_iter();
+        let written = written.filter(|seen| seen.is("PutBucketNotificationConfiguration"));
+        let skip = "x-amz-skip-destination-validation";
+        written
+            .map(|seen| seen.headers.get(skip).is_some_and(|skips| skips == "true"))
+            .collect::<Vec<_>>()
+    };
+    function.invoke(creation(&buckets)).await.expect("a rule");
+    assert_eq!(skips(), [false]);
+    let request = json!({"action": "delete", "rule": buckets.source.name});
+    function.invoke(request).await.expect("the rule ends");
+    assert_eq!(skips(), [true]);
+}
+
+#[tokio::test]
+async fn a_deleted_rule_leaves_nothing_in_the_table() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    buckets.source.put("a", "a").await;
+    let rule = cloud.rule(&buckets, json!({"historical": true})).await;
+    buckets.become_equal("", SOON).await;
+    cloud.change("pause", &rule).await;
+    cloud.change("delete", &rule).await;
+    eventually("nothing is left", SOON, async || {
+        let left = cloud.items_with(&rule).await;
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{left:?}"))
+        }
+    })
+    .await;
+}
+
+fn creation(buckets: &Buckets) -> Value {
+    json!({"action": "create", "source": buckets.source.name, "destination": buckets.destination.name})
+}
+
+async fn nothing_is_left_of_it(cloud: &Cloud, buckets: &Buckets) {
+    for bucket in [&buckets.source, &buckets.destination] {
+        let left = cloud.items_with(&bucket.name).await;
+        assert!(left.is_empty(), "{left:?}");
+    }
+    let left = buckets.source.notifications().await;
+    assert!(left.queue_configurations().is_empty(), "{left:?}");
+    cloud.rule(buckets, json!({})).await;
+}
+
+#[tokio::test]
+async fn a_creation_that_fails_half_way_leaves_nothing_behind() {
+    let cloud = Cloud::connect().await;
+    for (operation, times, action) in [
+        (
+            "PutBucketNotificationConfiguration",
+            1,
+            Action::s3_error(403, "AccessDenied"),
+        ),
+        (
+            "PutBucketNotificationConfiguration",
+            3,
+            Action::s3_error(500, "InternalError"),
+        ),
+        ("PutBucketNotificationConfiguration", 3, Action::BreakAfter),
+        (
+            "GetBucketNotificationConfiguration",
+            1,
+            Action::s3_error(403, "AccessDenied"),
+        ),
+        ("DynamoDB.PutItem", 9, Action::Answer(500, "{}".to_owned())),
+        (
+            "DynamoDB.TransactWriteItems",
+            9,
+            Action::Answer(500, "{}".to_owned()),
+        ),
+    ] {
+        let buckets = Buckets::new(&cloud, false).await;
+        let proxy = Proxy::start(&cloud.endpoint).await;
+        proxy.script(times, move |seen| seen.is(operation), action.clone());
+        let function = Start::of(&cloud, "configure-rule")
+            .await
+            .through(&proxy)
+            .start()
+            .await;
+        let error = function
+            .invoke(creation(&buckets))
+            .await
+            .expect_err("a failure");
+        assert_eq!(
+            error.code, "Internal",
+            "{operation} {action:?}: {}",
+            error.message
+        );
+        nothing_is_left_of_it(&cloud, &buckets).await;
+    }
+}
+
+#[tokio::test]
+async fn a_claim_whose_answer_is_lost_is_made_or_not_but_never_left_behind() {
+    let cloud = Cloud::connect().await;
+    for times in [1, 9] {
+        let buckets = Buckets::new(&cloud, false).await;
+        let proxy = Proxy::start(&cloud.endpoint).await;
+        let claims = |seen: &Seen| seen.is("DynamoDB.TransactWriteItems");
+        proxy.script(times, claims, Action::BreakAfter);
+        let function = Start::of(&cloud, "configure-rule")
+            .await
+            .through(&proxy)
+            .start()
+            .await;
+        match function.invoke(creation(&buckets)).await {
+            Ok(answer) => assert_eq!(answer["rule"]["state"], "enabled"),
+            Err(error) => {
+                assert_eq!(error.code, "Internal", "{}", error.message);
+                // What could not be undone while the table did not answer is taken over later.
+                make_older(&cloud, &buckets).await;
+                cloud.rule(&buckets, json!({})).await;
+            }
+        }
+    }
+}
+
+/// Lets the pair's rule, if there is one, have been written three minutes ago.
+async fn make_older(cloud: &Cloud, buckets: &Buckets) {
+    let then = tandem_lambda::runtime::now() - chrono::TimeDelta::minutes(3);
+    for item in cloud.items_with(&buckets.source.name).await {
+        if item["pk"] == AttributeValue::S("rule".to_owned()) {
+            let mut older = item.clone();
+            let text = serde_json::to_value(then).expect("a time");
+            let text = text.as_str().expect("a text").to_owned();
+            older.insert("updated_at".to_owned(), AttributeValue::S(text));
+            let put = cloud.dynamodb.put_item().table_name(cloud.table().await);
+            put.set_item(Some(older))
+                .send()
+                .await
+                .expect("an older rule");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_creation_left_is_taken_over_by_the_next_one() {
+    let cloud = Cloud::connect().await;
+    for attached in [false, true] {
+        let buckets = Buckets::new(&cloud, false).await;
+        let proxy = Proxy::start(&cloud.endpoint).await;
+        let attaches = |seen: &Seen| seen.is("PutBucketNotificationConfiguration");
+        let gate = if attached {
+            proxy.hold_after(attaches)
+        } else {
+            proxy.hold_before(attaches)
+        };
+        let function = Start::of(&cloud, "configure-rule")
+            .await
+            .through(&proxy)
+            .start()
+            .await;
+        let killed = function.begin(creation(&buckets));
+        gate.arrived().await;
+        if attached {
+            eventually("it is attached", SOON, async || {
+                let found = buckets.source.notifications().await;
+                if found.queue_configurations().len() == 2 {
+                    Ok(())
+                } else {
+                    Err(format!("{found:?}"))
+                }
+            })
+            .await;
+        }
+        function.kill();
+        assert_eq!(killed.await.expect_err("no answer").code, "Killed");
+        let enabling = cloud
+            .configure(json!({"action": "get", "rule": buckets.source.name}))
+            .await;
+        assert_eq!(enabling.expect("the remains")["rule"]["state"], "enabling");
+        let early = cloud
+            .create(&buckets, json!({}))
+            .await
+            .expect_err("it could still be at work");
+        assert_eq!(early.code, "BucketInUse");
+        make_older(&cloud, &buckets).await;
+        let rule = cloud.rule(&buckets, json!({})).await;
+        assert_eq!(entries(&buckets, &rule).await.len(), 2);
+        assert_eq!(
+            buckets
+                .source
+                .notifications()
+                .await
+                .queue_configurations()
+                .len(),
+            2
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_creation_left_can_be_deleted_at_once() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let gate = proxy.hold_before(|seen| seen.is("PutBucketNotificationConfiguration"));
+    let function = Start::of(&cloud, "configure-rule")
+        .await
+        .through(&proxy)
+        .start()
+        .await;
+    let killed = function.begin(creation(&buckets));
+    gate.arrived().await;
+    function.kill();
+    assert!(killed.await.is_err());
+    cloud.change("delete", &buckets.source.name).await;
+    nothing_is_left_of_it(&cloud, &buckets).await;
+}
