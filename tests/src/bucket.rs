@@ -60,6 +60,14 @@ pub struct Object {
     pub reader: Option<String>,
 }
 
+/// Tags of these names and values.
+pub fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let owned = pairs
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    owned.collect()
+}
+
 impl Object {
     /// An object of these bytes and nothing else.
     pub fn of(body: impl Into<Vec<u8>>) -> Self {

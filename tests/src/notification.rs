@@ -26,7 +26,12 @@ pub fn put(bucket: &Bucket, key: &str, etag: &str, bytes: usize) -> Value {
 
 /// A change of tags.
 pub fn retagged(bucket: &Bucket, key: &str) -> Value {
-    json!({"Records": [record(bucket, "ObjectTagging:Put", key)]})
+    let mut record = record(bucket, "ObjectTagging:Put", key);
+    // S3 tells it of puts and deletes only.
+    if let Some(object) = record["s3"]["object"].as_object_mut() {
+        object.remove("sequencer");
+    }
+    json!({"Records": [record]})
 }
 
 /// A delete.
@@ -39,6 +44,12 @@ pub fn event(bucket: &Bucket, event_name: &str, key: &str, at: Timestamp) -> Val
     let mut record = record(bucket, event_name, key);
     record["eventTime"] = json!(at);
     json!({"Records": [record]})
+}
+
+/// The same, told of a while ago: no copy that read what was before is still under way.
+pub fn settled(bucket: &Bucket, event_name: &str, key: &str) -> Value {
+    let at = tandem_lambda::runtime::now() - chrono::TimeDelta::seconds(20);
+    event(bucket, event_name, key, at)
 }
 
 /// A batch of SQS messages, received for the first time; ids are their places: `"0"`, `"1"`, ...

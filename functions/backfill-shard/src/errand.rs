@@ -72,6 +72,7 @@ impl<'a> Errand<'a> {
             .replicator(self.pair, self.rule)
             .expecting(self.expectation)
             .overwriting(self.job.spec.overwrite)
+            .looking_closely(self.doubtful)
     }
 
     /// What has to be left to begin with an object of this size. The largest only have to be begun here.
@@ -143,7 +144,10 @@ impl<'a> Errand<'a> {
         };
         match ended {
             Err(fault) if again_at_once(&fault) => {
-                worker.carry(pair, rule, key, None, overwrite).await
+                let closely = self.doubtful;
+                worker
+                    .carry(pair, rule, key, None, overwrite, closely)
+                    .await
             }
             ended => ended,
         }
@@ -155,8 +159,11 @@ impl<'a> Errand<'a> {
             policy: Policy::Write,
             ..self.rule.clone()
         };
-        let overwrite = self.job.spec.overwrite;
-        let carry = || self.worker.carry(self.pair, &keeping, key, None, overwrite);
+        let (overwrite, closely) = (self.job.spec.overwrite, self.doubtful);
+        let carry = || {
+            self.worker
+                .carry(self.pair, &keeping, key, None, overwrite, closely)
+        };
         match carry().await {
             Err(fault) if again_at_once(&fault) => carry().await,
             ended => ended,

@@ -153,8 +153,10 @@ impl Worker {
         _turn: Turn<'_>,
     ) -> Result<(), Unfinished> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
+        // Nobody knows any more what changed about the key: it may be its tags alone.
+        let closely = true;
         let ended = self
-            .carry(&pair, rule, key, Some(event_time), overwrite)
+            .carry(&pair, rule, key, Some(event_time), overwrite, closely)
             .await;
         if matches!(ended, Ok(Outcome::TooLargeHere { .. })) {
             // The transfer will say what became of it.

@@ -30,7 +30,7 @@ const BEGINNINGS: usize = 4;
 
 impl Worker {
     /// Makes one key's replica agree with its source, whatever its size. [`Outcome::TooLargeHere`] then
-    /// says that a transfer does it.
+    /// says that a transfer does it. `closely` as [`Replicator::looking_closely`] says.
     pub(crate) async fn carry(
         &self,
         pair: &S3Pair,
@@ -38,8 +38,12 @@ impl Worker {
         key: &ObjectKey,
         event_time: Option<Timestamp>,
         overwrite: Overwrite,
+        closely: bool,
     ) -> Result<Outcome, Fault> {
-        let replicator = self.replicator(pair, rule).overwriting(overwrite);
+        let replicator = self
+            .replicator(pair, rule)
+            .overwriting(overwrite)
+            .looking_closely(closely);
         match replicator.reconcile(key).await? {
             Outcome::TooLargeHere { .. } => {
                 self.begin_transfer(pair, rule, key, event_time, overwrite)

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::{StreamExt, stream};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
@@ -38,6 +39,11 @@ use crate::runtime::{Deadline, Error, now};
 
 /// What has to be left of an invocation to begin with a key, after waiting for its turn.
 const CARRY_TIME: Duration = Duration::from_secs(30);
+
+/// An older change may have been tried before by a function that died: its message comes again after the
+/// queue's visibility timeout, which is longer than this. How often it was received does not tell: the count
+/// begins anew when a message is moved out of a dead-letter queue.
+const TRIED_AFTER: TimeDelta = TimeDelta::seconds(30);
 
 /// One attempt at a batch.
 #[derive(Debug)]
@@ -270,8 +276,9 @@ impl Live {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
         let limits = self.config.live_limits();
         let expectation = self.expectations.of(&rule.id);
-        let replicator =
-            Replicator::new(&pair, rule.policy, &rule.options, limits).expecting(&expectation);
+        let replicator = Replicator::new(&pair, rule.policy, &rule.options, limits)
+            .expecting(&expectation)
+            .looking_closely(now() - event.event_time > TRIED_AFTER);
         match carry(&replicator, event).await? {
             Outcome::TooLargeHere { .. } => {
                 let work = Work::Object {

@@ -57,12 +57,14 @@ pub struct KeyChange<T> {
 /// Groups events by key and keeps the newest of each. All of a key's messages share its one result.
 ///
 /// Newest is by sequencer where both have one, else by event time; a tie goes to the one received later.
-/// Keys keep the order in which they first appear.
+/// Keys keep the order in which they first appear. A change of tags or ACL stays apart from the other changes
+/// of its key: neither of the two does what the other asks for.
 pub fn coalesce<T>(events: impl IntoIterator<Item = (ObjectEvent, T)>) -> Vec<KeyChange<T>> {
-    let mut places: HashMap<(BucketName, ObjectKey), usize> = HashMap::new();
+    let mut places: HashMap<(BucketName, ObjectKey, bool), usize> = HashMap::new();
     let mut changes: Vec<KeyChange<T>> = Vec::new();
     for (event, received_with) in events {
-        let place = (event.bucket.clone(), event.key.clone());
+        let is_of_labels = event.change == Change::Labels;
+        let place = (event.bucket.clone(), event.key.clone(), is_of_labels);
         if let Some(&at) = places.get(&place) {
             let change = &mut changes[at];
             change.received_with.push(received_with);
@@ -120,6 +122,29 @@ mod tests {
         assert_eq!(changes[0].newest, event("a", "02", "two"));
         assert_eq!(changes[0].received_with, [1, 3]);
         assert_eq!(changes[1].received_with, [2]);
+    }
+
+    #[test]
+    fn a_change_of_tags_does_not_vanish_in_a_put_nor_a_put_in_it() {
+        let retagged = |at| ObjectEvent {
+            change: Change::Labels,
+            sequencer: None,
+            event_time: at,
+            ..event("a", "", "")
+        };
+        let late = Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(1);
+        let batch = [
+            (event("a", "01", "one"), 1),
+            (retagged(late), 2),
+            (event("a", "02", "two"), 3),
+            (retagged(Timestamp::UNIX_EPOCH), 4),
+        ];
+        let changes = coalesce(batch);
+        assert_eq!(changes.len(), 2);
+        assert_eq!(changes[0].newest, event("a", "02", "two"));
+        assert_eq!(changes[0].received_with, [1, 3]);
+        assert_eq!(changes[1].newest, retagged(late));
+        assert_eq!(changes[1].received_with, [2, 4]);
     }
 
     #[test]

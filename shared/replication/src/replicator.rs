@@ -11,7 +11,8 @@
 //! 5. Only the source's own 404 is a reason to delete.
 //! 6. Tags and ACLs change without a trace in a HEAD. Their notifications are looked at only when no quick
 //!    copy can land any more that read them before ([`LABELS_SETTLE`]); a copy that took longer reads them
-//!    again.
+//!    again. Whoever follows an attempt that may have died, or does not know which change a key stands for,
+//!    looks as closely ([`Replicator::looking_closely`]).
 
 use chrono::TimeDelta;
 
@@ -80,6 +81,7 @@ pub struct Replicator<'a, P> {
     limits: CopyLimits,
     expectation: Option<&'a Expectation>,
     overwrite: Overwrite,
+    closely: bool,
 }
 
 /// How the copy of a listed object began.
@@ -149,6 +151,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             limits,
             expectation: None,
             overwrite: Overwrite::Always,
+            closely: false,
         }
     }
 
@@ -167,6 +170,15 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         }
     }
 
+    /// The same; where `closely`, a replica is found in sync only if its tags and grants are, too. A HEAD may
+    /// not show that they differ, for which there are two reasons: they are what changed, or somebody copied
+    /// them before they changed and died before looking again.
+    #[must_use]
+    pub fn looking_closely(self, closely: bool) -> Self {
+        let closely = closely && self.options.carries_labels();
+        Self { closely, ..self }
+    }
+
     /// Carries a put over: the source is said to hold an object of this `ETag` and size.
     ///
     /// Costs one COPY and one HEAD where nothing else happens to the key meanwhile.
@@ -175,7 +187,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         if is_too_large(in_parts, bytes, self.limits) {
             return Ok(Outcome::TooLargeHere { bytes });
         }
-        let mut course = Course::default();
+        let mut course = self.course();
         let expected = self.expectation.map(Expectation::now).unwrap_or_default();
         let class = &expected.storage_class;
         // An object uploaded in parts is planned from a HEAD, so that the replica keeps its ETag.
@@ -221,7 +233,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             Err(reason) => return Ok(Begun::Ended(Outcome::Kept(reason))),
         };
         let expected = self.expectation.map(Expectation::now).unwrap_or_default();
-        let mut course = Course::default();
+        let mut course = self.course();
         if !in_parts
             && bytes <= SINGLE_COPY_BYTES_MAX
             && expected.keeps_etag
@@ -277,7 +289,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
 
     /// Makes the key's replica agree with the source's present state, whatever was said about it.
     pub async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
-        self.rounds(key, Course::default()).await
+        self.rounds(key, self.course()).await
     }
 
     /// As [`Self::reconcile`], after tags or ACL were said to have changed, which a HEAD may not show.
@@ -287,6 +299,13 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             ..Course::default()
         };
         self.rounds(key, course).await
+    }
+
+    fn course(&self) -> Course {
+        Course {
+            closely: self.closely,
+            ..Course::default()
+        }
     }
 
     async fn rounds(&self, key: &ObjectKey, mut course: Course) -> Result<Outcome, Fault> {
@@ -438,8 +457,9 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             expectation.saw_etag(landed.etag == source.etag);
         }
         // The tags of an upload are those that its beginning was told, not those that it copied. Should more
-        // rounds be needed, they have to look as closely.
-        course.closely |= parts.is_some() || landed.took > QUICK_COPY;
+        // rounds be needed, they have to look as closely. A quick copy brought those of just now, whatever was
+        // there before.
+        course.closely = parts.is_some() || landed.took > QUICK_COPY;
         let standing = self.standing(key, &landed, Ordered::Seen(source), course.closely);
         match standing.await? {
             Standing::Settled { bytes } => Ok(Some(bytes)),

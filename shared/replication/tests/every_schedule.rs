@@ -34,9 +34,11 @@ fn scenario(writes: Vec<Write>) -> Scenario {
         crashes: 0,
         duplicates: 0,
         versioned: false,
+        counts_tags: true,
         policy: Policy::Full,
         tick_ms: 100,
         backfill_of: None,
+        backfill_died: false,
         weakness: Weakness::None,
     }
 }
@@ -123,6 +125,7 @@ fn large(seed: u64, weakness: Weakness) -> Result<(), Box<Violation>> {
         crashes: u32::try_from(seed % 3).unwrap_or_default(),
         duplicates: u32::try_from(seed % 4).unwrap_or_default(),
         versioned: seed.is_multiple_of(3),
+        counts_tags: !(seed / 16).is_multiple_of(2),
         policy: if seed.is_multiple_of(5) {
             Policy::Write
         } else {
@@ -249,4 +252,34 @@ fn with_an_equal_etag_taken_for_the_same_object_the_check_finds_a_violation() {
     };
     let violation = exhaust(&scenario, SCHEDULES_MAX).expect_err("the check is blind");
     println!("{}", show(&violation));
+}
+
+/// A copy that read old tags lands when its worker is dead and the change of tags was seen to, where a HEAD does
+/// not show that there are any.
+#[test]
+fn with_a_head_believed_after_a_crash_the_check_finds_a_violation() {
+    let listed = Object {
+        etag: "x",
+        metadata: "0",
+        tag: None,
+        version: 0,
+        written_ms: 5_000,
+    };
+    let crashed = |tick_ms, weakness| Scenario {
+        counts_tags: false,
+        backfill_of: Some(listed),
+        backfill_died: true,
+        tick_ms,
+        weakness,
+        ..scenario(vec![Write::Tag(Some("1"))])
+    };
+    let believing = crashed(6_000, Weakness::DeadLeaveNothing);
+    let violation = (0..SAMPLES).find_map(|seed| sample(&believing, seed).err());
+    println!("{}", show(&violation.expect("the check is blind")));
+    for tick_ms in [100, 3_000, 6_000] {
+        let scenario = crashed(tick_ms, Weakness::None);
+        for seed in 0..SAMPLES {
+            sample(&scenario, seed).unwrap_or_else(|v| panic!("{}", show(&v)));
+        }
+    }
 }

@@ -156,6 +156,26 @@ async fn a_delete_that_failed_is_made_good_by_a_retry() {
 }
 
 #[tokio::test]
+async fn a_change_of_tags_that_failed_is_made_good_by_a_retry() {
+    let stage = Stage::new("replicate-put").await;
+    assert!(stage.acknowledged(stage.put("a", "tagged").await).await);
+    let source = &stage.buckets.source;
+    assert!(source.retag("a", "new").await);
+    let told = notification::settled(source, "ObjectTagging:Put", "a");
+    let denied = Action::s3_error(403, "AccessDenied");
+    stage
+        .proxy
+        .script(1, stage.replica("PutObjectTagging"), denied);
+    assert!(!stage.acknowledged(told).await);
+    assert_eq!(stage.failures().await, 1);
+    stage
+        .configure(json!({"action": "retry", "rule": stage.rule}))
+        .await;
+    stage.failures_become(0).await;
+    stage.buckets.assert_equal("").await;
+}
+
+#[tokio::test]
 async fn messages_that_were_given_up_are_moved_back_and_what_cannot_be_read_is_shown() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("given up", "once").await;

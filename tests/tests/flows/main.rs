@@ -9,6 +9,7 @@ mod failures;
 mod fidelity;
 mod hostile;
 mod jobs;
+mod labels;
 mod live;
 mod options;
 mod protocol_faults;

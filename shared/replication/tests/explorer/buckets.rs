@@ -49,6 +49,8 @@ pub enum Weakness {
     LabelsUnsettled,
     /// A backfill that comes again believes that what has the same `ETag` is the same.
     ListedSameIsSame,
+    /// Whoever follows an attempt that died believes a HEAD.
+    DeadLeaveNothing,
 }
 
 /// What has read the source and not yet landed.
@@ -72,6 +74,8 @@ pub struct World {
     pub source: Option<Object>,
     pub replica: Option<Object>,
     pub versioned: bool,
+    /// Whether a HEAD tells how many tags there are, as S3's does and others' do not.
+    pub counts_tags: bool,
     pub clock_ms: i64,
     pub in_flight: BTreeMap<u64, InFlight>,
     pub next_id: u64,
@@ -117,7 +121,14 @@ impl World {
             storage_class: StorageClass::standard(),
             checksum: None,
             lock: Lock::default(),
-            tag_count: u32::from(object.tag.is_some()),
+            tag_count: u32::from(self.counts_tags && object.tag.is_some()),
+        }
+    }
+
+    /// A copy of what the source holds is under way, for this worker.
+    pub fn begin_copy(&mut self, worker: usize) {
+        if let Some(object) = self.source {
+            self.begin(worker, Landing::Copy(object));
         }
     }
 

@@ -34,11 +34,15 @@ pub struct Scenario {
     pub crashes: u32,
     pub duplicates: u32,
     pub versioned: bool,
+    /// Whether the server's HEAD tells how many tags there are.
+    pub counts_tags: bool,
     pub policy: Policy,
     /// How much time passes with each step.
     pub tick_ms: i64,
     /// An old object at the destination, and a backfill that listed the source before the first write.
     pub backfill_of: Option<Object>,
+    /// Whether the worker of that backfill is dead by then, with its copy under way.
+    pub backfill_died: bool,
     pub weakness: Weakness,
 }
 
@@ -80,10 +84,18 @@ pub enum Event {
     Wait,
 }
 
+/// A message that comes, or comes again.
+#[derive(Debug, Clone, Copy)]
+struct Delivery {
+    message: Message,
+    /// Whether somebody may have died of it.
+    is_another: bool,
+}
+
 type Attempt = Pin<Box<dyn Future<Output = Result<Outcome, Fault>>>>;
 
 struct Worker {
-    attempt: Option<(Message, Attempt)>,
+    attempt: Option<(Delivery, Attempt)>,
 }
 
 /// Plays the scenario to its end. `choose` picks one of the events that can happen next. Answers what
@@ -96,20 +108,27 @@ pub fn play(
         source: scenario.backfill_of,
         replica: None,
         versioned: scenario.versioned,
+        counts_tags: scenario.counts_tags,
         clock_ms: 10_000,
         in_flight: std::collections::BTreeMap::new(),
         next_id: 0,
     }));
-    let mut queue: Vec<Message> = scenario
+    let mut queue: Vec<Delivery> = scenario
         .backfill_of
         .iter()
-        .map(|object| Message::Listed(*object))
+        .map(|object| Message::Listed(*object).told())
         .collect();
     // Messages of attempts that died; they come again when nothing of the attempt is in flight.
     let mut dead: Vec<(usize, Message)> = Vec::new();
     let mut workers: Vec<Worker> = (0..scenario.workers)
         .map(|_| Worker { attempt: None })
         .collect();
+    if scenario.backfill_died
+        && let Some(Delivery { message, .. }) = queue.pop()
+    {
+        world.lock().unwrap().begin_copy(0);
+        dead.push((0, message));
+    }
     let (mut written, mut crashes, mut duplicates) = (0, scenario.crashes, scenario.duplicates);
     let mut history = Vec::new();
     loop {
@@ -121,9 +140,13 @@ pub fn play(
                 .values()
                 .any(|copy| copy.worker == worker);
             if !at_work {
-                queue.push(match message {
+                let message = match message {
                     Message::Listed(_) => Message::ListAgain,
                     message => message,
+                };
+                queue.push(Delivery {
+                    message,
+                    is_another: true,
                 });
             }
             at_work
@@ -139,37 +162,35 @@ pub fn play(
         world.lock().unwrap().clock_ms += scenario.tick_ms;
         match event {
             Event::Write => {
-                queue.push(write(&world, scenario.writes[written], written));
+                queue.push(write(&world, scenario.writes[written], written).told());
                 written += 1;
             }
             Event::Deliver { message, worker } => {
-                let message = queue.remove(message);
-                workers[worker].attempt =
-                    Some((message, attempt(scenario, &world, worker, message)));
+                let delivery = queue.remove(message);
+                workers[worker].attempt = Some(attempt(scenario, &world, worker, delivery));
             }
             Event::DeliverCopy { message, worker } => {
                 duplicates -= 1;
-                let message = queue[message];
-                workers[worker].attempt =
-                    Some((message, attempt(scenario, &world, worker, message)));
+                let delivery = queue[message];
+                workers[worker].attempt = Some(attempt(scenario, &world, worker, delivery));
             }
             Event::Land { copy } => world.lock().unwrap().land(copy),
             Event::Wait => {
-                let due = queue.iter().filter_map(Message::due_ms).min();
+                let due = queue.iter().filter_map(Delivery::due_ms).min();
                 let mut world = world.lock().unwrap();
                 world.clock_ms = due.unwrap_or_default().max(world.clock_ms);
             }
             Event::Crash { worker } => {
                 crashes -= 1;
-                if let Some((message, _)) = workers[worker].attempt.take() {
-                    dead.push((worker, message));
+                if let Some((delivery, _)) = workers[worker].attempt.take() {
+                    dead.push((worker, delivery.message));
                 }
             }
             Event::Step { worker } => {
-                let Some((message, attempt)) = &mut workers[worker].attempt else {
+                let Some((delivery, attempt)) = &mut workers[worker].attempt else {
                     continue;
                 };
-                let message = *message;
+                let delivery = *delivery;
                 match attempt
                     .as_mut()
                     .poll(&mut Context::from_waker(Waker::noop()))
@@ -178,7 +199,7 @@ pub fn play(
                     Poll::Ready(Ok(_)) => workers[worker].attempt = None,
                     Poll::Ready(Err(_)) => {
                         workers[worker].attempt = None;
-                        queue.push(message);
+                        queue.push(delivery);
                     }
                 }
             }
@@ -189,7 +210,7 @@ pub fn play(
 fn possible(
     scenario: &Scenario,
     world: &Mutex<World>,
-    queue: &[Message],
+    queue: &[Delivery],
     workers: &[Worker],
     written: usize,
     crashes: u32,
@@ -200,10 +221,11 @@ fn possible(
         events.push(Event::Write);
     }
     let world = world.lock().unwrap();
-    let idle = workers.iter().position(|worker| worker.attempt.is_none());
     let zombie = |worker: usize| world.in_flight.values().any(|copy| copy.worker == worker);
-    // Idle workers are alike: the first one takes the message.
-    if let Some(worker) = idle.filter(|&worker| !zombie(worker)) {
+    // Idle workers are alike: the first one takes the message. Not where something of a dead one is under way.
+    let idle =
+        (0..workers.len()).find(|&worker| workers[worker].attempt.is_none() && !zombie(worker));
+    if let Some(worker) = idle {
         let due = |message: &usize| {
             let settled = scenario.weakness == Weakness::LabelsUnsettled;
             settled || queue[*message].due_ms() <= Some(world.clock_ms)
@@ -234,7 +256,7 @@ fn possible(
             events.push(Event::Crash { worker });
         }
     }
-    let waits = |message: &Message| message.due_ms() > Some(world.clock_ms);
+    let waits = |delivery: &Delivery| delivery.due_ms() > Some(world.clock_ms);
     if queue.iter().any(waits) && scenario.weakness != Weakness::LabelsUnsettled {
         events.push(Event::Wait);
     }
@@ -242,11 +264,21 @@ fn possible(
 }
 
 impl Message {
+    /// For the first time.
+    fn told(self) -> Delivery {
+        Delivery {
+            message: self,
+            is_another: false,
+        }
+    }
+}
+
+impl Delivery {
     /// When the message may be looked at; at once, but for a change of tags.
     fn due_ms(&self) -> Option<i64> {
-        match self {
-            Self::Tag(changed_ms) => Some(changed_ms + LABELS_SETTLE.num_milliseconds()),
-            Self::Put(_) | Self::Listed(_) | Self::ListAgain | Self::Delete => None,
+        match self.message {
+            Message::Tag(changed_ms) => Some(changed_ms + LABELS_SETTLE.num_milliseconds()),
+            Message::Put(_) | Message::Listed(_) | Message::ListAgain | Message::Delete => None,
         }
     }
 }
@@ -282,8 +314,13 @@ fn attempt(
     scenario: &Scenario,
     world: &Arc<Mutex<World>>,
     worker: usize,
-    message: Message,
-) -> Attempt {
+    delivery: Delivery,
+) -> (Delivery, Attempt) {
+    let Delivery {
+        message,
+        is_another,
+    } = delivery;
+    let closely = is_another && scenario.weakness != Weakness::DeadLeaveNothing;
     let pair = Pair {
         world: world.clone(),
         worker,
@@ -291,11 +328,13 @@ fn attempt(
         believed: Mutex::new(None),
     };
     let policy = scenario.policy;
-    Box::pin(async move {
+    let attempt = Box::pin(async move {
         let key = ObjectKey::parse("key").unwrap();
         let (options, expectation) = (Options::default(), Expectation::default());
         let limits = CopyLimits::default();
-        let replicator = Replicator::new(&pair, policy, &options, limits).expecting(&expectation);
+        let replicator = Replicator::new(&pair, policy, &options, limits)
+            .expecting(&expectation)
+            .looking_closely(closely);
         match (message, policy) {
             (Message::Tag(_), _) => replicator.reconcile_labels(&key).await,
             (Message::Put(etag), _) => replicator.put(&key, &Etag::new(etag), 1).await,
@@ -323,7 +362,8 @@ fn attempt(
             // The functions pass such a delete over.
             (Message::Delete, Policy::Write) => Ok(Outcome::BothAbsent),
         }
-    })
+    });
+    (delivery, attempt)
 }
 
 /// As a shard of a backfill carries an object over that its listing has shown.
