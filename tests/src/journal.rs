@@ -40,4 +40,41 @@ impl Journal {
         let _ = file.flush();
         &self.path
     }
+
+    /// The last lines, `count` at most, that tell of something that `reason` quotes.
+    pub fn about(&self, reason: &str, count: usize) -> Vec<String> {
+        let told = std::fs::read_to_string(self.close()).unwrap_or_default();
+        let quoted: Vec<&str> = reason.split('"').skip(1).step_by(2).collect();
+        let is_about = |line: &&str| {
+            let mut quoted = quoted.iter().filter(|name| !name.is_empty());
+            quoted.any(|name| line.contains(name))
+        };
+        let mut lines: Vec<String> = told
+            .lines()
+            .rev()
+            .filter(is_about)
+            .take(count)
+            .map(str::to_owned)
+            .collect();
+        lines.reverse();
+        lines
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_reason_quotes_is_told() {
+        let directory = std::env::temp_dir();
+        let journal = Journal::begin(directory.join(format!("journal-{}", std::process::id())));
+        for line in ["put a/1", "put b", "copied a/1", "deleted a/1"] {
+            journal.note(line);
+        }
+        let lines = journal.about(r#"1 differences: "a/1" is not "of these""#, 2);
+        let told: Vec<&str> = lines.iter().map(|line| line[9..].trim()).collect();
+        assert_eq!(told, ["copied a/1", "deleted a/1"]);
+        std::fs::remove_file(journal.close()).expect("it is removed");
+    }
 }

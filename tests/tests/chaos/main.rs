@@ -46,6 +46,9 @@ const USUAL_TIME: Duration = Duration::from_secs(45);
 const OPERATIONS_MIN: u64 = 2_000;
 const WRITERS: u64 = 6;
 
+/// How much of what happened to the keys of a failure is shown at once; the journal has all of it.
+const TOLD_MAX: usize = 40;
+
 /// Under which the ledger counts what the weather did.
 const FAULTS: &str = "faults";
 
@@ -103,6 +106,10 @@ async fn everything_converges_under_chaos() {
     say(&run.ledger.table());
     let journal = run.journal.close().display();
     if let Err(panic) = outcome {
+        let reason = panic.downcast_ref::<String>().map_or("", String::as_str);
+        for line in run.journal.about(reason, TOLD_MAX) {
+            say(&line);
+        }
         say(&format!(
             "chaos of seed {} failed; what happened when: {journal}; again: {}",
             run.seed,
