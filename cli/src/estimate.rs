@@ -41,7 +41,7 @@ const REQUESTS_PER_MESSAGE: f64 = 3.0;
 
 /// Of the table, for a page of a shard, an object in parts, a transfer.
 const READS_PER_PAGE: f64 = 3.0;
-const WRITES_PER_PAGE: f64 = 1.0;
+const WRITES_PER_PAGE: f64 = 2.0;
 const WRITES_PER_UPLOAD: f64 = 3.0;
 const WRITES_PER_TRANSFER: f64 = 3.0;
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::shard::Shard;
+use tandem_aws::visitors::Visitor;
 use tandem_lambda::record::{Attempt, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::decide::KeepReason;
@@ -18,6 +20,7 @@ use tandem_replication::replicator::{Begun, Landing, Outcome, Replicator};
 use tandem_replication::rule::{Policy, Rule};
 use tandem_replication::work::Work;
 
+use crate::doubt::Doubt;
 use crate::worker::{Unfinished, Worker};
 
 /// What has to be left of an invocation to begin another small object.
@@ -52,8 +55,10 @@ pub(crate) struct Errand<'a> {
     pub(crate) pair: &'a S3Pair,
     pub(crate) expectation: &'a Expectation,
     pub(crate) deadline: Deadline,
-    /// Whether somebody may have been at this page before.
-    pub(crate) doubtful: bool,
+    /// What somebody may have left half done.
+    pub(crate) doubt: Doubt,
+    /// Who does it; none where nobody has to follow them.
+    pub(crate) visitor: Option<&'a Visitor>,
     /// How often the message was received.
     pub(crate) receives: u32,
 }
@@ -67,12 +72,29 @@ pub(crate) enum Course {
 }
 
 impl<'a> Errand<'a> {
-    pub(crate) fn replicator(&self) -> Replicator<'a, S3Pair> {
+    pub(crate) fn replicator(&self, key: &ObjectKey) -> Replicator<'a, S3Pair> {
         self.worker
             .replicator(self.pair, self.rule)
             .expecting(self.expectation)
             .overwriting(self.job.spec.overwrite)
-            .looking_closely(self.doubtful)
+            .looking_closely(self.doubt.is_about(key.as_str()))
+    }
+
+    /// Notes that the page of `shard` up to `reach` is begun, for whoever has to follow if it is not ended.
+    pub(crate) async fn begins(
+        &self,
+        shard: &Shard,
+        reach: Option<String>,
+    ) -> Result<(), AwsError> {
+        let Some(visitor) = self.visitor else {
+            return Ok(());
+        };
+        let visitor = Visitor {
+            place: shard.checkpoint.clone(),
+            reach,
+            ..visitor.clone()
+        };
+        self.worker.table.note_visitor(&self.job.id, &visitor).await
     }
 
     /// What has to be left to begin with an object of this size. The largest only have to be begun here.
@@ -96,7 +118,7 @@ impl<'a> Errand<'a> {
         verdict: Verdict,
         listing_is_enough: bool,
     ) -> Course {
-        let replicator = self.replicator();
+        let replicator = self.replicator(key);
         let begun = match verdict {
             Verdict::Same => Ok(Begun::Ended(Outcome::InSync)),
             Verdict::NeedsLook => replicator.reconcile(key).await.map(Begun::Ended),
@@ -122,7 +144,7 @@ impl<'a> Errand<'a> {
         landing: &Landing,
         again: Option<&Listed>,
     ) -> Result<Outcome, Fault> {
-        let settled = self.replicator().settle(key, landing, again).await;
+        let settled = self.replicator(key).settle(key, landing, again).await;
         self.beyond(key, settled).await
     }
 
@@ -144,7 +166,7 @@ impl<'a> Errand<'a> {
         };
         match ended {
             Err(fault) if again_at_once(&fault) => {
-                let closely = self.doubtful;
+                let closely = self.doubt.is_about(key.as_str());
                 worker
                     .carry(pair, rule, key, None, overwrite, closely)
                     .await
@@ -159,7 +181,8 @@ impl<'a> Errand<'a> {
             policy: Policy::Write,
             ..self.rule.clone()
         };
-        let (overwrite, closely) = (self.job.spec.overwrite, self.doubtful);
+        let overwrite = self.job.spec.overwrite;
+        let closely = self.doubt.is_about(key.as_str());
         let carry = || {
             self.worker
                 .carry(self.pair, &keeping, key, None, overwrite, closely)
@@ -211,7 +234,7 @@ impl<'a> Errand<'a> {
     }
 
     /// Whether there may be a failure to clear, as was known a few seconds ago at most.
-    async fn may_have_failed(&self) -> bool {
+    pub(crate) async fn may_have_failed(&self) -> bool {
         let known = self.worker.rules.recent(&self.rule.source.name).await;
         known.map_or(true, |known| known.has_failures)
     }

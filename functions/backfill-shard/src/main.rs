@@ -1,5 +1,6 @@
 //! Does the work that takes longer than a notification may: wiring only.
 
+mod doubt;
 mod errand;
 mod keys;
 mod lines;

@@ -59,6 +59,7 @@ impl Errand<'_> {
             };
             read.push(line);
         }
+        self.begins(shard, Some(lines.at().to_string())).await?;
         let pace = self.take_pace(read.len() as u64).await?;
         let pace = pace.as_ref();
         let counted: Vec<Counts> = stream::iter((0..).zip(read))

@@ -115,8 +115,11 @@ impl Errand<'_> {
         visit: &Visit,
     ) -> Result<Paged, Unfinished> {
         let mut findings = listings.findings(self.wants_extras());
-        if self.doubtful && self.job.spec.kind != JobKind::Verify {
-            findings.iter_mut().for_each(doubt);
+        if self.job.spec.kind != JobKind::Verify {
+            findings
+                .iter_mut()
+                .filter(|finding| self.doubt.is_about(finding.key()))
+                .for_each(doubt);
         }
         let total = findings.len();
         let pace = match self.room().await? {
@@ -126,10 +129,15 @@ impl Errand<'_> {
         };
         let writes = self.job.spec.kind != JobKind::Verify && findings.iter().any(needs_work);
         let enough = !writes || self.listing_is_enough(self.is_website(visit).await);
+        if writes {
+            self.begins(shard, listings.until.clone()).await?;
+        }
         let begun = self.begin_all(findings, pace.as_ref(), enough).await?;
         let whole = begun.len() == total;
         let reached = begun.last().map(|done| done.finding.key().to_owned());
         let again = self.list_again(shard, &begun).await?;
+        // Asked once here, so that not every object asks.
+        self.may_have_failed().await;
         let concluded: Vec<(Finding<'_>, Counts)> = stream::iter(begun)
             .map(|done| self.conclude_one(done, &again))
             .buffered(OBJECTS_AT_ONCE_MAX)
@@ -282,7 +290,7 @@ impl Errand<'_> {
         {
             return Ok(extra);
         }
-        let ended = self.replicator().reconcile(key).await;
+        let ended = self.replicator(key).reconcile(key).await;
         let deleted = matches!(ended, Ok(Outcome::Deleted));
         // A failure is recorded like every other; the object stays, and is counted as what it is.
         self.conclude(key, None, ended).await?;

@@ -3,17 +3,20 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::shard::{Shard, Step};
+use tandem_aws::visitors::Visitor;
 use tandem_lambda::release::{Release, lanes, release};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::names::{JobId, RuleId};
-use tandem_replication::progress::{Counts, JobState};
+use tandem_replication::progress::{Counts, JobKind, JobState};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard::{CutSearch, probes_allowed};
 use tandem_replication::work::Work;
 
+use crate::doubt::Left;
 use crate::errand::Errand;
 use crate::page::Listings;
 use crate::visit::{Paged, Visit};
@@ -22,24 +25,76 @@ use crate::worker::{Look, Unfinished, Worker};
 /// What has to be left of an invocation to begin another page.
 const PAGE_TIME: Duration = Duration::from_mins(2);
 
+/// How long a request of a worker that was ended may be at work, with seconds to spare for clocks that differ.
+const AFTERMATH: TimeDelta = TimeDelta::minutes(15);
+
+/// A shard to be carried on.
+pub(crate) struct ShardWork<'a> {
+    /// The piece of work, as its message has it.
+    pub(crate) work: &'a Work,
+    pub(crate) rule_id: &'a RuleId,
+    pub(crate) job_id: &'a JobId,
+    /// Which of the job's shards.
+    pub(crate) index: u32,
+    pub(crate) look: Look,
+    pub(crate) deadline: Deadline,
+    /// Who does it: the invocation.
+    pub(crate) visitor: &'a str,
+    /// The message that brought it, if one did.
+    pub(crate) message: Option<&'a str>,
+}
+
 impl Worker {
     /// Carries a shard on from its checkpoint: to its end, or until the invocation's time is nearly up and
     /// the rest is handed on. The message is acknowledged only then.
-    pub(crate) async fn carry_shard_on(
+    pub(crate) async fn carry_shard_on(&self, it: &ShardWork<'_>) -> Result<(), Unfinished> {
+        let left = TimeDelta::from_std(it.deadline.left()).unwrap_or_default();
+        let visitor = Visitor {
+            id: it.visitor.to_owned(),
+            message: it.message.map(ToOwned::to_owned),
+            shard: it.index,
+            place: None,
+            reach: None,
+            until: now() + left + AFTERMATH,
+            expires_at: None,
+        };
+        let ended = self.carry_pages_on(it, &visitor).await;
+        // Nothing of it is half done: whoever was overtaken has ended its page as well.
+        if matches!(ended, Ok(()) | Err(Unfinished::Overtaken { .. })) {
+            self.table.forget_visitor(it.job_id, &visitor).await?;
+        }
+        ended
+    }
+
+    async fn carry_pages_on(
         &self,
-        work: &Work,
-        rule_id: &RuleId,
-        job_id: &JobId,
-        index: u32,
-        look: Look,
-        deadline: Deadline,
+        it: &ShardWork<'_>,
+        visitor: &Visitor,
     ) -> Result<(), Unfinished> {
+        let &ShardWork {
+            work,
+            rule_id,
+            job_id,
+            index,
+            look,
+            deadline,
+            ..
+        } = it;
         let mut visit = Visit::default();
+        let mut left = Left::default();
         let mut first_page = true;
         loop {
-            let Some((rule, job, shard)) = self.wanted(rule_id, job_id, index).await? else {
+            let Some((rule, job, shard)) = self.known(rule_id, job_id, index).await? else {
                 return Ok(());
             };
+            if first_page {
+                left = self.follow(it, &rule, &job, &shard).await?;
+            }
+            if rule.state != RuleState::Enabled || job.state != JobState::Running {
+                // It is sent again when rule or job are resumed: either is written before unfinished shards are
+                // looked for.
+                return Ok(());
+            }
             if first_page && look.is_another {
                 // Whoever had it may have died before what it gave away had a message.
                 self.let_others_go(&job, Release::Given(index)).await?;
@@ -61,9 +116,8 @@ impl Worker {
                 pair: &pair,
                 expectation: &expectation,
                 deadline,
-                // A worker may have died at this very page, between two writes to one object: what looks the
-                // same in a listing may be half done.
-                doubtful: first_page && look.is_another,
+                doubt: left.doubt.clone(),
+                visitor: (job.spec.kind != JobKind::Verify).then_some(visitor),
                 receives: look.receives,
             };
             first_page = false;
@@ -86,24 +140,19 @@ impl Worker {
                 }
                 Err(unfinished) => return Err(unfinished),
             };
-            if self
-                .table
-                .step_shard(&job, &shard, &step, now())
-                .await?
-                .is_none()
-            {
+            let Some(shard) = self.table.step_shard(&job, &shard, &step, now()).await? else {
                 // Whoever was faster goes on; this message stays, in case they die.
                 return Err(overtaken(&job, &shard));
-            }
+            };
+            self.forget_followed(job_id, &mut left, &shard).await?;
             if step.ended_at.is_some() {
                 return self.let_others_go(&job, Release::Waiting).await;
             }
         }
     }
 
-    /// The shard, if the job is at work now. What is not wanted while the rule or the job is paused is sent
-    /// again when that is resumed: either is written before unfinished shards are looked for.
-    async fn wanted(
+    /// The shard, if it is still known.
+    async fn known(
         &self,
         rule_id: &RuleId,
         job_id: &JobId,
@@ -112,15 +161,9 @@ impl Worker {
         let Some(rule) = self.table.rule(rule_id).await? else {
             return Ok(None);
         };
-        if rule.state != RuleState::Enabled {
-            return Ok(None);
-        }
         let Some(job) = self.table.job(rule_id, job_id).await? else {
             return Ok(None);
         };
-        if job.state != JobState::Running {
-            return Ok(None);
-        }
         let shard = self.table.shard(&job, index).await?;
         Ok(shard.map(|shard| (rule, job, shard)))
     }

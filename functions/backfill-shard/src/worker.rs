@@ -19,6 +19,11 @@ use tandem_replication::replicator::Replicator;
 use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
 
+use crate::shard::ShardWork;
+
+/// When to look again whether a rule is still paused.
+const PAUSED_SECS: i32 = 900;
+
 /// The function: everything it needs, built once.
 #[derive(Debug)]
 pub struct Worker {
@@ -48,6 +53,9 @@ pub enum Unfinished {
     /// One object failed, and another attempt may help.
     #[error(transparent)]
     Object(#[from] Fault),
+    /// Something has to be looked at once more, though the rule is paused now.
+    #[error("the rule is paused")]
+    Paused,
     /// There was no turn for an object before the invocation's time was nearly up.
     #[error("no turn in time")]
     NoTurn,
@@ -92,10 +100,11 @@ impl Worker {
     /// Handles one invocation.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let deadline = Deadline::of(invocation.context.deadline());
+        let visitor = invocation.context.request_id;
         let messages = open(invocation.payload);
         let mut failed = Vec::new();
         for message in &messages {
-            if let Err(unfinished) = self.work(message, deadline).await {
+            if let Err(unfinished) = self.work(message, &visitor, deadline).await {
                 tracing::warn!(error = %unfinished, "the work has to come again");
                 self.put_off(message, &unfinished).await;
                 failed.push((message, unfinished));
@@ -115,7 +124,12 @@ impl Worker {
         }
     }
 
-    async fn work(&self, message: &Message, deadline: Deadline) -> Result<(), Unfinished> {
+    async fn work(
+        &self,
+        message: &Message,
+        visitor: &str,
+        deadline: Deadline,
+    ) -> Result<(), Unfinished> {
         let body = message.body.clone().map_err(Unfinished::Unreadable)?;
         let work = serde_json::from_value(body)
             .map_err(|error| Unfinished::Unreadable(error.to_string()))?;
@@ -132,8 +146,18 @@ impl Worker {
                 job_id,
                 shard,
             } => {
-                self.carry_shard_on(&work, rule_id, job_id, *shard, look, deadline)
-                    .await
+                let envelope = message.envelope.as_ref();
+                let work = ShardWork {
+                    work: &work,
+                    rule_id,
+                    job_id,
+                    index: *shard,
+                    look,
+                    deadline,
+                    visitor,
+                    message: envelope.map(|envelope| envelope.message_id.as_str()),
+                };
+                self.carry_shard_on(&work).await
             }
             Work::Held { rule_id, partition } => {
                 self.release_held(&work, rule_id, *partition, look, deadline)
@@ -164,6 +188,7 @@ impl Worker {
             Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.receives),
             Unfinished::Doubted(_) => ComesAgain::SECOND_LOOK,
             Unfinished::Unreadable(_) => ComesAgain::UNREADABLE,
+            Unfinished::Paused => ComesAgain::After(PAUSED_SECS),
             Unfinished::Overtaken { .. } | Unfinished::Aws(_) | Unfinished::NoTurn => {
                 ComesAgain::after_retries(envelope.receives)
             }

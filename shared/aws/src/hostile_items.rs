@@ -23,6 +23,7 @@ use crate::shard::Shard;
 use crate::table::{Item, item, parsed};
 use crate::transfers::Transfer;
 use crate::uploads::LoggedUpload;
+use crate::visitors::Visitor;
 use crate::watermark::WatermarkItem;
 
 const CASES: u32 = 4_000;
@@ -35,6 +36,7 @@ enum Kind {
     Claim,
     Job,
     Shard,
+    Visitor,
     Held,
     Failure,
     Transfer,
@@ -55,6 +57,7 @@ struct Form {
 
 fn forms() -> Vec<Form> {
     let mut forms = forms_of_rules_and_jobs();
+    forms.extend(forms_of_keys());
     forms.extend(forms_of_large_objects());
     forms
 }
@@ -137,6 +140,26 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "weight_done": 0.0, "weight_from": null, "s3_requests": 0, "expires_at": null,
                 "manifest": null}),
         ),
+        form(
+            Kind::Visitor,
+            json!({"id": "invocation", "message": "m", "shard": 1, "place": "a/3", "reach": "a/5",
+                "until": at, "expires_at": 1_800_000_000}),
+            &["id", "shard", "until"],
+            json!({"message": null, "place": null, "reach": null, "expires_at": null}),
+        ),
+    ]
+}
+
+/// What is kept of single keys, and how far a rule has come.
+fn forms_of_keys() -> Vec<Form> {
+    let at = "2026-11-22T21:00:00.123Z";
+    let form = |kind, written, required, defaults| Form {
+        kind,
+        written,
+        required,
+        defaults,
+    };
+    vec![
         form(
             Kind::Held,
             json!({"key": "a/1", "changed_at": at, "token": "t", "overwrite": "never"}),
@@ -226,6 +249,7 @@ impl Form {
             }
             Kind::Job => shown::<Job>(item),
             Kind::Shard => shown::<Shard>(item),
+            Kind::Visitor => shown::<Visitor>(item),
             Kind::Held => shown::<HeldKey>(item),
             Kind::Failure => shown::<FailureItem>(item),
             Kind::Transfer => shown::<Transfer>(item),

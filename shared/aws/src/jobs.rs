@@ -235,6 +235,7 @@ impl Table {
     pub async fn remove_jobs(&self, rule: &RuleId) -> Result<(), AwsError> {
         for job in self.jobs(rule).await? {
             self.remove_shards(&job).await?;
+            self.remove_visitors(&job.id).await?;
             self.remove_limits(&job.id).await?;
             self.delete(&jobs_of(rule), job.id.as_str()).await?;
         }

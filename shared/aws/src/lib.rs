@@ -38,6 +38,7 @@ pub mod shards;
 pub mod table;
 pub mod transfers;
 pub mod uploads;
+pub mod visitors;
 pub mod watermark;
 
 #[cfg(test)]

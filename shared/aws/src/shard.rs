@@ -198,7 +198,8 @@ impl Shard {
     }
 
     /// The shard after a step.
-    pub(crate) fn after(&self, step: &Step, at: Timestamp) -> Self {
+    #[must_use]
+    pub fn after(&self, step: &Step, at: Timestamp) -> Self {
         let mut counts = self.counts;
         counts.add(&step.counts);
         Self {

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use chrono::Utc;
 use serde_json::json;
+use tandem_memory_s3::{Attributes, Object};
 use tandem_tests::function_process::FunctionProcess;
 use tandem_tests::proxy::Seen;
 
@@ -140,4 +142,51 @@ async fn a_copy_that_is_overtaken_before_the_listing_settles_it_is_made_good() {
         "{job}"
     );
     assert_eq!(jobs.source(), jobs.destination());
+}
+
+/// A copy that read an object's old metadata lands when its worker is dead and another one, with a message of its
+/// own, has done the shard.
+#[tokio::test]
+async fn what_a_dead_worker_left_is_looked_at_though_others_have_moved_on() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(3));
+    jobs.start(json!({})).await;
+    let message = jobs.messages().await.remove(0);
+    let gate = jobs.s3.hold_before(|seen: &Seen| seen.is("CopyObject"));
+    let dying = jobs.worker().await;
+    let answer = dying.begin(jobs.batch(&message, 1));
+    gate.arrived().await;
+    dying.kill();
+    drop(answer.await);
+    gate.open();
+
+    let worker = jobs.worker().await;
+    let mut another = jobs.batch(&message, 1);
+    another["Records"][0]["messageId"] = json!("another");
+    worker.invoke(another).await.expect("an answer");
+    let done = jobs.job().await;
+    assert_eq!(done["state"], "complete", "{done}");
+
+    let (source, destination) = (&jobs.buckets.source.name, &jobs.buckets.destination.name);
+    let first = keys(1).next().expect("a key");
+    let old = Attributes {
+        metadata: [("written".to_owned(), "before".to_owned())].into(),
+        ..Attributes::default()
+    };
+    let body = first.clone().into();
+    jobs.memory
+        .put(destination, &first, Object::new(body, old, Utc::now()));
+    jobs.cloud.change("pause", &jobs.rule).await;
+    assert!(!jobs.acknowledged(&worker, &message, 2).await);
+    jobs.cloud.change("resume", &jobs.rule).await;
+    assert!(jobs.acknowledged(&worker, &message, 3).await);
+    let metadata = |bucket: &str| {
+        let object = jobs.memory.object(bucket, &first).expect("an object");
+        object.attributes().metadata.clone()
+    };
+    assert_eq!(metadata(destination), metadata(source));
+    assert_eq!(counts(&jobs.job().await), counts(&done), "counted once");
+    jobs.s3.take();
+    assert!(jobs.acknowledged(&worker, &message, 4).await);
+    assert_eq!(jobs.s3.take().len(), 0, "it is looked at once");
 }
