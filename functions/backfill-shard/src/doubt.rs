@@ -3,15 +3,19 @@
 //! Keys that are still to come are doubted as they come; those that others have accounted for meanwhile are
 //! looked at once more, and not counted again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use chrono::TimeDelta;
+use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::shard::Shard;
+use tandem_aws::table::Table;
 use tandem_aws::visitors::Visitor;
 use tandem_lambda::runtime::now;
 use tandem_replication::names::JobId;
-use tandem_replication::progress::{JobKind, JobSpec};
+use tandem_replication::progress::{JobKind, JobSpec, JobState};
 use tandem_replication::rule::{Rule, RuleState};
 
 use crate::errand::Errand;
@@ -21,6 +25,29 @@ use crate::worker::{Unfinished, Worker};
 
 /// What has to be left of an invocation to look at another page once more.
 const PAGE_TIME: Duration = Duration::from_mins(2);
+/// How long a request of a worker that was ended may be at work, with seconds to spare for clocks that differ.
+const AFTERMATH: TimeDelta = TimeDelta::minutes(15);
+/// When to see again whether a rule is still paused: the longest that SQS delays a message.
+const PAUSED_SECS: i32 = 900;
+
+/// What a worker leaves in the table for whoever has to follow it.
+#[derive(Debug)]
+pub(crate) struct Trace {
+    visitor: Visitor,
+    /// Whether it is in the table.
+    noted: AtomicBool,
+    /// Whether a page is begun that is not accounted for yet.
+    half_done: AtomicBool,
+}
+
+/// What workers that died have left to be looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Those who are over.
+    by: Vec<Visitor>,
+    /// Those who may be at work yet, or have died lately.
+    others: Vec<Visitor>,
+}
 
 /// Up to which key objects may be half done.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,29 +61,74 @@ pub(crate) enum Doubt {
     Everything,
 }
 
-/// What workers that died have left to be looked at.
-#[derive(Debug, Default)]
-pub(crate) struct Left {
-    /// How far.
-    pub(crate) doubt: Doubt,
-    /// Who they are.
-    by: Vec<Visitor>,
+impl Trace {
+    /// The trace of a worker that has not begun.
+    pub(crate) fn of(it: &ShardWork<'_>) -> Self {
+        let left = TimeDelta::from_std(it.deadline.left()).unwrap_or_default();
+        Self {
+            visitor: Visitor {
+                id: it.visitor.to_owned(),
+                message: it.message.map(ToOwned::to_owned),
+                shard: it.index,
+                place: None,
+                reach: None,
+                until: now() + left + AFTERMATH,
+                expires_at: None,
+            },
+            noted: AtomicBool::new(false),
+            half_done: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes that the page of `shard` up to `reach` is begun.
+    pub(crate) async fn begin(
+        &self,
+        table: &Table,
+        job: &Job,
+        shard: &Shard,
+        reach: Option<String>,
+    ) -> Result<(), AwsError> {
+        let visitor = Visitor {
+            place: shard.checkpoint.clone(),
+            reach,
+            expires_at: job.expires_at,
+            ..self.visitor.clone()
+        };
+        self.noted.store(true, Ordering::Relaxed);
+        self.half_done.store(true, Ordering::Relaxed);
+        table.note_visitor(&job.id, &visitor).await
+    }
+
+    /// All that was begun is looked after.
+    pub(crate) fn settle(&self) {
+        self.half_done.store(false, Ordering::Relaxed);
+    }
+
+    /// Takes the trace away, unless somebody has to follow.
+    pub(crate) async fn end(&self, table: &Table, job: &JobId) -> Result<(), AwsError> {
+        if self.half_done.load(Ordering::Relaxed) || !self.noted.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        table.forget_visitor(job, &self.visitor).await
+    }
+}
+
+impl Left {
+    /// What is to be doubted of what is left of a shard.
+    pub(crate) fn doubt(&self, shard: &Shard) -> Doubt {
+        let visitors = self.by.iter().chain(&self.others);
+        visitors
+            .filter(|visitor| !visitor.is_done_with(shard))
+            .map(|visitor| match &visitor.reach {
+                // A place of a manifest says nothing of keys.
+                Some(key) if shard.manifest.is_none() => Doubt::UpTo(key.clone()),
+                _ => Doubt::Everything,
+            })
+            .fold(Doubt::Nothing, Doubt::or)
+    }
 }
 
 impl Doubt {
-    /// What these workers leave of a shard.
-    fn of(visitors: &[Visitor], shard: &Shard) -> Self {
-        // A place of a manifest says nothing of keys.
-        if shard.manifest.is_some() && !visitors.is_empty() {
-            return Self::Everything;
-        }
-        let reaches = visitors.iter().map(|visitor| match &visitor.reach {
-            Some(key) => Self::UpTo(key.clone()),
-            None => Self::Everything,
-        });
-        reaches.fold(Self::Nothing, Self::or)
-    }
-
     fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::Nothing, doubt) | (doubt, Self::Nothing) => doubt,
@@ -76,34 +148,60 @@ impl Doubt {
 }
 
 impl Worker {
-    /// Looks at what workers that died have left half done. Answers what they have left of what is still to come.
+    /// Looks at what workers that died have left half done and nobody will come to again. Answers what they have
+    /// left of what is still to come; nothing if the rule has to be resumed first, when the work comes again.
     pub(crate) async fn follow(
         &self,
         it: &ShardWork<'_>,
         rule: &Rule,
         job: &Job,
         shard: &Shard,
-    ) -> Result<Left, Unfinished> {
+    ) -> Result<Option<Left>, Unfinished> {
         let mut visitors = self.table.visitors(it.job_id, it.index).await?;
         visitors.retain(|visitor| visitor.id != it.visitor);
-        let doubt = Doubt::of(&visitors, shard);
-        let (behind, mut still): (Vec<_>, Vec<_>) = visitors
+        let (over, others): (Vec<_>, Vec<_>) = visitors
             .into_iter()
-            .filter(|visitor| visitor.is_over(it.message, now()))
+            .partition(|visitor| visitor.is_over(it.message, now()));
+        // Nobody goes on with a job that was cancelled.
+        let cancelled = (job.state == JobState::Cancelled).then(|| Shard {
+            ended_at: Some(now()),
+            error: None,
+            ..shard.clone()
+        });
+        let shard = cancelled.as_ref().unwrap_or(shard);
+        let (behind, mut by): (Vec<_>, Vec<_>) = over
+            .into_iter()
             .partition(|visitor| visitor.is_behind(shard));
         if !behind.is_empty() && rule.state != RuleState::Enabled {
-            return Err(Unfinished::Paused);
+            for visitor in behind {
+                // The work comes again as another message, which has to know that this one is over.
+                let over = Visitor {
+                    until: now(),
+                    ..visitor
+                };
+                self.table.note_visitor(it.job_id, &over).await?;
+            }
+            let queue_url = &self.config.work_queue_url;
+            self.queues
+                .send_later(queue_url, it.work, PAUSED_SECS)
+                .await?;
+            return Ok(None);
         }
         for visitor in behind {
-            self.look_once_more(it, rule, job, shard, &visitor).await?;
-            // Part of its page may be still to come.
+            self.look_once_more(it, rule, job, &visitor.page_of(shard))
+                .await?;
             if visitor.is_done_with(shard) {
                 self.table.forget_visitor(it.job_id, &visitor).await?;
             } else {
-                still.push(visitor);
+                let rest = Visitor {
+                    place: shard.checkpoint.clone(),
+                    ..visitor
+                };
+                self.table.note_visitor(it.job_id, &rest).await?;
+                by.push(rest);
             }
         }
-        Ok(Left { doubt, by: still })
+        Ok(Some(Left { by, others }))
     }
 
     /// Forgets those of whose pages nothing is left.
@@ -112,21 +210,20 @@ impl Worker {
         job: &JobId,
         left: &mut Left,
         shard: &Shard,
-    ) -> Result<(), Unfinished> {
+    ) -> Result<(), AwsError> {
         for visitor in left.by.extract_if(.., |by| by.is_done_with(shard)) {
             self.table.forget_visitor(job, &visitor).await?;
         }
         Ok(())
     }
 
-    /// Looks at the page of a worker that died, as far as the shard was moved on.
+    /// Looks at a page of a worker that died, as fast as it goes. Nothing of it is counted again.
     async fn look_once_more(
         &self,
         it: &ShardWork<'_>,
         rule: &Rule,
         job: &Job,
-        shard: &Shard,
-        visitor: &Visitor,
+        page: &Shard,
     ) -> Result<(), Unfinished> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
         let expectation = self.expectations.of(it.rule_id);
@@ -134,6 +231,7 @@ impl Worker {
             spec: JobSpec {
                 kind: JobKind::Backfill,
                 report: None,
+                objects_per_sec: None,
                 ..job.spec.clone()
             },
             ..job.clone()
@@ -146,10 +244,10 @@ impl Worker {
             expectation: &expectation,
             deadline: it.deadline,
             doubt: Doubt::Everything,
-            visitor: None,
+            trace: None,
             receives: it.look.receives,
         };
-        let mut page = visitor.page_of(shard);
+        let mut page = page.clone();
         let mut visit = Visit::default();
         while page.ended_at.is_none() {
             if it.deadline.left() < PAGE_TIME {

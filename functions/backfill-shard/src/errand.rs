@@ -6,7 +6,6 @@ use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::shard::Shard;
-use tandem_aws::visitors::Visitor;
 use tandem_lambda::record::{Attempt, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::decide::KeepReason;
@@ -20,7 +19,7 @@ use tandem_replication::replicator::{Begun, Landing, Outcome, Replicator};
 use tandem_replication::rule::{Policy, Rule};
 use tandem_replication::work::Work;
 
-use crate::doubt::Doubt;
+use crate::doubt::{Doubt, Trace};
 use crate::worker::{Unfinished, Worker};
 
 /// What has to be left of an invocation to begin another small object.
@@ -57,8 +56,8 @@ pub(crate) struct Errand<'a> {
     pub(crate) deadline: Deadline,
     /// What somebody may have left half done.
     pub(crate) doubt: Doubt,
-    /// Who does it; none where nobody has to follow them.
-    pub(crate) visitor: Option<&'a Visitor>,
+    /// What is left for whoever has to follow; none where nobody has to.
+    pub(crate) trace: Option<&'a Trace>,
     /// How often the message was received.
     pub(crate) receives: u32,
 }
@@ -86,15 +85,14 @@ impl<'a> Errand<'a> {
         shard: &Shard,
         reach: Option<String>,
     ) -> Result<(), AwsError> {
-        let Some(visitor) = self.visitor else {
-            return Ok(());
-        };
-        let visitor = Visitor {
-            place: shard.checkpoint.clone(),
-            reach,
-            ..visitor.clone()
-        };
-        self.worker.table.note_visitor(&self.job.id, &visitor).await
+        match self.trace {
+            Some(trace) => {
+                trace
+                    .begin(&self.worker.table, self.job, shard, reach)
+                    .await
+            }
+            None => Ok(()),
+        }
     }
 
     /// What has to be left to begin with an object of this size. The largest only have to be begun here.

@@ -59,7 +59,9 @@ impl Errand<'_> {
             };
             read.push(line);
         }
-        self.begins(shard, Some(lines.at().to_string())).await?;
+        if !read.is_empty() {
+            self.begins(shard, Some(lines.at().to_string())).await?;
+        }
         let pace = self.take_pace(read.len() as u64).await?;
         let pace = pace.as_ref();
         let counted: Vec<Counts> = stream::iter((0..).zip(read))

@@ -130,7 +130,11 @@ impl Errand<'_> {
         let writes = self.job.spec.kind != JobKind::Verify && findings.iter().any(needs_work);
         let enough = !writes || self.listing_is_enough(self.is_website(visit).await);
         if writes {
-            self.begins(shard, listings.until.clone()).await?;
+            let reach = match findings.last() {
+                Some(last) if findings.len() < total => Some(last.key().to_owned()),
+                _ => listings.until.clone(),
+            };
+            self.begins(shard, reach).await?;
         }
         let begun = self.begin_all(findings, pace.as_ref(), enough).await?;
         let whole = begun.len() == total;

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::shard::{Shard, Step};
-use tandem_aws::visitors::Visitor;
 use tandem_lambda::release::{Release, lanes, release};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::names::{JobId, RuleId};
@@ -16,7 +15,7 @@ use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard::{CutSearch, probes_allowed};
 use tandem_replication::work::Work;
 
-use crate::doubt::Left;
+use crate::doubt::{Left, Trace};
 use crate::errand::Errand;
 use crate::page::Listings;
 use crate::visit::{Paged, Visit};
@@ -24,9 +23,6 @@ use crate::worker::{Look, Unfinished, Worker};
 
 /// What has to be left of an invocation to begin another page.
 const PAGE_TIME: Duration = Duration::from_mins(2);
-
-/// How long a request of a worker that was ended may be at work, with seconds to spare for clocks that differ.
-const AFTERMATH: TimeDelta = TimeDelta::minutes(15);
 
 /// A shard to be carried on.
 pub(crate) struct ShardWork<'a> {
@@ -48,29 +44,14 @@ impl Worker {
     /// Carries a shard on from its checkpoint: to its end, or until the invocation's time is nearly up and
     /// the rest is handed on. The message is acknowledged only then.
     pub(crate) async fn carry_shard_on(&self, it: &ShardWork<'_>) -> Result<(), Unfinished> {
-        let left = TimeDelta::from_std(it.deadline.left()).unwrap_or_default();
-        let visitor = Visitor {
-            id: it.visitor.to_owned(),
-            message: it.message.map(ToOwned::to_owned),
-            shard: it.index,
-            place: None,
-            reach: None,
-            until: now() + left + AFTERMATH,
-            expires_at: None,
-        };
-        let ended = self.carry_pages_on(it, &visitor).await;
-        // Nothing of it is half done: whoever was overtaken has ended its page as well.
-        if matches!(ended, Ok(()) | Err(Unfinished::Overtaken { .. })) {
-            self.table.forget_visitor(it.job_id, &visitor).await?;
-        }
-        ended
+        let trace = Trace::of(it);
+        let ended = self.carry_pages_on(it, &trace).await;
+        let forgotten = trace.end(&self.table, it.job_id).await;
+        ended?;
+        Ok(forgotten?)
     }
 
-    async fn carry_pages_on(
-        &self,
-        it: &ShardWork<'_>,
-        visitor: &Visitor,
-    ) -> Result<(), Unfinished> {
+    async fn carry_pages_on(&self, it: &ShardWork<'_>, trace: &Trace) -> Result<(), Unfinished> {
         let &ShardWork {
             work,
             rule_id,
@@ -87,10 +68,20 @@ impl Worker {
             let Some((rule, job, shard)) = self.known(rule_id, job_id, index).await? else {
                 return Ok(());
             };
+            let at_work = rule.state == RuleState::Enabled && job.state == JobState::Running;
             if first_page {
-                left = self.follow(it, &rule, &job, &shard).await?;
+                left = match self.follow(it, &rule, &job, &shard).await {
+                    Ok(Some(left)) => left,
+                    Ok(None) => return Ok(()),
+                    Err(Unfinished::Aws(error))
+                        if look.last_chance && at_work && shard.ended_at.is_none() =>
+                    {
+                        return self.end_early(&job, &shard, &error).await;
+                    }
+                    Err(unfinished) => return Err(unfinished),
+                };
             }
-            if rule.state != RuleState::Enabled || job.state != JobState::Running {
+            if !at_work {
                 // It is sent again when rule or job are resumed: either is written before unfinished shards are
                 // looked for.
                 return Ok(());
@@ -104,6 +95,8 @@ impl Worker {
                 return self.let_others_go(&job, Release::Waiting).await;
             }
             if !first_page && deadline.left() < PAGE_TIME {
+                // Before whoever gets it could see the trace.
+                trace.end(&self.table, job_id).await?;
                 self.queues.send(&self.config.work_queue_url, work).await?;
                 return Ok(());
             }
@@ -116,8 +109,8 @@ impl Worker {
                 pair: &pair,
                 expectation: &expectation,
                 deadline,
-                doubt: left.doubt.clone(),
-                visitor: (job.spec.kind != JobKind::Verify).then_some(visitor),
+                doubt: left.doubt(&shard),
+                trace: (job.spec.kind != JobKind::Verify).then_some(trace),
                 receives: look.receives,
             };
             first_page = false;
@@ -128,19 +121,14 @@ impl Worker {
                     return Ok(());
                 }
                 Ok((shard, Paged::Done(step))) => (shard, step),
-                // Nobody tries this again by itself: the job has to come to an end all the same.
                 Err(Unfinished::Aws(error)) if look.last_chance => {
-                    tracing::error!(rule.id = rule.id.as_str(), job.id = job.id.as_str(), %error, "a shard ends before its end");
-                    let step = Step {
-                        ended_at: Some(now()),
-                        error: Some(error.to_string()),
-                        ..Step::default()
-                    };
-                    (shard, step)
+                    return self.end_early(&job, &shard, &error).await;
                 }
                 Err(unfinished) => return Err(unfinished),
             };
-            let Some(shard) = self.table.step_shard(&job, &shard, &step, now()).await? else {
+            let moved = self.table.step_shard(&job, &shard, &step, now()).await?;
+            trace.settle();
+            let Some(shard) = moved else {
                 // Whoever was faster goes on; this message stays, in case they die.
                 return Err(overtaken(&job, &shard));
             };
@@ -149,6 +137,27 @@ impl Worker {
                 return self.let_others_go(&job, Release::Waiting).await;
             }
         }
+    }
+
+    /// Ends a shard before its end: nobody tries it again by itself, and the job has to come to an end all the same.
+    async fn end_early(
+        &self,
+        job: &Job,
+        shard: &Shard,
+        error: &AwsError,
+    ) -> Result<(), Unfinished> {
+        let (rule_id, job_id) = (job.rule_id.as_str(), job.id.as_str());
+        tracing::error!(rule.id = rule_id, job.id = job_id, %error, "a shard ends before its end");
+        let step = Step {
+            ended_at: Some(now()),
+            error: Some(error.to_string()),
+            ..Step::default()
+        };
+        let moved = self.table.step_shard(job, shard, &step, now()).await?;
+        if moved.is_none() {
+            return Err(overtaken(job, shard));
+        }
+        self.let_others_go(job, Release::Waiting).await
     }
 
     /// The shard, if it is still known.

@@ -21,9 +21,6 @@ use tandem_replication::work::Work;
 
 use crate::shard::ShardWork;
 
-/// When to look again whether a rule is still paused.
-const PAUSED_SECS: i32 = 900;
-
 /// The function: everything it needs, built once.
 #[derive(Debug)]
 pub struct Worker {
@@ -53,9 +50,6 @@ pub enum Unfinished {
     /// One object failed, and another attempt may help.
     #[error(transparent)]
     Object(#[from] Fault),
-    /// Something has to be looked at once more, though the rule is paused now.
-    #[error("the rule is paused")]
-    Paused,
     /// There was no turn for an object before the invocation's time was nearly up.
     #[error("no turn in time")]
     NoTurn,
@@ -188,7 +182,6 @@ impl Worker {
             Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.receives),
             Unfinished::Doubted(_) => ComesAgain::SECOND_LOOK,
             Unfinished::Unreadable(_) => ComesAgain::UNREADABLE,
-            Unfinished::Paused => ComesAgain::After(PAUSED_SECS),
             Unfinished::Overtaken { .. } | Unfinished::Aws(_) | Unfinished::NoTurn => {
                 ComesAgain::after_retries(envelope.receives)
             }

@@ -42,12 +42,12 @@ impl Visitor {
 
     /// Whether the shard was moved on since the page was begun: nobody will come to some of its keys again.
     pub fn is_behind(&self, shard: &Shard) -> bool {
-        shard.ended_at.is_some() || self.place != shard.checkpoint
+        has_ended(shard) || self.place != shard.checkpoint
     }
 
     /// Whether the shard was moved on beyond the page.
     pub fn is_done_with(&self, shard: &Shard) -> bool {
-        if shard.ended_at.is_some() {
+        if has_ended(shard) {
             return true;
         }
         let (Some(reach), Some(checkpoint)) = (&self.reach, &shard.checkpoint) else {
@@ -64,7 +64,7 @@ impl Visitor {
     pub fn page_of(&self, shard: &Shard) -> Shard {
         let until = match &self.reach {
             Some(reach) if self.is_done_with(shard) => Some(reach.clone()),
-            _ if shard.ended_at.is_some() => shard.until.clone(),
+            _ if has_ended(shard) => shard.until.clone(),
             _ => shard.checkpoint.clone(),
         };
         let manifest = shard.manifest.as_ref().map(|part| ManifestPart {
@@ -83,6 +83,11 @@ impl Visitor {
             ..shard.clone()
         }
     }
+}
+
+/// Whether a shard has come to its end. One that ended before may be opened again.
+fn has_ended(shard: &Shard) -> bool {
+    shard.ended_at.is_some() && shard.error.is_none()
 }
 
 fn visitors_of(job: &JobId) -> String {
@@ -163,8 +168,55 @@ mod tests {
         assert!(visitor().is_behind(&shard.after(&step("k/5"), Timestamp::UNIX_EPOCH)));
         let ended = Shard {
             ended_at: Some(Timestamp::UNIX_EPOCH),
-            ..shard
+            ..shard.clone()
         };
-        assert!(visitor().is_behind(&ended));
+        assert!(visitor().is_behind(&ended) && visitor().is_done_with(&ended));
+        let failed = Shard {
+            error: Some("listing".to_owned()),
+            ..ended
+        };
+        assert!(!visitor().is_behind(&failed) && !visitor().is_done_with(&failed));
+    }
+
+    #[test]
+    fn what_is_looked_at_again_is_the_page_as_far_as_others_have_come() {
+        let at = |checkpoint| whole().after(&step(checkpoint), Timestamp::UNIX_EPOCH);
+        for (checkpoint, until, done) in [("k/3", "k/3", false), ("k/7", "k/5", true)] {
+            let page = visitor().page_of(&at(checkpoint)).rest();
+            assert_eq!(
+                (page.after.as_deref(), page.until.as_deref()),
+                (None, Some(until))
+            );
+            assert_eq!(visitor().is_done_with(&at(checkpoint)), done);
+        }
+    }
+
+    #[test]
+    fn places_of_a_manifest_are_numbers() {
+        let list = ManifestPart {
+            bucket: "lists".to_owned(),
+            region: "us-east-1".to_owned(),
+            key: "keys.csv".to_owned(),
+            etag: "e".to_owned(),
+            gzip: false,
+            from: 0,
+            until: None,
+        };
+        let shard = Shard {
+            manifest: Some(list),
+            checkpoint: Some("1000".to_owned()),
+            ..whole()
+        };
+        let at = |reach: &str| Visitor {
+            place: Some("90".to_owned()),
+            reach: Some(reach.to_owned()),
+            ..visitor()
+        };
+        assert!(at("900").is_done_with(&shard) && !at("1001").is_done_with(&shard));
+        for (reach, until) in [("900", 900), ("1001", 1000)] {
+            let page = at(reach).page_of(&shard);
+            assert_eq!(page.checkpoint.as_deref(), Some("90"));
+            assert_eq!(page.manifest.and_then(|part| part.until), Some(until));
+        }
     }
 }

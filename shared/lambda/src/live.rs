@@ -41,8 +41,8 @@ use crate::runtime::{Deadline, Error, now};
 const CARRY_TIME: Duration = Duration::from_secs(30);
 
 /// An older change may have been tried before by a function that died: its message comes again after the
-/// queue's visibility timeout, which is longer than this. How often it was received does not tell: the count
-/// begins anew when a message is moved out of a dead-letter queue.
+/// queue's visibility timeout, which is longer than this. How often it was received does not tell everything: the
+/// count begins anew when a message is moved out of a dead-letter queue.
 const TRIED_AFTER: TimeDelta = TimeDelta::seconds(30);
 
 /// One attempt at a batch.
@@ -192,17 +192,19 @@ impl Live {
                 };
             }
         };
+        let receives = |of: &usize| messages[*of].receives();
+        let receives = change.received_with.iter().map(receives).max();
         let fate = match (&known.rule, admission) {
             (_, Admission::Skip(reason)) => Ok(Fate::Skipped(reason)),
             (Some(rule), Admission::Hold) => self.hold(rule, event, attempt, carry).await,
             (Some(rule), Admission::Replicate) => {
-                self.replicate(rule, event, attempt.deadline, carry).await
+                let tried = receives > Some(1) || now() - event.event_time > TRIED_AFTER;
+                self.replicate(rule, event, attempt.deadline, tried, carry)
+                    .await
             }
             (None, _) => Ok(Fate::Skipped(SkipReason::NoRule)),
         };
-        let receives = |of: &usize| messages[*of].receives();
-        let last_chance =
-            change.received_with.iter().map(receives).max() >= Some(self.config.receives_max);
+        let last_chance = receives >= Some(self.config.receives_max);
         let by_hand = |of: &usize| messages[*of].envelope.is_none();
         let comes_again = !last_chance && !change.received_with.iter().any(by_hand);
         let fate = match (&known.rule, fate) {
@@ -258,11 +260,13 @@ impl Live {
         Ok((known, admission))
     }
 
+    /// Carries a change over; `closely` as [`Replicator::looking_closely`] says.
     async fn replicate<C>(
         &self,
         rule: &Rule,
         event: &ObjectEvent,
         deadline: Deadline,
+        closely: bool,
         carry: &C,
     ) -> Result<Fate, Fault>
     where
@@ -278,7 +282,7 @@ impl Live {
         let expectation = self.expectations.of(&rule.id);
         let replicator = Replicator::new(&pair, rule.policy, &rule.options, limits)
             .expecting(&expectation)
-            .looking_closely(now() - event.event_time > TRIED_AFTER);
+            .looking_closely(closely);
         match carry(&replicator, event).await? {
             Outcome::TooLargeHere { .. } => {
                 let work = Work::Object {
@@ -327,8 +331,10 @@ impl Live {
         {
             Some(rule) if rule.state == RuleState::Paused => Ok(Fate::Held),
             Some(rule) => {
+                // What else changed about the key may be held by the same item, and is let go with it.
+                let closely = true;
                 let fate = self
-                    .replicate(&rule, event, attempt.deadline, carry)
+                    .replicate(&rule, event, attempt.deadline, closely, carry)
                     .await?;
                 self.table
                     .release(&rule.id, &held)

@@ -349,8 +349,13 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
                 }
                 let closely = course.closely || decision == Decision::Adjust;
                 let labels = self.wanted_labels(key, source, closely).await?;
-                if decision == Decision::InSync && labels.is_none() {
-                    return Ok(Some(course.outcome(source.bytes)));
+                if decision == Decision::InSync {
+                    if labels.is_none() {
+                        return Ok(Some(course.outcome(source.bytes)));
+                    }
+                    if let Err(reason) = self.onto(source, Some(&replica), *course) {
+                        return Ok(Some(Outcome::Kept(reason)));
+                    }
                 }
                 self.adjust(key, source, &replica, labels, course).await?;
                 Ok(None)

@@ -1,10 +1,13 @@
 //! Tags, ACLs and owners.
 
 use super::{ACCOUNT, Dress, IN_PARTS, Kind, Pair, Server, WHOLE};
+use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{ObjectCannedAcl, Tag, Tagging};
 use tandem_aws::s3_pair::S3Pair;
+use tandem_replication::decide::KeepReason;
 use tandem_replication::names::{AccountId, Etag, ObjectKey};
 use tandem_replication::options::{AclChoice, Options};
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::Outcome;
 
 #[tokio::test]
@@ -93,6 +96,33 @@ async fn acls_are_reset_or_kept() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn tags_of_what_may_not_be_replaced_stay() {
+    let pair = Pair::new(Server::Strict, Kind::Plain, Options::default()).await;
+    pair.write("a", WHOLE, &Dress::default()).await;
+    pair.carry("a").await;
+    let set = |client: &Client, bucket: &str, value: &str| {
+        let tag = Tag::builder().key("whose").value(value).build();
+        let tagging = Tagging::builder().tag_set(tag.expect("a tag")).build();
+        let put = client.put_object_tagging().bucket(bucket).key("a");
+        put.tagging(tagging.expect("tags")).send()
+    };
+    let (source, destination) = (&pair.rule.source.name, &pair.rule.destination.name);
+    set(&pair.source, source.as_str(), "source")
+        .await
+        .expect("tagged");
+    set(&pair.destination, destination.as_str(), "somebody")
+        .await
+        .expect("tagged");
+    let buckets = S3Pair::of_rule(&pair.aws, &pair.table, &pair.rule);
+    let key = ObjectKey::parse("a").expect("a key");
+    let never = pair.replicator(&buckets).overwriting(Overwrite::Never);
+    let kept = never.reconcile_labels(&key).await.expect("reconciled");
+    assert_eq!(kept, Outcome::Kept(KeepReason::DestinationExists));
+    let [source, replica] = pair.tags_of_both("a").await;
+    assert_ne!(source, replica);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Jobs are paused, resumed, cancelled and listed; and one that cannot go on comes to an end.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::json;
 use tandem_tests::proxy::{Action, Seen};
 
@@ -131,4 +133,30 @@ async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed()
     let job = jobs.job().await;
     assert_eq!(job["state"], "complete", "{job}");
     assert_eq!(counts(&job), [("listed", 20), ("copied", 20)]);
+}
+
+#[tokio::test]
+async fn a_job_that_may_not_list_any_more_after_its_first_page_ends_as_failed_as_well() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(1_200));
+    // Both sides, and the source once more when the first page is copied.
+    let listings = AtomicUsize::new(0);
+    let beyond =
+        move |seen: &Seen| seen.is("ListObjectsV2") && listings.fetch_add(1, Ordering::SeqCst) >= 3;
+    let denied = Action::s3_error(403, "AccessDenied");
+    jobs.s3.script(4, beyond, denied);
+    jobs.start(json!({"concurrency": 1})).await;
+    let worker = jobs.worker().await;
+    let message = jobs.messages().await.remove(0);
+    assert!(!jobs.acknowledged(&worker, &message, 1).await);
+    assert_eq!(jobs.job().await["copied"], 1_000);
+    assert!(jobs.acknowledged(&worker, &message, 8).await);
+    let job = jobs.job().await;
+    assert_eq!(job["state"], "failed", "{job}");
+
+    let worker = jobs.worker().await;
+    jobs.change("resume").await;
+    jobs.run_dry(&[worker]).await;
+    let job = jobs.job().await;
+    assert_eq!(counts(&job), [("listed", 1_200), ("copied", 1_200)]);
 }
