@@ -2,6 +2,7 @@
 
 mod doubt;
 mod errand;
+mod follow;
 mod keys;
 mod lines;
 mod manifest_page;

@@ -1,44 +1,24 @@
 //! A shard of a job, page by page, each accounted for in one conditional write. What a page is made of is in
 //! [`crate::page`] and [`crate::manifest_page`]; a shard that turns out large gives part of itself away.
 
-use std::time::Duration;
-
 use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::shard::{Shard, Step};
 use tandem_lambda::release::{Release, lanes, release};
-use tandem_lambda::runtime::{Deadline, now};
+use tandem_lambda::runtime::now;
 use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::progress::{Counts, JobKind, JobState};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard::{CutSearch, probes_allowed};
 use tandem_replication::work::Work;
 
-use crate::doubt::{Left, Trace};
+use crate::doubt::Trace;
 use crate::errand::Errand;
+use crate::follow::Left;
 use crate::page::Listings;
 use crate::visit::{Paged, Visit};
-use crate::worker::{Look, Unfinished, Worker};
-
-/// What has to be left of an invocation to begin another page.
-const PAGE_TIME: Duration = Duration::from_mins(2);
-
-/// A shard to be carried on.
-pub(crate) struct ShardWork<'a> {
-    /// The piece of work, as its message has it.
-    pub(crate) work: &'a Work,
-    pub(crate) rule_id: &'a RuleId,
-    pub(crate) job_id: &'a JobId,
-    /// Which of the job's shards.
-    pub(crate) index: u32,
-    pub(crate) look: Look,
-    pub(crate) deadline: Deadline,
-    /// Who does it: the invocation.
-    pub(crate) visitor: &'a str,
-    /// The message that brought it, if one did.
-    pub(crate) message: Option<&'a str>,
-}
+use crate::worker::{PAGE_TIME, ShardWork, Unfinished, Worker};
 
 impl Worker {
     /// Carries a shard on from its checkpoint: to its end, or until the invocation's time is nearly up and

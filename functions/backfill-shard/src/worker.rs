@@ -1,5 +1,7 @@
 //! One message of the work queue, from its JSON to its acknowledgement.
 
+use std::time::Duration;
+
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 use tandem_aws::queues::Queues;
@@ -15,11 +17,13 @@ use tandem_lambda::record::Recorder;
 use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::{Deadline, Error, now};
 use tandem_replication::fault::Fault;
+use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::replicator::Replicator;
 use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
 
-use crate::shard::ShardWork;
+/// What has to be left of an invocation to begin another page.
+pub(crate) const PAGE_TIME: Duration = Duration::from_mins(2);
 
 /// The function: everything it needs, built once.
 #[derive(Debug)]
@@ -72,6 +76,22 @@ pub struct Look {
     pub is_another: bool,
     /// How often the message was received.
     pub receives: u32,
+}
+
+/// A shard to be carried on.
+pub(crate) struct ShardWork<'a> {
+    /// The piece of work, as its message has it.
+    pub(crate) work: &'a Work,
+    pub(crate) rule_id: &'a RuleId,
+    pub(crate) job_id: &'a JobId,
+    /// Which of the job's shards.
+    pub(crate) index: u32,
+    pub(crate) look: Look,
+    pub(crate) deadline: Deadline,
+    /// Who does it: the invocation.
+    pub(crate) visitor: &'a str,
+    /// The message that brought it, if one did.
+    pub(crate) message: Option<&'a str>,
 }
 
 impl Worker {

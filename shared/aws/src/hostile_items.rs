@@ -55,6 +55,17 @@ struct Form {
     defaults: Value,
 }
 
+impl Form {
+    fn of(kind: Kind, written: Value, required: &'static [&'static str], defaults: Value) -> Self {
+        Self {
+            kind,
+            written,
+            required,
+            defaults,
+        }
+    }
+}
+
 fn forms() -> Vec<Form> {
     let mut forms = forms_of_rules_and_jobs();
     forms.extend(forms_of_keys());
@@ -64,14 +75,8 @@ fn forms() -> Vec<Form> {
 
 fn forms_of_rules_and_jobs() -> Vec<Form> {
     let at = "2026-11-22T21:00:00.123Z";
-    let form = |kind, written, required, defaults| Form {
-        kind,
-        written,
-        required,
-        defaults,
-    };
     vec![
-        form(
+        Form::of(
             Kind::Rule,
             json!({"id": "rule-1", "source_bucket": "photos", "source_region": "us-east-1",
                 "destination_bucket": "photos-replica", "destination_region": "us-west-2",
@@ -95,13 +100,13 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
             json!({"historical": false, "paused_at": null, "options": {}}),
         ),
         // Without its role, a claim does not say whether the bucket's changes are replicated.
-        form(
+        Form::of(
             Kind::Claim,
             json!({"rule_id": "rule-1", "role": "source"}),
             &["rule_id", "role"],
             json!({}),
         ),
-        form(
+        Form::of(
             Kind::Job,
             json!({"id": "job-1", "rule_id": "rule-1", "state": "running", "plan_id": "p", "shards": 3,
                 "started_at": at, "kind": "repair", "overwrite": "never", "prefix": "a/",
@@ -112,7 +117,7 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "manifest": null, "report": null, "objects_per_sec": null, "concurrency": null,
                 "deletes_max": null, "scheduled": false, "expires_at": null}),
         ),
-        form(
+        Form::of(
             Kind::Shard,
             json!({"index": 1, "prefix": "a/", "after": "a/1", "until": "a/9", "checkpoint": "a/3", "pages": 2,
                 "ended_at": at, "listed": 10, "copied": 4, "equal": 3, "gone": 2, "failed": 1,
@@ -140,7 +145,7 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "weight_done": 0.0, "weight_from": null, "s3_requests": 0, "expires_at": null,
                 "manifest": null}),
         ),
-        form(
+        Form::of(
             Kind::Visitor,
             json!({"id": "invocation", "message": "m", "shard": 1, "place": "a/3", "reach": "a/5",
                 "until": at, "expires_at": 1_800_000_000}),
@@ -153,21 +158,15 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
 /// What is kept of single keys, and how far a rule has come.
 fn forms_of_keys() -> Vec<Form> {
     let at = "2026-11-22T21:00:00.123Z";
-    let form = |kind, written, required, defaults| Form {
-        kind,
-        written,
-        required,
-        defaults,
-    };
     vec![
-        form(
+        Form::of(
             Kind::Held,
             json!({"key": "a/1", "changed_at": at, "token": "t", "overwrite": "never"}),
             // A key is let go by its token only.
             &["key", "changed_at", "token"],
             json!({"overwrite": "always"}),
         ),
-        form(
+        Form::of(
             Kind::Failure,
             json!({"key": "a/1", "version_id": "v", "etag": "e", "bytes": 3, "reason": "TooLarge",
                 "message": "copying", "first_at": at, "last_at": at, "attempts": 2,
@@ -177,7 +176,7 @@ fn forms_of_keys() -> Vec<Form> {
             ],
             json!({"version_id": null, "etag": null, "bytes": null, "overwrite": "always"}),
         ),
-        form(
+        Form::of(
             Kind::Watermark,
             json!({"watermark": at}),
             &["watermark"],
@@ -189,14 +188,8 @@ fn forms_of_keys() -> Vec<Form> {
 /// What is kept of large objects while they are copied.
 fn forms_of_large_objects() -> Vec<Form> {
     let at = "2026-11-22T21:00:00.123Z";
-    let form = |kind, written, required, defaults| Form {
-        kind,
-        written,
-        required,
-        defaults,
-    };
     vec![
-        form(
+        Form::of(
             Kind::Transfer,
             json!({"id": "transfer-1", "key": "a/1", "source": {"etag": "e-2", "bytes": 11, "last_modified": at},
                 "layout": [{"part_bytes": 10, "parts": 1}, {"part_bytes": 1, "parts": 1}], "range_bytes": 10,
@@ -217,7 +210,7 @@ fn forms_of_large_objects() -> Vec<Form> {
             ],
             json!({"checksum": null, "event_time": null, "void": null, "overwrite": "always"}),
         ),
-        form(
+        Form::of(
             Kind::Upload,
             json!({"id": "u", "key": "a/1", "upload_id": "U", "began_at": at}),
             &["id", "key", "began_at"],

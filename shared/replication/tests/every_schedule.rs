@@ -219,19 +219,21 @@ fn with_a_change_of_tags_looked_at_at_once_the_check_finds_a_violation() {
     println!("{}", show(&violation));
 }
 
+/// What a backfill has listed before anything changes.
+const LISTED: Object = Object {
+    etag: "x",
+    metadata: "0",
+    tag: None,
+    version: 0,
+    written_ms: 5_000,
+};
+
 /// A backfill's copy of old metadata lands when its worker is dead, on top of what came later.
 #[test]
 fn with_a_listing_believed_after_a_crash_the_check_finds_a_violation() {
-    let listed = Object {
-        etag: "x",
-        metadata: "0",
-        tag: None,
-        version: 0,
-        written_ms: 5_000,
-    };
     let crashed = |weakness| Scenario {
         crashes: 1,
-        backfill_of: Some(listed),
+        backfill_of: Some(LISTED),
         weakness,
         ..scenario(vec![Write::Put("x", "1")])
     };
@@ -258,16 +260,9 @@ fn with_an_equal_etag_taken_for_the_same_object_the_check_finds_a_violation() {
 /// not show that there are any.
 #[test]
 fn with_a_head_believed_after_a_crash_the_check_finds_a_violation() {
-    let listed = Object {
-        etag: "x",
-        metadata: "0",
-        tag: None,
-        version: 0,
-        written_ms: 5_000,
-    };
     let crashed = |tick_ms, weakness| Scenario {
         counts_tags: false,
-        backfill_of: Some(listed),
+        backfill_of: Some(LISTED),
         backfill_died: true,
         tick_ms,
         weakness,

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tandem_lambda::runtime::now;
-use tandem_tests::bucket::{Object, tags};
+use tandem_tests::bucket::{Bucket, Object, tags};
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::Cloud;
 use tandem_tests::eventually::{SOON, eventually};
@@ -16,6 +16,16 @@ use crate::stage::{Stage, copies};
 
 /// Somebody to whom things are granted.
 const SOMEBODY: &str = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be";
+
+/// Puts an object with a tag; answers the notification.
+async fn put_red(bucket: &Bucket) -> Value {
+    let object = Object {
+        tags: tags(&[("colour", "red")]),
+        ..Object::of("tagged")
+    };
+    let etag = bucket.put_object("a", &object).await;
+    notification::put(bucket, "a", &etag, object.body.len())
+}
 
 #[tokio::test]
 async fn tags_stay_at_the_source_where_the_rule_says_so() {
@@ -54,11 +64,7 @@ async fn a_change_of_tags_alone_arrives_without_a_copy() {
     cloud.rule(&buckets, json!({})).await;
     let source = &buckets.source;
     let queue = cloud.queue_url("put").await;
-    let object = Object {
-        tags: tags(&[("colour", "red")]),
-        ..Object::of("tagged")
-    };
-    source.put_object("a", &object).await;
+    put_red(source).await;
     buckets.arrive("a", SOON).await;
     let written = buckets.destination.head("a").await.expect("a replica");
 
@@ -80,12 +86,7 @@ async fn a_change_of_tags_alone_arrives_without_a_copy() {
 async fn a_change_of_tags_alone_costs_no_copy() {
     let stage = Stage::new("replicate-put").await;
     let source = &stage.buckets.source;
-    let object = Object {
-        tags: tags(&[("colour", "red")]),
-        ..Object::of("tagged")
-    };
-    let etag = source.put_object("a", &object).await;
-    let put = notification::put(source, "a", &etag, object.body.len());
+    let put = put_red(source).await;
     assert!(stage.acknowledged(put).await);
     stage.proxy.take();
     for (changed, written) in [
@@ -125,12 +126,7 @@ async fn tags_that_changed_a_moment_ago_are_looked_at_later() {
 async fn tags_that_changed_while_the_rule_was_paused_arrive_by_resuming() {
     let stage = Stage::new("replicate-put").await;
     let source = &stage.buckets.source;
-    let object = Object {
-        tags: tags(&[("colour", "red")]),
-        ..Object::of("tagged")
-    };
-    let etag = source.put_object("a", &object).await;
-    let put = notification::put(source, "a", &etag, object.body.len());
+    let put = put_red(source).await;
     // Not by the stage's function, which is to learn of the rule when it is paused.
     let carried = stage.cloud.invoke("replicate-put", put).await;
     carried.expect("it is carried");
@@ -140,7 +136,10 @@ async fn tags_that_changed_while_the_rule_was_paused_arrive_by_resuming() {
     assert!(stage.acknowledged(told).await);
     let shown = stage.cloud.progress(&stage.rule).await;
     assert_eq!(shown["live"]["backlog"]["held"], 1, "{shown}");
-    assert_eq!(stage.buckets.destination.tags("a").await, object.tags);
+    assert_eq!(
+        stage.buckets.destination.tags("a").await,
+        tags(&[("colour", "red")])
+    );
     stage.cloud.change("resume", &stage.rule).await;
     stage.buckets.become_equal("", SOON).await;
 }
