@@ -19,11 +19,10 @@ use crate::failures::FailureItem;
 use crate::held::HeldKey;
 use crate::jobs::Job;
 use crate::rules::{ClaimItem, RuleItem};
-use crate::shard::Shard;
+use tandem_replication::shard_state::Shard;
 use crate::table::{Item, item, parsed};
 use crate::transfers::Transfer;
 use crate::uploads::LoggedUpload;
-use crate::visitors::Visitor;
 use crate::watermark::WatermarkItem;
 
 const CASES: u32 = 4_000;
@@ -36,7 +35,6 @@ enum Kind {
     Claim,
     Job,
     Shard,
-    Visitor,
     Held,
     Failure,
     Transfer,
@@ -111,11 +109,11 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
             json!({"id": "job-1", "rule_id": "rule-1", "state": "running", "plan_id": "p", "shards": 3,
                 "started_at": at, "kind": "repair", "overwrite": "never", "prefix": "a/",
                 "manifest": "s3://lists/keys.csv", "report": "s3://reports/a/", "objects_per_sec": 2.5,
-                "concurrency": 3, "deletes_max": 10, "scheduled": true, "expires_at": 1_800_000_000}),
+                "concurrency": 3, "deletes_max": 10, "scheduled": true, "settled": true, "expires_at": 1_800_000_000}),
             &["id", "rule_id", "state", "started_at"],
             json!({"plan_id": null, "shards": 0, "kind": "backfill", "overwrite": "always", "prefix": null,
                 "manifest": null, "report": null, "objects_per_sec": null, "concurrency": null,
-                "deletes_max": null, "scheduled": false, "expires_at": null}),
+                "deletes_max": null, "scheduled": false, "settled": false, "expires_at": null}),
         ),
         Form::of(
             Kind::Shard,
@@ -125,6 +123,8 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "deleted": 1, "splits": 1, "probes": 2, "known": "a/7", "empty_above": "a/8", "sent": true,
                 "progressed_at": at, "error": "listing", "weight": 0.5, "weight_done": 0.25,
                 "weight_from": "a/2", "s3_requests": 9, "expires_at": 1_800_000_000,
+                "epoch": 3, "sent_by": "message", "recoveries_failed": 1,
+                "lease": {"holder": "invocation", "message": "message", "until": 1_800_000_000_000_i64},
                 "manifest": {"bucket": "lists", "region": "us-east-1", "key": "keys.csv", "etag": "e",
                     "gzip": false, "from": 0, "until": 9}}),
             // Steps are conditional on `pages`, and counts that are not there cannot be added to.
@@ -143,14 +143,8 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "missing": 0, "different": 0, "extra": 0, "deleted": 0, "splits": 0, "probes": 0, "known": null,
                 "empty_above": null, "sent": false, "progressed_at": null, "error": null, "weight": 0.0,
                 "weight_done": 0.0, "weight_from": null, "s3_requests": 0, "expires_at": null,
+                "epoch": 0, "sent_by": null, "recoveries_failed": 0, "lease": null, "in_flight": null,
                 "manifest": null}),
-        ),
-        Form::of(
-            Kind::Visitor,
-            json!({"id": "invocation", "message": "m", "shard": 1, "place": "a/3", "reach": "a/5",
-                "until": at, "expires_at": 1_800_000_000}),
-            &["id", "shard", "until"],
-            json!({"message": null, "place": null, "reach": null, "expires_at": null}),
         ),
     ]
 }
@@ -242,7 +236,6 @@ impl Form {
             }
             Kind::Job => shown::<Job>(item),
             Kind::Shard => shown::<Shard>(item),
-            Kind::Visitor => shown::<Visitor>(item),
             Kind::Held => shown::<HeldKey>(item),
             Kind::Failure => shown::<FailureItem>(item),
             Kind::Transfer => shown::<Transfer>(item),

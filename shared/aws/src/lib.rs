@@ -2,7 +2,7 @@
 //!
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
 //! counted), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
-//! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`rules`], [`jobs`], [`shard`], [`shards`], [`limits`], [`held`], [`failures`],
+//! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`rules`], [`jobs`], [`shards`], [`limits`], [`held`], [`failures`],
 //! [`transfers`], [`uploads`], [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`],
 //! [`stacks`], [`callback`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
@@ -27,18 +27,15 @@ pub mod s3_pair;
 pub mod source_parts;
 pub mod uploaded_part;
 
-mod by_name;
 pub mod failures;
 pub mod held;
 pub mod jobs;
 pub mod limits;
 pub mod rules;
-pub mod shard;
 pub mod shards;
 pub mod table;
 pub mod transfers;
 pub mod uploads;
-pub mod visitors;
 pub mod watermark;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
 
 use crate::AwsError;
-use crate::by_name;
+use tandem_replication::by_name;
 use crate::table::{Item, Table, item, key};
 
 const RULES: &str = "rule";

@@ -7,7 +7,6 @@
 //! | claim on a bucket | `bucket` | bucket name |
 //! | job | `job#` rule id | job id |
 //! | shard of a job | `shard#` job id `#` plan id | six digits |
-//! | worker at a page of a shard | `visitor#` job id | six digits `#` invocation |
 //! | limits of a job | `limit#` job id | `pace`, `deletes` |
 //! | held key | `held#` rule id `#` partition | object key |
 //! | failure | `failure#` rule id | object key |

@@ -14,7 +14,7 @@ use tandem_replication::part_layout::PartLayout;
 use tandem_replication::transfer::{PartRange, TransferSource, TransferView, ranges};
 
 use crate::AwsError;
-use crate::by_name;
+use tandem_replication::by_name;
 use crate::table::{Item, Table, conditional, item, key, parsed, text};
 use crate::uploads::LoggedUpload;
 

@@ -12,7 +12,7 @@ pub mod measure;
 pub mod notification;
 pub mod postpone;
 pub mod record;
-pub mod release;
+pub mod job_shards;
 pub mod request;
 pub mod rule_cache;
 pub mod runtime;

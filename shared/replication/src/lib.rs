@@ -32,11 +32,16 @@ pub mod part_plan;
 pub mod replicator;
 pub mod transfer;
 
+pub mod by_name;
 pub mod diff;
+pub mod in_flight;
 pub mod keyspace;
 pub mod progress;
+pub mod page_plan;
 pub mod s3_uri;
 pub mod shard;
+pub mod shard_session;
+pub mod shard_state;
 pub mod window;
 pub mod work;
 
