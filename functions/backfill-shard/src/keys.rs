@@ -12,6 +12,7 @@ use tandem_lambda::measure::{Tally, write_tallies};
 use tandem_lambda::record::{Attempt, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::Timestamp;
+use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::{ObjectKey, RuleId};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::Outcome;
@@ -84,7 +85,7 @@ impl Worker {
                 return Err(Unfinished::NoTurn);
             }
             let (key, at) = (&held.key, held.changed_at);
-            self.reconcile_key(rule, key, at, held.overwrite, look, turn)
+            self.reconcile_key(rule, key, at, (held.overwrite, None), look, turn)
                 .await?;
         }
         Ok(self.table.release(&rule.id, &held).await?)
@@ -96,7 +97,7 @@ impl Worker {
         rule_id: &RuleId,
         key: &ObjectKey,
         event_time: Timestamp,
-        overwrite: Overwrite,
+        (overwrite, own): (Overwrite, Option<OwnWrites>),
         look: Look,
     ) -> Result<(), Unfinished> {
         let Some(rule) = self.table.rule(rule_id).await? else {
@@ -120,7 +121,7 @@ impl Worker {
         };
         if rule.scope.covers(key) {
             let turn = self.aws.turns().take().await;
-            self.reconcile_key(&rule, key, event_time, overwrite, look, turn)
+            self.reconcile_key(&rule, key, event_time, (overwrite, own), look, turn)
                 .await?;
         } else {
             // What the rule does not cover any more has not failed any more.
@@ -148,7 +149,7 @@ impl Worker {
         rule: &Rule,
         key: &ObjectKey,
         event_time: Timestamp,
-        overwrite: Overwrite,
+        (overwrite, own): (Overwrite, Option<OwnWrites>),
         look: Look,
         _turn: Turn<'_>,
     ) -> Result<(), Unfinished> {
@@ -156,7 +157,14 @@ impl Worker {
         // Nobody knows any more what changed about the key: it may be its tags alone.
         let closely = true;
         let ended = self
-            .carry(&pair, rule, key, Some(event_time), overwrite, closely)
+            .carry(
+                &pair,
+                rule,
+                key,
+                Some(event_time),
+                (overwrite, own),
+                closely,
+            )
             .await;
         if matches!(ended, Ok(Outcome::TooLargeHere { .. })) {
             // The transfer will say what became of it.

@@ -2,15 +2,20 @@
 //! turns out large splits off part of itself; what a page is made of is in [`crate::listing_page`] and
 //! [`crate::manifest_page`].
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use chrono::TimeDelta;
 use tandem_aws::AwsError;
+use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_lambda::job_shards::JobShards;
 use tandem_lambda::runtime::{Deadline, now};
+use tandem_replication::expectation::Expectation;
+use tandem_replication::in_flight::InFlight;
 use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::page_plan::PagePlan;
+use tandem_replication::rule::Rule;
 use tandem_replication::shard::{CutSearch, probes_allowed};
 use tandem_replication::shard_session::{
     Ended, PageWork, Paged, Recovered, Session, SessionError, ShardDelivery, ShardPorts, work,
@@ -85,27 +90,31 @@ type Done<T> = Result<T, SessionError<AwsError>>;
 impl<'p> PageWork<JobShards<'p>> for ShardPages<'p> {
     async fn page(&self, session: &Session<'_, JobShards<'p>>) -> Done<Paged> {
         let requests_before = self.worker.aws.s3_requests();
-        let paged = self
-            .with_context(session, async |context| self.one_page(context).await)
-            .await?;
-        Ok(match paged {
-            Paged::Done(mut step) => {
-                step.s3_requests = self.worker.aws.s3_requests() - requests_before;
-                Paged::Done(step)
-            }
-            limited @ Paged::Limited(_) => limited,
-        })
+        let (rule, job) = self.latest()?;
+        let s3 = S3Pair::of_rule(&self.worker.aws, &self.worker.table, &rule);
+        let pair = JobPair { s3: &s3, session };
+        let expectation = self.worker.expectations.of(&rule.id);
+        let suspects = session.shard().await.in_flight;
+        let context = self.context(&rule, &job, &pair, &expectation, suspects);
+        let mut paged = self.one_page(&context).await?;
+        if let Paged::Done(step) = &mut paged {
+            step.s3_requests = self.worker.aws.s3_requests() - requests_before;
+        }
+        Ok(paged)
     }
 
     async fn recover(&self, session: &Session<'_, JobShards<'p>>) -> Done<Recovered> {
-        self.with_context(session, async |context| {
-            if session.shard().await.manifest.is_some() {
-                context.recover_manifest(&self.lines).await
-            } else {
-                context.recover_listed(&self.is_website).await
-            }
-        })
-        .await
+        let (rule, job) = self.latest()?;
+        let s3 = S3Pair::of_rule(&self.worker.aws, &self.worker.table, &rule);
+        let pair = JobPair { s3: &s3, session };
+        let expectation = self.worker.expectations.of(&rule.id);
+        let shard = session.shard().await;
+        let context = self.context(&rule, &job, &pair, &expectation, shard.in_flight);
+        if shard.manifest.is_some() {
+            context.recover_manifest(&self.lines).await
+        } else {
+            context.recover_listed(&self.is_website).await
+        }
     }
 
     fn has_time(&self) -> bool {
@@ -117,31 +126,32 @@ impl<'p> PageWork<JobShards<'p>> for ShardPages<'p> {
     }
 }
 
-impl<'p> ShardPages<'p> {
-    /// Runs `body` with the rule and the job as the session's gate has just read them.
-    async fn with_context<T>(
-        &self,
-        session: &Session<'_, JobShards<'p>>,
-        body: impl AsyncFnOnce(&PageContext<'_>) -> Done<T>,
-    ) -> Done<T> {
-        let Some((rule, job)) = self.shards.latest() else {
-            return Err(AwsError::unexpected("reading the rule", "it is gone").into());
-        };
-        let s3 = S3Pair::of_rule(&self.worker.aws, &self.worker.table, &rule);
-        let pair = JobPair { s3: &s3, session };
-        let expectation = self.worker.expectations.of(&rule.id);
-        let context = PageContext {
+impl ShardPages<'_> {
+    /// Returns the rule and the job as the session's gate has just read them.
+    fn latest(&self) -> Result<(Arc<Rule>, Arc<Job>), AwsError> {
+        let gone = || AwsError::unexpected("reading the rule of a shard", "it is gone");
+        self.shards.latest().ok_or_else(gone)
+    }
+
+    fn context<'a>(
+        &'a self,
+        rule: &'a Rule,
+        job: &'a Job,
+        pair: &'a JobPair<'a>,
+        expectation: &'a Expectation,
+        suspects: Option<InFlight>,
+    ) -> PageContext<'a> {
+        PageContext {
             worker: self.worker,
-            rule: &rule,
-            job: &job,
-            pair: &pair,
-            expectation: &expectation,
+            rule,
+            job,
+            pair,
+            expectation,
             deadline: self.deadline,
-            suspects: session.shard().await.in_flight,
+            suspects,
             receives: self.receives,
             unanswered: &self.unanswered,
-        };
-        body(&context).await
+        }
     }
 
     async fn one_page(&self, context: &PageContext<'_>) -> Done<Paged> {

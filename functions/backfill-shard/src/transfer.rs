@@ -12,6 +12,7 @@ use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{BucketPair, Side};
 use tandem_replication::decide::{Decision, decide};
 use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::ObjectKey;
 use tandem_replication::object::ObjectState;
 use tandem_replication::overwrite::Overwrite;
@@ -37,13 +38,16 @@ impl Worker {
         rule: &Rule,
         key: &ObjectKey,
         event_time: Option<Timestamp>,
-        overwrite: Overwrite,
+        (overwrite, own): (Overwrite, Option<OwnWrites>),
         closely: bool,
     ) -> Result<Outcome, Fault> {
-        let replicator = self
+        let mut replicator = self
             .replicator(pair, rule)
             .overwriting(overwrite)
             .looking_closely(closely);
+        if let Some(own) = own {
+            replicator = replicator.in_job(own);
+        }
         self.carry_with(&replicator, pair, rule, key, event_time, overwrite)
             .await
     }

@@ -3,8 +3,6 @@
 
 use tandem_aws::jobs::Job;
 use tandem_aws::places::Place;
-use tandem_aws::shard::Shard;
-use tandem_lambda::release::{Release, release};
 use tandem_lambda::request::{RequestError, new_job_id};
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
@@ -13,9 +11,11 @@ use tandem_replication::progress::{JobSpec, JobState};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard::{ShardRange, listing_prefixes};
+use tandem_replication::shard_session::Wake;
+use tandem_replication::shard_state::Shard;
 use uuid::Uuid;
 
-use crate::handler::{Backfill, no_such_job};
+use crate::handler::{Backfill, no_such_job, sender};
 use crate::manifest;
 
 impl Backfill {
@@ -35,14 +35,7 @@ impl Backfill {
         match job.state {
             JobState::Planning => self.plan(rule, &job).await,
             JobState::Running => {
-                release(
-                    &self.table,
-                    &self.queues,
-                    &self.config,
-                    &job,
-                    Release::Again,
-                )
-                .await?;
+                self.shards(&job).wake(&sender(), Wake::All).await?;
                 Ok(job)
             }
             JobState::Paused | JobState::Complete | JobState::Failed | JobState::Cancelled => {
@@ -104,14 +97,7 @@ impl Backfill {
             found.ok_or_else(|| no_such_job(rule, Some(&job.id)))?
         };
         if job.state == JobState::Running {
-            release(
-                &self.table,
-                &self.queues,
-                &self.config,
-                &job,
-                Release::Waiting,
-            )
-            .await?;
+            self.shards(&job).release_waiting(&sender()).await?;
         }
         Ok(job)
     }

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 use tandem_aws::notifications::detach;
 use tandem_aws::s3_pair::S3Pair;
-use tandem_lambda::release::{Release, release};
+use tandem_lambda::job_shards::JobShards;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
-use tandem_replication::progress::JobState;
 use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::shard_session::Wake;
 use tandem_replication::work::{HELD_PARTITIONS, Work};
+use uuid::Uuid;
 
 use crate::request::{Changes, RuleName};
 use crate::stack::Stack;
@@ -109,22 +110,17 @@ impl Stack {
                 self.queues.send(&self.config.work_queue_url, &work).await?;
             }
         }
-        self.send_unfinished_shards(&rule).await?;
+        self.wake_shards(&rule).await?;
         Ok(json!({"rule": rule}))
     }
 
-    /// Shards whose message was acknowledged because the rule was paused.
-    async fn send_unfinished_shards(&self, rule: &Rule) -> Result<(), RequestError> {
+    /// Shards whose message was acknowledged because the rule was paused. A cancelled job may have pages in flight.
+    async fn wake_shards(&self, rule: &Rule) -> Result<(), RequestError> {
+        let sender = Uuid::now_v7().simple().to_string();
         for job in self.table.jobs(&rule.id).await? {
-            if job.state == JobState::Running {
-                release(
-                    &self.table,
-                    &self.queues,
-                    &self.config,
-                    &job,
-                    Release::Again,
-                )
-                .await?;
+            if !job.settled {
+                let shards = JobShards::new(&self.table, &self.queues, &self.config, job);
+                shards.wake(&sender, Wake::All).await?;
             }
         }
         Ok(())

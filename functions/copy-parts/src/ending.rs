@@ -190,6 +190,7 @@ impl Worker {
         overwrite: Overwrite,
     ) -> Result<(), Unfinished> {
         let work = Work::Object {
+            own: None,
             rule_id: rule_id.clone(),
             key: key.clone(),
             event_time,

@@ -19,11 +19,11 @@ use crate::failures::FailureItem;
 use crate::held::HeldKey;
 use crate::jobs::Job;
 use crate::rules::{ClaimItem, RuleItem};
-use tandem_replication::shard_state::Shard;
 use crate::table::{Item, item, parsed};
 use crate::transfers::Transfer;
 use crate::uploads::LoggedUpload;
 use crate::watermark::WatermarkItem;
+use tandem_replication::shard_state::Shard;
 
 const CASES: u32 = 4_000;
 const SK: &str = "the-sort-key";

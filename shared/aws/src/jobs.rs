@@ -305,7 +305,13 @@ mod tests {
             shards[0] = shards[0].after(&step(key), None, Timestamp::UNIX_EPOCH);
             let cut = format!("{key}z");
             let index = u32::try_from(shards.len()).unwrap();
-            let (kept, given) = shards[0].cut(&cut, Hint::default(), index, "message", Timestamp::UNIX_EPOCH);
+            let (kept, given) = shards[0].cut(
+                &cut,
+                Hint::default(),
+                index,
+                "message",
+                Timestamp::UNIX_EPOCH,
+            );
             shards[0] = kept;
             shards.push(given);
             let fraction = job().view(&shards).fraction;

@@ -283,6 +283,7 @@ mod tests {
     #[test]
     fn a_key_is_the_same_however_odd_its_characters() {
         let work = Work::Object {
+            own: None,
             rule_id: RuleId::new("r"),
             key: ObjectKey::parse("\u{1}\n\u{fffe}ü\u{ffff}\u{10ffff}\\").unwrap(),
             event_time: Timestamp::UNIX_EPOCH,

@@ -284,7 +284,9 @@ mod tests {
             let used = format!("{update} {condition} ");
             for placeholder in names.keys().chain(values.keys()) {
                 let is_used = used.split(placeholder.as_str()).skip(1).any(|rest| {
-                    rest.chars().next().is_none_or(|c| !c.is_ascii_alphanumeric())
+                    rest.chars()
+                        .next()
+                        .is_none_or(|c| !c.is_ascii_alphanumeric())
                 });
                 assert!(is_used, "{guard:?}: {placeholder} in {used}");
             }

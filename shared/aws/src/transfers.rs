@@ -14,9 +14,9 @@ use tandem_replication::part_layout::PartLayout;
 use tandem_replication::transfer::{PartRange, TransferSource, TransferView, ranges};
 
 use crate::AwsError;
-use tandem_replication::by_name;
 use crate::table::{Item, Table, conditional, item, key, parsed, text};
 use crate::uploads::LoggedUpload;
+use tandem_replication::by_name;
 
 /// How long a transfer that goes on may seem to stand still.
 const STANDS_STILL: TimeDelta = TimeDelta::hours(2);

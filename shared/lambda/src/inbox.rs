@@ -3,6 +3,7 @@
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use serde_json::Value;
 use tandem_aws::queues::EPOCH_ATTRIBUTE;
+use tandem_replication::Timestamp;
 use tandem_replication::fault::{Fault, Reason};
 
 /// One document to work on, and the message that brought it.
@@ -104,6 +105,13 @@ impl ComesAgain {
     /// When to try again what was received so often.
     pub fn after_retries(receives: u32) -> Self {
         Self::After(retry_delay_secs(receives))
+    }
+
+    /// At this time, or a few seconds after it.
+    pub fn at(at: Timestamp, now: Timestamp) -> Self {
+        const GRACE_SECS: i64 = 5;
+        let secs = (at - now).num_seconds().max(0) + GRACE_SECS;
+        Self::After(i32::try_from(secs).unwrap_or(i32::MAX))
     }
 
     /// When to try again what can never be read: soon, so that it reaches the dead-letter queue, where it

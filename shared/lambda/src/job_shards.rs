@@ -10,7 +10,9 @@ use tandem_aws::table::Table;
 use tandem_replication::Timestamp;
 use tandem_replication::progress::JobState;
 use tandem_replication::rule::{Rule, RuleState};
-use tandem_replication::shard_session::{Gate, SessionError, ShardPorts, Wake, release_waiting, wake};
+use tandem_replication::shard_session::{
+    Gate, SessionError, ShardPorts, Wake, release_waiting, wake,
+};
 use tandem_replication::shard_state::{Guard, Shard};
 use tandem_replication::work::Work;
 
@@ -91,12 +93,7 @@ impl ShardPorts for JobShards<'_> {
         self.table.shards(&self.job).await
     }
 
-    async fn update(
-        &self,
-        guard: Guard<'_>,
-        seen: &Shard,
-        next: &Shard,
-    ) -> Result<bool, AwsError> {
+    async fn update(&self, guard: Guard<'_>, seen: &Shard, next: &Shard) -> Result<bool, AwsError> {
         self.table.update_shard(&self.job, guard, seen, next).await
     }
 

@@ -7,12 +7,12 @@
 pub mod config;
 pub mod expectations;
 pub mod inbox;
+pub mod job_shards;
 pub mod live;
 pub mod measure;
 pub mod notification;
 pub mod postpone;
 pub mod record;
-pub mod job_shards;
 pub mod request;
 pub mod rule_cache;
 pub mod runtime;

@@ -286,6 +286,7 @@ impl Live {
         match carry(&replicator, event).await? {
             Outcome::TooLargeHere { .. } => {
                 let work = Work::Object {
+                    own: None,
                     rule_id: rule.id.clone(),
                     key: event.key.clone(),
                     event_time: event.event_time,

@@ -93,11 +93,13 @@ impl OwnWrites {
     /// Whether Tandem wrote this replica: its `ETag`, or the source's `ETag` that it names, is among the writes.
     pub fn include(&self, key: &ObjectKey, replica: &ObjectState) -> bool {
         let mark = replica.metadata.user.get(PROVENANCE_KEY);
-        let names = [Some(replica.etag.as_str()), mark.map(String::as_str)];
-        names
-            .into_iter()
-            .flatten()
-            .any(|etag| self.0.contains(&hash(&[key.as_str(), etag])))
+        self.include_etag(key, &replica.etag)
+            || mark.is_some_and(|etag| self.include_etag(key, &Etag::new(etag)))
+    }
+
+    /// Whether Tandem wrote a replica of this `ETag`, as far as that alone tells.
+    pub fn include_etag(&self, key: &ObjectKey, etag: &Etag) -> bool {
+        self.0.contains(&hash(&[key.as_str(), etag.as_str()]))
     }
 
     /// Whether nothing is known to be written.

@@ -71,7 +71,10 @@ impl PagePlan {
         let last = |page: &ListingPage| page.objects.last().map(|object| object.key.clone());
         let (source_last, replica_last) = (last(&source), last(&replica));
         // A backfill reads the destination no further than the source, unless a leftover may lie behind it.
-        let needed = suspects.as_ref().map(|page| &page.last).max(source_last.as_ref());
+        let needed = suspects
+            .as_ref()
+            .map(|page| &page.last)
+            .max(source_last.as_ref());
         let is_enough = kind == JobKind::Backfill && needed <= replica_last.as_ref();
         let replica_ends = replica.last || (source.last && is_enough);
         let until = match (source.last, replica_ends) {
@@ -227,9 +230,7 @@ impl Carry<'_> {
             Verdict::Same => Ok(Begun::Ended(Outcome::InSync)),
             Verdict::NeedsLook => replicator.reconcile(key).await.map(Begun::Ended),
             Verdict::NeedsCopy if listing_is_enough => {
-                replicator
-                    .copy_listed(key, self.source, self.replica)
-                    .await
+                replicator.copy_listed(key, self.source, self.replica).await
             }
             Verdict::NeedsCopy => {
                 let put = replicator.put(key, &self.source.etag, self.source.bytes);
@@ -273,7 +274,13 @@ mod tests {
     fn a_page_goes_as_far_as_both_sides_are_known() {
         for (source, replica, wanted, complete, until) in [
             // Both end.
-            (page(&["a", "c"], true), page(&["b"], true), vec!["a", "b", "c"], true, None),
+            (
+                page(&["a", "c"], true),
+                page(&["b"], true),
+                vec!["a", "b", "c"],
+                true,
+                None,
+            ),
             // The source goes on.
             (
                 page(&["a", "c"], false),
@@ -283,7 +290,13 @@ mod tests {
                 Some("c"),
             ),
             // The destination goes on.
-            (page(&["a", "c"], true), page(&["b"], false), vec!["a", "b"], false, Some("b")),
+            (
+                page(&["a", "c"], true),
+                page(&["b"], false),
+                vec!["a", "b"],
+                false,
+                Some("b"),
+            ),
             // Both go on.
             (
                 page(&["a", "c"], false),
@@ -293,7 +306,13 @@ mod tests {
                 Some("b"),
             ),
             // The source is empty.
-            (page(&[], true), page(&["a", "b"], false), vec!["a", "b"], false, Some("b")),
+            (
+                page(&[], true),
+                page(&["a", "b"], false),
+                vec!["a", "b"],
+                false,
+                Some("b"),
+            ),
         ] {
             let plan = PagePlan::new(source, replica, JobKind::Repair, None);
             assert_eq!(keys(&plan), wanted);
@@ -315,10 +334,20 @@ mod tests {
     fn a_backfill_lists_the_destination_up_to_the_last_key_that_a_dead_worker_may_have_written() {
         let source = || page(&["a"], true);
         let dead = || suspects(&["a", "b", "d"]);
-        let plan = PagePlan::new(source(), page(&["a", "b", "c"], false), JobKind::Backfill, dead());
+        let plan = PagePlan::new(
+            source(),
+            page(&["a", "b", "c"], false),
+            JobKind::Backfill,
+            dead(),
+        );
         assert_eq!(keys(&plan), ["a", "b"], "c is another writer's");
         assert_eq!((plan.complete, plan.until.as_deref()), (false, Some("c")));
-        let plan = PagePlan::new(source(), page(&["a", "d", "e"], false), JobKind::Backfill, dead());
+        let plan = PagePlan::new(
+            source(),
+            page(&["a", "d", "e"], false),
+            JobKind::Backfill,
+            dead(),
+        );
         assert_eq!((keys(&plan), plan.complete), (vec!["a", "d"], true));
         let leftovers: Vec<Task<'_>> = plan.recovery_tasks();
         assert!(matches!(leftovers[1], Task::Leftover(_)), "{leftovers:?}");
@@ -336,7 +365,11 @@ mod tests {
         assert!(matches!(tasks[0], Task::Equal(_)));
         assert!(matches!(
             tasks[1],
-            Task::Carry(Carry { verdict: Verdict::NeedsLook, suspect: true, .. })
+            Task::Carry(Carry {
+                verdict: Verdict::NeedsLook,
+                suspect: true,
+                ..
+            })
         ));
         assert_eq!(plan.recovery_tasks().len(), 1);
         let written = in_flight(&tasks).unwrap();

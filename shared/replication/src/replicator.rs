@@ -33,7 +33,9 @@ use crate::decide::KeepReason;
 use crate::diff::Listed;
 use crate::expectation::{Expectation, Expected};
 use crate::fault::Fault;
+use crate::in_flight::OwnWrites;
 use crate::names::{Etag, ObjectKey, StorageClass};
+use crate::object::ObjectState;
 use crate::options::{AclChoice, LockChoice, Options};
 use crate::overwrite::Overwrite;
 use crate::part_plan::{CopyLimits, SINGLE_COPY_BYTES_MAX, is_too_large};
@@ -88,7 +90,7 @@ pub struct Replicator<'a, P> {
     overwrite: Overwrite,
     closely: bool,
     /// Of an attempt of a job: what earlier attempts of the job may have written. `None` for a live attempt.
-    own: Option<Vec<Etag>>,
+    own: Option<OwnWrites>,
 }
 
 /// How the copy of a listed object began.
@@ -149,13 +151,13 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     }
 
     /// Makes this an attempt of a job. If the source is gone, policy `full` then deletes only a replica that the
-    /// attempt wrote itself, or that bears an `ETag` (or names a source's) in `own`. Any other replica stays:
+    /// attempt wrote itself, or that is among its job's `own` writes. Any other replica stays:
     /// [`KeepReason::OtherWriter`]. Without this, an attempt deletes any replica of a key whose source is gone.
     ///
     /// `own` holds what [`BucketPair::announce`] noted for this key in every earlier attempt of the same job: those
     /// of a worker that died, and those of this worker that ended with a fault.
     #[must_use]
-    pub fn in_job(self, own: Vec<Etag>) -> Self {
+    pub fn in_job(self, own: OwnWrites) -> Self {
         Self {
             own: Some(own),
             ..self
@@ -202,7 +204,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         if is_too_large(etag.parts().is_some(), bytes, self.limits) {
             return Ok(Begun::Ended(Outcome::TooLargeHere { bytes }));
         }
-        let onto = match self.onto_listed(source, replica) {
+        let onto = match self.onto_listed(key, source, replica) {
             Ok(onto) => onto,
             Err(reason) => return Ok(Begun::Ended(Outcome::Kept(reason))),
         };
@@ -258,6 +260,15 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         self.rounds(key, self.attempt()).await
     }
 
+    /// As [`Self::reconcile`], from what a HEAD of the source has just shown.
+    pub async fn reconcile_seen(
+        &self,
+        key: &ObjectKey,
+        source: ObjectState,
+    ) -> Result<Outcome, Fault> {
+        self.rounds_from(key, Some(source), self.attempt()).await
+    }
+
     /// As [`Self::reconcile`], after tags or ACL were said to have changed, which a HEAD may not show.
     pub async fn reconcile_labels(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
         let closely = self.options.carries_labels();
@@ -275,13 +286,13 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     /// Returns what the copy of a listed object may land on, or why the replica is kept.
     fn onto_listed<'r>(
         &self,
+        key: &ObjectKey,
         source: &Listed,
         replica: Option<&'r Listed>,
     ) -> Result<Onto<'r>, KeepReason> {
-        let mut own = self.own.iter().flatten();
         if self.overwrite != Overwrite::Always
-            && let Some(replica) = replica
-            && own.any(|etag| *etag == replica.etag)
+            && let (Some(replica), Some(own)) = (replica, &self.own)
+            && own.include_etag(key, &replica.etag)
         {
             return Ok(Onto::Seen(&replica.etag));
         }

@@ -52,10 +52,7 @@ pub trait ShardPorts: Sync {
     fn gate(&self) -> impl Future<Output = Result<Gate, Self::Error>> + Send;
 
     /// Returns a shard. Strongly consistent.
-    fn shard(
-        &self,
-        index: u32,
-    ) -> impl Future<Output = Result<Option<Shard>, Self::Error>> + Send;
+    fn shard(&self, index: u32) -> impl Future<Output = Result<Option<Shard>, Self::Error>> + Send;
 
     /// Returns all shards of the job; each before those that were split off from it. Strongly consistent.
     fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, Self::Error>> + Send;
@@ -275,10 +272,14 @@ impl<'a, P: ShardPorts> Session<'a, P> {
                 until: delivery.lease_until,
             });
             if ports.update(guard, &shard, &leased).await? {
+                // Another worker may have had the lease since the shard was read.
+                let Some(shard) = ports.shard(delivery.index).await? else {
+                    return Ok(Err(Ended::Acknowledge));
+                };
                 return Ok(Ok(Self {
                     ports,
                     delivery,
-                    current: Mutex::new(leased),
+                    current: Mutex::new(shard),
                 }));
             }
         }
@@ -600,8 +601,8 @@ pub async fn wake<P: ShardPorts>(
 }
 
 fn needs_message(shard: &Shard, gate: Gate, which: Wake, now: Timestamp) -> bool {
-    let is_work = need(gate, shard) == Need::Recovery
-        || (need(gate, shard) == Need::Pages && shard.sent);
+    let is_work =
+        need(gate, shard) == Need::Recovery || (need(gate, shard) == Need::Pages && shard.sent);
     let has_stalled = shard
         .progressed_at
         .is_none_or(|moved_at| now - moved_at > STALLED_AFTER);

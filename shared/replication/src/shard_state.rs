@@ -460,7 +460,10 @@ pub(crate) mod tests {
         assert_eq!(child.rest().until, None);
         assert_eq!(child.counts, Counts::default());
         assert!(child.is_under_way());
-        assert_eq!((child.epoch, child.sent_by.as_deref()), (1, Some("message")));
+        assert_eq!(
+            (child.epoch, child.sent_by.as_deref()),
+            (1, Some("message"))
+        );
         assert_eq!(kept.in_flight, Some(dead.clone()));
         assert_eq!(child.in_flight, Some(dead));
         let (_, far) = before.cut("k/8", Hint::default(), 1, "message", at);
