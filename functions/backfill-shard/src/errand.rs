@@ -16,7 +16,7 @@ use tandem_replication::names::ObjectKey;
 use tandem_replication::options::AclChoice;
 use tandem_replication::progress::Counts;
 use tandem_replication::replicator::{Begun, Landing, Outcome, Replicator};
-use tandem_replication::rule::{Policy, Rule};
+use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
 
 use crate::doubt::{Doubt, Trace};
@@ -173,17 +173,13 @@ impl<'a> Errand<'a> {
         }
     }
 
-    /// Reconciles a key of which nothing is known but its name. What is only at the destination stays.
+    /// Reconciles a key of which nothing is known but its name. What another writer put at the destination stays.
     pub(crate) async fn carry_named(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
-        let keeping = Rule {
-            policy: Policy::Write,
-            ..self.rule.clone()
-        };
         let overwrite = self.job.spec.overwrite;
-        let closely = self.doubt.is_about(key.as_str());
         let carry = || {
+            let replicator = self.replicator(key).in_job(Vec::new());
             self.worker
-                .carry(self.pair, &keeping, key, None, overwrite, closely)
+                .carry_with(&replicator, self.pair, self.rule, key, None, overwrite)
         };
         match carry().await {
             Err(fault) if again_at_once(&fault) => carry().await,
@@ -284,7 +280,9 @@ fn counted(outcome: Outcome) -> Counts {
             transfers: 1,
             ..LISTED
         },
-        Outcome::Deleted | Outcome::BothAbsent | Outcome::Kept(KeepReason::PolicyKeepsDeletes) => {
+        Outcome::Deleted
+        | Outcome::BothAbsent
+        | Outcome::Kept(KeepReason::PolicyKeepsDeletes | KeepReason::OtherWriter) => {
             Counts { gone: 1, ..LISTED }
         }
     }

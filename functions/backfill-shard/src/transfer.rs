@@ -44,6 +44,20 @@ impl Worker {
             .replicator(pair, rule)
             .overwriting(overwrite)
             .looking_closely(closely);
+        self.carry_with(&replicator, pair, rule, key, event_time, overwrite)
+            .await
+    }
+
+    /// As [`Self::carry`], by this replicator.
+    pub(crate) async fn carry_with(
+        &self,
+        replicator: &Replicator<'_, S3Pair>,
+        pair: &S3Pair,
+        rule: &Rule,
+        key: &ObjectKey,
+        event_time: Option<Timestamp>,
+        overwrite: Overwrite,
+    ) -> Result<Outcome, Fault> {
         match replicator.reconcile(key).await? {
             Outcome::TooLargeHere { .. } => {
                 self.begin_transfer(pair, rule, key, event_time, overwrite)

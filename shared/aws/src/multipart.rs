@@ -93,6 +93,7 @@ impl S3Pair {
                     // hold.
                     return Ok(CopyOutcome::Landed(Landed {
                         etag,
+                        version: None,
                         source_version: None,
                         began_after: None,
                         took: took(began),

@@ -163,6 +163,7 @@ impl S3Pair {
                 };
                 Ok(CopyOutcome::Landed(Landed {
                     etag,
+                    version: answer.version_id().and_then(version),
                     source_version: answer.copy_source_version_id().and_then(version),
                     began_after: clock.before(sent),
                     took: took(sent),
@@ -298,6 +299,10 @@ impl BucketPair for S3Pair {
             Err(fault) => Err(self.explained(key, fault).await),
             adjusted => adjusted,
         }
+    }
+
+    async fn announce(&self, _key: &ObjectKey, _etag: &Etag) -> Result<(), Fault> {
+        Ok(())
     }
 
     async fn copy(
