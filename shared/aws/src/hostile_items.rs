@@ -21,8 +21,7 @@ use crate::jobs::Job;
 use crate::rules::{ClaimItem, RuleItem};
 use crate::shard::Shard;
 use crate::table::{Item, item, parsed};
-use crate::transfers::Transfer;
-use crate::uploads::LoggedUpload;
+use crate::transfers::TransferItem;
 use crate::visitors::Visitor;
 use crate::watermark::WatermarkItem;
 
@@ -245,8 +244,8 @@ impl Form {
             Kind::Visitor => shown::<Visitor>(item),
             Kind::Held => shown::<HeldKey>(item),
             Kind::Failure => shown::<FailureItem>(item),
-            Kind::Transfer => shown::<Transfer>(item),
-            Kind::Upload => shown::<LoggedUpload>(item),
+            Kind::Transfer => shown::<TransferItem>(item),
+            Kind::Upload => shown::<tandem_replication::transfer::LoggedUpload>(item),
             Kind::Watermark => shown::<WatermarkItem>(item),
         }
     }

@@ -79,7 +79,7 @@ pub fn ranges(layout: &PartLayout, range_bytes: u64) -> Vec<PartRange> {
 }
 
 /// The object that a transfer copies: any change of it invalidates the transfer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TransferSource {
     /// Its `ETag`, to which every part is pinned.
     pub etag: Etag,

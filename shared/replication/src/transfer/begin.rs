@@ -72,11 +72,18 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
     /// Makes one key's replica agree with its source, whatever its size. [`Outcome::TooLargeHere`] means that a
     /// transfer does it.
     pub async fn carry(&self, change: &KeyChange<'_>) -> Answer<Outcome> {
+        let replicator = self.replicator(change, self.limits);
+        self.carry_with(&replicator, change).await
+    }
+
+    /// As [`Self::carry`], by this replicator of the same rule and overwrite mode.
+    pub async fn carry_with(
+        &self,
+        replicator: &Replicator<'_, P::Pair>,
+        change: &KeyChange<'_>,
+    ) -> Answer<Outcome> {
         for _ in 0..ROUNDS_MAX {
-            let outcome = self
-                .replicator(change, self.limits)
-                .reconcile(change.key)
-                .await?;
+            let outcome = replicator.reconcile(change.key).await?;
             if let Outcome::TooLargeHere { .. } = outcome {
                 if let Some(outcome) = self.try_begin(change).await? {
                     return Ok(outcome);

@@ -16,7 +16,7 @@ use crate::transfer::{PartRange, TransferSource, TransferView, ranges};
 const STALLED_AFTER: TimeDelta = TimeDelta::hours(2);
 
 /// One key's transfer. A key has one at a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Transfer {
     /// The transfer's id.
     pub id: TransferId,

@@ -73,6 +73,28 @@ impl Ports {
         self.request(carry_out, digest).await
     }
 
+    /// One request that no other actor can tell from the one before it, and that cannot tell what others did
+    /// meanwhile. It takes effect at once, unless its worker dies before.
+    pub async fn alone<T>(
+        &self,
+        is_alone: bool,
+        carry_out: impl FnOnce(&mut World) -> T,
+        seen: impl FnOnce(&T) -> u64,
+    ) -> T {
+        if is_alone {
+            self.world.lock().unwrap().alone = Some(self.worker);
+        }
+        let answer = self.request(carry_out, seen).await;
+        let mut world = self.world.lock().unwrap();
+        world.alone = world.alone.filter(|worker| *worker != self.worker);
+        answer
+    }
+
+    /// Whether a request about the log or a new upload concerns this worker alone.
+    fn is_log_unread(&self) -> bool {
+        self.world.lock().unwrap().is_log_unread()
+    }
+
     fn removed(&self) -> Removed {
         self.world.lock().unwrap().removed
     }
@@ -148,6 +170,7 @@ impl BucketPair for Ports {
         Ok(match landed {
             Ok(etag) => CopyOutcome::Landed(Landed {
                 etag: Etag::new(&etag),
+                version: None,
                 source_version: None,
                 began_after: None,
                 took: TimeDelta::zero(),
@@ -209,7 +232,8 @@ impl Uploads for Ports {
     }
 
     async fn log(&self, key: &ObjectKey) -> Answer<LoggedUpload> {
-        self.request(
+        self.alone(
+            self.is_log_unread(),
             |world| {
                 let entry = LoggedUpload {
                     id: format!("entry {}", world.new_id()),
@@ -228,18 +252,18 @@ impl Uploads for Ports {
     }
 
     async fn note_id(&self, entry: &LoggedUpload) -> Answer<()> {
-        self.answered(|world| {
+        let note = |world: &mut World| {
             world.log.insert(entry.id.clone(), entry.clone());
-        })
-        .await;
+        };
+        self.alone(self.is_log_unread(), note, digest).await;
         Ok(())
     }
 
     async fn forget(&self, entry: &LoggedUpload) -> Answer<()> {
-        self.answered(|world| {
+        let forget = |world: &mut World| {
             world.log.remove(&entry.id);
-        })
-        .await;
+        };
+        self.alone(self.is_log_unread(), forget, digest).await;
         Ok(())
     }
 
@@ -268,22 +292,21 @@ impl Uploads for Ports {
         _tags: &Tags,
         record_etag: bool,
     ) -> Answer<CreatedUpload> {
-        let (id, etags) = self
-            .answered(|world| {
-                let upload = Simulated {
-                    is_ours: true,
-                    created_secs: world.now_secs,
-                    mark: record_etag.then(|| source.etag.as_str().to_owned()),
-                    parts: std::collections::BTreeMap::new(),
-                };
-                let id = world.new_id();
-                world.uploads.insert(id, upload);
-                (id, world.etags)
-            })
-            .await;
+        let create = |world: &mut World| {
+            let upload = Simulated {
+                is_ours: true,
+                created_secs: world.now_secs,
+                mark: record_etag.then(|| source.etag.as_str().to_owned()),
+                parts: std::collections::BTreeMap::new(),
+            };
+            let id = world.new_id();
+            world.uploads.insert(id, upload);
+            (id, world.etags == Etags::Hidden)
+        };
+        let (id, hides_digest) = self.alone(self.is_log_unread(), create, digest).await;
         Ok(CreatedUpload {
             id: UploadId::new(id.to_string()),
-            makes_digest: etags != Etags::Hidden,
+            makes_digest: !hides_digest,
         })
     }
 
@@ -435,7 +458,7 @@ impl Uploads for Ports {
 impl Transfers for Ports {
     async fn transfer(&self, _key: &ObjectKey) -> Answer<Option<Transfer>> {
         let transfer = self
-            .request(|world| world.transfer.clone(), |found| shown(found.as_ref()))
+            .answered(|world| world.transfer.clone())
             .await;
         Ok(transfer)
     }
@@ -491,16 +514,13 @@ impl Transfers for Ports {
         at: Timestamp,
     ) -> Answer<Option<Transfer>> {
         let noted = self
-            .request(
-                |world| {
-                    let is_current = world.update(transfer, |found| {
-                        found.done.insert(range);
-                        found.progressed_at = at;
-                    });
-                    world.transfer.clone().filter(|_| is_current)
-                },
-                |found| shown(found.as_ref()),
-            )
+            .answered(|world| {
+                let is_current = world.update(transfer, |found| {
+                    found.done.insert(range);
+                    found.progressed_at = at;
+                });
+                world.transfer.clone().filter(|_| is_current)
+            })
             .await;
         Ok(noted)
     }
@@ -532,23 +552,18 @@ impl World {
     }
 }
 
-/// What tells a transfer from its other states.
-fn shown(transfer: Option<&Transfer>) -> u64 {
-    digest(&transfer.map(|transfer| format!("{transfer:?}")))
-}
-
 impl TransferQueue for Ports {
     async fn send_ranges(&self, transfer: &Transfer, ranges: Vec<u32>) -> Answer<()> {
         // A worker may die between two messages.
         for index in ranges {
-            self.answered(|world| {
+            let send = |world: &mut World| {
                 world.send(Body::Range {
                     transfer: transfer.id.as_str().to_owned(),
                     index,
                     overwrite: transfer.overwrite,
                 });
-            })
-            .await;
+            };
+            self.alone(true, send, digest).await;
         }
         Ok(())
     }
@@ -559,13 +574,13 @@ impl TransferQueue for Ports {
         changed_at: Timestamp,
         overwrite: Overwrite,
     ) -> Answer<()> {
-        self.answered(|world| {
+        let send = |world: &mut World| {
             world.send(Body::Object {
                 changed_at: Some(changed_at),
                 overwrite,
             });
-        })
-        .await;
+        };
+        self.alone(true, send, digest).await;
         Ok(())
     }
 }

@@ -19,7 +19,8 @@ use tandem_replication::transfer::ports::{Answer, Invocation, TransferQueue};
 
 use super::ports::{Ports, digest};
 use super::world::{
-    Answered, Body, Deferred, Etags, OpenUpload, PART_BYTES, Removed, World, Writer, at, key,
+    Answered, Body, Deferred, Etags, OpenUpload, PART_BYTES, Removed, World, Writer, at, bytes_of,
+    key,
 };
 
 /// How often a message may be received, as in production.
@@ -54,7 +55,6 @@ pub enum Began {
 /// What may happen in a run.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    pub name: &'static str,
     pub began: Began,
     pub mode: Overwrite,
     pub policy: Policy,
@@ -162,6 +162,8 @@ impl<'a> Run<'a> {
             parts: std::collections::BTreeMap::new(),
         };
         world.uploads.insert(0, theirs);
+        world.may_pause = scenario.pauses > 0;
+        world.is_log_read = scenario.sweeps > 0 || scenario.writes.contains(&Write::AbortUploads);
         let is_job = scenario.began == Began::JobTransfer;
         world.now_secs += 1;
         let now = at(world.now_secs);
@@ -214,6 +216,11 @@ impl<'a> Run<'a> {
 
     fn possible(&self) -> Vec<Event> {
         let (world, budget) = (self.world(), self.budget);
+        if let Some(worker) = world.alone {
+            // Before or after what others do is the same.
+            let crash = (budget.crashes > 0).then_some(Event::Crash { worker });
+            return [Event::Step { worker }].into_iter().chain(crash).collect();
+        }
         let mut events = Vec::new();
         if budget.written < self.scenario.writes.len() {
             events.push(Event::Write);
@@ -302,7 +309,9 @@ impl<'a> Run<'a> {
                 self.budget.crashes -= 1;
                 self.attempts[worker] = None;
                 self.zombies.push(worker);
-                self.world().unsent_parts.remove(&worker);
+                let mut world = self.world();
+                world.unsent_parts.remove(&worker);
+                world.alone = world.alone.filter(|alone| *alone != worker);
             }
             Event::SendPart { worker } => {
                 let mut world = self.world();
@@ -342,7 +351,14 @@ impl<'a> Run<'a> {
         match write {
             Write::Put(content) => {
                 world.source = Some(world.written(content, Writer::User));
-                world.send(Body::Notification);
+                // A live function does nothing about a large object but to hand it over.
+                let changed_at = Some(at(world.now_secs));
+                let overwrite = Overwrite::Always;
+                world.send(if bytes_of(content) > 1 {
+                    Body::Object { changed_at, overwrite }
+                } else {
+                    Body::Notification
+                });
             }
             Write::Delete => {
                 world.source = None;
@@ -496,7 +512,7 @@ const LIMITS: CopyLimits = CopyLimits {
 
 /// Processes one message as the functions do.
 async fn process(ports: &Ports, policy: Policy, body: &Body, is_redelivery: bool) -> Answer<()> {
-    let read = || ports.request(|world| world.state, |state| digest(&state.as_str()));
+    let read = || read_state(ports);
     let rule = rule(policy, read().await);
     let transferrer = Transferrer::new(ports, &rule, LIMITS, PART_BYTES);
     match body {
@@ -562,13 +578,19 @@ async fn process(ports: &Ports, policy: Policy, body: &Body, is_redelivery: bool
     }
 }
 
+/// Reads the rule's state.
+async fn read_state(ports: &Ports) -> RuleState {
+    let never_changes = !ports.world.lock().unwrap().may_pause;
+    let read = |world: &mut World| world.state;
+    ports.alone(never_changes, read, |state| digest(&state.as_str())).await
+}
+
 /// A function for live changes: it copies and deletes, and hands over what is too large.
 async fn notified(ports: &Ports, rule: &Rule) -> Answer<()> {
     let now = ports.now();
     if rule.state == RuleState::Paused {
         let token = defer(ports, now, Overwrite::Always).await;
-        let state = ports.request(|world| world.state, |state| digest(&state.as_str())).await;
-        if state == RuleState::Paused {
+        if read_state(ports).await == RuleState::Paused {
             return Ok(());
         }
         ports.send_object(&key(), now, Overwrite::Always).await?;

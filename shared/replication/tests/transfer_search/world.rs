@@ -170,6 +170,12 @@ pub struct World {
     /// Parts that a worker without rule 2 has yet to copy.
     pub unsent_parts: BTreeMap<usize, (u32, u32, &'static str)>,
     pub deleted_by_another: bool,
+    /// The worker whose next request concerns nobody else.
+    pub alone: Option<usize>,
+    /// Whether other actors than the workers read the log or the uploads.
+    pub is_log_read: bool,
+    /// Whether the rule's state may change.
+    pub may_pause: bool,
     pub wrong: Option<String>,
 }
 
@@ -203,6 +209,9 @@ impl World {
             believed: BTreeMap::new(),
             unsent_parts: BTreeMap::new(),
             deleted_by_another: false,
+            alone: None,
+            is_log_read: false,
+            may_pause: false,
             wrong: None,
         }
     }
@@ -314,6 +323,12 @@ impl World {
         Answered::Landed(etag)
     }
 
+    /// Whether no other actor can see what is logged or which uploads are new.
+    pub fn is_log_unread(&self) -> bool {
+        let mut bodies = self.queue.iter().map(|message| &message.body);
+        !self.is_log_read && bodies.all(|body| *body != Body::Sweep)
+    }
+
     /// Time passes at rest.
     pub fn rest(&mut self) {
         self.now_secs += REST_SECS;
@@ -333,7 +348,7 @@ impl World {
         (&self.completions, &self.answers, &self.believed).hash(hasher);
         (&self.unsent_parts, self.deleted_by_another).hash(hasher);
         self.state.as_str().hash(hasher);
-        format!("{:?}", self.transfer).hash(hasher);
+        self.transfer.hash(hasher);
         // The order of messages does not matter.
         let one = |message: &Message| {
             let mut hasher = DefaultHasher::new();
