@@ -9,6 +9,7 @@ use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard_session::Wake;
+use tandem_replication::transfer::uploads::abort_logged;
 use tandem_replication::work::{HELD_PARTITIONS, Work};
 use uuid::Uuid;
 
@@ -166,7 +167,7 @@ impl Stack {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
         self.table.remove_transfers(&rule.id).await?;
         for upload in self.table.logged_uploads(&rule.id).await? {
-            if let Err(error) = pair.abort_left_behind(&upload).await {
+            if let Err(error) = abort_logged(&pair, &upload, now()).await {
                 tracing::warn!(rule.id = rule.id.as_str(), object.key = upload.key.as_str(), %error, "an unfinished upload is left behind");
             }
         }

@@ -20,8 +20,7 @@ use crate::held::HeldKey;
 use crate::jobs::Job;
 use crate::rules::{ClaimItem, RuleItem};
 use crate::table::{Item, item, parsed};
-use crate::transfers::Transfer;
-use crate::uploads::LoggedUpload;
+use crate::transfers::TransferItem;
 use crate::watermark::WatermarkItem;
 use tandem_replication::shard_state::Shard;
 
@@ -238,8 +237,8 @@ impl Form {
             Kind::Shard => shown::<Shard>(item),
             Kind::Held => shown::<HeldKey>(item),
             Kind::Failure => shown::<FailureItem>(item),
-            Kind::Transfer => shown::<Transfer>(item),
-            Kind::Upload => shown::<LoggedUpload>(item),
+            Kind::Transfer => shown::<TransferItem>(item),
+            Kind::Upload => shown::<tandem_replication::transfer::LoggedUpload>(item),
             Kind::Watermark => shown::<WatermarkItem>(item),
         }
     }

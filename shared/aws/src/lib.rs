@@ -17,7 +17,6 @@ mod denied;
 
 pub mod bucket_lookup;
 mod labels;
-mod left_behind;
 pub mod listing;
 pub mod multipart;
 pub mod notifications;

@@ -169,7 +169,7 @@ impl S3Pair {
                     took: took(sent),
                 }))
             }
-            Err(error) => copy_refused(key, error),
+            Err(error) => copy_refused(key, error, onto),
         }
     }
 
@@ -241,10 +241,12 @@ pub(crate) fn took(since: Instant) -> TimeDelta {
 }
 
 /// What a refused copy means: the pinned object is not there any more, the destination is not what it may land
-/// on, or a fault.
+/// on, or a fault. With `If-Match` on the destination, `NoSuchKey` is about either side, so both have to be read
+/// again.
 pub(crate) fn copy_refused<E>(
     key: &ObjectKey,
     error: SdkError<E, aws_smithy_runtime_api::http::Response>,
+    onto: Onto<'_>,
 ) -> Result<CopyOutcome, Fault>
 where
     E: aws_smithy_types::error::metadata::ProvideErrorMetadata
@@ -258,6 +260,7 @@ where
         (Some("PreconditionFailed" | "ConditionalRequestConflict"), _) | (_, Some(412)) => {
             Ok(CopyOutcome::Overtaken)
         }
+        (Some("NoSuchKey"), _) if matches!(onto, Onto::Seen(_)) => Ok(CopyOutcome::Overtaken),
         (Some("NoSuchKey"), _) => Ok(CopyOutcome::SourceGone),
         _ => Err(fault(Doing::Copy, key, error)),
     }

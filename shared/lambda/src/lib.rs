@@ -1,7 +1,7 @@
 //! The Lambda shell: what the functions share around the domain.
 //!
 //! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`inbox`] (what a
-//! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`rule_cache`], [`expectations`], [`record`] (failures), [`release`] (a job's messages),
+//! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`rule_cache`], [`expectations`], [`record`] (failures), [`release`] (a job's messages), [`transfers`] (the ports of large objects' copies),
 //! [`live`] (one batch of notifications, from message to acknowledgement), [`measure`] (metrics).
 
 pub mod config;
@@ -16,3 +16,4 @@ pub mod record;
 pub mod request;
 pub mod rule_cache;
 pub mod runtime;
+pub mod transfers;
