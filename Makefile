@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo local local-down test chaos bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
+.PHONY: help demo local local-down test fuzz chaos mutants bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,12 @@ local-down: ## End what `make local` started
 
 # ---- Check it -------------------------------------------------------------------------------------
 
+# One failing test binary does not hide the results of the others. Property tests use the seed of .cargo/config.toml.
 test: doctor install scripts functions ## Run all tests, whole flows on a local AWS among them: make test [ARGS=...]
-	@$(CLOUD) with --name test --strict-s3 -- cargo test --profile local --workspace $(ARGS)
+	@$(CLOUD) with --name test --strict-s3 -- cargo test --profile local --workspace --no-fail-fast $(ARGS)
+
+fuzz: doctor ## Run the property tests with fresh seeds; they keep what they find: make fuzz [MINUTES=10] [SEED=n] [ONLY=text]
+	@$(PYTHON) local/fuzz.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --only '$(ONLY)'
 
 # A seed that nobody chose is shown, like every other, so that the run can be seen again.
 chaos: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')

@@ -267,6 +267,57 @@ fn number() -> impl Strategy<Value = AttributeValue> {
     .prop_map(AttributeValue::N)
 }
 
+/// A value of a type that Tandem never writes. Most binary values here are text, some even a number or a time.
+fn foreign_attribute() -> impl Strategy<Value = AttributeValue> + Clone {
+    let bytes = || {
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..8).prop_map(Blob::new),
+            "[a-z0-9]{0,8}|full|always|2026-11-22T21:00:00Z"
+                .prop_map(|text| Blob::new(text.into_bytes())),
+        ]
+    };
+    prop_oneof![
+        bytes().prop_map(AttributeValue::B),
+        prop::collection::vec("[a-z]{1,4}/", 1..3).prop_map(AttributeValue::Ss),
+        prop::collection::vec(any::<u8>().prop_map(|number| number.to_string()), 1..3)
+            .prop_map(AttributeValue::Ns),
+        prop::collection::vec(bytes(), 1..3).prop_map(AttributeValue::Bs),
+    ]
+}
+
+/// The path to every attribute of an item and to everything inside it. The item's own key is left out.
+fn places(item: &Item) -> Vec<Vec<String>> {
+    fn add(path: &[String], value: &AttributeValue, found: &mut Vec<Vec<String>>) {
+        found.push(path.to_vec());
+        let inner: Vec<(String, &AttributeValue)> = match value {
+            AttributeValue::M(fields) => fields.iter().map(|(k, v)| (k.clone(), v)).collect(),
+            AttributeValue::L(values) => (0_usize..).map(|at| at.to_string()).zip(values).collect(),
+            _ => Vec::new(),
+        };
+        for (step, value) in inner {
+            add(&[path, &[step]].concat(), value, found);
+        }
+    }
+    let mut found = Vec::new();
+    for (name, value) in item {
+        if !["pk", "sk"].contains(&name.as_str()) {
+            add(std::slice::from_ref(name), value, &mut found);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The value at the end of a path.
+fn value_at<'a>(item: &'a mut Item, path: &[String]) -> &'a mut AttributeValue {
+    let first = item.get_mut(&path[0]).unwrap();
+    path[1..].iter().fold(first, |value, step| match value {
+        AttributeValue::M(fields) => fields.get_mut(step).unwrap(),
+        AttributeValue::L(values) => &mut values[step.parse::<usize>().unwrap()],
+        other => panic!("nothing is inside {other:?}"),
+    })
+}
+
 /// Any attribute value at all.
 fn attribute() -> impl Strategy<Value = AttributeValue> + Clone {
     let bytes = || prop::collection::vec(any::<u8>(), 0..8).prop_map(Blob::new);
@@ -332,6 +383,25 @@ proptest! {
     }
 
     #[test]
+    fn a_binary_value_or_a_set_is_refused_at_any_depth(
+        form in form(), at in any::<Index>(), value in foreign_attribute(),
+    ) {
+        let forms = forms();
+        let form = form.get(&forms);
+        let mut item = form.item();
+        let places = places(&item);
+        let place = at.get(&places);
+        *value_at(&mut item, place) = value;
+        match form.read(item) {
+            Err(error) => {
+                assert_names_it(&error);
+                prop_assert!(error.to_string().contains(&place[0]), "{:?}: {}", place, error);
+            }
+            Ok(read) => prop_assert!(false, "{:?} reads as {}", place, read),
+        }
+    }
+
+    #[test]
     fn anything_under_any_attribute_is_read_or_refused(
         form in form(), values in prop::collection::vec((any::<Index>(), attribute()), 1..4),
     ) {
@@ -383,6 +453,24 @@ proptest! {
         let scope = AttributeValue::M([("prefixes".to_owned(), AttributeValue::L(stored))].into());
         item.insert("scope".to_owned(), scope);
         prop_assert_eq!(forms[0].read(item).is_ok(), Scope::prefixes_of(prefixes).is_ok());
+    }
+}
+
+/// Serde reads bytes that are UTF-8 as text where fields are flattened.
+#[test]
+fn the_bytes_of_a_text_are_refused_in_the_place_of_every_text() {
+    for form in forms() {
+        for place in places(&form.item()) {
+            let mut item = form.item();
+            let value = value_at(&mut item, &place);
+            let AttributeValue::S(text) = value else {
+                continue;
+            };
+            *value = AttributeValue::B(Blob::new(text.clone().into_bytes()));
+            let error = form.read(item).expect_err(&place.join("."));
+            assert_names_it(&error);
+            assert!(error.to_string().contains(&place[0]), "{place:?}: {error}");
+        }
     }
 }
 
