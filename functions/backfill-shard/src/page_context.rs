@@ -17,8 +17,9 @@ use tandem_replication::object::ObjectState;
 use tandem_replication::options::AclChoice;
 use tandem_replication::page_plan::Carry;
 use tandem_replication::progress::Counts;
-use tandem_replication::replicator::{Begun, Landing, Outcome, Replicator};
+use tandem_replication::replicator::{Begun, Landing, Outcome, ROUNDS_MAX, Replicator};
 use tandem_replication::rule::Rule;
+use tandem_replication::transfer::begin::Seen;
 use tandem_replication::work::Work;
 
 use crate::job_pair::JobPair;
@@ -141,16 +142,20 @@ impl<'a> PageContext<'a> {
         source: Option<ObjectState>,
     ) -> Result<Outcome, Fault> {
         let replicator = self.replicator(key);
-        let ended = match source {
+        let mut ended = match source {
             Some(source) => replicator.reconcile_seen(key, source).await,
             None => replicator.reconcile(key).await,
         };
-        let ended = self.beyond(key, ended).await?;
-        if !matches!(ended, Outcome::TooLargeHere { .. }) {
-            let (worker, s3) = (self.worker, self.pair.s3);
-            worker.end_what_is_over(s3, self.rule, key).await?;
+        let (worker, s3) = (self.worker, self.pair.s3);
+        for _ in 0..ROUNDS_MAX {
+            let outcome = self.beyond(key, ended).await?;
+            let is_handed_over = matches!(outcome, Outcome::TooLargeHere { .. });
+            if is_handed_over || worker.end_what_is_over(s3, self.rule, key).await? == Seen::Still {
+                return Ok(outcome);
+            }
+            ended = replicator.reconcile(key).await;
         }
-        Ok(ended)
+        ended
     }
 
     /// Hands a large object over to a transfer, and tries at once again what failed without leaving anything behind.

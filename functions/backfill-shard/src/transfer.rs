@@ -10,7 +10,7 @@ use tandem_replication::names::ObjectKey;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::Outcome;
 use tandem_replication::rule::Rule;
-use tandem_replication::transfer::begin::{KeyChange, Origin};
+use tandem_replication::transfer::begin::{KeyChange, Origin, Seen};
 
 use crate::worker::Worker;
 
@@ -36,16 +36,16 @@ impl Worker {
         ports.transferrer().carry(&change).await
     }
 
-    /// Ends the transfer of a key that needs none, if no worker will do that.
+    /// Ends the transfer of a key that needs none, if no worker will do that. Returns whether its upload may have
+    /// landed meanwhile, so that the key has to be reconciled again.
     pub(crate) async fn end_what_is_over(
         &self,
         pair: &S3Pair,
         rule: &Rule,
         key: &ObjectKey,
-    ) -> Result<(), Fault> {
+    ) -> Result<Seen, Fault> {
         let ports = self.transfer_ports(pair, rule);
-        // The key is not covered any more, so what may have landed meanwhile does not matter.
-        ports.transferrer().end_if_unneeded(key).await.map(|_| ())
+        ports.transferrer().end_if_unneeded(key).await
     }
 
     /// Begins the transfer of an object that is too large for one invocation, or joins the one that goes on.
@@ -75,11 +75,7 @@ impl Worker {
 }
 
 /// A key that is to be carried over: without the time of a change, a job's.
-fn change(
-    key: &ObjectKey,
-    event_time: Option<Timestamp>,
-    overwrite: Overwrite,
-) -> KeyChange<'_> {
+fn change(key: &ObjectKey, event_time: Option<Timestamp>, overwrite: Overwrite) -> KeyChange<'_> {
     KeyChange {
         key,
         event_time,

@@ -310,10 +310,7 @@ fn without_the_log_before_the_creation_an_upload_stays_for_ever() {
 
 #[test]
 fn without_the_parts_before_the_note_a_range_is_never_copied() {
-    let scenario = Scenario {
-        crashes: 1,
-        ..CALM
-    };
+    let scenario = Scenario { crashes: 1, ..CALM };
     needs(Removed::PartsBeforeNote, scenario, "dead letter");
 }
 
@@ -336,11 +333,7 @@ fn without_invalidating_before_sending_the_object_joins_a_transfer_that_is_over(
         writes: vec![Write::AbortUploads],
         ..CALM
     };
-    needs(
-        Removed::InvalidateBeforeSending,
-        scenario,
-        "",
-    );
+    needs(Removed::InvalidateBeforeSending, scenario, "");
 }
 
 #[test]
@@ -360,10 +353,7 @@ fn without_aborting_before_the_decision_a_late_completion_brings_a_deleted_objec
 
 #[test]
 fn without_the_log_the_sweep_aborts_another_writers_upload() {
-    let scenario = Scenario {
-        sweeps: 1,
-        ..CALM
-    };
+    let scenario = Scenario { sweeps: 1, ..CALM };
     needs(
         Removed::OnlyLoggedUploads,
         scenario,

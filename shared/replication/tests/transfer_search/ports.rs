@@ -60,7 +60,11 @@ pub async fn step() {
 
 impl Ports {
     /// One request: it takes effect at one instant, and the worker remembers its answer.
-    pub async fn request<T>(&self, carry_out: impl FnOnce(&mut World) -> T, seen: impl FnOnce(&T) -> u64) -> T {
+    pub async fn request<T>(
+        &self,
+        carry_out: impl FnOnce(&mut World) -> T,
+        seen: impl FnOnce(&T) -> u64,
+    ) -> T {
         step().await;
         let mut world = self.world.lock().unwrap();
         let answer = carry_out(&mut world);
@@ -127,7 +131,11 @@ impl BucketPair for Ports {
         Ok(Labels::default())
     }
 
-    async fn part_layout(&self, key: &ObjectKey, source: &ObjectState) -> Answer<Option<PartLayout>> {
+    async fn part_layout(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+    ) -> Answer<Option<PartLayout>> {
         self.exact_layout(key, source).await
     }
 
@@ -193,7 +201,11 @@ impl BucketPair for Ports {
         let deleted = self
             .answered(|world| {
                 let is_seen = |replica: &Object| replica.etag == seen.as_str();
-                if world.replica.as_ref().is_some_and(|replica| !is_seen(replica)) {
+                if world
+                    .replica
+                    .as_ref()
+                    .is_some_and(|replica| !is_seen(replica))
+                {
                     return false;
                 }
                 if world.holds_protected() {
@@ -343,7 +355,12 @@ impl Uploads for Ports {
             })
             .await;
         Ok(match copied {
-            Ok(()) => Filled::Whole(parts.iter().map(|part| SimulatedPart(part.number)).collect()),
+            Ok(()) => Filled::Whole(
+                parts
+                    .iter()
+                    .map(|part| SimulatedPart(part.number))
+                    .collect(),
+            ),
             Err(Some(true)) => Filled::SourceChanged(CopyOutcome::SourceGone),
             Err(Some(false)) => Filled::SourceChanged(CopyOutcome::Overtaken),
             Err(None) => Filled::NoUpload,
@@ -409,7 +426,9 @@ impl Uploads for Ports {
         if let (Answered::Landed(_), Removed::ReadAfterCompletion) = (&answer, world.removed) {
             let content = world.replica.as_ref().map(|replica| replica.content);
             let believed = content.map(|content| world.written(content, Writer::User));
-            world.believed.extend(believed.map(|object| (self.worker, object)));
+            world
+                .believed
+                .extend(believed.map(|object| (self.worker, object)));
         }
         match answer {
             Answered::Landed(etag) => Ok(Completed::Landed(Etag::new(&etag))),
@@ -457,9 +476,7 @@ impl Uploads for Ports {
 
 impl Transfers for Ports {
     async fn transfer(&self, _key: &ObjectKey) -> Answer<Option<Transfer>> {
-        let transfer = self
-            .answered(|world| world.transfer.clone())
-            .await;
+        let transfer = self.answered(|world| world.transfer.clone()).await;
         Ok(transfer)
     }
 

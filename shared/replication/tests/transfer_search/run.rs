@@ -89,19 +89,37 @@ struct Budget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Write,
-    Deliver { message: usize, worker: usize },
+    Deliver {
+        message: usize,
+        worker: usize,
+    },
     /// The message is delivered to a worker while another one has it.
-    DeliverTwice { message: usize, worker: usize },
-    Step { worker: usize },
+    DeliverTwice {
+        message: usize,
+        worker: usize,
+    },
+    Step {
+        worker: usize,
+    },
     /// A completion takes effect and is answered.
-    Land { completion: u32 },
+    Land {
+        completion: u32,
+    },
     /// A completion takes effect; the answer is lost.
-    LandUnanswered { completion: u32 },
+    LandUnanswered {
+        completion: u32,
+    },
     /// A worker gives up waiting; the completion takes effect later.
-    GiveUp { worker: usize },
-    Crash { worker: usize },
+    GiveUp {
+        worker: usize,
+    },
+    Crash {
+        worker: usize,
+    },
     /// A part lands late that was noted before.
-    SendPart { worker: usize },
+    SendPart {
+        worker: usize,
+    },
     Pause,
     Resume,
     Sweep,
@@ -148,7 +166,13 @@ pub fn play(
 
 impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario) -> Self {
-        let Scenario { etags, mode, removed, workers, .. } = *scenario;
+        let Scenario {
+            etags,
+            mode,
+            removed,
+            workers,
+            ..
+        } = *scenario;
         let mut world = World::new(workers, etags, mode, removed);
         if scenario.has_replica {
             world.replica = Some(world.written("theirs", Writer::Another));
@@ -225,7 +249,8 @@ impl<'a> Run<'a> {
         if budget.written < self.scenario.writes.len() {
             events.push(Event::Write);
         }
-        let is_idle = |worker: &usize| self.attempts[*worker].is_none() && !self.zombies.contains(worker);
+        let is_idle =
+            |worker: &usize| self.attempts[*worker].is_none() && !self.zombies.contains(worker);
         // Idle workers are alike.
         if let Some(worker) = (0..self.attempts.len()).find(is_idle) {
             for (message, queued) in world.queue.iter().enumerate() {
@@ -247,7 +272,9 @@ impl<'a> Run<'a> {
             let waits = self.attempts[sent.worker].is_some();
             if waits && budget.unanswered > 0 {
                 events.push(Event::LandUnanswered { completion });
-                events.push(Event::GiveUp { worker: sent.worker });
+                events.push(Event::GiveUp {
+                    worker: sent.worker,
+                });
             }
         }
         for (worker, attempt) in self.attempts.iter().enumerate() {
@@ -355,7 +382,10 @@ impl<'a> Run<'a> {
                 let changed_at = Some(at(world.now_secs));
                 let overwrite = Overwrite::Always;
                 world.send(if bytes_of(content) > 1 {
-                    Body::Object { changed_at, overwrite }
+                    Body::Object {
+                        changed_at,
+                        overwrite,
+                    }
                 } else {
                     Body::Notification
                 });
@@ -415,7 +445,9 @@ impl<'a> Run<'a> {
             open.parts.insert(number, content);
         }
         let is_acknowledged = ended.is_ok();
-        world.queue.retain(|message| !(is_acknowledged && message.holders.contains(&worker)));
+        world
+            .queue
+            .retain(|message| !(is_acknowledged && message.holders.contains(&worker)));
         drop(world);
         if !is_acknowledged {
             self.zombies.push(worker);
@@ -429,7 +461,11 @@ impl<'a> Run<'a> {
         };
         let answer = world.complete(&sent);
         if self.attempts[sent.worker].is_some() {
-            let answer = if is_answered { answer } else { Answered::NotAnswered };
+            let answer = if is_answered {
+                answer
+            } else {
+                Answered::NotAnswered
+            };
             world.answers.insert(sent.worker, answer);
         }
     }
@@ -439,7 +475,10 @@ impl<'a> Run<'a> {
         let world = self.world();
         world.digest(&mut hasher);
         for (worker, attempt) in self.attempts.iter().enumerate() {
-            attempt.as_ref().map(|_| world.observed[worker]).hash(&mut hasher);
+            attempt
+                .as_ref()
+                .map(|_| world.observed[worker])
+                .hash(&mut hasher);
         }
         self.zombies.hash(&mut hasher);
         self.budget.hash(&mut hasher);
@@ -449,7 +488,11 @@ impl<'a> Run<'a> {
     /// What is wrong at the end.
     fn verdict(&self) -> Option<String> {
         let world = self.world();
-        let ours = world.uploads.values().filter(|upload| upload.is_ours).count();
+        let ours = world
+            .uploads
+            .values()
+            .filter(|upload| upload.is_ours)
+            .count();
         if ours > 0 || !world.log.is_empty() || world.transfer.is_some() {
             return Some(format!(
                 "{ours} uploads, {:?} and {:?} are left",
@@ -467,15 +510,20 @@ impl<'a> Run<'a> {
             (None, None) => true,
             (None, Some(_)) => self.scenario.policy == Policy::Write,
             (Some(source), Some(replica)) => {
-                let names_it = replica.etag == source.etag || replica.mark.as_ref() == Some(&source.etag);
+                let names_it =
+                    replica.etag == source.etag || replica.mark.as_ref() == Some(&source.etag);
                 source.content == replica.content && names_it
             }
             (Some(_), None) => false,
         };
         let is_kept = world.holds_protected();
         let is_theirs_to_delete = replica.is_none() && world.deleted_by_another;
-        (!is_equal && !is_kept && !is_theirs_to_delete)
-            .then(|| format!("the source holds {:?}, the replica {replica:?}", world.source))
+        (!is_equal && !is_kept && !is_theirs_to_delete).then(|| {
+            format!(
+                "the source holds {:?}, the replica {replica:?}",
+                world.source
+            )
+        })
     }
 }
 
@@ -582,7 +630,9 @@ async fn process(ports: &Ports, policy: Policy, body: &Body, is_redelivery: bool
 async fn read_state(ports: &Ports) -> RuleState {
     let never_changes = !ports.world.lock().unwrap().may_pause;
     let read = |world: &mut World| world.state;
-    ports.alone(never_changes, read, |state| digest(&state.as_str())).await
+    ports
+        .alone(never_changes, read, |state| digest(&state.as_str()))
+        .await
 }
 
 /// A function for live changes: it copies and deletes, and hands over what is too large.
@@ -604,8 +654,12 @@ async fn notified(ports: &Ports, rule: &Rule) -> Answer<()> {
     Ok(())
 }
 
-fn change(changed_at: Option<tandem_replication::Timestamp>, overwrite: Overwrite) -> KeyChange<'static> {
-    static KEY: std::sync::OnceLock<tandem_replication::names::ObjectKey> = std::sync::OnceLock::new();
+fn change(
+    changed_at: Option<tandem_replication::Timestamp>,
+    overwrite: Overwrite,
+) -> KeyChange<'static> {
+    static KEY: std::sync::OnceLock<tandem_replication::names::ObjectKey> =
+        std::sync::OnceLock::new();
     let is_live = changed_at.is_some() && overwrite.is_always();
     KeyChange {
         key: KEY.get_or_init(key),
@@ -623,7 +677,11 @@ fn change(changed_at: Option<tandem_replication::Timestamp>, overwrite: Overwrit
 }
 
 /// Defers the key; a live change takes the place of a job's. Returns the token.
-async fn defer(ports: &Ports, changed_at: tandem_replication::Timestamp, overwrite: Overwrite) -> u32 {
+async fn defer(
+    ports: &Ports,
+    changed_at: tandem_replication::Timestamp,
+    overwrite: Overwrite,
+) -> u32 {
     ports
         .request(
             |world| {
@@ -659,4 +717,3 @@ async fn release(ports: &Ports, token: Option<u32>) {
             .await;
     }
 }
-
