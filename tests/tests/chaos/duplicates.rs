@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use fastrand::Rng;
 use serde_json::{Value, json};
 use tandem_tests::cloud::{Cloud, EAST};
 use tandem_tests::journal::Journal;
+use tandem_tests::notification::kept;
 use tokio::task::JoinSet;
 
 use crate::deployment::visibility_of;
@@ -200,38 +202,49 @@ impl Delivery {
             tokio::time::sleep(self.head_start).await;
             self.work().await
         };
-        let (first, second) = futures::join!(self.work(), second);
+        let workers = futures::join!(self.work(), second);
         for message in &self.messages {
-            let id = message.message_id.as_deref().unwrap_or_default();
-            let acknowledged = [&first, &second].map(|kept| match kept {
-                Some(kept) => !kept.contains(id),
-                None => false,
-            });
+            let acknowledged = [&workers.0, &workers.1].map(|ids| ids.contains(id(message)));
             self.end(message, acknowledged).await;
         }
     }
 
-    /// Hands the batch to a worker. Returns which messages it keeps, or nothing if it died.
-    async fn work(&self) -> Option<BTreeSet<String>> {
+    /// Hands the batch to a worker, and deletes the messages that it acknowledges. Returns their ids: none if the
+    /// worker died.
+    async fn work(&self) -> BTreeSet<String> {
         let payload = self.queue.batch(&self.messages).to_string();
         let request = self.cloud.lambda.invoke();
         let request = request.function_name(&self.queue.function);
         let answer = request.payload(Blob::new(payload)).send().await;
         let answer = answer.expect("the function is invoked");
-        let document = answer.payload.map(Blob::into_inner).unwrap_or_default();
         if answer.function_error.is_some() {
-            return None;
+            return BTreeSet::new();
         }
+        let document = answer.payload.map(Blob::into_inner).unwrap_or_default();
         let document: Value = serde_json::from_slice(&document).expect("an answer to a batch");
-        let failures = document["batchItemFailures"].as_array();
-        let ids = failures.expect("an answer to a batch").iter();
-        Some(
-            ids.filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned))
-                .collect(),
-        )
+        let kept = kept(&document);
+        let acknowledged = self.messages.iter();
+        let acknowledged = acknowledged.filter(|message| !kept.contains(&id(message).to_owned()));
+        let mut ids = BTreeSet::new();
+        for message in acknowledged {
+            self.delete(message).await;
+            ids.insert(id(message).to_owned());
+        }
+        ids
     }
 
-    /// Does with a message what SQS does. If only one worker has acknowledged it, SQS has no message left for what
+    /// Deletes a message, unless it was deleted already or has been received again meanwhile.
+    async fn delete(&self, message: &Message) {
+        let request = self.cloud.sqs.delete_message().queue_url(&self.queue.url);
+        let receipt = message.receipt_handle.clone().unwrap_or_default();
+        match request.receipt_handle(receipt).send().await {
+            Ok(_) => {}
+            Err(error) if error.code() == Some("ReceiptHandleIsInvalid") => {}
+            Err(error) => panic!("deleting a message: {error:?}"),
+        }
+    }
+
+    /// Notes what has become of a message. If only one worker has acknowledged it, SQS has no message left for what
     /// the other one may have under way; `docs/semantics.md` promises nothing then. So that everything else can be
     /// checked, the test sends the message once more when nothing of the other worker can be in flight.
     async fn end(&self, message: &Message, acknowledged: [bool; 2]) {
@@ -245,22 +258,20 @@ impl Delivery {
         let body = message.body.as_deref().unwrap_or_default();
         self.journal
             .note(&format!("two workers, {queue}: {outcome}: {body}"));
-        if acknowledged == [false, false] {
+        if acknowledged[0] == acknowledged[1] {
             return;
         }
-        let request = self.cloud.sqs.delete_message().queue_url(&self.queue.url);
-        let receipt = message.receipt_handle.clone().unwrap_or_default();
-        let deleted = request.receipt_handle(receipt).send().await;
-        deleted.expect("a message is deleted");
-        if acknowledged != [true, true] {
-            let delay = visibility_of(queue).as_secs();
-            let request = self.cloud.sqs.send_message().queue_url(&self.queue.url);
-            request
-                .message_body(body)
-                .delay_seconds(i32::try_from(delay).unwrap_or(i32::MAX))
-                .send()
-                .await
-                .expect("a message is sent");
-        }
+        let delay = visibility_of(queue).as_secs();
+        let request = self.cloud.sqs.send_message().queue_url(&self.queue.url);
+        request
+            .message_body(body)
+            .delay_seconds(i32::try_from(delay).unwrap_or(i32::MAX))
+            .send()
+            .await
+            .expect("a message is sent");
     }
+}
+
+fn id(message: &Message) -> &str {
+    message.message_id.as_deref().unwrap_or_default()
 }

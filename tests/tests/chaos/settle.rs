@@ -146,10 +146,12 @@ pub async fn check(stage: &Stage, s3_url: &str, ledger: &Ledger) {
 /// # Panics
 /// If there is one that no fault explains.
 async fn check_failures(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
+    /// The most that one request returns.
+    const LIMIT: usize = 500;
     for pair in &stage.pairs {
-        let request = json!({"action": "failures", "rule": pair.rule, "limit": 1_000});
-        let answer = stage.cloud.configure(request).await;
-        let answer = answer.map_err(|error| format!("{error:?}"))?;
+        let request = json!({"action": "failures", "rule": pair.rule, "limit": LIMIT});
+        let answer = stage.cloud.configure(request.clone()).await;
+        let answer = answer.map_err(|error| explained(&request, &error))?;
         for failure in answer["failures"].as_array().into_iter().flatten() {
             let reason = failure["reason"].as_str().unwrap_or_default();
             ledger.count(FAILURES, reason);
@@ -207,8 +209,8 @@ async fn verify(rule: &str, s3_url: &str) {
 
 async fn pair_progress(stage: &Stage, pair: &Pair) -> Result<Value, String> {
     let request = json!({"action": "progress", "rule": pair.rule});
-    let answer = stage.cloud.configure(request).await;
-    answer.map_err(|error| format!("{error:?}"))
+    let answer = stage.cloud.configure(request.clone()).await;
+    answer.map_err(|error| explained(&request, &error))
 }
 
 fn number(document: &Value, field: &str) -> u64 {

@@ -9,6 +9,8 @@ use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, EAST, WEST, unique};
 use tandem_tests::slow_copy::{Aside, SlowCopy};
 
+use crate::operators::explained;
+
 /// The smallest part of an object in the S3 in memory. The writers' parts are smaller than S3 itself allows.
 const MEMORY_PART_BYTES_MIN: u64 = 1;
 
@@ -186,8 +188,8 @@ impl Pair {
     /// If its counts do not add up, which they have to at any time.
     pub async fn job(&self, cloud: &Cloud, job_id: &str) -> Result<Value, String> {
         let request = json!({"action": "status", "rule": self.rule, "job_id": job_id});
-        let answer = cloud.invoke("backfill", request).await;
-        let job = answer.map_err(|error| format!("{error:?}"))?["job"].take();
+        let answer = cloud.invoke("backfill", request.clone()).await;
+        let job = answer.map_err(|error| explained(&request, &error))?["job"].take();
         let number = |field: &str| job[field].as_u64().unwrap_or_default();
         let parts = [
             "copied",
