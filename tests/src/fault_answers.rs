@@ -16,31 +16,33 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// Returns an error as the request's service words it.
 pub(crate) fn refusal(seen: &Seen, fault: Fault) -> Response<Body> {
-    let (status, content_type, body) = match seen.operation.split_once('.') {
-        Some((service, _)) => {
-            let (status, code) = json_code(service, fault == Fault::SlowDown);
-            let body = json!({"__type": code, "message": "made to fail"}).to_string();
-            (status, "application/x-amz-json-1.0", body)
-        }
-        None => {
-            let (status, code) = match fault {
-                Fault::SlowDown => (503, "SlowDown"),
-                Fault::ErrorInside200 | Fault::ErrorInside200Done | Fault::ErrorInside200Late => {
-                    (200, "InternalError")
-                }
-                _ => (500, "InternalError"),
-            };
-            let body = format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>made to fail</Message></Error>"
-            );
-            (status, "application/xml", body)
-        }
+    let (status, content_type, body) = if let Some((service, _)) = seen.operation.split_once('.') {
+        let (status, code) = json_code(service, fault == Fault::SlowDown);
+        let body = json!({"__type": code, "message": "made to fail"}).to_string();
+        (status, "application/x-amz-json-1.0", body)
+    } else {
+        let (status, code) = s3_code(fault);
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>made to fail</Message></Error>"
+        );
+        (status, "application/xml", body)
     };
     let mut answer = Response::new(whole(body.into()));
     *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
+}
+
+/// Status and code of S3.
+fn s3_code(fault: Fault) -> (u16, &'static str) {
+    match fault {
+        Fault::SlowDown => (503, "SlowDown"),
+        Fault::ErrorInside200 | Fault::ErrorInside200Done | Fault::ErrorInside200Late => {
+            (200, "InternalError")
+        }
+        _ => (500, "InternalError"),
+    }
 }
 
 /// Status and code of the services that speak JSON.

@@ -1,6 +1,7 @@
 //! The jobs that are started meanwhile: backfills in all modes, of listings and of lists of keys, repairs and
 //! verifications.
 
+use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -212,9 +213,9 @@ async fn list(stage: &Stage, pair: &Pair, id: &str, dice: &mut Rng) -> Value {
     let mut lines = String::new();
     for key in source.list("").await.into_keys() {
         let escaped = utf8_percent_encode(&key, NON_ALPHANUMERIC);
-        lines += &format!("{},{escaped}\n", source.name);
+        let _ = writeln!(lines, "{},{escaped}", source.name);
         if dice.u32(0..100) < MISSING_PERCENT {
-            lines += &format!("{},{escaped}-is-missing\n", source.name);
+            let _ = writeln!(lines, "{},{escaped}-is-missing", source.name);
         }
     }
     let key = format!("{id}.csv");

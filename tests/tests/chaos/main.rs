@@ -55,7 +55,7 @@ const USUAL_SEED: u64 = 20_261;
 /// How long `make test` writes.
 const USUAL_TIME: Duration = Duration::from_secs(45);
 /// How much is written at least, however slow the machine.
-const OPERATIONS_MIN: u64 = 2_000;
+const OPERATIONS_MIN: u64 = 1_500;
 /// How many times as long a run writes at most, until every kind of fault has happened.
 const EXTENSION_MAX: u32 = 3;
 const WRITERS: u64 = 6;

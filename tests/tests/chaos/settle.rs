@@ -85,8 +85,8 @@ async fn has_ended(
 ) -> Result<(), String> {
     let pair = &stage.pairs[started.place];
     let job = pair.job(&stage.cloud, &started.id).await?;
-    let state = job["state"].as_str().unwrap_or_default();
-    match state {
+    let end = job["state"].as_str().unwrap_or_default();
+    match end {
         "failed" if !started.is_replaced(all) => {
             ledger.count(JOB_ENDS, &format!("failed and resumed: {}", job["error"]));
             let request = json!({"action": "resume", "rule": pair.rule, "job_id": started.id});
@@ -96,13 +96,13 @@ async fn has_ended(
         }
         "complete" => {
             if ended.insert(started.id.clone()) {
-                ledger.count(JOB_ENDS, state);
+                ledger.count(JOB_ENDS, end);
             }
             Ok(())
         }
         "cancelled" | "failed" if started.is_replaced(all) => {
             if ended.insert(started.id.clone()) {
-                ledger.count(JOB_ENDS, &format!("{state}, then replaced"));
+                ledger.count(JOB_ENDS, &format!("{end}, then replaced"));
             }
             Ok(())
         }
