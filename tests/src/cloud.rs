@@ -96,8 +96,14 @@ impl Cloud {
 
     /// An S3 client of a region.
     pub fn s3(&self, region: &'static str) -> aws_sdk_s3::Client {
+        self.s3_at(&self.endpoint, region)
+    }
+
+    /// A client of a region of another S3.
+    pub fn s3_at(&self, url: &str, region: &'static str) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(Region::new(region))
+            .endpoint_url(url)
             .force_path_style(true)
             .build();
         aws_sdk_s3::Client::from_conf(config)

@@ -18,20 +18,28 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A put: the bucket is said to hold this object now.
 pub fn put(bucket: &Bucket, key: &str, etag: &str, bytes: usize) -> Value {
-    let mut record = record(bucket, "ObjectCreated:Put", key);
-    record["s3"]["object"]["eTag"] = json!(etag);
-    record["s3"]["object"]["size"] = json!(bytes);
-    json!({"Records": [record]})
+    let event = json!({"Records": [record(bucket, "ObjectCreated:Put", key)]});
+    of_object(event, etag, bytes as u64)
+}
+
+/// An event that says which object was written.
+pub fn of_object(mut event: Value, etag: &str, bytes: u64) -> Value {
+    let object = &mut event["Records"][0]["s3"]["object"];
+    object["eTag"] = json!(etag);
+    object["size"] = json!(bytes);
+    event
+}
+
+/// An event without a sequencer, which S3 gives with puts and deletes only.
+pub fn without_sequencer(mut event: Value) -> Value {
+    let object = event["Records"][0]["s3"]["object"].as_object_mut();
+    object.expect("an object").remove("sequencer");
+    event
 }
 
 /// A change of tags.
 pub fn retagged(bucket: &Bucket, key: &str) -> Value {
-    let mut record = record(bucket, "ObjectTagging:Put", key);
-    // S3 tells it of puts and deletes only.
-    if let Some(object) = record["s3"]["object"].as_object_mut() {
-        object.remove("sequencer");
-    }
-    json!({"Records": [record]})
+    without_sequencer(json!({"Records": [record(bucket, "ObjectTagging:Put", key)]}))
 }
 
 /// A delete.

@@ -1,5 +1,5 @@
-//! A stack with shorter timeouts: what functions ask to come again after minutes comes again sooner. Their
-//! requests are signed and cannot be changed, so they are made in their place.
+//! A stack with shorter timeouts: messages that functions delay by minutes are redelivered sooner. The functions'
+//! requests are signed and cannot be changed, so others are made in their place.
 
 use std::time::Duration;
 
@@ -12,22 +12,22 @@ use crate::proxy::Seen;
 
 /// For how long messages may wait.
 #[derive(Debug)]
-pub struct Sooner {
-    /// Who asks in the functions' place.
+pub struct ShorterWaits {
+    /// The client that makes the requests.
     pub sqs: Client,
     /// Messages are delayed for this long at most: the time after which nothing of a failed attempt can be
     /// at work, which a stack with shorter timeouts has shorter too.
     pub delay_max: Duration,
-    /// Messages are put off for this long at most.
-    pub put_off_max: Duration,
+    /// A visibility timeout is extended to this at most.
+    pub visibility_max: Duration,
 }
 
-impl Sooner {
-    /// The request that takes the place of this one, if this one would let a message wait for too long.
+impl ShorterWaits {
+    /// Returns the request that takes the place of this one, if this one would let a message wait for too long.
     pub fn instead_of(&self, seen: &Seen, body: &Bytes) -> Option<Wait> {
         let (field, longest) = match seen.operation.as_str() {
             "SQS.SendMessage" => ("DelaySeconds", self.delay_max),
-            "SQS.ChangeMessageVisibility" => ("VisibilityTimeout", self.put_off_max),
+            "SQS.ChangeMessageVisibility" => ("VisibilityTimeout", self.visibility_max),
             _ => return None,
         };
         let request: Value = serde_json::from_slice(body).ok()?;
@@ -49,7 +49,7 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Makes it, and answers as the service would.
+    /// Makes the request and returns the service's answer.
     pub async fn ask(self) -> Result<Response<Bytes>, &'static str> {
         let text = |field: &str| self.request[field].as_str().map(str::to_owned);
         let answer = if self.request["MessageBody"].is_string() {
@@ -64,7 +64,7 @@ impl Wait {
             let request = request.set_queue_url(text("QueueUrl"));
             let changed = request.set_receipt_handle(text("ReceiptHandle"));
             let changed = changed.send().await;
-            changed.map_err(|_| "the message cannot be put off")?;
+            changed.map_err(|_| "the visibility timeout cannot be changed")?;
             json!({})
         };
         Ok(Response::new(answer.to_string().into()))
