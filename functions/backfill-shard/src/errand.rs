@@ -3,20 +3,23 @@
 use std::time::Duration;
 
 use tandem_aws::AwsError;
+use tandem_aws::failures::SeenFailures;
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::shard::Shard;
-use tandem_lambda::record::{Attempt, Unsuccessful};
+use tandem_lambda::record::{Attempt, Redelivery, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::decide::KeepReason;
 use tandem_replication::diff::{Listed, Verdict};
 use tandem_replication::expectation::Expectation;
+use tandem_replication::failure_record::{FailureRecords, FailureRevision};
 use tandem_replication::fault::{FailedObject, Fault, Reason};
 use tandem_replication::names::ObjectKey;
 use tandem_replication::options::AclChoice;
 use tandem_replication::progress::Counts;
 use tandem_replication::replicator::{Begun, Landing, Outcome, Replicator};
 use tandem_replication::rule::{Policy, Rule};
+use tandem_replication::shard::ShardRange;
 use tandem_replication::work::Work;
 
 use crate::doubt::{Doubt, Trace};
@@ -191,11 +194,35 @@ impl<'a> Errand<'a> {
         }
     }
 
-    /// Brings the object's failure record up to date, and says how it counts.
+    /// Returns the failure record that a success may clear. It has to be read before the source is.
+    pub(crate) async fn seen_failure(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<FailureRevision>, Fault> {
+        if !self.may_have_failed().await {
+            return Ok(None);
+        }
+        let recorder = &self.worker.recorder;
+        recorder.failure_revision(&self.rule.id, key).await
+    }
+
+    /// Returns the failure records that the successes of a page may clear. They have to be read before the source is
+    /// listed.
+    pub(crate) async fn seen_failures(&self, rest: &ShardRange) -> Result<SeenFailures, AwsError> {
+        if !self.may_have_failed().await {
+            return Ok(SeenFailures::default());
+        }
+        let after = rest.after.as_deref().unwrap_or(&rest.prefix);
+        self.worker.recorder.seen_from(&self.rule.id, after).await
+    }
+
+    /// Brings the object's failure record up to date, and says how it counts. `seen` is the record that there was
+    /// before the source was read.
     pub(crate) async fn conclude(
         &self,
         key: &ObjectKey,
         listed: Option<&Listed>,
+        seen: Option<FailureRevision>,
         ended: Result<Outcome, Fault>,
     ) -> Result<Counts, Unfinished> {
         if matches!(ended, Ok(Outcome::TooLargeHere { .. })) {
@@ -215,8 +242,8 @@ impl<'a> Errand<'a> {
         };
         let attempt = Attempt {
             ended: ended.map_err(named),
-            may_have_failed: self.may_have_failed().await,
-            last_chance: true,
+            seen,
+            redelivery: Redelivery::WasTheLast,
             overwrite: self.job.spec.overwrite,
         };
         match self.worker.recorder.keep(self.rule, key, attempt).await {

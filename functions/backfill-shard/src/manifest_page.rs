@@ -117,9 +117,10 @@ impl Errand<'_> {
             return Ok(Counts { kept: 1, ..LISTED });
         }
         let turn = self.worker.aws.turns().take().await;
+        let seen = self.seen_failure(&key).await?;
         let ended = self.carry_named(&key).await;
         drop(turn);
-        self.conclude(&key, None, ended).await
+        self.conclude(&key, None, seen, ended).await
     }
 }
 

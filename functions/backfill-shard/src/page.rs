@@ -4,6 +4,7 @@
 use futures::{StreamExt, stream};
 use tandem_aws::bucket_lookup::is_website;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
+use tandem_aws::failures::SeenFailures;
 use tandem_aws::listing::Page;
 use tandem_aws::shard::{Shard, Step};
 use tandem_lambda::runtime::now;
@@ -29,6 +30,8 @@ pub(crate) struct Listings {
     until: Option<String>,
     /// Whether nothing is left behind it.
     complete: bool,
+    /// The failure records that there were before the source was listed.
+    seen: SeenFailures,
 }
 
 /// What became of one finding.
@@ -60,6 +63,7 @@ impl Listings {
         };
         Self {
             complete: source.last && replica_ends,
+            seen: SeenFailures::default(),
             until,
             source,
             replica,
@@ -88,11 +92,13 @@ impl Errand<'_> {
     /// Lists both sides of what is left of a shard.
     pub(crate) async fn list(&self, shard: &Shard) -> Result<Listings, Unfinished> {
         let rest = shard.rest();
+        let seen = self.seen_failures(&rest).await?;
         let (source, replica) = futures::try_join!(
             self.pair.list(Side::Source, &rest),
             self.pair.list(Side::Replica, &rest),
         )?;
-        Ok(Listings::new(source, replica, self.wants_extras()))
+        let listings = Listings::new(source, replica, self.wants_extras());
+        Ok(Listings { seen, ..listings })
     }
 
     /// How many objects of a page will be copied, about.
@@ -140,10 +146,8 @@ impl Errand<'_> {
         let whole = begun.len() == total;
         let reached = begun.last().map(|done| done.finding.key().to_owned());
         let again = self.list_again(shard, &begun).await?;
-        // Asked once here, so that not every object asks.
-        self.may_have_failed().await;
         let concluded: Vec<(Finding<'_>, Counts)> = stream::iter(begun)
-            .map(|done| self.conclude_one(done, &again))
+            .map(|done| self.conclude_one(done, &again, &listings.seen))
             .buffered(OBJECTS_AT_ONCE_MAX)
             .collect::<Vec<_>>()
             .await
@@ -286,6 +290,7 @@ impl Errand<'_> {
             extra: 1,
             ..Counts::default()
         };
+        let seen = self.seen_failure(key).await?;
         let deletes_max = self.job.spec.deletes_max.unwrap_or_default();
         if self.rule.policy != Policy::Full
             // A listing is no evidence, and what was put since is no extra.
@@ -297,7 +302,7 @@ impl Errand<'_> {
         let ended = self.replicator(key).reconcile(key).await;
         let deleted = matches!(ended, Ok(Outcome::Deleted));
         // A failure is recorded like every other; the object stays, and is counted as what it is.
-        self.conclude(key, None, ended).await?;
+        self.conclude(key, None, seen, ended).await?;
         Ok(Counts {
             deleted: u64::from(deleted),
             ..extra
@@ -333,6 +338,7 @@ impl Errand<'_> {
         &self,
         done: Done<'f>,
         again: &[Listed],
+        seen: &SeenFailures,
     ) -> Result<(Finding<'f>, Counts), Unfinished> {
         let Done { finding, course } = done;
         let (key, course) = match course {
@@ -351,7 +357,7 @@ impl Errand<'_> {
             Finding::Source { source, .. } => Some(source),
             Finding::Extra(_) => None,
         };
-        let counts = self.conclude(&key, listed, ended).await?;
+        let counts = self.conclude(&key, listed, seen.of(&key), ended).await?;
         Ok((finding, counts))
     }
 

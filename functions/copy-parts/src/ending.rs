@@ -7,10 +7,11 @@ use tandem_aws::multipart::Completed;
 use tandem_aws::transfers::Void;
 use tandem_aws::uploaded_part::UploadedPart;
 use tandem_lambda::measure::{Tally, write_tallies};
-use tandem_lambda::record::Attempt;
+use tandem_lambda::record::{Attempt, Redelivery};
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::{BucketPair, Side};
+use tandem_replication::failure_record::FailureRevision;
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{ObjectKey, RuleId, UploadId};
 use tandem_replication::overwrite::Overwrite;
@@ -113,13 +114,14 @@ impl Worker {
     pub(crate) async fn ended(
         &self,
         errand: &Errand<'_>,
+        seen: Option<FailureRevision>,
         outcome: Outcome,
     ) -> Result<(), Unfinished> {
         let Errand { rule, transfer, .. } = errand;
         let attempt = Attempt {
             ended: Ok(outcome),
-            may_have_failed: true,
-            last_chance: false,
+            seen,
+            redelivery: Redelivery::Follows,
             overwrite: transfer.overwrite,
         };
         if let Err(unsuccessful) = self.recorder.keep(rule, &transfer.key, attempt).await {

@@ -4,13 +4,16 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tandem_aws::held::HeldKey;
 use tandem_aws::multipart::Filled;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::transfers::{Transfer, Void};
 use tandem_aws::uploaded_part::UploadedPart;
-use tandem_lambda::record::{Attempt, Unsuccessful};
+use tandem_lambda::key_store::{Deferrals, deferred_key};
+use tandem_lambda::record::{Attempt, Redelivery, Unsuccessful};
+use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::{Deadline, now};
+use tandem_replication::deferral::{Deferred, DeferredKeys, defer};
+use tandem_replication::failure_record::FailureRecords;
 use tandem_replication::fault::{FailedObject, Fault};
 use tandem_replication::names::{ObjectKey, RuleId, TransferId, UploadId};
 use tandem_replication::overwrite::Overwrite;
@@ -55,6 +58,8 @@ impl Worker {
                 "{transfer_id} has no range {index}"
             )));
         };
+        // Read before the rule and the source: a success clears no record that is written later.
+        let seen = self.recorder.failure_revision(rule_id, key).await?;
         let Some(rule) = self.table.rule(rule_id).await? else {
             return Ok(());
         };
@@ -71,7 +76,9 @@ impl Worker {
         }
         if !rule.scope.covers(key) {
             // What the rule does not cover any more has not failed any more.
-            self.table.clear_failure(rule_id, key).await?;
+            if let Some(seen) = &seen {
+                self.table.clear_failure(rule_id, key, seen).await?;
+            }
             return self.abandon(&errand).await;
         }
         let turn = self.aws.turns().take().await;
@@ -79,7 +86,7 @@ impl Worker {
         drop(turn);
         match attempted {
             Ok(Attempted::Open | Attempted::Over) => Ok(()),
-            Ok(Attempted::Ended(outcome)) => self.ended(&errand, outcome).await,
+            Ok(Attempted::Ended(outcome)) => self.ended(&errand, seen, outcome).await,
             Ok(Attempted::Void(void)) => self.begin_anew(&errand, void).await,
             Err(Unfinished::Object(fault)) => {
                 let fault = pair.explained(key, fault).await;
@@ -175,20 +182,16 @@ impl Worker {
         self.table
             .mark_sent(&rule.id, transfer, false, now())
             .await?;
-        let held = HeldKey {
-            key: transfer.key.clone(),
-            changed_at: transfer.event_time.unwrap_or(transfer.started_at),
-            token: now().timestamp_micros().to_string(),
-            overwrite: transfer.overwrite,
-        };
-        self.table.hold(&rule.id, &held).await?;
-        // A rule that was resumed before the key was kept may have been resumed without it.
-        match self.table.rule(&rule.id).await? {
-            Some(rule) if rule.state == RuleState::Enabled => {
+        let changed_at = transfer.event_time.unwrap_or(transfer.started_at);
+        let key = deferred_key(&transfer.key, changed_at, transfer.overwrite);
+        let rules = RuleCache::new(self.table.clone());
+        let store = Deferrals::new(&self.table, &rules, &self.queues, &self.config);
+        match defer(&store, &rule.id, &key).await? {
+            Deferred::Kept | Deferred::Nothing(_) => Ok(()),
+            Deferred::ReplicateNow(rule) => {
                 self.send_object_of(errand).await?;
-                Ok(self.table.release(&rule.id, &held).await?)
+                Ok(store.remove_deferred(&rule.id, &key).await?)
             }
-            _ => Ok(()),
         }
     }
 
@@ -207,8 +210,12 @@ impl Worker {
                 etag: transfer.source.etag.clone(),
                 bytes: transfer.source.bytes,
             })),
-            may_have_failed: true,
-            last_chance: look.last_chance,
+            seen: None,
+            redelivery: if look.last_chance {
+                Redelivery::WasTheLast
+            } else {
+                Redelivery::Follows
+            },
             overwrite: transfer.overwrite,
         };
         match self.recorder.keep(rule, &transfer.key, attempt).await {

@@ -1,7 +1,7 @@
 //! Uploads in parts, each part copied from the source: begun, filled, completed or aborted; and one large
 //! object copied so within one invocation.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use aws_sdk_s3::types::CompletedMultipartUpload;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -18,9 +18,10 @@ use tandem_replication::part_layout::{Part, PartLayout};
 use crate::AwsError;
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
+use crate::clock::{moment, took};
 use crate::error::{Refused, fault};
 use crate::object_state::{date_time, hides_digest, legal_hold, lock_mode};
-use crate::s3_pair::{S3Pair, conditions, copy_refused, expire, took, with_source_etag};
+use crate::s3_pair::{S3Pair, conditions, copy_refused, expire, with_source_etag};
 use crate::uploaded_part::{UploadedPart, copied, etag_of, listed, ordered_checksum};
 use crate::uploads::LoggedUpload;
 
@@ -79,7 +80,7 @@ impl S3Pair {
         record_etag: bool,
         onto: Onto<'_>,
     ) -> Result<CopyOutcome, Fault> {
-        let began = Instant::now();
+        let began = moment();
         let mut record_etag = record_etag;
         loop {
             let upload = self.begin_upload(key, source, record_etag).await?;

@@ -9,7 +9,8 @@
 //! | shard of a job | `shard#` job id `#` plan id | six digits |
 //! | worker at a page of a shard | `visitor#` job id | six digits `#` invocation |
 //! | limits of a job | `limit#` job id | `pace`, `deletes` |
-//! | held key | `held#` rule id `#` partition | object key |
+//! | deferred key | `held#` rule id `#` partition | object key |
+//! | sign of life of a replay | `replay#` rule id | partition |
 //! | failure | `failure#` rule id | object key |
 //! | transfer | `transfer#` rule id | object key |
 //! | upload in parts | `upload#` rule id | the entry's id |
