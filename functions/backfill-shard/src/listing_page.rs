@@ -6,6 +6,7 @@ use futures::{StreamExt, stream};
 use tandem_aws::AwsError;
 use tandem_aws::bucket_lookup::is_website;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
+use tandem_aws::failures::SeenFailures;
 use tandem_lambda::runtime::now;
 use tandem_replication::bucket_pair::{BucketPair, Side};
 use tandem_replication::decide::KeepReason;
@@ -26,6 +27,13 @@ use crate::rate_limit::{Rate, Room};
 use crate::report::Line;
 use crate::worker::PAGE_TIME;
 
+/// What listings of both sides have shown.
+pub(crate) struct Listings {
+    pub(crate) plan: PagePlan,
+    /// The failure records that there were before the source was listed.
+    seen: SeenFailures,
+}
+
 /// What became of one task.
 struct Done<'a> {
     task: Task<'a>,
@@ -42,13 +50,15 @@ enum Doing {
 
 impl PageContext<'_> {
     /// Lists both sides of a range, and plans the page.
-    pub(crate) async fn list(&self, range: &ShardRange) -> Result<PagePlan, AwsError> {
+    pub(crate) async fn list(&self, range: &ShardRange) -> Result<Listings, AwsError> {
+        let seen = self.seen_failures(range).await?;
         let (source, replica) = futures::try_join!(
             self.pair.s3.list(Side::Source, range),
             self.pair.s3.list(Side::Replica, range),
         )?;
         let (kind, suspects) = (self.job.spec.kind, self.suspects.clone());
-        Ok(PagePlan::new(source, replica, kind, suspects))
+        let plan = PagePlan::new(source, replica, kind, suspects);
+        Ok(Listings { plan, seen })
     }
 
     /// How many objects of a page will be copied, about.
@@ -62,7 +72,7 @@ impl PageContext<'_> {
     /// Does what the listings show, or as much of it as time and the rate limit allow.
     pub(crate) async fn page(
         &self,
-        plan: &PagePlan,
+        Listings { plan, seen }: &Listings,
         is_website: &OnceCell<bool>,
     ) -> Result<Paged, SessionError<AwsError>> {
         let mut tasks = plan.tasks();
@@ -75,7 +85,7 @@ impl PageContext<'_> {
         let begun = self.begin_all(tasks, rate.as_ref(), is_website).await?;
         let whole = begun.len() == total;
         let reached = begun.last().map(|done| done.task.key().to_owned());
-        let concluded = self.conclude_all(begun).await?;
+        let concluded = self.conclude_all(begun, seen).await?;
         self.report(&concluded).await?;
         let mut counts = Counts::default();
         for (_, counted) in &concluded {
@@ -106,12 +116,12 @@ impl PageContext<'_> {
             (until, last) => until.or(last),
         };
         loop {
-            let plan = self.list(&range).await?;
+            let Listings { plan, seen } = self.list(&range).await?;
             let tasks = plan.recovery_tasks();
             let total = tasks.len();
             let begun = self.begin_all(tasks, None, is_website).await?;
             let whole = begun.len() == total;
-            self.conclude_all(begun).await?;
+            self.conclude_all(begun, &seen).await?;
             if whole && plan.complete {
                 return Ok(Recovered::All);
             }
@@ -207,6 +217,7 @@ impl PageContext<'_> {
     /// Reconciles a key that only the destination has, and that a worker that died may have written. What another
     /// writer put there stays, unless a repair deletes it as an extra.
     async fn recover_leftover(&self, key: &ObjectKey) -> Result<Counts, AwsError> {
+        let seen = self.seen_failure(key).await?;
         let ended = self.replicator(key).reconcile(key).await;
         let ended = self.beyond(key, ended).await;
         let is_extra = matches!(ended, Ok(Outcome::Kept(KeepReason::OtherWriter)));
@@ -214,7 +225,7 @@ impl PageContext<'_> {
             return self.delete_extra(key).await;
         }
         // A failure is recorded like every other; the key is not one of the source's listing.
-        self.conclude(key, None, ended).await?;
+        self.conclude(key, None, seen, ended).await?;
         Ok(Counts::default())
     }
 
@@ -254,6 +265,7 @@ impl PageContext<'_> {
             extra: 1,
             ..Counts::default()
         };
+        let seen = self.seen_failure(key).await?;
         let deletes_max = self.job.spec.deletes_max.unwrap_or_default();
         if self.rule.policy != Policy::Full
             // A listing is no evidence, and what was put since is no extra.
@@ -266,7 +278,7 @@ impl PageContext<'_> {
         let ended = self.beyond(key, ended).await;
         let deleted = matches!(ended, Ok(Outcome::Deleted));
         // A failure is recorded like every other; the object stays, and is counted as what it is.
-        self.conclude(key, None, ended).await?;
+        self.conclude(key, None, seen, ended).await?;
         Ok(Counts {
             deleted: u64::from(deleted),
             ..extra
@@ -287,12 +299,11 @@ impl PageContext<'_> {
     async fn conclude_all<'t>(
         &self,
         begun: Vec<Done<'t>>,
+        seen: &SeenFailures,
     ) -> Result<Vec<(Task<'t>, Counts)>, AwsError> {
         let again = self.list_again(&begun).await?;
-        // Asked once here, so that not every object asks.
-        self.may_have_failed().await;
         stream::iter(begun)
-            .map(|done| self.conclude_one(done, &again))
+            .map(|done| self.conclude_one(done, &again, seen))
             .buffered(OBJECTS_AT_ONCE_MAX)
             .collect::<Vec<_>>()
             .await
@@ -326,6 +337,7 @@ impl PageContext<'_> {
         &self,
         done: Done<'t>,
         again: &[Listed],
+        seen: &SeenFailures,
     ) -> Result<(Task<'t>, Counts), AwsError> {
         let Done { task, doing } = done;
         let (key, progress) = match doing {
@@ -344,7 +356,7 @@ impl PageContext<'_> {
             Finding::Source { source, .. } => Some(source),
             Finding::Extra(_) => None,
         };
-        let counts = self.conclude(&key, listed, ended).await?;
+        let counts = self.conclude(&key, listed, seen.of(&key), ended).await?;
         Ok((task, counts))
     }
 

@@ -9,6 +9,7 @@ use tandem_aws::AwsError;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_lambda::runtime::now;
 use tandem_replication::bucket_pair::{BucketPair, Side};
+use tandem_replication::failure_record::FailureRevision;
 use tandem_replication::fault::Fault;
 use tandem_replication::in_flight::InFlight;
 use tandem_replication::names::{BucketName, ObjectKey};
@@ -26,8 +27,14 @@ use crate::worker::PAGE_TIME;
 /// How many lines a page has.
 const LINES: usize = 500;
 
-/// A key that a line names, and what a HEAD of its source has shown.
-type Named = (ObjectKey, Result<Option<ObjectState>, Fault>);
+/// A key that a line names.
+struct Named {
+    key: ObjectKey,
+    /// The failure record that there was before the source was read.
+    seen: Option<FailureRevision>,
+    /// What a HEAD of the source has shown.
+    source: Result<Option<ObjectState>, Fault>,
+}
 
 /// What a line is about.
 enum Entry {
@@ -160,17 +167,19 @@ impl PageContext<'_> {
                 rate.wait_for(number).await;
             }
             let _permit = self.worker.aws.turns().take().await;
+            let seen = self.seen_failure(&key).await?;
             let source = self.pair.head(Side::Source, &key).await;
-            (key, source)
+            Ok(Named { key, seen, source })
         });
-        Ok(heads.buffered(OBJECTS_AT_ONCE_MAX).collect().await)
+        let heads = heads.buffered(OBJECTS_AT_ONCE_MAX);
+        heads.collect::<Vec<_>>().await.into_iter().collect()
     }
 
     /// Stores which objects the page may write: those whose source exists.
     async fn record_page(&self, last: &str, named: &[Named]) -> Result<(), SessionError<AwsError>> {
         let sources = || {
-            named.iter().filter_map(|(key, source)| match source {
-                Ok(Some(source)) => Some((key.as_str(), &source.etag)),
+            named.iter().filter_map(|named| match &named.source {
+                Ok(Some(source)) => Some((named.key.as_str(), &source.etag)),
                 _ => None,
             })
         };
@@ -183,14 +192,14 @@ impl PageContext<'_> {
 
     async fn reconcile_all(&self, named: Vec<Named>) -> Result<Vec<Counts>, AwsError> {
         stream::iter(named)
-            .map(|(key, source)| async move {
+            .map(|Named { key, seen, source }| async move {
                 let permit = self.worker.aws.turns().take().await;
                 let ended = match source {
                     Ok(source) => self.reconcile(&key, source).await,
                     Err(fault) => self.beyond(&key, Err(fault)).await,
                 };
                 drop(permit);
-                self.conclude(&key, None, ended).await
+                self.conclude(&key, None, seen, ended).await
             })
             .buffer_unordered(OBJECTS_AT_ONCE_MAX)
             .collect::<Vec<_>>()

@@ -4,12 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tandem_aws::AwsError;
+use tandem_aws::failures::SeenFailures;
 use tandem_aws::jobs::Job;
-use tandem_lambda::record::{Attempt, Unsuccessful};
+use tandem_lambda::record::{Attempt, Redelivery, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::decide::KeepReason;
 use tandem_replication::diff::Listed;
 use tandem_replication::expectation::Expectation;
+use tandem_replication::failure_record::{FailureRecords, FailureRevision};
 use tandem_replication::fault::{FailedObject, Fault, Reason};
 use tandem_replication::in_flight::{InFlight, OwnWrites};
 use tandem_replication::names::ObjectKey;
@@ -19,6 +21,7 @@ use tandem_replication::page_plan::Carry;
 use tandem_replication::progress::Counts;
 use tandem_replication::replicator::{Begun, Landing, Outcome, ROUNDS_MAX, Replicator};
 use tandem_replication::rule::Rule;
+use tandem_replication::shard::ShardRange;
 use tandem_replication::transfer::begin::Seen;
 use tandem_replication::work::Work;
 
@@ -196,11 +199,36 @@ impl<'a> PageContext<'a> {
         }
     }
 
-    /// Brings the object's failure record up to date, and says how it counts.
+    /// Returns the failure record that a success may clear. It has to be read before the source is.
+    pub(crate) async fn seen_failure(
+        &self,
+        key: &ObjectKey,
+    ) -> Result<Option<FailureRevision>, AwsError> {
+        if !self.may_have_failed().await {
+            return Ok(None);
+        }
+        let recorder = &self.worker.recorder;
+        let seen = recorder.failure_revision(&self.rule.id, key).await;
+        seen.map_err(|fault| AwsError::unexpected("reading a failure record", fault))
+    }
+
+    /// Returns the failure records that the successes of a page may clear. They have to be read before the source is
+    /// listed.
+    pub(crate) async fn seen_failures(&self, rest: &ShardRange) -> Result<SeenFailures, AwsError> {
+        if !self.may_have_failed().await {
+            return Ok(SeenFailures::default());
+        }
+        let after = rest.after.as_deref().unwrap_or(&rest.prefix);
+        self.worker.recorder.seen_from(&self.rule.id, after).await
+    }
+
+    /// Brings the object's failure record up to date, and says how it counts. `seen` is the record that there was
+    /// before the source was read.
     pub(crate) async fn conclude(
         &self,
         key: &ObjectKey,
         listed: Option<&Listed>,
+        seen: Option<FailureRevision>,
         ended: Result<Outcome, Fault>,
     ) -> Result<Counts, AwsError> {
         if matches!(ended, Ok(Outcome::TooLargeHere { .. })) {
@@ -220,8 +248,8 @@ impl<'a> PageContext<'a> {
         };
         let attempt = Attempt {
             ended: ended.map_err(named),
-            may_have_failed: self.may_have_failed().await,
-            last_chance: true,
+            seen,
+            redelivery: Redelivery::WasTheLast,
             overwrite: self.job.spec.overwrite,
         };
         match self.worker.recorder.keep(self.rule, key, attempt).await {

@@ -159,9 +159,9 @@ impl ShardPages<'_> {
             return context.page_of_manifest(&self.lines).await;
         }
         let rest = context.pair.session.shard().await.rest();
-        let plan = context.list(&rest).await?;
-        self.split_off(context, &plan).await?;
-        context.page(&plan, &self.is_website).await
+        let listings = context.list(&rest).await?;
+        self.split_off(context, &listings.plan).await?;
+        context.page(&listings, &self.is_website).await
     }
 
     /// Splits off part of what is left, if there is much of it and another worker could take it.

@@ -4,6 +4,7 @@
 use chrono::TimeDelta;
 use serde::Serialize;
 use tandem_aws::jobs::Job;
+use tandem_lambda::key_store::replay_deferred;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
@@ -47,6 +48,7 @@ impl Backfill {
     }
 
     async fn tend_rule(&self, rule: &Rule, tended: &mut Tended) -> Result<(), RequestError> {
+        replay_deferred(&self.table, &self.queues, &self.config, rule).await?;
         let jobs = self.table.jobs(&rule.id).await?;
         for job in &jobs {
             if self.help_on(rule, job).await? {

@@ -23,6 +23,8 @@ use aws_smithy_types::config_bag::ConfigBag;
 use aws_types::region::Region as SdkRegion;
 use tandem_replication::names::Region;
 
+use crate::clock::Clock;
+use crate::fresh_connections::FreshConnections;
 use crate::turns::Turns;
 
 /// Everything needed to talk to AWS as one account.
@@ -124,10 +126,17 @@ impl Aws {
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(4);
 
 fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .pool_idle_timeout(IDLE_CONNECTION_KEPT)
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .build_https()
+    let build = || {
+        aws_smithy_http_client::Builder::new()
+            .pool_idle_timeout(IDLE_CONNECTION_KEPT)
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .build_https()
+    };
+    SharedHttpClient::new(FreshConnections::new(
+        build,
+        IDLE_CONNECTION_KEPT,
+        Clock::default(),
+    ))
 }
 
 /// How many objects a function works on at once while S3 does not ask to slow down.

@@ -11,12 +11,12 @@ use proptest::sample::Index;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tandem_hostile::damage::unknown_name;
+use tandem_replication::deferral::DeferredKey;
 use tandem_replication::draft::Claim;
 use tandem_replication::rule::{Rule, Scope};
 
 use crate::AwsError;
 use crate::failures::FailureItem;
-use crate::held::HeldKey;
 use crate::jobs::Job;
 use crate::rules::{ClaimItem, RuleItem};
 use crate::table::{Item, item, parsed};
@@ -235,7 +235,7 @@ impl Form {
             }
             Kind::Job => shown::<Job>(item),
             Kind::Shard => shown::<Shard>(item),
-            Kind::Held => shown::<HeldKey>(item),
+            Kind::Held => shown::<DeferredKey>(item),
             Kind::Failure => shown::<FailureItem>(item),
             Kind::Transfer => shown::<TransferItem>(item),
             Kind::Upload => shown::<tandem_replication::transfer::LoggedUpload>(item),

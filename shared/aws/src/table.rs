@@ -8,7 +8,8 @@
 //! | job | `job#` rule id | job id |
 //! | shard of a job | `shard#` job id `#` plan id | six digits |
 //! | limits of a job | `limit#` job id | `pace`, `deletes` |
-//! | held key | `held#` rule id `#` partition | object key |
+//! | deferred key | `held#` rule id `#` partition | object key |
+//! | sign of life of a replay | `replay#` rule id | partition |
 //! | failure | `failure#` rule id | object key |
 //! | transfer | `transfer#` rule id | object key |
 //! | upload in parts | `upload#` rule id | the entry's id |

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use tandem_lambda::rule_cache::RULE_CACHE_TTL;
+use tandem_replication::rule_memory::REMEMBERED_FOR;
 use tandem_tests::bucket::Object;
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, unique};
@@ -299,7 +299,7 @@ async fn after_its_rule_is_deleted_nothing_of_a_bucket_is_carried() {
     buckets.arrive("before", SOON).await;
     cloud.change("delete", &rule).await;
     // Longer than any function knows the rule.
-    tokio::time::sleep(RULE_CACHE_TTL).await;
+    tokio::time::sleep(REMEMBERED_FOR).await;
     let marker = notification::put(&buckets.source, "never there", NO_ETAG, 1);
     all_say(&cloud, "replicate-put", &marker, "Skipped(NoRule)").await;
     let etag = buckets.source.put("after", "after").await;

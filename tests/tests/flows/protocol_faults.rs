@@ -2,7 +2,7 @@
 //! that never come, changes between any two requests. A replica is never deleted but on the source's own
 //! 404, and a message is never acknowledged before its key agrees.
 
-use tandem_lambda::rule_cache::RULE_CACHE_TTL;
+use tandem_replication::rule_memory::REMEMBERED_FOR;
 use tandem_tests::bucket::Object;
 use tandem_tests::buckets::Buckets;
 use tandem_tests::eventually::SOON;
@@ -230,7 +230,7 @@ async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
     let copied = other.invoke(stage.batch(std::slice::from_ref(&put))).await;
     assert!(notification::kept(&copied.expect("an answer")).is_empty());
     // The message comes again when everybody has forgotten what they knew.
-    tokio::time::sleep(RULE_CACHE_TTL).await;
+    tokio::time::sleep(REMEMBERED_FOR).await;
     assert!(stage.acknowledged_again(put).await);
     assert_eq!(stage.failures().await, 0);
 }
