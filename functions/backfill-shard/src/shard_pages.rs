@@ -27,11 +27,6 @@ use crate::lines::Lines;
 use crate::page_context::PageContext;
 use crate::worker::{Delivery, PAGE_TIME, Unfinished, Worker};
 
-/// How long a request may take effect after its sender has ended, and by how much clocks may differ.
-/// `docs/semantics.md` lists both as assumptions.
-const IN_FLIGHT_MAX: TimeDelta = TimeDelta::minutes(15);
-const CLOCK_SKEW_MAX: TimeDelta = TimeDelta::minutes(5);
-
 /// What one invocation keeps from one page of a shard to the next.
 pub(crate) struct ShardPages<'a> {
     worker: &'a Worker,
@@ -66,7 +61,8 @@ impl Worker {
             is_website: OnceCell::new(),
             lines: Mutex::default(),
         };
-        let left = TimeDelta::from_std(delivery.deadline.left()).unwrap_or_default();
+        let lasts = delivery.deadline.left() + self.config.in_flight_max;
+        let lasts = TimeDelta::from_std(lasts).unwrap_or(TimeDelta::MAX);
         let delivery = ShardDelivery {
             index,
             epoch: delivery.epoch,
@@ -74,7 +70,7 @@ impl Worker {
             invocation: delivery.invocation.to_owned(),
             is_redelivery: delivery.is_redelivery(),
             is_last: delivery.is_last,
-            lease_until: now() + left + IN_FLIGHT_MAX + CLOCK_SKEW_MAX,
+            lease_until: now() + lasts,
         };
         match work(&shards, &pages, &delivery).await {
             Ok(Ended::Acknowledge) => Ok(()),

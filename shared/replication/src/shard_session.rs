@@ -255,7 +255,8 @@ impl<'a, P: ShardPorts> Session<'a, P> {
             {
                 // An earlier delivery of this message may have died.
                 let is_ours = delivery.message.is_some() && lease.message == delivery.message;
-                return Ok(Err(if is_ours {
+                // At the last delivery the maintenance follows up instead, and the message is no dead letter.
+                return Ok(Err(if is_ours && !delivery.is_last {
                     Ended::RedeliverAt(lease.until)
                 } else {
                     Ended::Acknowledge

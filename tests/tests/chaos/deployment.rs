@@ -32,6 +32,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(40);
 const LIVE_TIMEOUT: Duration = Duration::from_secs(12);
 /// `backfill-shard` begins no object in its last minute.
 const WORK_TIMEOUT: Duration = Duration::from_secs(66);
+/// For how long a request of a dead function is in flight at most, and by how much clocks differ.
+const IN_FLIGHT: Duration = LONGEST_DELAY.saturating_add(BUSY);
 /// What starting a process may take on a busy machine.
 const START: Duration = Duration::from_secs(10);
 /// What the cloud may take for a request on a busy machine.
@@ -165,6 +167,7 @@ impl Deployment {
                 ("TANDEM_TRANSFER_BYTES_MIN", TRANSFER_BYTES_MIN.to_string()),
                 ("TANDEM_RANGE_BYTES", RANGE_BYTES.to_string()),
                 ("TANDEM_RECEIVES_MAX", RECEIVES_MAX.to_string()),
+                ("TANDEM_IN_FLIGHT_SECS", IN_FLIGHT.as_secs().to_string()),
             ] {
                 variables.insert(variable.to_owned(), value);
             }
