@@ -23,7 +23,7 @@ pub enum SkipReason {
     RuleDeleting,
     /// The rule does not cover the key.
     OutOfScope,
-    /// The rule's policy is `write`, and the object was deleted.
+    /// The rule's policy is `write`, and a lifecycle rule of the source expired the object.
     PolicyKeepsDeletes,
     /// A lifecycle rule of the source expired the object, and the rule does not replicate such deletes.
     LifecycleExpiration,
@@ -43,6 +43,10 @@ impl SkipReason {
 }
 
 /// Decides. A rule that is `enabling` counts as enabled: its notifications may already flow.
+///
+/// A delete is admitted under policy `write` too: it may have made an older version the current one, which is then
+/// carried over. [`crate::decide`] keeps the replica of a source that has no object. A lifecycle rule expires only
+/// versions that are not current, or hides the current one by a delete marker; it makes no older version current.
 pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
     let Some(rule) = rule else {
         return Admission::Skip(SkipReason::NoRule);
@@ -57,7 +61,7 @@ pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
         (Change::Expired, _) if !rule.options.lifecycle_deletes => {
             return Admission::Skip(SkipReason::LifecycleExpiration);
         }
-        (Change::Removed | Change::Expired, Policy::Write) => {
+        (Change::Expired, Policy::Write) => {
             return Admission::Skip(SkipReason::PolicyKeepsDeletes);
         }
         _ => {}
@@ -139,18 +143,8 @@ mod tests {
                 removed(),
                 Skip(SkipReason::RuleDeleting),
             ),
-            (
-                RuleState::Enabled,
-                Policy::Write,
-                removed(),
-                Skip(SkipReason::PolicyKeepsDeletes),
-            ),
-            (
-                RuleState::Paused,
-                Policy::Write,
-                removed(),
-                Skip(SkipReason::PolicyKeepsDeletes),
-            ),
+            (RuleState::Enabled, Policy::Write, removed(), Replicate),
+            (RuleState::Paused, Policy::Write, removed(), Hold),
             (
                 RuleState::Enabled,
                 Policy::Full,
