@@ -168,7 +168,7 @@ impl S3Pair {
                     took: took(sent),
                 }))
             }
-            Err(error) => copy_refused(key, error),
+            Err(error) => copy_refused(Doing::Copy, key, error),
         }
     }
 
@@ -242,6 +242,7 @@ pub(crate) fn took(since: Instant) -> TimeDelta {
 /// What a refused copy means: the pinned object is not there any more, the destination is not what it may land
 /// on, or a fault.
 pub(crate) fn copy_refused<E>(
+    doing: Doing,
     key: &ObjectKey,
     error: SdkError<E, aws_smithy_runtime_api::http::Response>,
 ) -> Result<CopyOutcome, Fault>
@@ -258,7 +259,7 @@ where
             Ok(CopyOutcome::Overtaken)
         }
         (Some("NoSuchKey"), _) => Ok(CopyOutcome::SourceGone),
-        _ => Err(fault(Doing::Copy, key, error)),
+        _ => Err(fault(doing, key, error)),
     }
 }
 
