@@ -49,6 +49,13 @@ chaos: doctor install functions ## Everything at once, and everything failing, o
 	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(or $(MINUTES),10) $(CLOUD) with --name chaos -- \
 	  cargo test --profile local --workspace --test chaos -- --nocapture
 
+# The mutants of SHARD only, such as 1/4. A shard takes two hours at most.
+mutants: doctor install functions ## Break the code and check that a test notices; takes hours: make mutants [SHARD=1/4] [SUITE=domain|process]
+	@failed=0; run="$(PYTHON) local/mutants.py run --shard $(or $(SHARD),1/1) --suite"; \
+	  [ '$(SUITE)' = process ] || $$run domain || failed=1; \
+	  [ '$(SUITE)' = domain ] || $(CLOUD) with --name mutants --strict-s3 -- $$run process || failed=1; \
+	  exit $$failed
+
 # Those that `make build` has built are measured, where there are any.
 bench: doctor install functions ## Measure the functions against an S3 in memory: make bench [ARGS="--quick --latency-ms 20"]
 	@$(CLOUD) with --name bench -- target/local/tandem-bench functions $(ARGS)

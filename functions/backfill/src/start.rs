@@ -66,8 +66,9 @@ impl Backfill {
     /// Cancels whatever of the job's kind was begun before it and has not ended.
     async fn take_the_place_of_others(&self, job: &Job) -> Result<(), RequestError> {
         for other in self.table.jobs(&job.rule_id).await? {
-            let is_older = other.id != job.id && other.started_at <= job.started_at;
-            if is_older && other.spec.kind == job.spec.kind && !self.state(&other).await?.is_over()
+            if is_older(&other, job)
+                && other.spec.kind == job.spec.kind
+                && !self.state(&other).await?.is_over()
             {
                 self.table.change_job(&other, JobState::Cancelled).await?;
             }
@@ -173,5 +174,43 @@ impl Backfill {
                 );
                 refused(problem).into()
             })
+    }
+}
+
+/// Whether `other` was started before `job`. Of two jobs started in the same millisecond the one with the lesser id
+/// counts as older, so that exactly one of them cancels the other.
+fn is_older(other: &Job, job: &Job) -> bool {
+    (other.started_at, &other.id) < (job.started_at, &job.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use tandem_replication::Timestamp;
+    use tandem_replication::names::RuleId;
+
+    use super::*;
+
+    fn job(id: &str, started_ms: i64) -> Job {
+        Job::new(
+            JobId::new(id),
+            RuleId::new("rule-1"),
+            JobSpec::default(),
+            Timestamp::UNIX_EPOCH + TimeDelta::milliseconds(started_ms),
+        )
+    }
+
+    #[test]
+    fn of_two_jobs_exactly_one_is_the_older_even_if_both_started_in_one_millisecond() {
+        for (one, other) in [
+            (job("a", 5), job("b", 5)),
+            (job("b", 4), job("a", 5)),
+            (job("a", 4), job("b", 5)),
+        ] {
+            assert!(is_older(&one, &other), "{one:?} {other:?}");
+            assert!(!is_older(&other, &one), "{one:?} {other:?}");
+        }
+        let job = job("a", 5);
+        assert!(!is_older(&job, &job));
     }
 }

@@ -112,7 +112,7 @@ impl S3Pair {
             .mutate_request(move |request| expire(request, expires.as_deref()))
             .send()
             .await
-            .map_err(|error| fault(Doing::Copy, key, error))?;
+            .map_err(|error| fault(Doing::BeginUpload, key, error))?;
         let makes_digest = !hides_digest(answer.server_side_encryption());
         let id = answer.upload_id.map(UploadId::new).ok_or_else(|| {
             Fault::because(
@@ -177,7 +177,7 @@ impl S3Pair {
         match answer {
             Ok(answer) => Ok(Ok(UploadedPart(copied(number, answer)))),
             Err(error) if no_such_upload(&error) => Ok(Err(NotCopied::NoUpload)),
-            Err(error) => copy_refused(key, error, Onto::Anything)
+            Err(error) => copy_refused(Doing::CopyPart, key, error, Onto::Anything)
                 .map(NotCopied::SourceChanged)
                 .map(Err),
         }
@@ -206,7 +206,7 @@ impl S3Pair {
                 .await;
             let answer = match answer {
                 Err(error) if no_such_upload(&error) => return Ok(None),
-                answer => answer.map_err(|error| fault(Doing::Copy, key, error))?,
+                answer => answer.map_err(|error| fault(Doing::ListParts, key, error))?,
             };
             for part in answer.parts() {
                 let part = UploadedPart(listed(part));

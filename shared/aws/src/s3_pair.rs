@@ -169,7 +169,7 @@ impl S3Pair {
                     took: took(sent),
                 }))
             }
-            Err(error) => copy_refused(key, error, onto),
+            Err(error) => copy_refused(Doing::Copy, key, error, onto),
         }
     }
 
@@ -239,6 +239,7 @@ pub(crate) fn expire(
 /// on, or a fault. With `If-Match` on the destination, `NoSuchKey` is about either side, so both have to be read
 /// again.
 pub(crate) fn copy_refused<E>(
+    doing: Doing,
     key: &ObjectKey,
     error: SdkError<E, aws_smithy_runtime_api::http::Response>,
     onto: Onto<'_>,
@@ -257,7 +258,7 @@ where
         }
         (Some("NoSuchKey"), _) if matches!(onto, Onto::Seen(_)) => Ok(CopyOutcome::Overtaken),
         (Some("NoSuchKey"), _) => Ok(CopyOutcome::SourceGone),
-        _ => Err(fault(Doing::Copy, key, error)),
+        _ => Err(fault(doing, key, error)),
     }
 }
 

@@ -24,7 +24,7 @@ pub enum SkipReason {
     RuleDeleting,
     /// The rule does not cover the key.
     OutOfScope,
-    /// The rule's policy is `write`, and the object was deleted.
+    /// The rule's policy is `write`, and a lifecycle rule of the source expired the object.
     PolicyKeepsDeletes,
     /// A lifecycle rule of the source expired the object, and the rule does not replicate such deletes.
     LifecycleExpiration,
@@ -44,6 +44,10 @@ impl SkipReason {
 }
 
 /// Decides about a change. A rule that is `enabling` counts as enabled: its notifications may already flow.
+///
+/// A delete is admitted under policy `write` too: it may have made an older version the current one, which is then
+/// carried over. [`crate::decide`] keeps the replica of a source that has no object. A lifecycle rule expires only
+/// versions that are not current, or hides the current one by a delete marker; it makes no older version current.
 pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
     let by_key = admit_key(rule, &event.key);
     let (Some(rule), Admission::Replicate | Admission::Hold) = (rule, by_key) else {
@@ -53,9 +57,7 @@ pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
         (Change::Expired, _) if !rule.options.lifecycle_deletes => {
             Admission::Skip(SkipReason::LifecycleExpiration)
         }
-        (Change::Removed | Change::Expired, Policy::Write) => {
-            Admission::Skip(SkipReason::PolicyKeepsDeletes)
-        }
+        (Change::Expired, Policy::Write) => Admission::Skip(SkipReason::PolicyKeepsDeletes),
         _ => by_key,
     }
 }
@@ -143,18 +145,8 @@ mod tests {
                 removed(),
                 Skip(SkipReason::RuleDeleting),
             ),
-            (
-                RuleState::Enabled,
-                Policy::Write,
-                removed(),
-                Skip(SkipReason::PolicyKeepsDeletes),
-            ),
-            (
-                RuleState::Paused,
-                Policy::Write,
-                removed(),
-                Skip(SkipReason::PolicyKeepsDeletes),
-            ),
+            (RuleState::Enabled, Policy::Write, removed(), Replicate),
+            (RuleState::Paused, Policy::Write, removed(), Hold),
             (
                 RuleState::Enabled,
                 Policy::Full,

@@ -52,7 +52,12 @@ async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice(
 }
 
 /// Lets a worker die before the request of this number that is no copy: the copies of a page are alike.
-async fn dies_at(jobs: &Jobs, worker: &FunctionProcess, message: &QueuedMessage, at: usize) -> bool {
+async fn dies_at(
+    jobs: &Jobs,
+    worker: &FunctionProcess,
+    message: &QueuedMessage,
+    at: usize,
+) -> bool {
     let seen = Arc::new(AtomicUsize::new(0));
     let of_number = move |seen: &Arc<AtomicUsize>| {
         let seen = seen.clone();
@@ -196,7 +201,10 @@ async fn a_copy_of_a_dead_worker_does_not_bring_a_deleted_key_back() {
         assert_eq!(job["state"], "complete", "{job}");
         let left = jobs.destination();
         assert!(!left.contains_key(&first), "manifest: {manifest}, {left:?}");
-        assert_eq!(left.get(&other).map(String::as_str), Some("of another writer"));
+        assert_eq!(
+            left.get(&other).map(String::as_str),
+            Some("of another writer")
+        );
     }
 }
 
@@ -212,7 +220,10 @@ async fn a_second_message_of_a_shard_is_acknowledged_and_does_nothing() {
     let second = jobs.messages().await.remove(0);
     assert_ne!(first.epoch, second.epoch);
     let worker = jobs.worker().await;
-    assert!(jobs.acknowledged(&worker, &first, 1).await, "its epoch is over");
+    assert!(
+        jobs.acknowledged(&worker, &first, 1).await,
+        "its epoch is over"
+    );
     assert!(jobs.destination().is_empty());
     assert!(jobs.acknowledged(&worker, &second, 1).await);
     assert_eq!(jobs.job().await["state"], "complete");
@@ -236,7 +247,10 @@ async fn a_message_without_an_epoch_is_worked_on_under_the_lease() {
         id: "another".to_owned(),
         ..message.clone()
     };
-    assert!(jobs.acknowledged(&other, &another, 1).await, "the shard is leased");
+    assert!(
+        jobs.acknowledged(&other, &another, 1).await,
+        "the shard is leased"
+    );
     assert!(jobs.destination().is_empty());
     gate.open();
     answer.await.expect("an answer");
