@@ -1,7 +1,7 @@
 //! Whether a change is replicated, kept for later or passed over, and under which name. No I/O.
 
 use crate::event::{Change, ObjectEvent};
-use crate::rule::{Policy, Rule, RuleState};
+use crate::rule::{Rule, RuleState};
 
 /// What a rule says of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,14 +53,10 @@ pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
     if !rule.scope.covers(&event.key) {
         return Admission::Skip(SkipReason::OutOfScope);
     }
-    match (&event.change, rule.policy) {
-        (Change::Expired, _) if !rule.options.lifecycle_deletes => {
-            return Admission::Skip(SkipReason::LifecycleExpiration);
-        }
-        (Change::Removed | Change::Expired, Policy::Write) => {
-            return Admission::Skip(SkipReason::PolicyKeepsDeletes);
-        }
-        _ => {}
+    // A delete is admitted under policy `write` too: it may be that of the current version, which makes an older one
+    // current. The reconciliation deletes nothing under that policy.
+    if event.change == Change::Expired && !rule.options.lifecycle_deletes {
+        return Admission::Skip(SkipReason::LifecycleExpiration);
     }
     if rule.state == RuleState::Paused {
         Admission::Hold
@@ -75,7 +71,7 @@ mod tests {
     use crate::Timestamp;
     use crate::names::{BucketName, ObjectKey, Region, RuleId};
     use crate::options::Options;
-    use crate::rule::{Bucket, Scope};
+    use crate::rule::{Bucket, Policy, Scope};
 
     fn rule(state: RuleState, policy: Policy) -> Rule {
         let bucket = |name: &str| Bucket {
@@ -112,16 +108,10 @@ mod tests {
     #[test]
     fn expirations_are_deletes_where_the_rule_says_so() {
         let expired = event("in/a", Change::Expired);
-        for (policy, wanted) in [
-            (Policy::Full, Admission::Replicate),
-            (
-                Policy::Write,
-                Admission::Skip(SkipReason::PolicyKeepsDeletes),
-            ),
-        ] {
+        for policy in [Policy::Full, Policy::Write] {
             let mut rule = rule(RuleState::Enabled, policy);
             rule.options.lifecycle_deletes = true;
-            assert_eq!(admit(Some(&rule), &expired), wanted);
+            assert_eq!(admit(Some(&rule), &expired), Admission::Replicate);
         }
     }
 
@@ -139,18 +129,8 @@ mod tests {
                 removed(),
                 Skip(SkipReason::RuleDeleting),
             ),
-            (
-                RuleState::Enabled,
-                Policy::Write,
-                removed(),
-                Skip(SkipReason::PolicyKeepsDeletes),
-            ),
-            (
-                RuleState::Paused,
-                Policy::Write,
-                removed(),
-                Skip(SkipReason::PolicyKeepsDeletes),
-            ),
+            (RuleState::Enabled, Policy::Write, removed(), Replicate),
+            (RuleState::Paused, Policy::Write, removed(), Hold),
             (
                 RuleState::Enabled,
                 Policy::Full,

@@ -263,7 +263,6 @@ fn a_protecting_mode_sets_the_tags_of_the_attempts_own_copy_only() {
         let options = Options::default();
         let tagged = |value: &str, at| {
             let mut object = stored("v1", at);
-            object.state.tag_count = 1;
             object.labels.tags = Some([("t".to_owned(), value.to_owned())].into());
             object
         };
