@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::Policy;
 
-use super::model::{Budget, Object, Removed, Scenario, Service, Write};
-use super::search::{Searched, search};
+use super::model::{Budget, Job, JobKind, Object, Removed, Scenario, Service, Write};
+use super::program::Program;
+use super::search::{Searched, search, walk};
 
 /// S3.
 pub const S3: Service = Service {
@@ -159,17 +161,18 @@ fn the_same_object_put_with_other_tags_converges_with_a_crash() {
     );
 }
 
-/// A server whose HEAD does not tell how many tags there are.
+/// A server whose HEAD does not tell how many tags there are. For the same object put with other tags, see
+/// `not_promised_the_same_object_put_with_other_tags_in_one_second_where_no_head_counts_them`.
 #[test]
 fn tags_that_no_head_counts_converge_with_a_crash() {
     let writes = [
         Write::Put('x', '1', Some('1')),
-        Write::Put('x', '1', Some('2')),
-        Write::Put('x', '1', None),
+        Write::Put('x', '2', None),
         Write::Tag(Some('2')),
+        Write::Tag(None),
     ];
     let scenarios = pairs(&writes).into_iter().map(|writes| Scenario {
-        source: Some(Object::old('x', '1')),
+        source: Some(Object::old('x', '0')),
         budget: CRASH,
         service: Service {
             counts_tags: false,
@@ -208,7 +211,6 @@ fn an_encrypting_destination_converges_with_a_crash() {
     let writes = [
         Write::Put('x', '1', None),
         Write::Put('x', '2', Some('1')),
-        Write::Put('y', '1', None),
         Write::PutInParts('z', '1', None),
         Write::Delete,
     ];
@@ -334,4 +336,55 @@ fn one_message_at_two_workers_that_live_converges() {
         ..scenario(&writes)
     });
     exhaust("one_message_at_two_workers_that_live_converges", scenarios);
+}
+
+/// A large case: four writes, two or three workers, a job, crashes, duplicates and errors.
+fn large(case: u64) -> Scenario {
+    let pick = |n: u32| usize::try_from(case / 3 / 7_u64.pow(n) % 7).unwrap();
+    let writes: Vec<Write> = (0..4).map(|n| WRITES[pick(n)]).collect();
+    let some = |of: u64| u8::try_from(case % of).unwrap();
+    let kinds = [JobKind::Backfill, JobKind::Named, JobKind::Repair];
+    Scenario {
+        source: Some(Object::old('y', '0')),
+        job: Some(Job {
+            kind: kinds[usize::from(some(3))],
+            overwrite: Overwrite::Always,
+        }),
+        policy: if case.is_multiple_of(5) {
+            Policy::Write
+        } else {
+            Policy::Full
+        },
+        workers: 2 + usize::from(some(2)),
+        budget: Budget {
+            crashes: some(3),
+            duplicates: some(4),
+            refusals: some(2),
+            timeouts: some(2),
+            ticks: 2,
+            shared: 0,
+        },
+        service: Service {
+            versioned: case.is_multiple_of(4),
+            honours_pins: !case.is_multiple_of(7),
+            ..S3
+        },
+        ..scenario(&writes)
+    }
+}
+
+/// Too large to visit every state.
+#[test]
+fn bounded_random_schedules_of_four_writes_and_three_workers_converge() {
+    const CASES: u64 = 1_500;
+    const WALKS: u64 = 40;
+    for case in 0..CASES {
+        let scenario = large(case * 7_919);
+        let mut program = Program::new(&scenario);
+        for walked in 0..WALKS {
+            walk(&scenario, &mut program, case << 16 | walked)
+                .unwrap_or_else(|wrong| panic!("case {case}: {wrong}"));
+        }
+    }
+    println!("{CASES} cases, {WALKS} random schedules each");
 }

@@ -323,3 +323,20 @@ fn not_promised_an_unmarked_replica_of_a_dead_job_is_not_recognised() {
     println!("{}\n{}", violation.wrong, violation.schedule);
     assert!(listings_differ(&violation), "a repair finds it");
 }
+
+/// S3's HEAD counts tags. On a server whose HEAD does not, a copy that began in the second in which the same bytes
+/// were put with other tags is not seen to be old. Its tags stay until the next attempt that reads tags.
+#[test]
+fn not_promised_the_same_object_put_with_other_tags_in_one_second_where_no_head_counts_them() {
+    let again = |counts_tags| Scenario {
+        service: Service { counts_tags, ..S3 },
+        ..scenario(&[
+            Write::Put('x', '1', Some('1')),
+            Write::Put('x', '1', Some('2')),
+        ])
+    };
+    exhaust("the same object put with other tags", [again(true)]);
+    let violation = search(&again(false)).expect_err("this has become a promise: say so");
+    println!("{}\n{}", violation.wrong, violation.schedule);
+    assert!(violation.wrong.contains(NOT_RIGHT));
+}

@@ -91,6 +91,30 @@ pub fn search(scenario: &Scenario) -> Result<Searched, Violation> {
     })
 }
 
+/// Goes one way through a scenario to its end, chosen by `seed`.
+pub fn walk(scenario: &Scenario, program: &mut Program<'_>, seed: u64) -> Result<(), String> {
+    let (mut state, mut random) = (State::first(scenario), seed);
+    let mut events = state.events(scenario);
+    let mut schedule = Vec::new();
+    while !events.is_empty() {
+        // SplitMix64: small, and the same on every machine.
+        random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let chosen = usize::try_from((z ^ (z >> 31)) % events.len() as u64).unwrap();
+        schedule.push(events[chosen]);
+        state = state
+            .after(events[chosen], program, scenario)
+            .map_err(|wrong| format!("{wrong}\n{scenario:#?}\n{schedule:#?}"))?;
+        events = state.events(scenario);
+    }
+    match state.verdict(scenario) {
+        Some(wrong) => Err(format!("{wrong}\n{scenario:#?}\n{schedule:#?}\n{state:#?}")),
+        None => Ok(()),
+    }
+}
+
 fn digest(state: &State) -> u128 {
     let mut digest = Digest {
         low: 0x9e37_79b9_7f4a_7c15,
