@@ -81,7 +81,7 @@ mod tests {
     use crate::Timestamp;
     use crate::names::{BucketName, ObjectKey, Region, RuleId};
     use crate::options::Options;
-    use crate::rule::{Bucket, Scope};
+    use crate::rule::{Bucket, Policy, Scope};
 
     fn rule(state: RuleState, policy: Policy) -> Rule {
         let bucket = |name: &str| Bucket {
@@ -118,16 +118,10 @@ mod tests {
     #[test]
     fn expirations_are_deletes_where_the_rule_says_so() {
         let expired = event("in/a", Change::Expired);
-        for (policy, wanted) in [
-            (Policy::Full, Admission::Replicate),
-            (
-                Policy::Write,
-                Admission::Skip(SkipReason::PolicyKeepsDeletes),
-            ),
-        ] {
+        for policy in [Policy::Full, Policy::Write] {
             let mut rule = rule(RuleState::Enabled, policy);
             rule.options.lifecycle_deletes = true;
-            assert_eq!(admit(Some(&rule), &expired), wanted);
+            assert_eq!(admit(Some(&rule), &expired), Admission::Replicate);
         }
     }
 

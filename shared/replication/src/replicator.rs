@@ -34,7 +34,7 @@ use crate::diff::Listed;
 use crate::expectation::{Expectation, Expected};
 use crate::fault::Fault;
 use crate::in_flight::OwnWrites;
-use crate::names::{Etag, ObjectKey, StorageClass};
+use crate::names::{Etag, ObjectKey};
 use crate::object::ObjectState;
 use crate::options::{AclChoice, LockChoice, Options};
 use crate::overwrite::Overwrite;
@@ -106,9 +106,8 @@ pub enum Begun {
 #[derive(Debug, Clone)]
 pub struct Landing {
     landed: Landed,
-    etag: Etag,
-    bytes: u64,
-    class: StorageClass,
+    /// The source, as the listing before the copy showed it.
+    source: Listed,
 }
 
 impl<'a, P: BucketPair> Replicator<'a, P> {
@@ -217,9 +216,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
                 if landed.etag == *etag {
                     return Ok(Begun::Landed(Landing {
                         landed,
-                        etag: etag.clone(),
-                        bytes,
-                        class: class.clone(),
+                        source: source.clone(),
                     }));
                 }
                 attempt.record_etag = true;
@@ -238,16 +235,20 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         landing: &Landing,
         again: Option<&Listed>,
     ) -> Result<Outcome, Fault> {
-        let Landing { landed, class, .. } = landing;
+        let Landing { landed, source } = landing;
+        // Without versions, an object of the same ETag was written later. With versions, an earlier one may have
+        // become current again, which the copy did not read: it was written at another time.
         let is_certain = again.is_some_and(|again| {
-            again.etag == landing.etag
-                && again.bytes == landing.bytes
-                && self.options.class_for(&again.storage_class) == self.options.class_for(class)
+            again.etag == source.etag
+                && again.bytes == source.bytes
+                && again.last_modified == source.last_modified
+                && self.options.class_for(&again.storage_class)
+                    == self.options.class_for(&source.storage_class)
                 && was_written_before(again.last_modified, landed)
         });
         if is_certain && landed.took <= QUICK_COPY {
             return Ok(Outcome::Replicated {
-                bytes: landing.bytes,
+                bytes: source.bytes,
             });
         }
         let mut attempt = Attempt::default();

@@ -271,15 +271,14 @@ fn a_protecting_mode_sets_the_tags_of_the_attempts_own_copy_only() {
         let options = Options::default();
         let tagged = |value: &str, at| {
             let mut object = stored("v1", at);
-            object.state.tag_count = 1;
             object.labels.tags = Some([("t".to_owned(), value.to_owned())].into());
             object
         };
         let pair = Scripted::new(Some(tagged("2", 1)), Some(tagged("1", 9)));
         let announced = if own {
-            vec![Etag::new("v1")]
+            OwnWrites::default().with(&key(), &Etag::new("v1"))
         } else {
-            Vec::new()
+            OwnWrites::default()
         };
         let job = replicator(&pair, Policy::Full, &options)
             .overwriting(Overwrite::Never)
