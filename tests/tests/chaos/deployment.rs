@@ -36,6 +36,8 @@ const WORK_TIMEOUT: Duration = Duration::from_secs(66);
 const START: Duration = Duration::from_secs(10);
 /// What the cloud may take for a request on a busy machine.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long after its sender's end a request may take effect: what a shard's lease outlives its holder by.
+const IN_FLIGHT: Duration = Duration::from_secs(LONGEST_DELAY.as_secs() + BUSY.as_secs());
 
 /// The functions, with the timeout that they get.
 const FUNCTIONS: [(&str, Option<Duration>); 6] = [
@@ -165,6 +167,7 @@ impl Deployment {
                 ("TANDEM_TRANSFER_BYTES_MIN", TRANSFER_BYTES_MIN.to_string()),
                 ("TANDEM_RANGE_BYTES", RANGE_BYTES.to_string()),
                 ("TANDEM_RECEIVES_MAX", RECEIVES_MAX.to_string()),
+                ("TANDEM_IN_FLIGHT_SECS", IN_FLIGHT.as_secs().to_string()),
             ] {
                 variables.insert(variable.to_owned(), value);
             }
