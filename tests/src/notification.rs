@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tandem_replication::Timestamp;
 
 use crate::bucket::Bucket;
+use crate::cloud::QueuedMessage;
 
 /// S3 form-encodes keys.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
@@ -79,6 +80,18 @@ pub fn batch_received(receives: u32, queue_arn: &str, bodies: &[String]) -> Valu
         })
     });
     json!({"Records": records.collect::<Vec<_>>()})
+}
+
+/// A batch of one message, received so often by now.
+pub fn redelivered(receives: u32, queue_arn: &str, message: &QueuedMessage) -> Value {
+    let mut batch = batch_received(receives, queue_arn, std::slice::from_ref(&message.body));
+    let record = &mut batch["Records"][0];
+    record["messageId"] = json!(message.id);
+    if let Some(epoch) = &message.epoch {
+        record["messageAttributes"] =
+            json!({"epoch": {"stringValue": epoch, "dataType": "Number"}});
+    }
+    batch
 }
 
 /// The ids of the messages that a function wants to keep.

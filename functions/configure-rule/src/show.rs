@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use tandem_aws::bucket_lookup::{look_up, own_buckets};
 use tandem_aws::jobs::Job;
 use tandem_aws::measures::{self, Measures};
-use tandem_aws::transfers::Transfer;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
@@ -82,7 +81,7 @@ impl Stack {
                 shown: transfers
                     .iter()
                     .take(TRANSFERS_SHOWN)
-                    .map(Transfer::view)
+                    .map(tandem_replication::transfer::Transfer::view)
                     .collect(),
             },
         }))
@@ -119,7 +118,7 @@ impl Stack {
                     .map(|dead| self.queues.depth(&dead.url))
             ),
         )?;
-        let held = self.table.held_count(&rule.id).await?;
+        let held = self.table.deferred_count(&rule.id).await?;
         Ok(Backlog {
             put,
             delete,

@@ -1,137 +1,47 @@
-//! How transfers end: completed and looked at again, begun anew, or given up. Each step may be repeated by
-//! whoever comes next, so that a worker may die between any two of them.
+//! What follows a range: outcomes and failures are recorded, keys of paused rules deferred.
 
 use std::collections::BTreeMap;
 
-use tandem_aws::multipart::Completed;
-use tandem_aws::transfers::Void;
-use tandem_aws::uploaded_part::UploadedPart;
+use tandem_lambda::key_store::{Deferrals, deferred_key};
 use tandem_lambda::measure::{Tally, write_tallies};
-use tandem_lambda::record::Attempt;
+use tandem_lambda::record::{Attempt, Redelivery, Unsuccessful};
+use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::now;
-use tandem_replication::Timestamp;
-use tandem_replication::bucket_pair::{BucketPair, Side};
-use tandem_replication::fault::{Fault, Reason};
-use tandem_replication::names::{ObjectKey, RuleId, UploadId};
-use tandem_replication::overwrite::Overwrite;
-use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_lambda::transfers::RuleTransferPorts;
+use tandem_replication::deferral::{Deferred, DeferredKeys, defer};
+use tandem_replication::failure_record::FailureRevision;
+use tandem_replication::fault::{FailedObject, Fault};
+use tandem_replication::replicator::Outcome;
 use tandem_replication::rule::Rule;
-use tandem_replication::transfer::TransferSource;
-use tandem_replication::work::Work;
+use tandem_replication::transfer::Transfer;
 
-use crate::errand::{Attempted, Errand};
-use crate::worker::{Unfinished, Worker};
+use crate::worker::{Look, Unfinished, Worker};
 
 impl Worker {
-    /// Makes the parts an object, if nobody has yet, and looks at the source again.
-    pub(crate) async fn complete(
+    /// Records the outcome of a finished transfer, removes the transfer, and counts it once.
+    pub(crate) async fn finished(
         &self,
-        errand: &Errand<'_>,
-        upload_id: &UploadId,
-    ) -> Result<Attempted, Unfinished> {
-        let Errand { pair, transfer, .. } = errand;
-        let (key, count) = (&transfer.key, transfer.layout.count());
-        let replica = if transfer.overwrite.is_always() {
-            None
-        } else {
-            pair.head(Side::Replica, key).await?
-        };
-        let seen = replica
-            .as_ref()
-            .map(|replica| (&replica.etag, replica.last_modified));
-        let onto = match transfer.overwrite.onto(transfer.source.last_modified, seen) {
-            Ok(onto) => onto,
-            Err(reason) => return Ok(Attempted::Ended(Outcome::Kept(reason))),
-        };
-        let Some(parts) = pair.uploaded_parts(key, upload_id, 1, count).await? else {
-            return self.look_again(errand).await;
-        };
-        let numbers = parts.iter().map(UploadedPart::number);
-        if !numbers.eq(1..=count) {
-            return Err(Unfinished::Object(Fault::because(
-                Reason::ServiceFailed,
-                format!(
-                    "the upload to {:?} does not list all its parts",
-                    key.as_str()
-                ),
-            )));
-        }
-        let wanted = (!transfer.records_etag).then_some(&transfer.source.etag);
-        let completed = pair
-            .complete(
-                key,
-                upload_id,
-                parts,
-                transfer.checksum.as_ref(),
-                wanted,
-                onto,
-            )
-            .await?;
-        match completed {
-            Completed::OtherEtag => Ok(Attempted::Void(Void::OtherEtag)),
-            Completed::NoUpload => self.look_again(errand).await,
-            // The message comes again, and finds what came between.
-            Completed::Overtaken => Err(Unfinished::Object(Fault::because(
-                Reason::KeptChanging,
-                format!(
-                    "the destination's {:?} changed while its transfer was completed",
-                    key.as_str()
-                ),
-            ))),
-            Completed::Landed(_) => match self.look_again(errand).await? {
-                // Copied again in the same way it would differ again.
-                Attempted::Void(_) if self.is_still_the_source(errand).await? => {
-                    Ok(Attempted::Void(Void::OtherEtag))
-                }
-                attempted => Ok(attempted),
-            },
-        }
-    }
-
-    /// After something landed, or may have: the source's present state decides.
-    pub(crate) async fn look_again(&self, errand: &Errand<'_>) -> Result<Attempted, Unfinished> {
-        let Errand {
-            rule,
-            pair,
-            transfer,
-        } = errand;
-        let limits = self.config.work_limits();
-        let replicator = Replicator::new(*pair, rule.policy, &rule.options, limits);
-        match replicator.reconcile_labels(&transfer.key).await? {
-            Outcome::TooLargeHere { .. } => Ok(Attempted::Void(Void::Overtaken)),
-            outcome => Ok(Attempted::Ended(outcome)),
-        }
-    }
-
-    async fn is_still_the_source(&self, errand: &Errand<'_>) -> Result<bool, Unfinished> {
-        let Errand { pair, transfer, .. } = errand;
-        let source = pair.head(Side::Source, &transfer.key).await?;
-        Ok(source.is_some_and(|source| TransferSource::of(&source) == transfer.source))
-    }
-
-    /// Forgets a transfer that came to its end, and counts it once.
-    pub(crate) async fn ended(
-        &self,
-        errand: &Errand<'_>,
+        ports: &RuleTransferPorts<'_>,
+        transfer: &Transfer,
+        seen: Option<FailureRevision>,
         outcome: Outcome,
     ) -> Result<(), Unfinished> {
-        let Errand { rule, transfer, .. } = errand;
+        let rule = ports.rule;
         let attempt = Attempt {
             ended: Ok(outcome),
-            may_have_failed: true,
-            last_chance: false,
+            seen,
+            redelivery: Redelivery::Follows,
             overwrite: transfer.overwrite,
         };
         if let Err(unsuccessful) = self.recorder.keep(rule, &transfer.key, attempt).await {
             return Err(unsuccessful.into_fault().into());
         }
-        let was_ours = self.table.end_transfer(&rule.id, transfer).await?;
-        errand.pair.abandon(&errand.transfer.upload).await;
+        let ended = ports.transferrer().end(transfer).await?;
         let carried = matches!(
             outcome,
             Outcome::InSync | Outcome::Adjusted | Outcome::Replicated { .. }
         );
-        if was_ours && carried {
+        if ended.was_current && carried {
             let since_event = transfer.event_time.map(|event_time| now() - event_time);
             let lag_ms = since_event.map(|lag| lag.num_milliseconds().max(0));
             let tally = Tally {
@@ -146,61 +56,70 @@ impl Worker {
         Ok(())
     }
 
-    /// Lets the object be reconciled from the beginning. The transfer is void before that is sent, so that
-    /// whoever receives it does not take it for one that goes on.
-    pub(crate) async fn begin_anew(
+    /// Defers the key of a transfer while its rule is paused. Its replay finds the transfer again, with the
+    /// parts that it has.
+    pub(crate) async fn defer(
         &self,
-        errand: &Errand<'_>,
-        void: Void,
+        ports: &RuleTransferPorts<'_>,
+        transfer: &Transfer,
     ) -> Result<(), Unfinished> {
-        let Errand { rule, transfer, .. } = errand;
-        let was_ours = self.table.mark_void(&rule.id, transfer, void).await?;
-        // Even if another one has taken its place: what was completed here may have landed on top of it.
-        self.send_object_of(errand).await?;
-        // The one that follows has to know of the other ETag.
-        if was_ours && void == Void::Overtaken {
-            self.table.end_transfer(&rule.id, transfer).await?;
+        let key = deferred_key(&transfer.key, transfer.changed_at(), transfer.overwrite);
+        let rules = RuleCache::new(self.table.clone());
+        let store = Deferrals::new(&self.table, &rules, &self.queues, &self.config);
+        match defer(&store, &ports.rule.id, &key).await? {
+            Deferred::Kept | Deferred::Nothing(_) => Ok(()),
+            Deferred::ReplicateNow(rule) => {
+                ports.transferrer().send_object_of(transfer).await?;
+                Ok(store.remove_deferred(&rule.id, &key).await?)
+            }
         }
-        errand.pair.abandon(&transfer.upload).await;
-        Ok(())
     }
 
-    /// Ends a transfer of which nothing is to come.
-    pub(crate) async fn abandon(&self, errand: &Errand<'_>) -> Result<(), Unfinished> {
-        self.table
-            .end_transfer(&errand.rule.id, &errand.transfer)
-            .await?;
-        errand.pair.abandon(&errand.transfer.upload).await;
-        Ok(())
-    }
-
-    /// Lets the object of a transfer be reconciled.
-    pub(crate) async fn send_object_of(&self, errand: &Errand<'_>) -> Result<(), Unfinished> {
-        let Errand { rule, transfer, .. } = errand;
-        let event_time = transfer.event_time.unwrap_or(transfer.started_at);
-        self.send_object(&rule.id, &transfer.key, event_time, transfer.overwrite)
-            .await
-    }
-
-    pub(crate) async fn send_object(
+    /// Records a failure. With one that does not go away by itself the transfer ends, and nothing of it is
+    /// left.
+    pub(crate) async fn failed(
         &self,
-        rule_id: &RuleId,
-        key: &ObjectKey,
-        event_time: Timestamp,
-        overwrite: Overwrite,
+        ports: &RuleTransferPorts<'_>,
+        transfer: &Transfer,
+        fault: Fault,
+        look: Look,
     ) -> Result<(), Unfinished> {
-        let work = Work::Object {
-            rule_id: rule_id.clone(),
-            key: key.clone(),
-            event_time,
-            overwrite,
+        let rule = ports.rule;
+        let attempt = Attempt {
+            ended: Err::<Outcome, Fault>(fault.of(FailedObject {
+                version_id: None,
+                etag: transfer.source.etag.clone(),
+                bytes: transfer.source.bytes,
+            })),
+            seen: None,
+            redelivery: if look.last_chance {
+                Redelivery::WasTheLast
+            } else {
+                Redelivery::Follows
+            },
+            overwrite: transfer.overwrite,
         };
-        Ok(self.queues.send(&self.config.work_queue_url, &work).await?)
+        match self.recorder.keep(rule, &transfer.key, attempt).await {
+            Ok(_) => Ok(()),
+            Err(Unsuccessful::TryAgain(fault)) if look.last_chance => {
+                // The parts stay: a retry, or the sweep, carries the transfer on.
+                count_failure(&self.config.stack, rule);
+                ports.transferrer().without_messages(transfer).await?;
+                Err(fault.into())
+            }
+            Err(Unsuccessful::TryAgain(fault)) => Err(fault.into()),
+            Err(Unsuccessful::Parked { fault, .. }) => {
+                tracing::error!(rule.id = rule.id.as_str(), object.key = transfer.key.as_str(), %fault, "parked");
+                count_failure(&self.config.stack, rule);
+                ports.transferrer().end(transfer).await?;
+                Ok(())
+            }
+        }
     }
 }
 
 /// Counts an object that failed for good.
-pub(crate) fn count_failure(stack: &str, rule: &Rule) {
+fn count_failure(stack: &str, rule: &Rule) {
     let tally = Tally {
         failed: 1,
         ..Tally::default()

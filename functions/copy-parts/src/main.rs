@@ -1,7 +1,6 @@
 //! Copies ranges of a large object's parts, and aborts uploads that were left behind: wiring only.
 
 mod ending;
-mod errand;
 mod range;
 mod sweep;
 mod worker;

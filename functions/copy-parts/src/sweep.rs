@@ -1,32 +1,30 @@
-//! The sweep: uploads that were left behind by functions that died are aborted, and transfers that stand
-//! still are helped on. Only what the log names is touched; other uploads are somebody else's.
-
-use std::collections::HashSet;
-use std::time::Duration;
+//! The sweep of one rule's uploads, or of all rules'. The decisions are
+//! [`tandem_replication::transfer::sweep`]'s.
 
 use chrono::TimeDelta;
 use serde::Serialize;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_lambda::runtime::{Deadline, now};
+use tandem_lambda::transfers::RuleTransferPorts;
 use tandem_replication::Timestamp;
+use tandem_replication::fault::Fault;
 use tandem_replication::names::RuleId;
-use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::rule::Rule;
+use tandem_replication::transfer::sweep;
 
 use crate::worker::{Unfinished, Worker};
 
-/// How old an upload has to be if nobody says: far longer than an invocation can last that copies it.
+/// How old an upload has to be by default: far older than the invocation that copies through it can be.
 const LEFT_BEHIND: TimeDelta = TimeDelta::hours(1);
-/// What has to be left of an invocation to go on sweeping.
-const SWEEP_TIME: Duration = Duration::from_secs(30);
 
 /// What a sweep did.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
     /// Uploads that were aborted.
     aborted: usize,
-    /// Transfers that stood still and were helped on.
+    /// Transfers that had stalled and were helped on.
     helped_on: usize,
-    /// Entries of the log that could not be dealt with; the next sweep comes to them again.
+    /// Entries of the log that could not be processed; the next sweep tries them again.
     failed: usize,
 }
 
@@ -50,10 +48,13 @@ impl Worker {
             .iter()
             .filter(|rule| only.is_none_or(|only| *only == rule.id));
         for rule in meant {
-            // What cannot be read of one rule keeps no other from being swept.
-            if let Err(error) = self.sweep_rule(rule, before, deadline, &mut swept).await {
-                tracing::error!(rule.id = rule.id.as_str(), %error, "the rule is not swept");
-                swept.failed += 1;
+            match self.sweep_rule(rule, before, deadline).await {
+                Ok(of_rule) => swept.add(rule, &of_rule),
+                // What cannot be read of one rule keeps no other from being swept.
+                Err(error) => {
+                    tracing::error!(rule.id = rule.id.as_str(), %error, "the rule is not swept");
+                    swept.failed += 1;
+                }
             }
         }
         tracing::info!(?swept, "swept");
@@ -65,40 +66,27 @@ impl Worker {
         rule: &Rule,
         before: Timestamp,
         deadline: Deadline,
-        swept: &mut Swept,
-    ) -> Result<(), Unfinished> {
+    ) -> Result<sweep::Swept, Fault> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
-        // The log first: an upload is in it before a transfer has it.
-        let entries = self.table.logged_uploads(&rule.id).await?;
-        let transfers = self.table.transfers(&rule.id).await?;
-        let in_use: HashSet<&str> = transfers
-            .iter()
-            .map(|transfer| transfer.upload.id.as_str())
-            .collect();
-        for entry in entries {
-            if entry.began_at > before || in_use.contains(entry.id.as_str()) {
-                continue;
-            }
-            if deadline.left() < SWEEP_TIME {
-                return Ok(());
-            }
-            match pair.abort_left_behind(&entry).await {
-                Ok(aborted) => swept.aborted += aborted,
-                Err(error) => {
-                    tracing::warn!(rule.id = rule.id.as_str(), object.key = entry.key.as_str(), %error, "an upload is left behind");
-                    swept.failed += 1;
-                }
-            }
+        let ports = RuleTransferPorts {
+            pair: &pair,
+            table: &self.table,
+            queues: &self.queues,
+            config: &self.config,
+            rule,
+            deadline: Some(deadline),
+        };
+        ports.transferrer().sweep(before).await
+    }
+}
+
+impl Swept {
+    fn add(&mut self, rule: &Rule, of_rule: &sweep::Swept) {
+        for (entry, error) in &of_rule.failed {
+            tracing::warn!(rule.id = rule.id.as_str(), object.key = entry.key.as_str(), %error, "an upload is not aborted yet");
         }
-        let stuck = transfers
-            .iter()
-            .filter(|transfer| transfer.stands_still(now()) && rule.state == RuleState::Enabled);
-        for transfer in stuck {
-            let event_time = transfer.event_time.unwrap_or(transfer.started_at);
-            self.send_object(&rule.id, &transfer.key, event_time, transfer.overwrite)
-                .await?;
-            swept.helped_on += 1;
-        }
-        Ok(())
+        self.aborted += of_rule.aborted;
+        self.helped_on += of_rule.helped_on.len();
+        self.failed += of_rule.failed.len();
     }
 }

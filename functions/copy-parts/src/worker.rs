@@ -12,6 +12,7 @@ use tandem_lambda::postpone::postpone;
 use tandem_lambda::record::Recorder;
 use tandem_lambda::runtime::{Deadline, Error, now};
 use tandem_replication::fault::Fault;
+use tandem_replication::transfer::copying::RangeMessage;
 use tandem_replication::work::PartWork;
 
 /// The function: everything it needs, built once.
@@ -29,8 +30,6 @@ pub struct Worker {
 pub struct Look {
     /// The last.
     pub last_chance: bool,
-    /// Not the first: whoever had the message before may have died in the middle of it.
-    pub is_another: bool,
 }
 
 /// Why a message has to come again.
@@ -115,17 +114,15 @@ impl Worker {
             } => {
                 let look = Look {
                     last_chance: message.receives() >= self.config.receives_max,
-                    is_another: message.receives() > 1,
                 };
-                self.copy_range(
-                    &rule_id,
-                    &key,
-                    &transfer_id,
-                    range,
+                let range = RangeMessage {
+                    key: &key,
+                    transfer_id: &transfer_id,
+                    index: range,
                     overwrite,
-                    (look, deadline),
-                )
-                .await?;
+                    is_redelivery: message.receives() > 1,
+                };
+                self.copy_range(&rule_id, range, (look, deadline)).await?;
                 Ok(None)
             }
             PartWork::Sweep {

@@ -1,9 +1,8 @@
-//! Uploads in parts, each part copied from the source: begun, filled, completed or aborted; and one large
-//! object copied so within one invocation.
+//! Uploads in parts, each part copied from the source: the domain's [`Uploads`] port, request by request.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
-use aws_sdk_s3::types::CompletedMultipartUpload;
+use aws_sdk_s3::types::{CompletedMultipartUpload, MultipartUpload};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -12,55 +11,25 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tandem_replication::bucket_pair::{CopyOutcome, Landed, Onto, Side};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{Etag, ObjectKey, UploadId};
-use tandem_replication::object::{Checksum, ObjectState, Tags};
+use tandem_replication::object::{ObjectState, Tags};
 use tandem_replication::part_layout::{Part, PartLayout};
+use tandem_replication::transfer::LoggedUpload;
+use tandem_replication::transfer::ports::{
+    self, Answer, Completed, CompletionOrder, CreatedUpload, Filled, OpenUpload, Uploads,
+};
+use tandem_replication::transfer::uploads::copy_in_parts;
 
 use crate::AwsError;
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
+use crate::clock::{moment, took};
 use crate::error::{Refused, fault};
 use crate::object_state::{date_time, hides_digest, legal_hold, lock_mode};
-use crate::s3_pair::{S3Pair, conditions, copy_refused, expire, took, with_source_etag};
+use crate::s3_pair::{S3Pair, conditions, copy_refused, expire, with_source_etag};
 use crate::uploaded_part::{UploadedPart, copied, etag_of, listed, ordered_checksum};
-use crate::uploads::LoggedUpload;
 
 /// How many parts of one object are under way at once.
 const PARTS_AT_ONCE: usize = 16;
-
-/// An upload that was begun.
-#[derive(Debug, Clone)]
-pub struct Upload {
-    /// Its place in the log.
-    pub entry: LoggedUpload,
-    /// S3's id.
-    pub id: UploadId,
-    /// Whether the object will name its source's `ETag`.
-    pub records_etag: bool,
-}
-
-/// What became of an order to copy some parts.
-#[derive(Debug)]
-pub enum Filled {
-    /// They are all in the upload, in the order of their numbers.
-    Whole(Vec<UploadedPart>),
-    /// The source is not the object that the upload is of.
-    Ended(CopyOutcome),
-    /// There is no such upload any more: completed, or aborted by somebody.
-    NoUpload,
-}
-
-/// What became of an order to complete an upload.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Completed {
-    /// The object is there, under this `ETag`.
-    Landed(Etag),
-    /// Nothing was done: the parts are cut otherwise than the source's, and the `ETag` would be another one.
-    OtherEtag,
-    /// There is no such upload any more: completed before, or aborted by somebody.
-    NoUpload,
-    /// Nothing was done: the destination does not hold what the upload may land on.
-    Overtaken,
-}
 
 /// Why a part was not copied.
 enum NotCopied {
@@ -69,8 +38,7 @@ enum NotCopied {
 }
 
 impl S3Pair {
-    /// Copies `source` in these parts, each pinned to its `ETag`. An upload that does not end in an object
-    /// is aborted.
+    /// Copies `source` in these parts within this invocation.
     pub(crate) async fn copy_in_parts(
         &self,
         key: &ObjectKey,
@@ -79,123 +47,30 @@ impl S3Pair {
         record_etag: bool,
         onto: Onto<'_>,
     ) -> Result<CopyOutcome, Fault> {
-        let began = Instant::now();
-        let mut record_etag = record_etag;
-        loop {
-            let upload = self.begin_upload(key, source, record_etag).await?;
-            match self
-                .fill_and_complete(key, source, layout, &upload, onto)
-                .await
-            {
-                Ok(Ok(Completed::Landed(etag))) => {
-                    self.forget(&upload).await;
-                    // Metadata were read before the parts: only a second look can tell whether they still
-                    // hold.
-                    return Ok(CopyOutcome::Landed(Landed {
-                        etag,
-                        source_version: None,
-                        began_after: None,
-                        took: took(began),
-                    }));
-                }
-                Ok(Ok(Completed::OtherEtag)) => {
-                    self.abandon(&upload.entry).await;
-                    record_etag = true;
-                }
-                Ok(Ok(Completed::Overtaken)) => {
-                    self.abandon(&upload.entry).await;
-                    return Ok(CopyOutcome::Overtaken);
-                }
-                Ok(Ok(Completed::NoUpload)) => {
-                    self.abandon(&upload.entry).await;
-                    return Err(Fault::because(
-                        Reason::ServiceFailed,
-                        format!("copying {:?}: somebody aborted the upload", key.as_str()),
-                    ));
-                }
-                Ok(Err(outcome)) => {
-                    self.abandon(&upload.entry).await;
-                    return Ok(outcome);
-                }
-                Err(fault) => {
-                    self.abandon(&upload.entry).await;
-                    return Err(fault);
-                }
-            }
-        }
-    }
-
-    async fn fill_and_complete(
-        &self,
-        key: &ObjectKey,
-        source: &ObjectState,
-        layout: &PartLayout,
-        upload: &Upload,
-        onto: Onto<'_>,
-    ) -> Result<Result<Completed, CopyOutcome>, Fault> {
-        let copied = self
-            .copy_parts(key, &source.etag, &upload.id, layout.parts())
-            .await?;
-        match copied {
-            Filled::Whole(parts) => {
-                let wanted = (!upload.records_etag).then_some(&source.etag);
-                let checksum = source.checksum.as_ref();
-                self.complete(key, &upload.id, parts, checksum, wanted, onto)
-                    .await
-                    .map(Ok)
-            }
-            Filled::Ended(outcome) => Ok(Err(outcome)),
-            Filled::NoUpload => Ok(Ok(Completed::NoUpload)),
-        }
-    }
-
-    /// Begins an upload for an object that looks like `source`, and notes it. It names the source's `ETag`
-    /// if that is wanted, or if the destination's encryption turns out to hide digests.
-    pub async fn begin_upload(
-        &self,
-        key: &ObjectKey,
-        source: &ObjectState,
-        record_etag: bool,
-    ) -> Result<Upload, Fault> {
-        let tags = if self.options.tags {
-            self.read_tags(Side::Source, key).await?
-        } else {
-            Tags::new()
-        };
-        let mut entry = self
-            .uploads
-            .note(key, SystemTime::now().into())
-            .await
-            .map_err(AwsError::into_fault)?;
-        let mut marked = record_etag;
-        let id = loop {
-            let (id, digests) = self.create_upload(key, source, &tags, marked).await?;
-            if digests || marked {
-                break id;
-            }
-            self.abort(key, &id).await.map_err(AwsError::into_fault)?;
-            marked = true;
-        };
-        entry.upload_id = Some(id.clone());
-        self.uploads
-            .write(&entry)
-            .await
-            .map_err(AwsError::into_fault)?;
-        Ok(Upload {
-            entry,
-            id,
-            records_etag: marked,
+        let began = moment();
+        let copied = copy_in_parts(self, key, source, layout, record_etag, onto).await?;
+        Ok(match copied {
+            // Metadata were read before the parts: only reading the source again can tell whether they still
+            // hold.
+            Ok(etag) => CopyOutcome::Landed(Landed {
+                etag,
+                version: None,
+                source_version: None,
+                began_after: None,
+                took: took(began),
+            }),
+            Err(outcome) => outcome,
         })
     }
 
-    /// Answers the upload's id, and whether its object's `ETag` will be a digest.
+    /// Creates an upload. A server error may leave one that has no id here: the sweep finds it by the log.
     async fn create_upload(
         &self,
         key: &ObjectKey,
         source: &ObjectState,
         tags: &Tags,
         record_etag: bool,
-    ) -> Result<(UploadId, bool), Fault> {
+    ) -> Result<CreatedUpload, Fault> {
         let metadata = if record_etag {
             with_source_etag(source)
         } else {
@@ -237,25 +112,25 @@ impl S3Pair {
             .mutate_request(move |request| expire(request, expires.as_deref()))
             .send()
             .await
-            .map_err(|error| fault(Doing::Copy, key, error))?;
-        let digests = !hides_digest(answer.server_side_encryption());
+            .map_err(|error| fault(Doing::BeginUpload, key, error))?;
+        let makes_digest = !hides_digest(answer.server_side_encryption());
         let id = answer.upload_id.map(UploadId::new).ok_or_else(|| {
             Fault::because(
                 Reason::ServiceFailed,
                 format!("copying {:?}: the answer names no upload", key.as_str()),
             )
         })?;
-        Ok((id, digests))
+        Ok(CreatedUpload { id, makes_digest })
     }
 
-    /// Copies these parts into an upload, each pinned to the source's `ETag`.
-    pub async fn copy_parts(
+    /// Copies these parts into an upload, several at a time.
+    async fn copy_all_parts(
         &self,
         key: &ObjectKey,
         etag: &Etag,
         upload_id: &UploadId,
-        parts: impl IntoIterator<Item = Part>,
-    ) -> Result<Filled, Fault> {
+        parts: Vec<Part>,
+    ) -> Result<Filled<UploadedPart>, Fault> {
         let mut copies = stream::iter(parts)
             .map(|part| self.copy_part(key, etag, upload_id, part))
             .buffered(PARTS_AT_ONCE);
@@ -263,7 +138,9 @@ impl S3Pair {
         while let Some(part) = copies.try_next().await? {
             match part {
                 Ok(part) => filled.push(part),
-                Err(NotCopied::SourceChanged(outcome)) => return Ok(Filled::Ended(outcome)),
+                Err(NotCopied::SourceChanged(outcome)) => {
+                    return Ok(Filled::SourceChanged(outcome));
+                }
                 Err(NotCopied::NoUpload) => return Ok(Filled::NoUpload),
             }
         }
@@ -300,15 +177,13 @@ impl S3Pair {
         match answer {
             Ok(answer) => Ok(Ok(UploadedPart(copied(number, answer)))),
             Err(error) if no_such_upload(&error) => Ok(Err(NotCopied::NoUpload)),
-            Err(error) => copy_refused(key, error)
+            Err(error) => copy_refused(Doing::CopyPart, key, error, Onto::Anything)
                 .map(NotCopied::SourceChanged)
                 .map(Err),
         }
     }
 
-    /// The parts that an upload has among those numbered `first` to `last`, in order; `None` if there is no
-    /// such upload any more.
-    pub async fn uploaded_parts(
+    async fn list_parts(
         &self,
         key: &ObjectKey,
         upload_id: &UploadId,
@@ -331,16 +206,16 @@ impl S3Pair {
                 .await;
             let answer = match answer {
                 Err(error) if no_such_upload(&error) => return Ok(None),
-                answer => answer.map_err(|error| fault(Doing::Copy, key, error))?,
+                answer => answer.map_err(|error| fault(Doing::ListParts, key, error))?,
             };
             for part in answer.parts() {
                 let part = UploadedPart(listed(part));
-                if part.number() > last {
+                if part.part_number() > last {
                     return Ok(Some(found));
                 }
                 // A marker that a server takes otherwise must not let a part appear twice.
-                if part.number() >= first
-                    && found.last().map(UploadedPart::number) < Some(part.number())
+                if part.part_number() >= first
+                    && found.last().map(UploadedPart::part_number) < Some(part.part_number())
                 {
                     found.push(part);
                 }
@@ -352,17 +227,18 @@ impl S3Pair {
         }
     }
 
-    /// Makes the upload's parts an object where it may land, if its `ETag` will be the one that is `wanted`, as far as the
-    /// parts tell.
-    pub async fn complete(
+    async fn complete_upload(
         &self,
         key: &ObjectKey,
         upload_id: &UploadId,
-        parts: Vec<UploadedPart>,
-        checksum: Option<&Checksum>,
-        wanted: Option<&Etag>,
-        onto: Onto<'_>,
+        order: CompletionOrder<'_, UploadedPart>,
     ) -> Result<Completed, Fault> {
+        let CompletionOrder {
+            parts,
+            checksum,
+            wanted,
+            onto,
+        } = order;
         if let Some(wanted) = wanted
             && etag_of(&parts).is_some_and(|etag| etag != *wanted)
         {
@@ -392,7 +268,7 @@ impl S3Pair {
             .await;
         let answer = match answer {
             Err(error) if no_such_upload(&error) => return Ok(Completed::NoUpload),
-            Err(error) if is_overtaken(&error) => return Ok(Completed::Overtaken),
+            Err(error) if is_overtaken(&error, onto) => return Ok(Completed::Overtaken),
             answer => answer.map_err(|error| fault(Doing::Copy, key, error))?,
         };
         answer
@@ -406,8 +282,7 @@ impl S3Pair {
             })
     }
 
-    /// Aborts an upload. Answers whether there was one.
-    pub async fn abort(&self, key: &ObjectKey, upload_id: &UploadId) -> Result<bool, AwsError> {
+    async fn abort_upload(&self, key: &ObjectKey, upload_id: &UploadId) -> Result<bool, Fault> {
         let aborted = self
             .replica
             .client
@@ -421,26 +296,149 @@ impl S3Pair {
         match aborted {
             Ok(_) => Ok(true),
             Err(error) if Refused::of(&error).status == Some(404) => Ok(false),
-            Err(error) => Err(AwsError::request(
-                format!("aborting an upload to {:?}", key.as_str()),
-                &error,
-            )),
+            Err(error) => Err(fault(Doing::Copy, key, error)),
         }
     }
 
-    /// Aborts an upload that will not be completed. What fails here is left to the sweep.
-    pub async fn abandon(&self, entry: &LoggedUpload) {
-        if let Err(error) = self.abort_left_behind(entry).await {
-            tracing::warn!(object.key = entry.key.as_str(), %error, "an upload is left to the sweep");
-        }
+    async fn list_uploads(&self, key: &ObjectKey) -> Result<Vec<OpenUpload>, Fault> {
+        // The key itself is the first of all that begin with it.
+        let answer = self
+            .replica
+            .client
+            .list_multipart_uploads()
+            .bucket(self.replica.name.as_str())
+            .prefix(key.as_str())
+            .expected_bucket_owner(&self.replica.owner)
+            .send()
+            .await
+            .map_err(|error| fault(Doing::Copy, key, error))?;
+        let of_this_key = answer
+            .uploads()
+            .iter()
+            .filter(|upload| upload.key() == Some(key.as_str()));
+        Ok(of_this_key.filter_map(open_upload).collect())
     }
 
-    /// Takes an upload that has ended out of the log; what fails here is left to the sweep.
-    async fn forget(&self, upload: &Upload) {
-        if let Err(error) = self.uploads.forget(&upload.entry.id).await {
-            tracing::warn!(object.key = upload.entry.key.as_str(), %error, "an upload that ended is left in the log");
+    /// The same answer; a fault names the reason that only another request can tell.
+    async fn with_reason<T>(&self, key: &ObjectKey, answer: Answer<T>) -> Answer<T> {
+        match answer {
+            Err(fault) => Err(self.explained(key, fault).await),
+            answer => answer,
         }
     }
+}
+
+impl ports::UploadedPart for UploadedPart {
+    fn number(&self) -> u32 {
+        self.part_number()
+    }
+}
+
+impl Uploads for S3Pair {
+    type Part = UploadedPart;
+
+    async fn source_tags(&self, key: &ObjectKey) -> Answer<Tags> {
+        if !self.options.tags {
+            return Ok(Tags::new());
+        }
+        let tags = self.read_tags(Side::Source, key).await;
+        self.with_reason(key, tags).await
+    }
+
+    async fn exact_layout(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+    ) -> Answer<Option<PartLayout>> {
+        let layout = self.source_parts(key, source, true).await;
+        self.with_reason(key, layout).await
+    }
+
+    async fn log(&self, key: &ObjectKey) -> Answer<LoggedUpload> {
+        let noted = self.uploads.note(key, SystemTime::now().into()).await;
+        noted.map_err(AwsError::into_fault)
+    }
+
+    async fn note_id(&self, entry: &LoggedUpload) -> Answer<()> {
+        let noted = self.uploads.write(entry).await;
+        noted.map_err(AwsError::into_fault)
+    }
+
+    async fn forget(&self, entry: &LoggedUpload) -> Answer<()> {
+        let forgotten = self.uploads.forget(&entry.id).await;
+        forgotten.map_err(AwsError::into_fault)
+    }
+
+    async fn logged(&self) -> Answer<Vec<LoggedUpload>> {
+        let entries = self.uploads.entries().await;
+        entries.map_err(AwsError::into_fault)
+    }
+
+    async fn create(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+        tags: &Tags,
+        record_etag: bool,
+    ) -> Answer<CreatedUpload> {
+        let created = self.create_upload(key, source, tags, record_etag).await;
+        self.with_reason(key, created).await
+    }
+
+    async fn copy_parts(
+        &self,
+        key: &ObjectKey,
+        etag: &Etag,
+        upload: &UploadId,
+        parts: Vec<Part>,
+    ) -> Answer<Filled<UploadedPart>> {
+        let filled = self.copy_all_parts(key, etag, upload, parts).await;
+        self.with_reason(key, filled).await
+    }
+
+    async fn uploaded_parts(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        first: u32,
+        last: u32,
+    ) -> Answer<Option<Vec<UploadedPart>>> {
+        let parts = self.list_parts(key, upload, first, last).await;
+        self.with_reason(key, parts).await
+    }
+
+    async fn complete(
+        &self,
+        key: &ObjectKey,
+        upload: &UploadId,
+        order: CompletionOrder<'_, UploadedPart>,
+    ) -> Answer<Completed> {
+        let completed = self.complete_upload(key, upload, order).await;
+        self.with_reason(key, completed).await
+    }
+
+    async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Answer<bool> {
+        let aborted = self.abort_upload(key, upload).await;
+        self.with_reason(key, aborted).await
+    }
+
+    async fn open_uploads(&self, key: &ObjectKey) -> Answer<Vec<OpenUpload>> {
+        let open = self.list_uploads(key).await;
+        self.with_reason(key, open).await
+    }
+
+    fn left_to_sweep(&self, entry: &LoggedUpload, fault: &Fault) {
+        tracing::warn!(object.key = entry.key.as_str(), error = %fault, "an upload is left to the sweep");
+    }
+}
+
+/// Reads an upload off a listing.
+fn open_upload(listed: &MultipartUpload) -> Option<OpenUpload> {
+    let created_secs = listed.initiated()?.secs();
+    Some(OpenUpload {
+        id: UploadId::new(listed.upload_id()?),
+        created_at: chrono::DateTime::from_timestamp(created_secs, 0)?,
+    })
 }
 
 fn no_such_upload<E>(error: &SdkError<E, Response>) -> bool
@@ -450,17 +448,17 @@ where
     Refused::of(error).code.as_deref() == Some("NoSuchUpload")
 }
 
-/// Whether the destination was found to hold something else than it should. With 409, another write of the
-/// key came between; whoever looks again will see it.
-fn is_overtaken<E>(error: &SdkError<E, Response>) -> bool
+/// Whether the destination does not hold what the upload may replace. With 409, another write of the key came
+/// between. `If-Match` on a key that does not exist is answered 404 (user guide, "Conditional writes").
+fn is_overtaken<E>(error: &SdkError<E, Response>, onto: Onto<'_>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let refused = Refused::of(error);
-    matches!(
-        refused.code.as_deref(),
-        Some("PreconditionFailed" | "ConditionalRequestConflict")
-    )
+    match Refused::of(error).code.as_deref() {
+        Some("PreconditionFailed" | "ConditionalRequestConflict") => true,
+        Some("NoSuchKey") => matches!(onto, Onto::Seen(_)),
+        _ => false,
+    }
 }
 
 fn as_query(tags: &Tags) -> String {

@@ -4,76 +4,93 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
-use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
+use tandem_replication::by_name;
 use tandem_replication::names::{ObjectKey, RuleId, TransferId};
 use tandem_replication::object::Checksum;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_layout::PartLayout;
-use tandem_replication::transfer::{PartRange, TransferSource, TransferView, ranges};
+use tandem_replication::transfer::ports::{Answer, Transfers};
+use tandem_replication::transfer::{Invalidated, LoggedUpload, Transfer, TransferSource};
 
 use crate::AwsError;
-use crate::by_name;
 use crate::table::{Item, Table, conditional, item, key, parsed, text};
-use crate::uploads::LoggedUpload;
-
-/// How long a transfer that goes on may seem to stand still.
-const STANDS_STILL: TimeDelta = TimeDelta::hours(2);
 
 /// A transfer as the table holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Transfer {
-    /// Its id.
-    pub id: TransferId,
-    /// The object's key.
-    pub key: ObjectKey,
-    /// The object that is copied.
+pub(crate) struct TransferItem {
+    id: TransferId,
+    key: ObjectKey,
     #[serde(deserialize_with = "by_name::required")]
-    pub source: TransferSource,
-    /// In which parts.
-    pub layout: PartLayout,
-    /// About how many bytes a range has.
-    pub range_bytes: u64,
-    /// The upload that the parts go into.
+    source: TransferSource,
+    layout: PartLayout,
+    range_bytes: u64,
     #[serde(deserialize_with = "by_name::required")]
-    pub upload: LoggedUpload,
-    /// Whether the replica will name its source's `ETag`, its own being another one.
-    pub records_etag: bool,
-    /// The checksum that S3 makes of the parts.
+    upload: LoggedUpload,
+    records_etag: bool,
     #[serde(default, deserialize_with = "by_name::optional")]
-    pub checksum: Option<Checksum>,
-    /// When it began.
-    pub started_at: Timestamp,
-    /// When a range was last done, or its messages were last sent.
-    pub progressed_at: Timestamp,
-    /// Whether every range that is not done has a message.
-    pub sent: bool,
-    /// When the object changed that this is the copy of, if a notification told.
-    pub event_time: Option<Timestamp>,
-    /// What it may replace.
+    checksum: Option<Checksum>,
+    started_at: Timestamp,
+    progressed_at: Timestamp,
+    sent: bool,
+    event_time: Option<Timestamp>,
     #[serde(default)]
-    pub overwrite: Overwrite,
-    /// Why the transfer cannot come to its end, and has to begin anew.
+    overwrite: Overwrite,
+    /// Why the transfer has to be restarted. The attribute keeps the name it had first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub void: Option<Void>,
-    /// The ranges that are done, by their numbers.
+    void: Option<Invalidated>,
     #[serde(
         default,
         skip_serializing_if = "BTreeSet::is_empty",
         with = "done_ranges"
     )]
-    pub done: BTreeSet<u32>,
+    done: BTreeSet<u32>,
 }
 
-/// Why a transfer has to begin anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Void {
-    /// The source is another object, or the upload is gone.
-    Overtaken,
-    /// Its parts do not make the source's `ETag`: the replica has to name it.
-    OtherEtag,
+impl From<&Transfer> for TransferItem {
+    fn from(transfer: &Transfer) -> Self {
+        let transfer = transfer.clone();
+        Self {
+            id: transfer.id,
+            key: transfer.key,
+            source: transfer.source,
+            layout: transfer.layout,
+            range_bytes: transfer.range_bytes,
+            upload: transfer.upload,
+            records_etag: transfer.records_etag,
+            checksum: transfer.checksum,
+            started_at: transfer.started_at,
+            progressed_at: transfer.progressed_at,
+            sent: transfer.sent,
+            event_time: transfer.event_time,
+            overwrite: transfer.overwrite,
+            void: transfer.invalidated,
+            done: transfer.done,
+        }
+    }
+}
+
+impl From<TransferItem> for Transfer {
+    fn from(item: TransferItem) -> Self {
+        Self {
+            id: item.id,
+            key: item.key,
+            source: item.source,
+            layout: item.layout,
+            range_bytes: item.range_bytes,
+            upload: item.upload,
+            records_etag: item.records_etag,
+            checksum: item.checksum,
+            started_at: item.started_at,
+            progressed_at: item.progressed_at,
+            sent: item.sent,
+            event_time: item.event_time,
+            overwrite: item.overwrite,
+            invalidated: item.void,
+            done: item.done,
+        }
+    }
 }
 
 /// DynamoDB adds to number sets only what is one.
@@ -96,48 +113,6 @@ mod done_ranges {
     }
 }
 
-impl Transfer {
-    /// All its ranges.
-    pub fn ranges(&self) -> Vec<PartRange> {
-        ranges(&self.layout, self.range_bytes)
-    }
-
-    /// Whether it has not come on for longer than the part queue hides a message of a worker that died, so
-    /// that somebody has to help it on.
-    pub fn stands_still(&self, at: Timestamp) -> bool {
-        at - self.progressed_at > STANDS_STILL
-    }
-
-    /// Whether every range is done.
-    pub fn is_filled(&self) -> bool {
-        self.ranges()
-            .iter()
-            .all(|range| self.done.contains(&range.index))
-    }
-
-    /// As it is shown.
-    pub fn view(&self) -> TransferView {
-        let done: Vec<PartRange> = self
-            .ranges()
-            .into_iter()
-            .filter(|range| self.done.contains(&range.index))
-            .collect();
-        let copied = self
-            .layout
-            .parts()
-            .filter(|part| done.iter().any(|range| range.covers(part.number)));
-        TransferView {
-            id: self.id.clone(),
-            key: self.key.clone(),
-            bytes: self.source.bytes,
-            bytes_copied: copied.map(|part| part.bytes()).sum(),
-            parts: self.layout.count(),
-            started_at: self.started_at,
-            progressed_at: self.progressed_at,
-        }
-    }
-}
-
 fn transfers_of(rule: &RuleId) -> String {
     format!("transfer#{rule}")
 }
@@ -149,12 +124,14 @@ impl Table {
         rule: &RuleId,
         object: &ObjectKey,
     ) -> Result<Option<Transfer>, AwsError> {
-        self.get(&transfers_of(rule), object.as_str()).await
+        let found: Option<TransferItem> = self.get(&transfers_of(rule), object.as_str()).await?;
+        Ok(found.map(Transfer::from))
     }
 
     /// All transfers of a rule, by key.
     pub async fn transfers(&self, rule: &RuleId) -> Result<Vec<Transfer>, AwsError> {
-        self.all(&transfers_of(rule)).await
+        let items: Vec<TransferItem> = self.all(&transfers_of(rule)).await?;
+        Ok(items.into_iter().map(Transfer::from).collect())
     }
 
     /// Stores a new transfer if its key has none. Answers whether it had none.
@@ -168,7 +145,11 @@ impl Table {
             .client
             .put_item()
             .table_name(&self.name)
-            .set_item(Some(item(&transfers_of(rule), object, transfer)?))
+            .set_item(Some(item(
+                &transfers_of(rule),
+                object,
+                &TransferItem::from(transfer),
+            )?))
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await;
@@ -194,15 +175,15 @@ impl Table {
         conditional(format!("marking the transfer of {object:?}"), written)
     }
 
-    /// Says that a transfer has to begin anew. Answers whether it is still this one.
-    pub async fn mark_void(
+    /// Notes that a transfer has to be restarted. Returns whether it is still this one.
+    pub async fn invalidate_transfer(
         &self,
         rule: &RuleId,
         transfer: &Transfer,
-        void: Void,
+        why: Invalidated,
     ) -> Result<bool, AwsError> {
         let object = transfer.key.as_str();
-        let void = serde_dynamo::aws_sdk_dynamodb_1::to_attribute_value(void)
+        let void = serde_dynamo::aws_sdk_dynamodb_1::to_attribute_value(why)
             .map_err(|error| AwsError::unexpected("marking a transfer", error))?;
         let written = self
             .update(rule, transfer)
@@ -237,7 +218,7 @@ impl Table {
         match written {
             Ok(answer) => {
                 let item: Item = answer.attributes.unwrap_or_default();
-                parsed(&pk, item).map(Some)
+                parsed::<TransferItem>(&pk, item).map(|item| Some(Transfer::from(item)))
             }
             Err(error) => {
                 let doing = format!("noting a range of {object:?}");
@@ -289,5 +270,56 @@ fn refused_is<T>(refused: T, error: AwsError) -> Result<T, AwsError> {
         Ok(refused)
     } else {
         Err(error)
+    }
+}
+
+/// The transfers of one rule.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleTransfers<'a> {
+    /// The table.
+    pub table: &'a Table,
+    /// The rule.
+    pub rule: &'a RuleId,
+}
+
+impl Transfers for RuleTransfers<'_> {
+    async fn transfer(&self, key: &ObjectKey) -> Answer<Option<Transfer>> {
+        let found = self.table.transfer(self.rule, key).await;
+        found.map_err(AwsError::into_fault)
+    }
+
+    async fn transfers(&self) -> Answer<Vec<Transfer>> {
+        let found = self.table.transfers(self.rule).await;
+        found.map_err(AwsError::into_fault)
+    }
+
+    async fn store(&self, transfer: &Transfer) -> Answer<bool> {
+        let stored = self.table.begin_transfer(self.rule, transfer).await;
+        stored.map_err(AwsError::into_fault)
+    }
+
+    async fn mark_sent(&self, transfer: &Transfer, sent: bool, at: Timestamp) -> Answer<bool> {
+        let marked = self.table.mark_sent(self.rule, transfer, sent, at).await;
+        marked.map_err(AwsError::into_fault)
+    }
+
+    async fn invalidate(&self, transfer: &Transfer, why: Invalidated) -> Answer<bool> {
+        let marked = self.table.invalidate_transfer(self.rule, transfer, why);
+        marked.await.map_err(AwsError::into_fault)
+    }
+
+    async fn range_done(
+        &self,
+        transfer: &Transfer,
+        range: u32,
+        at: Timestamp,
+    ) -> Answer<Option<Transfer>> {
+        let noted = self.table.range_done(self.rule, transfer, range, at).await;
+        noted.map_err(AwsError::into_fault)
+    }
+
+    async fn remove(&self, transfer: &Transfer) -> Answer<bool> {
+        let removed = self.table.end_transfer(self.rule, transfer).await;
+        removed.map_err(AwsError::into_fault)
     }
 }

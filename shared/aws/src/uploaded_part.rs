@@ -13,7 +13,7 @@ pub struct UploadedPart(pub(crate) CompletedPart);
 
 impl UploadedPart {
     /// Its number.
-    pub fn number(&self) -> u32 {
+    pub(crate) fn part_number(&self) -> u32 {
         let number = self.0.part_number().unwrap_or_default();
         u32::try_from(number).unwrap_or_default()
     }

@@ -1,26 +1,12 @@
 //! The log of uploads in parts that are not over: noted before they begin, forgotten when they have ended,
 //! so that the uploads of a function that died can be found and aborted. Their parts cost money until then.
 
-use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
-use tandem_replication::names::{ObjectKey, RuleId, UploadId};
+use tandem_replication::names::{ObjectKey, RuleId};
+use tandem_replication::transfer::LoggedUpload;
 
 use crate::AwsError;
 use crate::table::Table;
-
-/// An upload that was begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LoggedUpload {
-    /// The entry's own id.
-    pub id: String,
-    /// The object's key.
-    pub key: ObjectKey,
-    /// S3's id, once it is known: between the beginning of an upload and the note of its id a function may
-    /// die.
-    pub upload_id: Option<UploadId>,
-    /// When it was noted.
-    pub began_at: Timestamp,
-}
 
 /// The log of one rule.
 #[derive(Debug, Clone)]

@@ -88,6 +88,8 @@ pub enum CopyOutcome {
 pub struct Landed {
     /// The replica's `ETag`.
     pub etag: Etag,
+    /// The replica's version, in a destination that has versions.
+    pub version: Option<VersionId>,
     /// Which version of the source was read, in a versioned bucket.
     pub source_version: Option<VersionId>,
     /// The copy began no earlier than this, by the service's clock; `None` if it cannot be told.
@@ -129,6 +131,14 @@ pub trait BucketPair: Sync {
         key: &ObjectKey,
         source: &ObjectState,
     ) -> impl Future<Output = Result<Option<PartLayout>, Fault>> + Send;
+
+    /// Notes durably that an attempt of a job is about to write a replica of the source's `ETag`, so that a
+    /// successor of its worker recognises what the attempt wrote. Live attempts announce nothing.
+    fn announce(
+        &self,
+        key: &ObjectKey,
+        etag: &Etag,
+    ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// Copies the source over. Readers of the replica see the old object or the new one, whole. A server may
     /// ignore the order's pin, so what landed has to be compared with the source again.

@@ -28,6 +28,8 @@ pub enum KeepReason {
     DestinationExists,
     /// A backfill that overwrites what is older found an object that is not.
     DestinationIsNewer,
+    /// A job found an object that it did not write, of a key that the source does not have.
+    OtherWriter,
 }
 
 /// Decides. `source` is `None` only where the source itself answered 404 for the key.

@@ -56,7 +56,7 @@ pub struct Metadata {
 }
 
 /// By which checksum the service can check an object, besides its `ETag`.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Checksum {
     /// The algorithm, by S3's word.
     pub algorithm: String,

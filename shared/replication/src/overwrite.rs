@@ -11,7 +11,7 @@ use crate::decide::KeepReason;
 use crate::names::Etag;
 
 /// Which objects of the destination may be replaced.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overwrite {
     /// All that differ.

@@ -16,13 +16,13 @@ pub const OBJECT_BYTES_MAX: u64 = PARTS_MAX as u64 * PART_BYTES_MAX;
 
 /// How an object is cut into parts: runs of parts of one size. Most objects have two runs, the second
 /// being the last part.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "Vec<Run>", try_from = "Vec<Run>")]
 pub struct PartLayout {
     runs: Vec<Run>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Run {
     part_bytes: u64,
     parts: u32,

@@ -1,5 +1,30 @@
 //! A large object's copy by many invocations: its parts in ranges, each of which one invocation copies.
-//! No I/O.
+//! All I/O goes through the ports in [`ports`].
+//!
+//! The rules of a transfer, each of which the search in `tests/transfers.rs` removes once:
+//!
+//! 1. An upload is logged before it is created, so that the sweep finds the uploads of functions that died.
+//! 2. A range is noted as done only when all its parts are in the upload.
+//! 3. After a completion, answered or not, the source is read again; its present state decides.
+//! 4. A transfer that has to be restarted is invalidated before its object is sent, so that the receiver does
+//!    not join it.
+//! 5. **The upload is the fence.** Whoever gives a transfer up aborts its upload before the source is read for
+//!    what follows. A completion that is still in flight has landed by then, and is seen, or never lands.
+//! 6. In modes that protect the destination's objects, a completion is conditional, and what follows it may
+//!    replace only what this transfer wrote.
+//! 7. The sweep aborts only uploads that the log names.
+//!
+//! In reading order: what the table holds ([`state`]), the ports ([`ports`]), uploads whether or not they belong
+//! to a transfer ([`uploads`]), the beginning ([`begin`]), one range ([`copying`]), completion and restart
+//! ([`ending`]), the sweep ([`sweep`]).
+
+pub mod begin;
+pub mod copying;
+pub mod ending;
+pub mod ports;
+pub mod state;
+pub mod sweep;
+pub mod uploads;
 
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +32,8 @@ use crate::Timestamp;
 use crate::names::{Etag, ObjectKey, TransferId};
 use crate::object::ObjectState;
 use crate::part_layout::PartLayout;
+
+pub use self::state::{Invalidated, LoggedUpload, Transfer};
 
 /// Into how many ranges a transfer is cut at most: its state names those that are done.
 pub const RANGES_MAX: u32 = 1_000;
@@ -51,8 +78,8 @@ pub fn ranges(layout: &PartLayout, range_bytes: u64) -> Vec<PartRange> {
     ranges
 }
 
-/// The object that a transfer copies: any change of it makes the transfer void.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// The object that a transfer copies: any change of it invalidates the transfer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TransferSource {
     /// Its `ETag`, to which every part is pinned.
     pub etag: Etag,

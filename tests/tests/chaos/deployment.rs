@@ -32,6 +32,8 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(40);
 const LIVE_TIMEOUT: Duration = Duration::from_secs(12);
 /// `backfill-shard` begins no object in its last minute.
 const WORK_TIMEOUT: Duration = Duration::from_secs(66);
+/// For how long a request of a dead function is in flight at most, and by how much clocks differ.
+const IN_FLIGHT: Duration = LONGEST_DELAY.saturating_add(BUSY);
 /// What starting a process may take on a busy machine.
 const START: Duration = Duration::from_secs(10);
 /// What the cloud may take for a request on a busy machine.

@@ -17,4 +17,5 @@ mod requests;
 mod rules;
 mod rules_as_code;
 mod stage;
+mod transfer_modes;
 mod transfers;

@@ -246,6 +246,10 @@ impl BucketPair for Pair {
         Ok(None)
     }
 
+    async fn announce(&self, _key: &ObjectKey, _etag: &Etag) -> Result<(), Fault> {
+        Ok(())
+    }
+
     async fn adjust(
         &self,
         _key: &ObjectKey,
@@ -366,6 +370,7 @@ impl BucketPair for Pair {
 fn landed(shown: &ObjectState, began_after: Option<Timestamp>, took: TimeDelta) -> Landed {
     Landed {
         etag: shown.etag.clone(),
+        version: None,
         source_version: shown.version_id.clone(),
         began_after,
         took,

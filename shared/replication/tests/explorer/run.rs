@@ -358,9 +358,7 @@ fn attempt(
                     Some(source) => backfill(&pair, &replicator, source).await,
                 }
             }
-            (Message::Delete, Policy::Full) => replicator.reconcile(&key).await,
-            // The functions pass such a delete over.
-            (Message::Delete, Policy::Write) => Ok(Outcome::BothAbsent),
+            (Message::Delete, _) => replicator.reconcile(&key).await,
         }
     });
     (delivery, attempt)

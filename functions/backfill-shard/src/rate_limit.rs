@@ -1,17 +1,17 @@
-//! How fast a job may begin objects, all its shards together. Room is taken for some objects at a time, and
-//! each of them waits for its own instant.
+//! The rate limit of a job, which all its shards share. A page reserves capacity for some objects at a time, and each
+//! of them waits for its own instant.
 
 use std::time::Duration;
 
+use tandem_aws::AwsError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
 
-use crate::errand::Errand;
-use crate::worker::Unfinished;
+use crate::page_context::PageContext;
 
-/// For how many seconds' worth of objects room is taken at a time.
-const PACED_SECS: f64 = 20.0;
-/// A shard whose turn is later than this is handed on, so that nobody pays for its waiting.
+/// For how many seconds' worth of objects a page reserves capacity at a time.
+const RESERVED_SECS: f64 = 20.0;
+/// A shard that would wait for longer is handed on, because Lambda charges for waiting.
 const WAIT_SECS_MAX: i64 = 30;
 /// The longest that SQS delays a message ("Amazon SQS delay queues").
 const DELAY_SECS_MAX: i64 = 900;
@@ -27,14 +27,14 @@ pub(crate) enum Room {
 }
 
 /// When some objects may begin.
-pub(crate) struct Pace {
+pub(crate) struct Rate {
     begins: Timestamp,
     per_sec: f64,
 }
 
-impl Errand<'_> {
-    /// How much there is room for in the job's pace.
-    pub(crate) async fn room(&self) -> Result<Room, Unfinished> {
+impl PageContext<'_> {
+    /// Returns how much the rate limit has room for.
+    pub(crate) async fn room(&self) -> Result<Room, AwsError> {
         let Some(per_sec) = self.job.spec.objects_per_sec else {
             return Ok(Room::Unlimited);
         };
@@ -49,12 +49,12 @@ impl Errand<'_> {
             clippy::cast_sign_loss,
             reason = "twenty million at most"
         )]
-        let objects = (per_sec * PACED_SECS) as usize;
+        let objects = (per_sec * RESERVED_SECS) as usize;
         Ok(Room::For(objects.max(1)))
     }
 
-    /// Takes room for so many objects; none if there is nothing to be done, or no pace to keep to.
-    pub(crate) async fn take_pace(&self, objects: u64) -> Result<Option<Pace>, Unfinished> {
+    /// Reserves capacity for so many objects; none if there is nothing to be done, or no limit.
+    pub(crate) async fn reserve(&self, objects: u64) -> Result<Option<Rate>, AwsError> {
         let per_sec = self.job.spec.objects_per_sec;
         let (Some(per_sec), 1..) = (per_sec, objects) else {
             return Ok(None);
@@ -63,11 +63,11 @@ impl Errand<'_> {
         let begins = table
             .take_pace(&self.job.id, objects, per_sec, now())
             .await?;
-        Ok(Some(Pace { begins, per_sec }))
+        Ok(Some(Rate { begins, per_sec }))
     }
 }
 
-impl Pace {
+impl Rate {
     /// Waits until the object of this number may begin.
     pub(crate) async fn wait_for(&self, number: u64) {
         let after_ms = number as f64 * 1_000.0 / self.per_sec;

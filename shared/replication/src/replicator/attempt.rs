@@ -1,0 +1,84 @@
+//! What one attempt remembers of a key from its first request to its last. No I/O.
+
+use crate::bucket_pair::Landed;
+use crate::names::{Etag, VersionId};
+use crate::object::ObjectState;
+
+use super::{Outcome, QUICK_COPY};
+
+/// What the rounds of one attempt have found out, and what they have done.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    /// The replica's `ETag` differs from the source's, so it has to name the source's.
+    pub(super) record_etag: bool,
+    /// The number of tags is not enough: tags and ACL have to be read.
+    pub(super) closely: bool,
+    /// What was done to the replica.
+    done: Done,
+    /// The replica that the attempt's last copy wrote.
+    wrote: Option<Written>,
+}
+
+/// What an attempt did to the replica, the more important last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Done {
+    #[default]
+    Nothing,
+    /// Something was set without a copy.
+    Adjusted,
+    /// Something was copied.
+    Copied,
+}
+
+/// A replica that was written, as the copy's answer names it.
+#[derive(Debug)]
+struct Written {
+    etag: Etag,
+    /// Its version, in a destination that has versions.
+    version: Option<VersionId>,
+}
+
+impl Attempt {
+    /// An attempt that has done nothing yet.
+    pub(super) fn looking(closely: bool) -> Self {
+        Self {
+            closely,
+            ..Self::default()
+        }
+    }
+
+    /// A copy landed. Tags that it read long ago are to be read again.
+    pub(super) fn landed(&mut self, landed: &Landed) {
+        self.closely = landed.took > QUICK_COPY;
+        self.done = Done::Copied;
+        self.wrote = Some(Written {
+            etag: landed.etag.clone(),
+            version: landed.version.clone(),
+        });
+    }
+
+    /// Tags, grants or a lock were set.
+    pub(super) fn adjusted(&mut self) {
+        self.done = self.done.max(Done::Adjusted);
+    }
+
+    /// Whether this replica is the one that the attempt's last copy wrote.
+    pub(super) fn wrote(&self, replica: &ObjectState) -> bool {
+        self.wrote.as_ref().is_some_and(|written| {
+            let same_version = match (&written.version, &replica.version_id) {
+                (Some(written), Some(found)) => written == found,
+                _ => true,
+            };
+            written.etag == replica.etag && same_version
+        })
+    }
+
+    /// What to call the end of an attempt that found both sides in agreement.
+    pub(super) fn outcome(&self, bytes: u64) -> Outcome {
+        match self.done {
+            Done::Copied => Outcome::Replicated { bytes },
+            Done::Adjusted => Outcome::Adjusted,
+            Done::Nothing => Outcome::InSync,
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! Rule 5: rounds of reconciling. Each round reads both sides, decides, acts and reads the source again.
+
+use crate::bucket_pair::{
+    AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Onto,
+    Side,
+};
+use crate::decide::{Decision, KeepReason, decide};
+use crate::fault::{Fault, Reason};
+use crate::names::{Etag, ObjectKey};
+use crate::object::{Labels, ObjectState};
+use crate::options::LockChoice;
+use crate::overwrite::Overwrite;
+use crate::part_plan::{CopyPlan, is_too_large, plan};
+
+use super::attempt::Attempt;
+use super::verify::{Ordered, Standing};
+use super::{Outcome, ROUNDS_MAX, Replicator};
+
+impl<P: BucketPair> Replicator<'_, P> {
+    pub(super) async fn rounds(&self, key: &ObjectKey, attempt: Attempt) -> Result<Outcome, Fault> {
+        self.rounds_from(key, None, attempt).await
+    }
+
+    /// The same, the first round from what a HEAD of the source has just shown. A missing source is not passed in:
+    /// only a HEAD of this very round may be a reason to delete.
+    pub(super) async fn rounds_from(
+        &self,
+        key: &ObjectKey,
+        mut seen: Option<ObjectState>,
+        mut attempt: Attempt,
+    ) -> Result<Outcome, Fault> {
+        for _ in 0..ROUNDS_MAX {
+            let source = match seen.take() {
+                Some(source) => Some(source),
+                None => self.pair.head(Side::Source, key).await?,
+            };
+            let ended = match &source {
+                Some(object) => self
+                    .round(key, source.as_ref(), &mut attempt)
+                    .await
+                    .map_err(|fault| fault.of(object))?,
+                None => self.round(key, None, &mut attempt).await?,
+            };
+            if let Some(outcome) = ended {
+                return Ok(outcome);
+            }
+        }
+        Err(Fault::because(
+            Reason::KeptChanging,
+            format!(
+                "{key:?} kept changing through {ROUNDS_MAX} rounds; it is tried again later",
+                key = key.as_str()
+            ),
+        ))
+    }
+
+    /// One round of reconciling, from what a HEAD of the source has shown; `None` if another one is needed.
+    async fn round(
+        &self,
+        key: &ObjectKey,
+        source: Option<&ObjectState>,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Outcome>, Fault> {
+        let replica = self.pair.head(Side::Replica, key).await?;
+        let decision = decide(self.policy, self.options, source, replica.as_ref());
+        match (decision, source, replica) {
+            (Decision::InSync | Decision::Adjust, Some(source), Some(replica)) => {
+                self.agree_on_labels(key, decision, source, &replica, attempt)
+                    .await
+            }
+            (Decision::Copy, Some(source), replica) => {
+                self.replace(key, source, replica.as_ref(), attempt).await
+            }
+            (Decision::Delete, _, Some(replica)) => self.delete(key, &replica, attempt).await,
+            (Decision::Keep(reason), ..) => Ok(Some(Outcome::Kept(reason))),
+            // In sync because there is nothing on either side; the other pairs cannot be.
+            (_, _, _) => Ok(Some(Outcome::BothAbsent)),
+        }
+    }
+
+    /// The replica holds the source's object: sets what else differs.
+    async fn agree_on_labels(
+        &self,
+        key: &ObjectKey,
+        decision: Decision,
+        source: &ObjectState,
+        replica: &ObjectState,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Outcome>, Fault> {
+        let onto = self.onto(key, source, Some(replica), attempt);
+        let (closely, kept) = match (decision, onto) {
+            (Decision::Adjust, Err(reason)) => return Ok(Some(Outcome::Kept(reason))),
+            (Decision::Adjust, Ok(_)) => (true, None),
+            (_, onto) => (attempt.closely, onto.err()),
+        };
+        let labels = self.wanted_labels(key, source, closely).await?;
+        if decision == Decision::InSync {
+            if labels.is_none() {
+                return Ok(Some(attempt.outcome(source.bytes)));
+            }
+            if let Some(reason) = kept {
+                return Ok(Some(Outcome::Kept(reason)));
+            }
+        }
+        self.adjust(key, source, replica, labels, attempt).await?;
+        Ok(None)
+    }
+
+    /// The replica is missing or holds another object: copies the source over, if the mode allows it.
+    async fn replace(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+        replica: Option<&ObjectState>,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Outcome>, Fault> {
+        let onto = match self.onto(key, source, replica, attempt) {
+            Ok(onto) => onto,
+            Err(reason) => return Ok(Some(Outcome::Kept(reason))),
+        };
+        let in_parts = source.etag.parts().is_some();
+        if is_too_large(in_parts, source.bytes, self.limits) {
+            return Ok(Some(Outcome::TooLargeHere {
+                bytes: source.bytes,
+            }));
+        }
+        let copied = self.copy_known(key, source, onto, attempt).await?;
+        Ok(copied.map(|bytes| Outcome::Replicated { bytes }))
+    }
+
+    /// Rule 11: the source has no object. Deletes the replica, unless it is another writer's and the attempt
+    /// belongs to a job.
+    async fn delete(
+        &self,
+        key: &ObjectKey,
+        replica: &ObjectState,
+        attempt: &Attempt,
+    ) -> Result<Option<Outcome>, Fault> {
+        if self.own.is_some() && !self.is_own(key, replica, attempt) {
+            return Ok(Some(Outcome::Kept(KeepReason::OtherWriter)));
+        }
+        let deleted = self.pair.delete_replica(key, &replica.etag).await?;
+        let still_gone = self.pair.head(Side::Source, key).await?.is_none();
+        let done = deleted == DeleteOutcome::Deleted && still_gone;
+        Ok(done.then_some(Outcome::Deleted))
+    }
+
+    /// Rule 13: returns what a copy may land on, or why the replica is kept. A mode that protects the
+    /// destination's objects leaves a replica of this attempt's own to it, and no other.
+    fn onto<'r>(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+        replica: Option<&'r ObjectState>,
+        attempt: &Attempt,
+    ) -> Result<Onto<'r>, KeepReason> {
+        if self.overwrite != Overwrite::Always
+            && let Some(replica) = replica
+            && self.is_own(key, replica, attempt)
+        {
+            return Ok(Onto::Seen(&replica.etag));
+        }
+        let seen = replica.map(|replica| (&replica.etag, replica.last_modified));
+        self.overwrite.onto(source.last_modified, seen)
+    }
+
+    /// Whether this attempt wrote the replica, or an earlier attempt of its job may have.
+    fn is_own(&self, key: &ObjectKey, replica: &ObjectState, attempt: &Attempt) -> bool {
+        let announced = self.own.as_ref();
+        attempt.wrote(replica) || announced.is_some_and(|own| own.include(key, replica))
+    }
+
+    /// Sets what differs on the replica without copying bytes. The caller looks at both sides again.
+    async fn adjust(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+        replica: &ObjectState,
+        labels: Option<Labels>,
+        attempt: &mut Attempt,
+    ) -> Result<(), Fault> {
+        let lock = (self.options.object_lock == LockChoice::Keep
+            && !source.lock.is_within(&replica.lock))
+        .then_some(&source.lock);
+        attempt.closely = self.options.carries_labels();
+        if labels.is_some() || lock.is_some() {
+            let wanted = Adjustment { labels, lock };
+            let adjusted = self.pair.adjust(key, replica, wanted).await?;
+            if adjusted == AdjustOutcome::Adjusted {
+                attempt.adjusted();
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies what a HEAD has shown. Returns the size if the source still holds it afterwards.
+    async fn copy_known(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+        onto: Onto<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Option<u64>, Fault> {
+        let layout = match source.etag.parts() {
+            Some(_) => self.pair.part_layout(key, source).await?,
+            None => None,
+        };
+        let CopyPlan { parts, keeps_etag } =
+            plan(source, layout, self.limits).map_err(|error| {
+                Fault::new(
+                    Reason::TooLarge,
+                    format!("cannot copy {:?}", key.as_str()),
+                    error,
+                )
+            })?;
+        attempt.record_etag |= !keeps_etag || self.options.kms_key.is_some();
+        let order = CopyOrder::Known {
+            source,
+            parts: parts.as_ref(),
+            record_etag: attempt.record_etag,
+        };
+        let Some(landed) = self.copy(key, &source.etag, order, onto, attempt).await? else {
+            return Ok(None);
+        };
+        // Only what could have been kept says something of the destination.
+        if source.etag_is_digest
+            && source.etag.parts().is_none()
+            && let Some(expectation) = self.expectation
+        {
+            expectation.saw_etag(landed.etag == source.etag);
+        }
+        // The tags of an upload are those that its beginning was told, not those that it copied. Should more
+        // rounds be needed, they have to look as closely. A quick copy brought those of just now, whatever was
+        // there before.
+        attempt.closely |= parts.is_some();
+        let standing = self.standing(key, &landed, Ordered::Seen(source), attempt.closely);
+        match standing.await? {
+            Standing::Settled { bytes } => Ok(Some(bytes)),
+            Standing::Unsettled => {
+                attempt.record_etag |= landed.etag != source.etag;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sends one copy of the source's object of this `ETag`, and remembers what it wrote. An attempt of a job
+    /// announces the copy first. Returns `None` where nothing landed.
+    pub(super) async fn copy(
+        &self,
+        key: &ObjectKey,
+        etag: &Etag,
+        order: CopyOrder<'_>,
+        onto: Onto<'_>,
+        attempt: &mut Attempt,
+    ) -> Result<Option<Landed>, Fault> {
+        if self.own.is_some() {
+            self.pair.announce(key, etag).await?;
+        }
+        match self.pair.copy(key, order, onto).await? {
+            CopyOutcome::Landed(landed) => {
+                attempt.landed(&landed);
+                Ok(Some(landed))
+            }
+            CopyOutcome::Overtaken | CopyOutcome::SourceGone => Ok(None),
+        }
+    }
+}

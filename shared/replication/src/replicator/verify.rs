@@ -1,0 +1,130 @@
+//! Rule 3: after a write, the source is read again. Only what the source still holds is done.
+
+use chrono::TimeDelta;
+
+use crate::Timestamp;
+use crate::bucket_pair::{BucketPair, Landed, Side};
+use crate::decide::{Decision, decide};
+use crate::fault::Fault;
+use crate::names::{ObjectKey, StorageClass};
+use crate::object::{Labels, Lock, ObjectState};
+use crate::options::{AclChoice, LockChoice};
+
+use super::Replicator;
+
+/// `Last-Modified` is given in whole seconds.
+const LAST_MODIFIED_RESOLUTION: TimeDelta = TimeDelta::seconds(1);
+
+/// How the copy was ordered that landed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ordered<'a> {
+    /// For a source of this class, without having looked at it.
+    Unseen(&'a StorageClass),
+    /// For a source that looked like this.
+    Seen(&'a ObjectState),
+}
+
+/// Whether what landed is what the source holds now.
+pub(super) enum Standing {
+    /// It is; the size is the source's.
+    Settled { bytes: u64 },
+    /// It is not, or not for certain.
+    Unsettled,
+}
+
+impl<P: BucketPair> Replicator<'_, P> {
+    /// Reads the source again after something landed.
+    ///
+    /// The same `ETag` does not rule out that the same bytes were written with other metadata since. A
+    /// version tells for certain, and so does a `Last-Modified` before the copy began; where neither
+    /// does, the replica is looked at too.
+    pub(super) async fn standing(
+        &self,
+        key: &ObjectKey,
+        landed: &Landed,
+        ordered: Ordered<'_>,
+        closely: bool,
+    ) -> Result<Standing, Fault> {
+        let Some(source) = self.pair.head(Side::Source, key).await? else {
+            return Ok(Standing::Unsettled);
+        };
+        if let Some(expectation) = self.expectation {
+            expectation.saw_class(&source.storage_class);
+        }
+        let ordered_as_it_is = match ordered {
+            Ordered::Seen(known) => self.would_copy_alike(known, &source),
+            Ordered::Unseen(class) => self.would_copy_alike_unseen(class, &source),
+        };
+        if !ordered_as_it_is {
+            return Ok(Standing::Unsettled);
+        }
+        let certain = source.etag == landed.etag && read_for_certain(&source, landed);
+        if !certain {
+            let replica = self.pair.head(Side::Replica, key).await?;
+            let decision = decide(self.policy, self.options, Some(&source), replica.as_ref());
+            if decision != Decision::InSync {
+                return Ok(Standing::Unsettled);
+            }
+        }
+        let settled = if certain && !closely && self.options.acl == AclChoice::Reset {
+            true
+        } else {
+            self.wanted_labels(key, &source, closely).await?.is_none()
+        };
+        Ok(if settled {
+            Standing::Settled {
+                bytes: source.bytes,
+            }
+        } else {
+            Standing::Unsettled
+        })
+    }
+
+    /// Returns the source's tags and grants, if the replica has others. Where neither has tags as far as a HEAD
+    /// shows, tags are read only if that is to be looked at `closely`.
+    pub(super) async fn wanted_labels(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+        closely: bool,
+    ) -> Result<Option<Labels>, Fault> {
+        let any_tags = self.options.tags && (source.tag_count > 0 || closely);
+        if !any_tags && self.options.acl == AclChoice::Reset {
+            return Ok(None);
+        }
+        let wanted = self.pair.labels(Side::Source, key).await?;
+        let found = self.pair.labels(Side::Replica, key).await?;
+        Ok((wanted != found).then_some(wanted))
+    }
+
+    /// Whether [`crate::bucket_pair::CopyOrder::Pinned`] for this class orders what the source needs.
+    fn would_copy_alike_unseen(&self, class: &StorageClass, source: &ObjectState) -> bool {
+        source.metadata.website_redirect.is_none()
+            && self.options.class_for(&source.storage_class) == self.options.class_for(class)
+            && (self.options.object_lock == LockChoice::Bucket || source.lock == Lock::default())
+    }
+
+    /// Whether the copy ordered for `known` is the one that `source` needs.
+    fn would_copy_alike(&self, known: &ObjectState, source: &ObjectState) -> bool {
+        source.etag == known.etag
+            && source.metadata == known.metadata
+            && self.options.class_for(&source.storage_class)
+                == self.options.class_for(&known.storage_class)
+            && (self.options.object_lock == LockChoice::Bucket || source.lock == known.lock)
+    }
+}
+
+/// Whether the source as it is now must be what the copy read.
+fn read_for_certain(source: &ObjectState, landed: &Landed) -> bool {
+    if landed.source_version.is_some() && source.version_id.is_some() {
+        return landed.source_version == source.version_id;
+    }
+    // An object in parts bears the time at which its upload was begun, which tells nothing.
+    source.etag.parts().is_none() && was_written_before(source.last_modified, landed)
+}
+
+/// Whether what was last modified then had been written before the copy that landed began.
+pub(super) fn was_written_before(last_modified: Timestamp, landed: &Landed) -> bool {
+    let began_after = landed.began_after;
+    began_after.is_some_and(|began_after| last_modified + LAST_MODIFIED_RESOLUTION <= began_after)
+}

@@ -1,0 +1,156 @@
+//! How transfers end: completed and compared with the source again, or restarted. Each step may be repeated by
+//! another worker, so that a worker may die between any two of them.
+
+use crate::bucket_pair::{BucketPair, Onto, Side};
+use crate::decide::KeepReason;
+use crate::fault::{Fault, Reason};
+use crate::in_flight::OwnWrites;
+use crate::names::{Etag, UploadId};
+use crate::object::ObjectState;
+use crate::replicator::Outcome;
+use crate::transfer::begin::{KeyChange, Origin, Transferrer};
+use crate::transfer::copying::Progress;
+use crate::transfer::ports::{
+    Answer, Completed, CompletionOrder, TransferPorts, UploadedPart, Uploads,
+};
+use crate::transfer::uploads::{Aborted, abort_logged};
+use crate::transfer::{Invalidated, Transfer, TransferSource};
+
+impl<P: TransferPorts> Transferrer<'_, P> {
+    /// Makes the parts an object, if no worker has done that, and reads the source again.
+    pub(super) async fn complete(
+        &self,
+        transfer: &Transfer,
+        upload: &UploadId,
+    ) -> Answer<Progress> {
+        let (pair, key) = (self.ports.pair(), &transfer.key);
+        let replica = if transfer.overwrite.is_always() {
+            None
+        } else {
+            pair.head(Side::Replica, key).await?
+        };
+        let onto = match onto(transfer, replica.as_ref()) {
+            Ok(onto) => onto,
+            Err(reason) => return self.keep(transfer, reason).await,
+        };
+        let count = transfer.layout.count();
+        let Some(parts) = pair.uploaded_parts(key, upload, 1, count).await? else {
+            return self.read_again(transfer, None).await;
+        };
+        if !parts.iter().map(UploadedPart::number).eq(1..=count) {
+            let said = format!(
+                "the upload to {:?} does not list all its parts",
+                key.as_str()
+            );
+            return Err(Fault::because(Reason::ServiceFailed, said));
+        }
+        let order = CompletionOrder {
+            parts,
+            checksum: transfer.checksum.as_ref(),
+            wanted: (!transfer.records_etag).then_some(&transfer.source.etag),
+            onto,
+        };
+        match pair.complete(key, upload, order).await? {
+            Completed::OtherEtag => Ok(Progress::Invalid(Invalidated::OtherEtag)),
+            Completed::NoUpload => self.read_again(transfer, None).await,
+            // The next delivery decides again what may be replaced. The parts are still there.
+            Completed::Overtaken => Err(Fault::because(
+                Reason::KeptChanging,
+                format!(
+                    "the destination's {:?} changed while its transfer was completed",
+                    key.as_str()
+                ),
+            )),
+            Completed::Landed(etag) => self.landed(transfer, etag).await,
+        }
+    }
+
+    async fn landed(&self, transfer: &Transfer, etag: Etag) -> Answer<Progress> {
+        match self.read_again(transfer, Some(etag)).await? {
+            // Copied again in the same way it would differ again.
+            Progress::Invalid(_) if self.is_still_the_source(transfer).await? => {
+                Ok(Progress::Invalid(Invalidated::OtherEtag))
+            }
+            progress => Ok(progress),
+        }
+    }
+
+    /// After the upload has landed, or may have: the source's present state decides. Under a condition only
+    /// what this transfer wrote may be replaced.
+    pub(super) async fn read_again(
+        &self,
+        transfer: &Transfer,
+        landed: Option<Etag>,
+    ) -> Answer<Progress> {
+        let key = &transfer.key;
+        let own = OwnWrites::default().with(key, &transfer.source.etag);
+        let own = landed.iter().fold(own, |own, etag| own.with(key, etag));
+        let is_live = transfer.event_time.is_some() && transfer.overwrite.is_always();
+        let change = KeyChange {
+            key: &transfer.key,
+            event_time: transfer.event_time,
+            overwrite: transfer.overwrite,
+            closely: true,
+            origin: if is_live {
+                Origin::Live
+            } else {
+                Origin::Job { own }
+            },
+        };
+        let replicator = self.replicator(&change, self.limits);
+        match replicator.reconcile(&transfer.key).await? {
+            Outcome::TooLargeHere { .. } => Ok(Progress::Invalid(Invalidated::Overtaken)),
+            outcome => Ok(Progress::Finished(outcome)),
+        }
+    }
+
+    /// Leaves the destination's object. The upload is aborted, so that no completion lands after this decision;
+    /// if it was gone already, it may have landed before.
+    async fn keep(&self, transfer: &Transfer, reason: KeepReason) -> Answer<Progress> {
+        match abort_logged(self.ports.pair(), &transfer.upload, self.ports.now()).await? {
+            Aborted::Uploads(_) => Ok(Progress::Finished(Outcome::Kept(reason))),
+            Aborted::NoUpload => self.read_again(transfer, None).await,
+        }
+    }
+
+    async fn is_still_the_source(&self, transfer: &Transfer) -> Answer<bool> {
+        let source = self.ports.pair().head(Side::Source, &transfer.key).await?;
+        Ok(source.is_some_and(|source| TransferSource::of(&source) == transfer.source))
+    }
+
+    /// Lets the object be reconciled from the beginning. The transfer is invalidated before that is sent, so
+    /// that the receiver does not join it; and its upload is aborted before, so that nothing lands through it
+    /// after the receiver has read both sides.
+    pub async fn restart(&self, transfer: &Transfer, why: Invalidated) -> Answer<()> {
+        let is_current = self.ports.invalidate(transfer, why).await?;
+        abort_logged(self.ports.pair(), &transfer.upload, self.ports.now()).await?;
+        // Even if another transfer has taken its place: what was completed here may have landed on top of it.
+        self.send_object_of(transfer).await?;
+        // The receiver has to know of the other ETag.
+        if is_current && why == Invalidated::Overtaken {
+            self.ports.remove(transfer).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets the object of a transfer be reconciled.
+    pub async fn send_object_of(&self, transfer: &Transfer) -> Answer<()> {
+        let (key, overwrite) = (&transfer.key, transfer.overwrite);
+        let changed_at = transfer.changed_at();
+        self.ports.send_object(key, changed_at, overwrite).await
+    }
+
+    /// Notes that a transfer's messages are gone, because its key was deferred or its last delivery failed. The
+    /// parts stay: the next change of the key, or the sweep, carries the transfer on.
+    pub async fn without_messages(&self, transfer: &Transfer) -> Answer<()> {
+        let now = self.ports.now();
+        self.ports.mark_sent(transfer, false, now).await?;
+        Ok(())
+    }
+}
+
+/// What the completion may replace, or why the replica is kept.
+fn onto<'r>(transfer: &Transfer, replica: Option<&'r ObjectState>) -> Result<Onto<'r>, KeepReason> {
+    let seen = replica.map(|replica| (&replica.etag, replica.last_modified));
+    transfer.overwrite.onto(transfer.source.last_modified, seen)
+}

@@ -1,0 +1,372 @@
+//! Transfers of a large object under every schedule: its ranges delivered twice and to two workers, workers that
+//! die at any request, a source that changes, completions that land late or unanswered, pauses, sweeps, another
+//! writer at the destination. Each case is searched until no state is left, and prints how many there were.
+
+mod transfer_search;
+
+use tandem_replication::overwrite::Overwrite;
+use tandem_replication::rule::Policy;
+use transfer_search::run::{Began, Scenario, Write};
+use transfer_search::search::{Covered, Violation, exhaust};
+use transfer_search::world::{Etags, Removed};
+
+/// More states than any case has.
+const STATES_MAX: usize = 2_000_000;
+
+/// Two workers have the two ranges of an object that does not change; nothing goes wrong.
+const CALM: Scenario = Scenario {
+    began: Began::LiveTransfer,
+    mode: Overwrite::Always,
+    policy: Policy::Full,
+    has_replica: false,
+    writes: Vec::new(),
+    workers: 2,
+    crashes: 0,
+    duplicates: 0,
+    sweeps: 0,
+    pauses: 0,
+    unanswered: 0,
+    etags: Etags::Digests,
+    removed: Removed::Nothing,
+};
+
+/// Plays a case to its end, and prints what it took.
+fn explore(name: &str, scenario: &Scenario) -> Result<Covered, Box<Violation>> {
+    let began = std::time::Instant::now();
+    let covered = exhaust(scenario, STATES_MAX)?;
+    let took = began.elapsed().as_secs_f32();
+    let Covered {
+        states,
+        runs,
+        frontier,
+    } = covered;
+    println!("{name}: {states} states, {runs} runs, {took:.1} s");
+    assert_eq!(frontier, 0, "{name} is not exhausted");
+    Ok(covered)
+}
+
+/// Every schedule of these cases ends well.
+fn all_hold(cases: &[(&str, Scenario)]) {
+    for (name, scenario) in cases {
+        if let Err(violation) = explore(name, scenario) {
+            panic!("{name}: {violation:#?}");
+        }
+    }
+}
+
+/// Without one rule, some schedule of the case ends badly; with it, none does.
+fn needs(removed: Removed, scenario: Scenario, wrong: &str) {
+    all_hold(&[("with the rule", scenario.clone())]);
+    let weakened = Scenario {
+        removed,
+        ..scenario
+    };
+    match explore("without the rule", &weakened) {
+        Ok(covered) => panic!("nothing is wrong without {removed:?} in {covered:?}"),
+        Err(violation) => assert!(violation.wrong.contains(wrong), "{violation:#?}"),
+    }
+}
+
+#[test]
+fn an_object_that_does_not_change_arrives() {
+    all_hold(&[
+        ("calm", CALM),
+        (
+            "from the beginning, a crash",
+            Scenario {
+                began: Began::Live,
+                crashes: 1,
+                ..CALM
+            },
+        ),
+        (
+            "a crash and a message at two workers",
+            Scenario {
+                crashes: 1,
+                duplicates: 1,
+                ..CALM
+            },
+        ),
+        (
+            "two lost answers",
+            Scenario {
+                unanswered: 2,
+                ..CALM
+            },
+        ),
+    ]);
+}
+
+#[test]
+fn a_source_that_is_overwritten_meanwhile_arrives_as_it_is_at_the_end() {
+    all_hold(&[
+        (
+            "by a large object",
+            Scenario {
+                writes: vec![Write::Put("y-2")],
+                ..CALM
+            },
+        ),
+        (
+            "by a small object, a crash and a message at two workers",
+            Scenario {
+                writes: vec![Write::Put("s")],
+                crashes: 1,
+                duplicates: 1,
+                ..CALM
+            },
+        ),
+        (
+            "by a small object, a lost answer",
+            Scenario {
+                writes: vec![Write::Put("s")],
+                unanswered: 1,
+                ..CALM
+            },
+        ),
+    ]);
+}
+
+#[test]
+fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
+    all_hold(&[
+        (
+            "a crash and a message at two workers",
+            Scenario {
+                writes: vec![Write::Delete],
+                crashes: 1,
+                duplicates: 1,
+                ..CALM
+            },
+        ),
+        (
+            "a lost answer",
+            Scenario {
+                writes: vec![Write::Delete],
+                unanswered: 1,
+                ..CALM
+            },
+        ),
+        (
+            "in a job, a crash and a message at two workers",
+            Scenario {
+                began: Began::JobTransfer,
+                writes: vec![Write::Delete],
+                crashes: 1,
+                duplicates: 1,
+                ..CALM
+            },
+        ),
+        (
+            "under the policy write, a crash",
+            Scenario {
+                policy: Policy::Write,
+                writes: vec![Write::Delete],
+                crashes: 1,
+                ..CALM
+            },
+        ),
+    ]);
+}
+
+#[test]
+fn a_pause_in_the_middle_loses_nothing() {
+    all_hold(&[
+        (
+            "a crash",
+            Scenario {
+                pauses: 1,
+                crashes: 1,
+                ..CALM
+            },
+        ),
+        (
+            "a delete",
+            Scenario {
+                pauses: 1,
+                writes: vec![Write::Delete],
+                ..CALM
+            },
+        ),
+    ]);
+}
+
+#[test]
+fn a_sweep_at_any_time_leaves_no_upload_and_aborts_no_other() {
+    all_hold(&[
+        (
+            "from the beginning",
+            Scenario {
+                began: Began::Live,
+                sweeps: 1,
+                ..CALM
+            },
+        ),
+        (
+            "from the beginning, one worker, a crash",
+            Scenario {
+                began: Began::Live,
+                workers: 1,
+                sweeps: 1,
+                crashes: 1,
+                ..CALM
+            },
+        ),
+        (
+            "a delete",
+            Scenario {
+                writes: vec![Write::Delete],
+                sweeps: 1,
+                ..CALM
+            },
+        ),
+    ]);
+}
+
+#[test]
+fn an_upload_that_another_writer_aborts_is_restarted() {
+    all_hold(&[(
+        "a crash",
+        Scenario {
+            writes: vec![Write::AbortUploads],
+            crashes: 1,
+            ..CALM
+        },
+    )]);
+}
+
+#[test]
+fn a_destination_that_hides_digests_gets_a_replica_that_names_its_source() {
+    let hidden = |etags| Scenario {
+        etags,
+        crashes: 1,
+        ..CALM
+    };
+    all_hold(&[
+        ("known at the creation", hidden(Etags::Hidden)),
+        ("seen at the completion", hidden(Etags::HiddenUnannounced)),
+    ]);
+}
+
+/// A job's transfer in a mode that protects the destination's objects.
+fn protecting(mode: Overwrite, writes: &[Write]) -> Scenario {
+    Scenario {
+        began: Began::JobTransfer,
+        mode,
+        writes: writes.to_vec(),
+        ..CALM
+    }
+}
+
+#[test]
+fn another_writers_object_stays_in_the_modes_that_protect_it() {
+    let theirs = [Write::PutReplica, Write::DeleteReplica];
+    all_hold(&[
+        ("never", protecting(Overwrite::Never, &theirs)),
+        (
+            "never, a crash",
+            Scenario {
+                crashes: 1,
+                ..protecting(Overwrite::Never, &theirs[..1])
+            },
+        ),
+        (
+            "never, a lost answer",
+            Scenario {
+                unanswered: 1,
+                ..protecting(Overwrite::Never, &theirs[..1])
+            },
+        ),
+        ("if-older", protecting(Overwrite::IfOlder, &theirs)),
+        (
+            "if-older, onto an older object that is deleted meanwhile",
+            Scenario {
+                has_replica: true,
+                crashes: 1,
+                ..protecting(Overwrite::IfOlder, &[Write::DeleteReplica])
+            },
+        ),
+        (
+            "if-older, onto an older object that is replaced meanwhile",
+            Scenario {
+                has_replica: true,
+                crashes: 1,
+                ..protecting(Overwrite::IfOlder, &[Write::PutReplica])
+            },
+        ),
+    ]);
+}
+
+#[test]
+fn without_the_log_before_the_creation_an_upload_stays_for_ever() {
+    let scenario = Scenario {
+        began: Began::Live,
+        workers: 1,
+        crashes: 1,
+        ..CALM
+    };
+    needs(Removed::LogBeforeCreation, scenario, "1 uploads");
+}
+
+#[test]
+fn without_the_parts_before_the_note_a_range_is_never_copied() {
+    let scenario = Scenario { crashes: 1, ..CALM };
+    needs(Removed::PartsBeforeNote, scenario, "dead letter");
+}
+
+#[test]
+fn without_reading_the_source_after_the_completion_a_deleted_object_stays() {
+    let scenario = Scenario {
+        writes: vec![Write::Delete],
+        ..CALM
+    };
+    needs(
+        Removed::ReadAfterCompletion,
+        scenario,
+        "the source holds None",
+    );
+}
+
+#[test]
+fn without_invalidating_before_sending_the_object_joins_a_transfer_that_is_over() {
+    let scenario = Scenario {
+        writes: vec![Write::AbortUploads],
+        ..CALM
+    };
+    needs(Removed::InvalidateBeforeSending, scenario, "");
+}
+
+#[test]
+fn without_aborting_before_the_decision_a_late_completion_brings_a_deleted_object_back() {
+    let scenario = Scenario {
+        writes: vec![Write::Delete],
+        crashes: 1,
+        duplicates: 1,
+        ..CALM
+    };
+    needs(
+        Removed::AbortBeforeDecision,
+        scenario,
+        "the source holds None",
+    );
+}
+
+#[test]
+fn without_the_log_the_sweep_aborts_another_writers_upload() {
+    let scenario = Scenario { sweeps: 1, ..CALM };
+    needs(
+        Removed::OnlyLoggedUploads,
+        scenario,
+        "another writer's upload was aborted",
+    );
+}
+
+#[test]
+fn without_conditions_another_writers_object_is_replaced() {
+    let scenario = protecting(Overwrite::Never, &[Write::PutReplica]);
+    needs(
+        Removed::Conditions,
+        scenario,
+        "another writer's object was replaced",
+    );
+}
