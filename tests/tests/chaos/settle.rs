@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tandem_tests::cloud::Cloud;
@@ -12,11 +12,14 @@ use tokio::process::Command;
 
 use crate::jobs::{Started, StartedJobs};
 use crate::ledger::Ledger;
-use crate::operators::explained;
+use crate::operators::{explained, maintain};
 use crate::stage::{Pair, Stage};
 
 /// For how long nothing may change: more than what any message waits for.
 pub const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How often maintenance runs, which a schedule runs every hour in production.
+const MAINTENANCE_PERIOD: Duration = Duration::from_secs(10);
 
 /// Under which the ledger counts what was found when the writers had stopped.
 pub const LEFT: &str = "after the writing";
@@ -38,7 +41,12 @@ const EXPLAINED: [&str; 4] = ["KeptChanging", "Throttled", "ServiceFailed", "Not
 /// If something has failed that no fault explains.
 pub async fn come_to_rest(stage: &Stage, started: &StartedJobs, ledger: &Ledger) {
     let mut ended = BTreeSet::new();
+    let mut next_maintenance = Instant::now();
     eventually("everything comes to rest", PATIENCE, async || {
+        if Instant::now() >= next_maintenance {
+            maintain(&stage.cloud, ledger).await?;
+            next_maintenance = Instant::now() + MAINTENANCE_PERIOD;
+        }
         let mut waiting = Vec::new();
         let mut failed = 0;
         for pair in &stage.pairs {
