@@ -176,10 +176,11 @@ impl<'a> Errand<'a> {
     /// Reconciles a key of which nothing is known but its name. What another writer put at the destination stays.
     pub(crate) async fn carry_named(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
         let overwrite = self.job.spec.overwrite;
-        let carry = || {
+        let carry = async || {
             let replicator = self.replicator(key).in_job(Vec::new());
             self.worker
                 .carry_with(&replicator, self.pair, self.rule, key, None, overwrite)
+                .await
         };
         match carry().await {
             Err(fault) if again_at_once(&fault) => carry().await,

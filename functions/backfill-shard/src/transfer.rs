@@ -87,11 +87,7 @@ impl Worker {
 }
 
 /// A key that is to be carried over: without the time of a change, a job's.
-fn change(
-    key: &ObjectKey,
-    event_time: Option<Timestamp>,
-    overwrite: Overwrite,
-) -> KeyChange<'_> {
+fn change(key: &ObjectKey, event_time: Option<Timestamp>, overwrite: Overwrite) -> KeyChange<'_> {
     KeyChange {
         key,
         event_time,

@@ -8,8 +8,8 @@ use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::progress::JobState;
-use tandem_replication::transfer::uploads::abort_logged;
 use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::transfer::uploads::abort_logged;
 use tandem_replication::work::{HELD_PARTITIONS, Work};
 
 use crate::request::{Changes, RuleName};

@@ -46,9 +46,7 @@ impl Worker {
             Received::Finished(transfer, outcome) => {
                 self.finished(&ports, &transfer, outcome).await
             }
-            Received::Failed(transfer, fault) => {
-                self.failed(&ports, &transfer, fault, look).await
-            }
+            Received::Failed(transfer, fault) => self.failed(&ports, &transfer, fault, look).await,
             Received::NoTime => Err(Unfinished::NoTime),
             Received::Unreadable => Err(Unfinished::Unreadable(format!(
                 "{} has no range {}",

@@ -137,7 +137,9 @@ impl S3Pair {
         while let Some(part) = copies.try_next().await? {
             match part {
                 Ok(part) => filled.push(part),
-                Err(NotCopied::SourceChanged(outcome)) => return Ok(Filled::SourceChanged(outcome)),
+                Err(NotCopied::SourceChanged(outcome)) => {
+                    return Ok(Filled::SourceChanged(outcome));
+                }
                 Err(NotCopied::NoUpload) => return Ok(Filled::NoUpload),
             }
         }

@@ -129,10 +129,7 @@ async fn is_acknowledged(function: &FunctionProcess, message: &str, receives: u3
 #[tokio::test]
 async fn a_completion_onto_an_object_that_is_deleted_meanwhile_lands_at_the_next_delivery() {
     let stage = Stage::new().await;
-    let (source, destination) = (
-        &stage.buckets.source.name,
-        &stage.buckets.destination.name,
-    );
+    let (source, destination) = (&stage.buckets.source.name, &stage.buckets.destination.name);
     stage.put(destination, "theirs", WEEK);
     let messages = stage.begin("if-older").await;
     let gate = stage
@@ -147,17 +144,18 @@ async fn a_completion_onto_an_object_that_is_deleted_meanwhile_lands_at_the_next
     let copier = stage.function("copy-parts").await;
     assert!(is_acknowledged(&copier, &last, 2).await);
     let sent = stage.s3.take_counts();
-    assert_eq!(sent.get("UploadPartCopy"), None, "the parts are kept: {sent:?}");
+    assert_eq!(
+        sent.get("UploadPartCopy"),
+        None,
+        "the parts are kept: {sent:?}"
+    );
     assert_eq!(stage.body(destination), stage.body(source));
 }
 
 #[tokio::test]
 async fn what_another_writer_puts_over_a_completed_transfer_is_kept() {
     let stage = Stage::new().await;
-    let (source, destination) = (
-        &stage.buckets.source.name,
-        &stage.buckets.destination.name,
-    );
+    let (source, destination) = (&stage.buckets.source.name, &stage.buckets.destination.name);
     for is_source_deleted in [false, true] {
         let messages = stage.begin("never").await;
         let gate = stage
@@ -184,10 +182,7 @@ async fn what_another_writer_puts_over_a_completed_transfer_is_kept() {
 #[tokio::test]
 async fn what_a_transfer_wrote_is_deleted_with_its_source() {
     let stage = Stage::new().await;
-    let (source, destination) = (
-        &stage.buckets.source.name,
-        &stage.buckets.destination.name,
-    );
+    let (source, destination) = (&stage.buckets.source.name, &stage.buckets.destination.name);
     let messages = stage.begin("never").await;
     let gate = stage
         .s3

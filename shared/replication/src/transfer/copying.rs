@@ -21,7 +21,7 @@ const PARTS_AT_A_TIME: usize = 32;
 pub(super) enum Progress {
     /// Other ranges have still to be copied.
     Open,
-    /// The transfer is finished; this became of the object. 
+    /// The transfer is finished; this became of the object.
     Finished(Outcome),
     /// The transfer has to be restarted by [`Transferrer::restart`].
     Invalid(Invalidated),

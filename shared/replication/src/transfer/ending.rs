@@ -37,7 +37,10 @@ impl<P: TransferPorts> Transferrer<'_, P> {
             return self.read_again(transfer, None).await;
         };
         if !parts.iter().map(UploadedPart::number).eq(1..=count) {
-            let said = format!("the upload to {:?} does not list all its parts", key.as_str());
+            let said = format!(
+                "the upload to {:?} does not list all its parts",
+                key.as_str()
+            );
             return Err(Fault::because(Reason::ServiceFailed, said));
         }
         let order = CompletionOrder {
@@ -144,10 +147,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
 }
 
 /// What the completion may replace, or why the replica is kept.
-fn onto<'r>(
-    transfer: &Transfer,
-    replica: Option<&'r ObjectState>,
-) -> Result<Onto<'r>, KeepReason> {
+fn onto<'r>(transfer: &Transfer, replica: Option<&'r ObjectState>) -> Result<Onto<'r>, KeepReason> {
     let seen = replica.map(|replica| (&replica.etag, replica.last_modified));
     transfer.overwrite.onto(transfer.source.last_modified, seen)
 }

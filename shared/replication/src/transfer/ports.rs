@@ -189,7 +189,8 @@ pub trait Uploads: Sync {
     ) -> impl Future<Output = Answer<bool>> + Send;
 
     /// Returns the uploads of this very key that are neither completed nor aborted.
-    fn open_uploads(&self, key: &ObjectKey) -> impl Future<Output = Answer<Vec<OpenUpload>>> + Send;
+    fn open_uploads(&self, key: &ObjectKey)
+    -> impl Future<Output = Answer<Vec<OpenUpload>>> + Send;
 
     /// Reports that an upload could not be aborted now and is left to the sweep.
     fn left_to_sweep(&self, entry: &LoggedUpload, fault: &Fault);

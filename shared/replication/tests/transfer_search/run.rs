@@ -19,8 +19,8 @@ use tandem_replication::transfer::ports::{Answer, Invocation, TransferQueue};
 
 use super::ports::{Ports, digest};
 use super::world::{
-    Answered, Body, Deferred, Etags, OpenUpload, PART_BYTES, Removed, World, Writer, at, bytes_of,
-    key,
+    Answered, Body, Deferred, Etags, Kind, OpenUpload, PART_BYTES, Removed, World, Writer, at,
+    bytes_of, key,
 };
 
 /// How often a message may be received, as in production.
@@ -48,8 +48,12 @@ pub enum Began {
     Live,
     /// A live change whose transfer has just been begun.
     LiveTransfer,
+    /// The same, with one of the two ranges done.
+    LiveLastRange,
     /// A job with the scenario's mode whose transfer has just been begun.
     JobTransfer,
+    /// The same, with one of the two ranges done.
+    JobLastRange,
 }
 
 /// What may happen in a run.
@@ -60,7 +64,7 @@ pub struct Scenario {
     pub policy: Policy,
     /// Another writer's object that is at the destination from the beginning.
     pub has_replica: bool,
-    pub writes: Vec<Write>,
+    pub writes: &'static [Write],
     pub workers: usize,
     pub crashes: u32,
     /// How often a message may be at two workers.
@@ -89,19 +93,37 @@ struct Budget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     Write,
-    Deliver { message: usize, worker: usize },
+    Deliver {
+        message: usize,
+        worker: usize,
+    },
     /// The message is delivered to a worker while another one has it.
-    DeliverTwice { message: usize, worker: usize },
-    Step { worker: usize },
+    DeliverTwice {
+        message: usize,
+        worker: usize,
+    },
+    Step {
+        worker: usize,
+    },
     /// A completion takes effect and is answered.
-    Land { completion: u32 },
+    Land {
+        worker: usize,
+    },
     /// A completion takes effect; the answer is lost.
-    LandUnanswered { completion: u32 },
+    LandUnanswered {
+        worker: usize,
+    },
     /// A worker gives up waiting; the completion takes effect later.
-    GiveUp { worker: usize },
-    Crash { worker: usize },
+    GiveUp {
+        worker: usize,
+    },
+    Crash {
+        worker: usize,
+    },
     /// A part lands late that was noted before.
-    SendPart { worker: usize },
+    SendPart {
+        worker: usize,
+    },
     Pause,
     Resume,
     Sweep,
@@ -148,7 +170,13 @@ pub fn play(
 
 impl<'a> Run<'a> {
     fn new(scenario: &'a Scenario) -> Self {
-        let Scenario { etags, mode, removed, workers, .. } = *scenario;
+        let Scenario {
+            etags,
+            mode,
+            removed,
+            workers,
+            ..
+        } = *scenario;
         let mut world = World::new(workers, etags, mode, removed);
         if scenario.has_replica {
             world.replica = Some(world.written("theirs", Writer::Another));
@@ -163,8 +191,9 @@ impl<'a> Run<'a> {
         };
         world.uploads.insert(0, theirs);
         world.may_pause = scenario.pauses > 0;
-        world.is_log_read = scenario.sweeps > 0 || scenario.writes.contains(&Write::AbortUploads);
-        let is_job = scenario.began == Began::JobTransfer;
+        world.is_log_read = scenario.sweeps > 0;
+        world.may_be_aborted = scenario.writes.contains(&Write::AbortUploads);
+        let is_job = matches!(scenario.began, Began::JobTransfer | Began::JobLastRange);
         world.now_secs += 1;
         let now = at(world.now_secs);
         world.send(Body::Object {
@@ -186,7 +215,13 @@ impl<'a> Run<'a> {
                 rests: RESTS,
             },
         };
-        if scenario.began != Began::Live {
+        run.note_if_final();
+        let processed = match scenario.began {
+            Began::Live => 0,
+            Began::LiveTransfer | Began::JobTransfer => 1,
+            Began::LiveLastRange | Began::JobLastRange => 2,
+        };
+        for _ in 0..processed {
             run.deliver(0, 0);
             while run.attempts[0].is_some() {
                 run.step(0);
@@ -204,7 +239,7 @@ impl<'a> Run<'a> {
         let world = self.world.clone();
         let mut world = world.lock().unwrap();
         self.zombies.retain(|&worker| {
-            let in_flight = world.completions.values().any(|sent| sent.worker == worker);
+            let in_flight = world.completions.contains_key(&worker);
             if !in_flight {
                 for message in &mut world.queue {
                     message.holders.remove(&worker);
@@ -225,7 +260,8 @@ impl<'a> Run<'a> {
         if budget.written < self.scenario.writes.len() {
             events.push(Event::Write);
         }
-        let is_idle = |worker: &usize| self.attempts[*worker].is_none() && !self.zombies.contains(worker);
+        let is_idle =
+            |worker: &usize| self.attempts[*worker].is_none() && !self.zombies.contains(worker);
         // Idle workers are alike.
         if let Some(worker) = (0..self.attempts.len()).find(is_idle) {
             for (message, queued) in world.queue.iter().enumerate() {
@@ -242,19 +278,18 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        for (&completion, sent) in &world.completions {
-            events.push(Event::Land { completion });
-            let waits = self.attempts[sent.worker].is_some();
-            if waits && budget.unanswered > 0 {
-                events.push(Event::LandUnanswered { completion });
-                events.push(Event::GiveUp { worker: sent.worker });
+        for &worker in world.completions.keys() {
+            events.push(Event::Land { worker });
+            if self.attempts[worker].is_some() && budget.unanswered > 0 {
+                events.push(Event::LandUnanswered { worker });
+                events.push(Event::GiveUp { worker });
             }
         }
         for (worker, attempt) in self.attempts.iter().enumerate() {
             if attempt.is_none() {
                 continue;
             }
-            if !world.completions.values().any(|sent| sent.worker == worker) {
+            if !world.completions.contains_key(&worker) {
                 events.push(Event::Step { worker });
             }
             if world.unsent_parts.contains_key(&worker) {
@@ -274,7 +309,10 @@ impl<'a> Run<'a> {
         }
         // Sweeps and pauses need not happen.
         let is_quiet = |event: &Event| matches!(event, Event::Sweep | Event::Pause);
-        let is_clean = world.log.is_empty() && world.transfer.is_none() && world.uploads.len() <= 1;
+        let is_clean = world.log.is_empty()
+            && world.transfer.is_none()
+            && world.uploads.len() <= 1
+            && world.deferred.is_none();
         if events.iter().all(is_quiet) && budget.rests > 0 && !is_clean {
             events.push(Event::Rest);
         } else if events.iter().all(is_quiet) {
@@ -288,6 +326,7 @@ impl<'a> Run<'a> {
             Event::Write => {
                 self.write(self.scenario.writes[self.budget.written]);
                 self.budget.written += 1;
+                self.note_if_final();
             }
             Event::Deliver { message, worker } => self.deliver(message, worker),
             Event::DeliverTwice { message, worker } => {
@@ -295,10 +334,10 @@ impl<'a> Run<'a> {
                 self.deliver(message, worker);
             }
             Event::Step { worker } => self.step(worker),
-            Event::Land { completion } => self.land(completion, true),
-            Event::LandUnanswered { completion } => {
+            Event::Land { worker } => self.land(worker, true),
+            Event::LandUnanswered { worker } => {
                 self.budget.unanswered -= 1;
-                self.land(completion, false);
+                self.land(worker, false);
             }
             Event::GiveUp { worker } => {
                 self.budget.unanswered -= 1;
@@ -341,8 +380,19 @@ impl<'a> Run<'a> {
                 let mut world = self.world();
                 world.rest();
                 world.send(Body::Sweep);
+                // The hourly maintenance replays what a dead worker left deferred.
+                if world.deferred.is_some() {
+                    world.send(Body::Replay);
+                }
             }
         }
+    }
+
+    /// Notes whether any write of the source is left.
+    fn note_if_final(&mut self) {
+        let left = &self.scenario.writes[self.budget.written..];
+        let writes_source = |write: &Write| matches!(write, Write::Put(_) | Write::Delete);
+        self.world().is_source_final = !left.iter().any(writes_source);
     }
 
     fn write(&mut self, write: Write) {
@@ -355,7 +405,10 @@ impl<'a> Run<'a> {
                 let changed_at = Some(at(world.now_secs));
                 let overwrite = Overwrite::Always;
                 world.send(if bytes_of(content) > 1 {
-                    Body::Object { changed_at, overwrite }
+                    Body::Object {
+                        changed_at,
+                        overwrite,
+                    }
                 } else {
                     Body::Notification
                 });
@@ -415,22 +468,28 @@ impl<'a> Run<'a> {
             open.parts.insert(number, content);
         }
         let is_acknowledged = ended.is_ok();
-        world.queue.retain(|message| !(is_acknowledged && message.holders.contains(&worker)));
+        world
+            .queue
+            .retain(|message| !(is_acknowledged && message.holders.contains(&worker)));
         drop(world);
         if !is_acknowledged {
             self.zombies.push(worker);
         }
     }
 
-    fn land(&mut self, completion: u32, is_answered: bool) {
+    fn land(&mut self, worker: usize, is_answered: bool) {
         let mut world = self.world();
-        let Some(sent) = world.completions.remove(&completion) else {
+        let Some(sent) = world.completions.remove(&worker) else {
             return;
         };
         let answer = world.complete(&sent);
-        if self.attempts[sent.worker].is_some() {
-            let answer = if is_answered { answer } else { Answered::NotAnswered };
-            world.answers.insert(sent.worker, answer);
+        if self.attempts[worker].is_some() {
+            let answer = if is_answered {
+                answer
+            } else {
+                Answered::NotAnswered
+            };
+            world.answers.insert(worker, answer);
         }
     }
 
@@ -439,7 +498,10 @@ impl<'a> Run<'a> {
         let world = self.world();
         world.digest(&mut hasher);
         for (worker, attempt) in self.attempts.iter().enumerate() {
-            attempt.as_ref().map(|_| world.observed[worker]).hash(&mut hasher);
+            attempt
+                .as_ref()
+                .map(|_| world.observed[worker])
+                .hash(&mut hasher);
         }
         self.zombies.hash(&mut hasher);
         self.budget.hash(&mut hasher);
@@ -449,7 +511,11 @@ impl<'a> Run<'a> {
     /// What is wrong at the end.
     fn verdict(&self) -> Option<String> {
         let world = self.world();
-        let ours = world.uploads.values().filter(|upload| upload.is_ours).count();
+        let ours = world
+            .uploads
+            .values()
+            .filter(|upload| upload.is_ours)
+            .count();
         if ours > 0 || !world.log.is_empty() || world.transfer.is_some() {
             return Some(format!(
                 "{ours} uploads, {:?} and {:?} are left",
@@ -467,15 +533,20 @@ impl<'a> Run<'a> {
             (None, None) => true,
             (None, Some(_)) => self.scenario.policy == Policy::Write,
             (Some(source), Some(replica)) => {
-                let names_it = replica.etag == source.etag || replica.mark.as_ref() == Some(&source.etag);
+                let names_it =
+                    replica.etag == source.etag || replica.mark.as_ref() == Some(&source.etag);
                 source.content == replica.content && names_it
             }
             (Some(_), None) => false,
         };
         let is_kept = world.holds_protected();
         let is_theirs_to_delete = replica.is_none() && world.deleted_by_another;
-        (!is_equal && !is_kept && !is_theirs_to_delete)
-            .then(|| format!("the source holds {:?}, the replica {replica:?}", world.source))
+        (!is_equal && !is_kept && !is_theirs_to_delete).then(|| {
+            format!(
+                "the source holds {:?}, the replica {replica:?}",
+                world.source
+            )
+        })
     }
 }
 
@@ -582,7 +653,9 @@ async fn process(ports: &Ports, policy: Policy, body: &Body, is_redelivery: bool
 async fn read_state(ports: &Ports) -> RuleState {
     let never_changes = !ports.world.lock().unwrap().may_pause;
     let read = |world: &mut World| world.state;
-    ports.alone(never_changes, read, |state| digest(&state.as_str())).await
+    ports
+        .alone(never_changes, read, |state| digest(&state.as_str()))
+        .await
 }
 
 /// A function for live changes: it copies and deletes, and hands over what is too large.
@@ -604,8 +677,12 @@ async fn notified(ports: &Ports, rule: &Rule) -> Answer<()> {
     Ok(())
 }
 
-fn change(changed_at: Option<tandem_replication::Timestamp>, overwrite: Overwrite) -> KeyChange<'static> {
-    static KEY: std::sync::OnceLock<tandem_replication::names::ObjectKey> = std::sync::OnceLock::new();
+fn change(
+    changed_at: Option<tandem_replication::Timestamp>,
+    overwrite: Overwrite,
+) -> KeyChange<'static> {
+    static KEY: std::sync::OnceLock<tandem_replication::names::ObjectKey> =
+        std::sync::OnceLock::new();
     let is_live = changed_at.is_some() && overwrite.is_always();
     KeyChange {
         key: KEY.get_or_init(key),
@@ -621,11 +698,15 @@ fn change(changed_at: Option<tandem_replication::Timestamp>, overwrite: Overwrit
 }
 
 /// Defers the key; a live change takes the place of a job's. Returns the token.
-async fn defer(ports: &Ports, changed_at: tandem_replication::Timestamp, overwrite: Overwrite) -> u32 {
+async fn defer(
+    ports: &Ports,
+    changed_at: tandem_replication::Timestamp,
+    overwrite: Overwrite,
+) -> u32 {
     ports
         .request(
             |world| {
-                let token = world.new_id();
+                let token = world.new_id(Kind::Token);
                 let found = world.deferred.as_ref();
                 let is_kept = found.is_some_and(|found| found.overwrite.is_always());
                 if overwrite.is_always() || !is_kept {
@@ -657,4 +738,3 @@ async fn release(ports: &Ports, token: Option<u32>) {
             .await;
     }
 }
-

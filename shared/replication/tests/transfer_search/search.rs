@@ -48,7 +48,10 @@ pub fn exhaust(scenario: &Scenario, states_max: usize) -> Result<Covered, Box<Vi
         if let Some(wrong) = wrong {
             return Err(Box::new(Violation { schedule, wrong }));
         }
-        while path.last().is_some_and(|&(chosen, events)| chosen + 1 == events) {
+        while path
+            .last()
+            .is_some_and(|&(chosen, events)| chosen + 1 == events)
+        {
             path.pop();
         }
         let covered = Covered {
