@@ -120,6 +120,7 @@ impl DeferredKeys for Deferrals {
             key: key.key.clone(),
             event_time: key.changed_at,
             overwrite: key.overwrite,
+            own: key.own.clone(),
         };
         let delay_secs = SECOND_ATTEMPT_SECS;
         self.queues

@@ -23,7 +23,7 @@ use tandem_replication::transfer::ports::{
 use tandem_replication::transfer::{Invalidated, LoggedUpload, Transfer};
 
 use super::world::{
-    Answered, Body, Completion, Condition, Etags, PART_BYTES, Removed, World, Writer, at,
+    Answered, Body, Completion, Condition, Etags, Kind, PART_BYTES, Removed, World, Writer, at,
     upload_number,
 };
 use super::world::{Object, OpenUpload as Simulated};
@@ -94,7 +94,23 @@ impl Ports {
         answer
     }
 
-    /// Whether a request about the log or a new upload concerns this worker alone.
+    /// Whether an upload is gone, for ever.
+    fn is_gone(&self, upload: u32) -> bool {
+        !self.world.lock().unwrap().uploads.contains_key(&upload)
+    }
+
+    /// Changes a transfer, if it is still this one. A transfer that is gone stays gone.
+    async fn change(&self, transfer: &Transfer, change: impl FnOnce(&mut Transfer)) -> bool {
+        let is_current = {
+            let world = self.world.lock().unwrap();
+            let found = world.transfer.as_ref();
+            found.is_some_and(|found| found.id == transfer.id)
+        };
+        let update = |world: &mut World| world.update(transfer, change);
+        self.alone(!is_current, update, digest).await
+    }
+
+    /// Whether a request about the log concerns this worker alone.
     fn is_log_unread(&self) -> bool {
         self.world.lock().unwrap().is_log_unread()
     }
@@ -123,7 +139,10 @@ pub fn digest(value: &impl Hash) -> u64 {
 
 impl BucketPair for Ports {
     async fn head(&self, side: Side, _key: &ObjectKey) -> Answer<Option<ObjectState>> {
-        let object = self.answered(|world| self.object(world, side)).await;
+        // A source that is not written any more looks the same at any time.
+        let is_final = side == Side::Source && self.world.lock().unwrap().is_source_final;
+        let look = |world: &mut World| self.object(world, side);
+        let object = self.alone(is_final, look, digest).await;
         Ok(object.as_ref().map(World::shown))
     }
 
@@ -248,7 +267,7 @@ impl Uploads for Ports {
             self.is_log_unread(),
             |world| {
                 let entry = LoggedUpload {
-                    id: format!("entry {}", world.new_id()),
+                    id: format!("entry {}", world.new_id(Kind::Entry)),
                     key: key.clone(),
                     upload_id: None,
                     began_at: at(world.now_secs),
@@ -311,11 +330,13 @@ impl Uploads for Ports {
                 mark: record_etag.then(|| source.etag.as_str().to_owned()),
                 parts: std::collections::BTreeMap::new(),
             };
-            let id = world.new_id();
+            let id = world.new_id(Kind::Upload);
             world.uploads.insert(id, upload);
             (id, world.etags == Etags::Hidden)
         };
-        let (id, hides_digest) = self.alone(self.is_log_unread(), create, digest).await;
+        let may_be_aborted = self.world.lock().unwrap().may_be_aborted;
+        let is_alone = self.is_log_unread() && !may_be_aborted;
+        let (id, hides_digest) = self.alone(is_alone, create, digest).await;
         Ok(CreatedUpload {
             id: UploadId::new(id.to_string()),
             makes_digest: !hides_digest,
@@ -375,14 +396,12 @@ impl Uploads for Ports {
         last: u32,
     ) -> Answer<Option<Vec<SimulatedPart>>> {
         let upload = upload_number(upload);
-        let parts = self
-            .answered(|world| {
-                let open = world.uploads.get(&upload)?;
-                let within = open.parts.range(first..=last);
-                Some(within.map(|(number, _)| SimulatedPart(*number)).collect())
-            })
-            .await;
-        Ok(parts)
+        let list = |world: &mut World| {
+            let open = world.uploads.get(&upload)?;
+            let within = open.parts.range(first..=last);
+            Some(within.map(|(number, _)| SimulatedPart(*number)).collect())
+        };
+        Ok(self.alone(self.is_gone(upload), list, digest).await)
     }
 
     async fn complete(
@@ -402,14 +421,12 @@ impl Uploads for Ports {
             Onto::Seen(etag) => Condition::Seen(etag.as_str().to_owned()),
         };
         let completion = Completion {
-            worker: self.worker,
             upload,
             parts: order.parts.iter().map(UploadedPart::number).collect(),
             condition,
         };
         self.answered(|world| {
-            let id = world.new_id();
-            world.completions.insert(id, completion);
+            world.completions.insert(self.worker, completion);
         })
         .await;
         // The answer comes when the schedule says so.
@@ -441,19 +458,17 @@ impl Uploads for Ports {
     async fn abort(&self, _key: &ObjectKey, upload: &UploadId) -> Answer<bool> {
         let upload = upload_number(upload);
         let is_left = self.removed() == Removed::AbortBeforeDecision;
-        let aborted = self
-            .answered(|world| {
-                let found = world.uploads.get(&upload).map(|upload| upload.is_ours);
-                if found == Some(false) {
-                    world.wrong = Some("another writer's upload was aborted".to_owned());
-                }
-                if !is_left || world.is_sweeping(self.worker) {
-                    world.uploads.remove(&upload);
-                }
-                found.is_some()
-            })
-            .await;
-        Ok(aborted)
+        let abort = |world: &mut World| {
+            let found = world.uploads.get(&upload).map(|upload| upload.is_ours);
+            if found == Some(false) {
+                world.wrong = Some("another writer's upload was aborted".to_owned());
+            }
+            if !is_left || world.is_sweeping(self.worker) {
+                world.uploads.remove(&upload);
+            }
+            found.is_some()
+        };
+        Ok(self.alone(self.is_gone(upload), abort, digest).await)
     }
 
     async fn open_uploads(&self, _key: &ObjectKey) -> Answer<Vec<OpenUpload>> {
@@ -499,29 +514,21 @@ impl Transfers for Ports {
     }
 
     async fn mark_sent(&self, transfer: &Transfer, sent: bool, at: Timestamp) -> Answer<bool> {
-        let marked = self
-            .answered(|world| {
-                world.update(transfer, |found| {
-                    found.sent = sent;
-                    found.progressed_at = at;
-                })
-            })
-            .await;
-        Ok(marked)
+        let mark = |found: &mut Transfer| {
+            found.sent = sent;
+            found.progressed_at = at;
+        };
+        Ok(self.change(transfer, mark).await)
     }
 
     async fn invalidate(&self, transfer: &Transfer, why: Invalidated) -> Answer<bool> {
         let is_removed = self.removed() == Removed::InvalidateBeforeSending;
-        let marked = self
-            .answered(|world| {
-                world.update(transfer, |found| {
-                    if !is_removed {
-                        found.invalidated = found.invalidated.or(Some(why));
-                    }
-                })
-            })
-            .await;
-        Ok(marked)
+        let mark = |found: &mut Transfer| {
+            if !is_removed {
+                found.invalidated = found.invalidated.or(Some(why));
+            }
+        };
+        Ok(self.change(transfer, mark).await)
     }
 
     async fn range_done(
@@ -608,7 +615,7 @@ impl Invocation for Ports {
     }
 
     fn new_transfer_id(&self) -> TransferId {
-        let id = self.world.lock().unwrap().new_id();
+        let id = self.world.lock().unwrap().new_id(Kind::Transfer);
         TransferId::new(format!("transfer {id}"))
     }
 

@@ -19,8 +19,8 @@ use tandem_replication::transfer::ports::{Answer, Invocation, TransferQueue};
 
 use super::ports::{Ports, digest};
 use super::world::{
-    Answered, Body, Deferred, Etags, OpenUpload, PART_BYTES, Removed, World, Writer, at, bytes_of,
-    key,
+    Answered, Body, Deferred, Etags, Kind, OpenUpload, PART_BYTES, Removed, World, Writer, at,
+    bytes_of, key,
 };
 
 /// How often a message may be received, as in production.
@@ -48,8 +48,12 @@ pub enum Began {
     Live,
     /// A live change whose transfer has just been begun.
     LiveTransfer,
+    /// The same, with one of the two ranges done.
+    LiveLastRange,
     /// A job with the scenario's mode whose transfer has just been begun.
     JobTransfer,
+    /// The same, with one of the two ranges done.
+    JobLastRange,
 }
 
 /// What may happen in a run.
@@ -60,7 +64,7 @@ pub struct Scenario {
     pub policy: Policy,
     /// Another writer's object that is at the destination from the beginning.
     pub has_replica: bool,
-    pub writes: Vec<Write>,
+    pub writes: &'static [Write],
     pub workers: usize,
     pub crashes: u32,
     /// How often a message may be at two workers.
@@ -103,11 +107,11 @@ pub enum Event {
     },
     /// A completion takes effect and is answered.
     Land {
-        completion: u32,
+        worker: usize,
     },
     /// A completion takes effect; the answer is lost.
     LandUnanswered {
-        completion: u32,
+        worker: usize,
     },
     /// A worker gives up waiting; the completion takes effect later.
     GiveUp {
@@ -187,8 +191,9 @@ impl<'a> Run<'a> {
         };
         world.uploads.insert(0, theirs);
         world.may_pause = scenario.pauses > 0;
-        world.is_log_read = scenario.sweeps > 0 || scenario.writes.contains(&Write::AbortUploads);
-        let is_job = scenario.began == Began::JobTransfer;
+        world.is_log_read = scenario.sweeps > 0;
+        world.may_be_aborted = scenario.writes.contains(&Write::AbortUploads);
+        let is_job = matches!(scenario.began, Began::JobTransfer | Began::JobLastRange);
         world.now_secs += 1;
         let now = at(world.now_secs);
         world.send(Body::Object {
@@ -210,7 +215,13 @@ impl<'a> Run<'a> {
                 rests: RESTS,
             },
         };
-        if scenario.began != Began::Live {
+        run.note_if_final();
+        let processed = match scenario.began {
+            Began::Live => 0,
+            Began::LiveTransfer | Began::JobTransfer => 1,
+            Began::LiveLastRange | Began::JobLastRange => 2,
+        };
+        for _ in 0..processed {
             run.deliver(0, 0);
             while run.attempts[0].is_some() {
                 run.step(0);
@@ -228,7 +239,7 @@ impl<'a> Run<'a> {
         let world = self.world.clone();
         let mut world = world.lock().unwrap();
         self.zombies.retain(|&worker| {
-            let in_flight = world.completions.values().any(|sent| sent.worker == worker);
+            let in_flight = world.completions.contains_key(&worker);
             if !in_flight {
                 for message in &mut world.queue {
                     message.holders.remove(&worker);
@@ -267,21 +278,18 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        for (&completion, sent) in &world.completions {
-            events.push(Event::Land { completion });
-            let waits = self.attempts[sent.worker].is_some();
-            if waits && budget.unanswered > 0 {
-                events.push(Event::LandUnanswered { completion });
-                events.push(Event::GiveUp {
-                    worker: sent.worker,
-                });
+        for &worker in world.completions.keys() {
+            events.push(Event::Land { worker });
+            if self.attempts[worker].is_some() && budget.unanswered > 0 {
+                events.push(Event::LandUnanswered { worker });
+                events.push(Event::GiveUp { worker });
             }
         }
         for (worker, attempt) in self.attempts.iter().enumerate() {
             if attempt.is_none() {
                 continue;
             }
-            if !world.completions.values().any(|sent| sent.worker == worker) {
+            if !world.completions.contains_key(&worker) {
                 events.push(Event::Step { worker });
             }
             if world.unsent_parts.contains_key(&worker) {
@@ -301,7 +309,10 @@ impl<'a> Run<'a> {
         }
         // Sweeps and pauses need not happen.
         let is_quiet = |event: &Event| matches!(event, Event::Sweep | Event::Pause);
-        let is_clean = world.log.is_empty() && world.transfer.is_none() && world.uploads.len() <= 1;
+        let is_clean = world.log.is_empty()
+            && world.transfer.is_none()
+            && world.uploads.len() <= 1
+            && world.deferred.is_none();
         if events.iter().all(is_quiet) && budget.rests > 0 && !is_clean {
             events.push(Event::Rest);
         } else if events.iter().all(is_quiet) {
@@ -315,6 +326,7 @@ impl<'a> Run<'a> {
             Event::Write => {
                 self.write(self.scenario.writes[self.budget.written]);
                 self.budget.written += 1;
+                self.note_if_final();
             }
             Event::Deliver { message, worker } => self.deliver(message, worker),
             Event::DeliverTwice { message, worker } => {
@@ -322,10 +334,10 @@ impl<'a> Run<'a> {
                 self.deliver(message, worker);
             }
             Event::Step { worker } => self.step(worker),
-            Event::Land { completion } => self.land(completion, true),
-            Event::LandUnanswered { completion } => {
+            Event::Land { worker } => self.land(worker, true),
+            Event::LandUnanswered { worker } => {
                 self.budget.unanswered -= 1;
-                self.land(completion, false);
+                self.land(worker, false);
             }
             Event::GiveUp { worker } => {
                 self.budget.unanswered -= 1;
@@ -368,8 +380,19 @@ impl<'a> Run<'a> {
                 let mut world = self.world();
                 world.rest();
                 world.send(Body::Sweep);
+                // The hourly maintenance replays what a dead worker left deferred.
+                if world.deferred.is_some() {
+                    world.send(Body::Replay);
+                }
             }
         }
+    }
+
+    /// Notes whether any write of the source is left.
+    fn note_if_final(&mut self) {
+        let left = &self.scenario.writes[self.budget.written..];
+        let writes_source = |write: &Write| matches!(write, Write::Put(_) | Write::Delete);
+        self.world().is_source_final = !left.iter().any(writes_source);
     }
 
     fn write(&mut self, write: Write) {
@@ -454,19 +477,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn land(&mut self, completion: u32, is_answered: bool) {
+    fn land(&mut self, worker: usize, is_answered: bool) {
         let mut world = self.world();
-        let Some(sent) = world.completions.remove(&completion) else {
+        let Some(sent) = world.completions.remove(&worker) else {
             return;
         };
         let answer = world.complete(&sent);
-        if self.attempts[sent.worker].is_some() {
+        if self.attempts[worker].is_some() {
             let answer = if is_answered {
                 answer
             } else {
                 Answered::NotAnswered
             };
-            world.answers.insert(sent.worker, answer);
+            world.answers.insert(worker, answer);
         }
     }
 
@@ -685,7 +708,7 @@ async fn defer(
     ports
         .request(
             |world| {
-                let token = world.new_id();
+                let token = world.new_id(Kind::Token);
                 let found = world.deferred.as_ref();
                 let is_kept = found.is_some_and(|found| found.overwrite.is_always());
                 if overwrite.is_always() || !is_kept {

@@ -78,10 +78,18 @@ pub struct Message {
     pub holders: BTreeSet<usize>,
 }
 
-/// A completion that was sent and has not taken effect.
+/// What gets an id of its own.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    Entry,
+    Upload,
+    Transfer,
+    Token,
+}
+
+/// A completion that was sent by a worker and has not taken effect.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Completion {
-    pub worker: usize,
     pub upload: u32,
     pub parts: Vec<u32>,
     pub condition: Condition,
@@ -155,10 +163,12 @@ pub struct World {
     pub queue: Vec<Message>,
     pub deferred: Option<Deferred>,
     pub state: RuleState,
-    pub completions: BTreeMap<u32, Completion>,
+    pub completions: BTreeMap<usize, Completion>,
     /// The answers that workers have not read yet.
     pub answers: BTreeMap<usize, Answered>,
-    pub next_id: u32,
+    /// How many entries, uploads, transfers and tokens were made. Counted apart, so that states which differ
+    /// in nothing else are one.
+    pub made: [u32; 4],
     pub etags: Etags,
     pub removed: Removed,
     /// What a job's transfer may replace; live changes replace anything.
@@ -172,10 +182,14 @@ pub struct World {
     pub deleted_by_another: bool,
     /// The worker whose next request concerns nobody else.
     pub alone: Option<usize>,
-    /// Whether other actors than the workers read the log or the uploads.
+    /// Whether sweeps read the log.
     pub is_log_read: bool,
+    /// Whether another writer may abort uploads.
+    pub may_be_aborted: bool,
     /// Whether the rule's state may change.
     pub may_pause: bool,
+    /// Whether the source is not written any more.
+    pub is_source_final: bool,
     pub wrong: Option<String>,
 }
 
@@ -201,7 +215,7 @@ impl World {
             state: RuleState::Enabled,
             completions: BTreeMap::new(),
             answers: BTreeMap::new(),
-            next_id: 0,
+            made: [0; 4],
             etags,
             removed,
             mode,
@@ -211,14 +225,17 @@ impl World {
             deleted_by_another: false,
             alone: None,
             is_log_read: false,
+            may_be_aborted: false,
             may_pause: false,
+            is_source_final: false,
             wrong: None,
         }
     }
 
-    pub fn new_id(&mut self) -> u32 {
-        self.next_id += 1;
-        self.next_id
+    pub fn new_id(&mut self, kind: Kind) -> u32 {
+        let made = &mut self.made[kind as usize];
+        *made += 1;
+        *made
     }
 
     pub fn send(&mut self, body: Body) {
@@ -323,7 +340,7 @@ impl World {
         Answered::Landed(etag)
     }
 
-    /// Whether no other actor can see what is logged or which uploads are new.
+    /// Whether no other actor can see what is logged.
     pub fn is_log_unread(&self) -> bool {
         let mut bodies = self.queue.iter().map(|message| &message.body);
         !self.is_log_read && bodies.all(|body| *body != Body::Sweep)
@@ -344,7 +361,7 @@ impl World {
     /// What tells this state from others.
     pub fn digest(&self, hasher: &mut impl Hasher) {
         (self.now_secs, &self.source, &self.replica, &self.uploads).hash(hasher);
-        (&self.log, &self.deferred, self.next_id).hash(hasher);
+        (&self.log, &self.deferred, self.made).hash(hasher);
         (&self.completions, &self.answers, &self.believed).hash(hasher);
         (&self.unsent_parts, self.deleted_by_another).hash(hasher);
         self.state.as_str().hash(hasher);
