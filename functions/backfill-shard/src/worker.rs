@@ -5,7 +5,6 @@ use std::time::Duration;
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 use tandem_aws::queues::Queues;
-use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
 use tandem_lambda::config::Config;
@@ -18,8 +17,6 @@ use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::{Deadline, Error, now};
 use tandem_replication::Timestamp;
 use tandem_replication::fault::Fault;
-use tandem_replication::replicator::Replicator;
-use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
 
 /// What has to be left of an invocation to begin another page.
@@ -217,15 +214,6 @@ impl Worker {
             }
         };
         postpone(&self.queues, &self.config, envelope, again).await;
-    }
-
-    /// A replicator for objects of any size.
-    pub(crate) fn replicator<'a>(
-        &self,
-        pair: &'a S3Pair,
-        rule: &'a Rule,
-    ) -> Replicator<'a, S3Pair> {
-        Replicator::new(pair, rule.policy, &rule.options, self.config.work_limits())
     }
 }
 

@@ -124,6 +124,7 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "weight_from": "a/2", "s3_requests": 9, "expires_at": 1_800_000_000,
                 "epoch": 3, "sent_by": "message", "recoveries_failed": 1,
                 "lease": {"holder": "invocation", "message": "message", "until": 1_800_000_000_000_i64},
+                "in_flight": {"last": "a/4", "writes": "AAAAAAAAAAAAAAAAAAAAAA"},
                 "manifest": {"bucket": "lists", "region": "us-east-1", "key": "keys.csv", "etag": "e",
                     "gzip": false, "from": 0, "until": 9}}),
             // Steps are conditional on `pages`, and counts that are not there cannot be added to.

@@ -3,9 +3,10 @@
 //! suspect, and which replicas Tandem itself wrote. No I/O.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
-use serde::de::{Error, SeqAccess, Visitor};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD;
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::names::{Etag, ObjectKey};
@@ -136,17 +137,19 @@ fn hash(texts: &[&str]) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
+/// Writes the entries as one text: an item holds no binary values.
 fn pack<S: Serializer>(writes: &BTreeSet<Write>, serializer: S) -> Result<S::Ok, S::Error> {
     let bytes: Vec<u8> = writes
         .iter()
         .flat_map(|write| [write.key.to_be_bytes(), write.object.to_be_bytes()])
         .flatten()
         .collect();
-    serializer.serialize_bytes(&bytes)
+    serializer.serialize_str(&STANDARD_NO_PAD.encode(bytes))
 }
 
 fn unpack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Write>, D::Error> {
-    let bytes = deserializer.deserialize_byte_buf(Bytes)?;
+    let text = String::deserialize(deserializer)?;
+    let bytes = STANDARD_NO_PAD.decode(text).map_err(D::Error::custom)?;
     if !bytes.len().is_multiple_of(ENTRY_BYTES) {
         return Err(D::Error::custom(format!(
             "{} bytes are not a number of entries of {ENTRY_BYTES} bytes",
@@ -164,33 +167,6 @@ fn unpack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Write>,
             object: number(&entry[8..]),
         })
         .collect())
-}
-
-struct Bytes;
-
-impl<'de> Visitor<'de> for Bytes {
-    type Value = Vec<u8>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bytes")
-    }
-
-    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-        Ok(bytes.to_vec())
-    }
-
-    fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-        Ok(bytes)
-    }
-
-    /// JSON has no bytes and writes numbers instead.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u8>, A::Error> {
-        let mut bytes = Vec::new();
-        while let Some(byte) = numbers.next_element()? {
-            bytes.push(byte);
-        }
-        Ok(bytes)
-    }
 }
 
 #[cfg(test)]
@@ -241,9 +217,11 @@ mod tests {
         let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
         let page = InFlight::new("k99", keys.iter().map(|key| (key.as_str(), &x)));
         let json = serde_json::to_value(&page).unwrap();
-        assert_eq!(json["writes"].as_array().map(Vec::len), Some(1_600));
+        assert_eq!(json["writes"].as_str().map(str::len), Some(2_134));
         assert_eq!(serde_json::from_value::<InFlight>(json).unwrap(), page);
-        let odd = serde_json::json!({"last": "a", "writes": [1, 2, 3]});
-        assert!(serde_json::from_value::<InFlight>(odd).is_err());
+        for odd in ["AAAA", "no base64!", "="] {
+            let odd = serde_json::json!({"last": "a", "writes": odd});
+            assert!(serde_json::from_value::<InFlight>(odd).is_err());
+        }
     }
 }

@@ -99,13 +99,13 @@ pub trait PageWork<P: ShardPorts>: Sync {
     fn page(
         &self,
         session: &Session<'_, P>,
-    ) -> impl Future<Output = Result<Paged, SessionError<P::Error>>> + Send;
+    ) -> impl Future<Output = Result<Paged, SessionError<P::Error>>>;
 
     /// Verifies what is in flight of the session's shard, and nothing else.
     fn recover(
         &self,
         session: &Session<'_, P>,
-    ) -> impl Future<Output = Result<Recovered, SessionError<P::Error>>> + Send;
+    ) -> impl Future<Output = Result<Recovered, SessionError<P::Error>>>;
 
     /// Whether there is time for another page.
     fn has_time(&self) -> bool;
