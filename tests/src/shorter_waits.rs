@@ -1,9 +1,11 @@
 //! A stack with shorter timeouts: messages that functions delay by minutes are redelivered sooner. The functions'
 //! requests are signed and cannot be changed, so others are made in their place.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::types::MessageAttributeValue;
 use hyper::Response;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
@@ -49,12 +51,27 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// The message's own attributes, which are text or numbers.
+    fn attributes(&self) -> HashMap<String, MessageAttributeValue> {
+        let attributes = self.request["MessageAttributes"].as_object();
+        let attributes = attributes.into_iter().flatten().map(|(name, value)| {
+            let text = |field: &str| value[field].as_str().map(str::to_owned);
+            let attribute = MessageAttributeValue::builder()
+                .set_data_type(text("DataType"))
+                .set_string_value(text("StringValue"))
+                .build();
+            (name.clone(), attribute.expect("an attribute"))
+        });
+        attributes.collect()
+    }
+
     /// Makes the request and returns the service's answer.
     pub async fn ask(self) -> Result<Response<Bytes>, &'static str> {
         let text = |field: &str| self.request[field].as_str().map(str::to_owned);
         let answer = if self.request["MessageBody"].is_string() {
             let request = self.sqs.send_message().delay_seconds(self.secs);
             let request = request.set_queue_url(text("QueueUrl"));
+            let request = request.set_message_attributes(Some(self.attributes()));
             let sent = request.set_message_body(text("MessageBody")).send().await;
             let sent = sent.map_err(|_| "the message cannot be sent")?;
             json!({"MessageId": sent.message_id, "MD5OfMessageBody": sent.md5_of_message_body})

@@ -38,8 +38,6 @@ const IN_FLIGHT: Duration = LONGEST_DELAY.saturating_add(BUSY);
 const START: Duration = Duration::from_secs(10);
 /// What the cloud may take for a request on a busy machine.
 const BUSY: Duration = Duration::from_secs(10);
-/// How long after its sender's end a request may take effect: what a shard's lease outlives its holder by.
-const IN_FLIGHT: Duration = Duration::from_secs(LONGEST_DELAY.as_secs() + BUSY.as_secs());
 
 /// The functions, with the timeout that they get.
 const FUNCTIONS: [(&str, Option<Duration>); 6] = [

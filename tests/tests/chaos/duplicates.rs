@@ -10,7 +10,7 @@ use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_sqs::error::ProvideErrorMetadata;
 use aws_sdk_sqs::types::{Message, MessageSystemAttributeName};
 use fastrand::Rng;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tandem_tests::cloud::{Cloud, EAST};
 use tandem_tests::journal::Journal;
 use tandem_tests::notification::kept;
@@ -122,6 +122,7 @@ impl Queue {
             let answer = request
                 .max_number_of_messages(BATCH)
                 .message_system_attribute_names(MessageSystemAttributeName::All)
+                .message_attribute_names("All")
                 .send()
                 .await
                 .expect("messages");
@@ -146,7 +147,7 @@ impl Queue {
                 "attributes": {
                     "ApproximateReceiveCount": attributes.and_then(|known| known.get(&receives)),
                 },
-                "messageAttributes": {},
+                "messageAttributes": attributes_of(message),
                 "md5OfBody": message.md5_of_body,
                 "eventSource": "aws:sqs",
                 "eventSourceARN": self.arn,
@@ -265,11 +266,25 @@ impl Delivery {
         let request = self.cloud.sqs.send_message().queue_url(&self.queue.url);
         request
             .message_body(body)
+            .set_message_attributes(message.message_attributes.clone())
             .delay_seconds(i32::try_from(delay).unwrap_or(i32::MAX))
             .send()
             .await
             .expect("a message is sent");
     }
+}
+
+/// A message's own attributes, such as the epoch of a shard, as Lambda hands them to a function.
+fn attributes_of(message: &Message) -> Value {
+    let attributes = message.message_attributes.iter().flatten();
+    let attributes = attributes.map(|(name, value)| {
+        let value = json!({
+            "stringValue": value.string_value(),
+            "dataType": value.data_type(),
+        });
+        (name.clone(), value)
+    });
+    attributes.collect::<Map<String, Value>>().into()
 }
 
 fn id(message: &Message) -> &str {
