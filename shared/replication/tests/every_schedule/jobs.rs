@@ -52,7 +52,11 @@ fn a_job_and_two_changes_converge() {
     let mut scenarios = Vec::new();
     for writes in pairs(&writes) {
         for kind in [JobKind::Backfill, JobKind::Named] {
-            scenarios.push(job(kind, Overwrite::Always, &writes));
+            // What the job copies is older than the second in which everything happens.
+            scenarios.push(Scenario {
+                budget: Budget::default(),
+                ..job(kind, Overwrite::Always, &writes)
+            });
         }
     }
     exhaust("a_job_and_two_changes_converge", scenarios);
@@ -247,6 +251,7 @@ fn a_job_to_an_encrypting_destination_converges() {
     for write in WRITES {
         for kind in KINDS {
             scenarios.push(Scenario {
+                budget: Budget::default(),
                 service: Service {
                     encrypts: true,
                     ..S3

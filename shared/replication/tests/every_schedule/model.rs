@@ -2,8 +2,6 @@
 //!
 //! Times are seconds since the start of the scenario.
 
-use std::collections::BTreeMap;
-
 use chrono::TimeDelta;
 use tandem_replication::Timestamp;
 use tandem_replication::diff::Listed;
@@ -151,6 +149,10 @@ pub enum Start {
 
 /// How the two services behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one property of a server, and a case names those that it changes"
+)]
 pub struct Service {
     pub versioned: bool,
     /// A HEAD tells how many tags there are, as S3's does and others' do not.
@@ -357,7 +359,7 @@ impl Object {
                 .versioned
                 .then(|| VersionId::new(self.version.to_string())),
             metadata: Metadata {
-                user: BTreeMap::from_iter(mark.into_iter().chain([own])),
+                user: mark.into_iter().chain([own]).collect(),
                 ..Metadata::default()
             },
             storage_class: StorageClass::standard(),

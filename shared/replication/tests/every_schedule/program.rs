@@ -145,7 +145,7 @@ fn run(scenario: &Scenario, start: &Start, closely: bool, answers: Vec<Answer>) 
         start: start.clone(),
         answers: Mutex::new(answers.into_iter()),
         unanswered: Mutex::new(None),
-        believed: Mutex::new(None),
+        believed: Mutex::new(Believed::Nothing),
         has_copied: Mutex::new(false),
     };
     let ended = {
@@ -248,14 +248,21 @@ async fn listed(
     }
 }
 
+/// What a weakened protocol believes of the source without asking.
+#[derive(Debug, Clone, Copy)]
+enum Believed {
+    Nothing,
+    /// That it holds this object, or none.
+    Source(Option<Object>),
+}
+
 /// The buckets as an attempt with this history sees them.
 struct Replayed<'a> {
     scenario: &'a Scenario,
     start: Start,
     answers: Mutex<std::vec::IntoIter<Answer>>,
     unanswered: Mutex<Option<Request>>,
-    /// What a weakened protocol believes the source to be.
-    believed: Mutex<Option<Option<Object>>>,
+    believed: Mutex<Believed>,
     has_copied: Mutex<bool>,
 }
 
@@ -274,7 +281,9 @@ impl Replayed<'_> {
     }
 
     async fn list(&self, bucket: Bucket) -> Result<Vec<tandem_replication::diff::Listed>, Fault> {
-        if let (Bucket::Source, Some(believed)) = (bucket, *self.believed.lock().unwrap()) {
+        if let (Bucket::Source, Believed::Source(believed)) =
+            (bucket, *self.believed.lock().unwrap())
+        {
             return Ok(believed.iter().map(Object::listed).collect());
         }
         let Answer::Shown(object) = self.ask(Request::List(bucket)).await? else {
@@ -292,7 +301,7 @@ impl Replayed<'_> {
     }
 
     fn believe(&self, source: Option<Object>) {
-        *self.believed.lock().unwrap() = Some(source);
+        *self.believed.lock().unwrap() = Believed::Source(source);
     }
 
     /// What a copy's answer says of the replica, as far as the protocol is not weakened.
@@ -361,7 +370,7 @@ impl BucketPair for Replayed<'_> {
         };
         if side == Side::Source {
             let believed = *self.believed.lock().unwrap();
-            if let Some(believed) = believed {
+            if let Believed::Source(believed) = believed {
                 return Ok(self.shown(believed));
             }
             if self.removed(Removed::StateDecides) && self.start == Start::Reconcile {

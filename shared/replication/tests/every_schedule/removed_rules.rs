@@ -14,7 +14,7 @@ const PUT_Y: Write = Write::Put('y', '1', None);
 const NOT_RIGHT: &str = "the source holds";
 
 /// Finds what goes wrong without a rule; and nothing with it.
-fn fails_without(removed: Removed, scenario: Scenario, wrong: &str) -> Violation {
+fn fails_without(removed: Removed, scenario: Scenario, wrong: &str) -> Box<Violation> {
     exhaust(&format!("with {removed:?}"), [scenario.clone()]);
     let found = search(&Scenario {
         removed,
@@ -269,7 +269,7 @@ fn rule_16_a_write_that_was_not_answered_is_not_repeated_at_once() {
 
 /// SQS deletes a message for both workers that have it. If one acknowledges it and the other dies with its copy in
 /// flight, no message is left when that copy lands.
-fn one_message_at_two_workers(writes: &[Write]) -> Violation {
+fn one_message_at_two_workers(writes: &[Write]) -> Box<Violation> {
     let shared = Scenario {
         budget: Budget { shared: 1, ..CRASH },
         ..scenario(writes)

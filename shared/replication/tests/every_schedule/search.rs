@@ -32,7 +32,7 @@ pub struct Violation {
 }
 
 /// Searches every state that the scenario can reach.
-pub fn search(scenario: &Scenario) -> Result<Searched, Violation> {
+pub fn search(scenario: &Scenario) -> Result<Searched, Box<Violation>> {
     let mut program = Program::new(scenario);
     let first = State::first(scenario);
     // How each state was first reached; by digests, which are 128 bits long.
@@ -97,7 +97,7 @@ pub fn walk(scenario: &Scenario, program: &mut Program<'_>, seed: u64) -> Result
     let mut events = state.events(scenario);
     let mut schedule = Vec::new();
     while !events.is_empty() {
-        // SplitMix64: small, and the same on every machine.
+        // `SplitMix64`: small, and the same on every machine.
         random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -124,7 +124,8 @@ fn digest(state: &State) -> u128 {
     u128::from(digest.high) << 64 | u128::from(digest.low)
 }
 
-/// 128 bits in one pass: two lanes, each mixed as SplitMix64 does.
+/// 128 bits in one pass: two lanes, each mixed as `SplitMix64` does.
+#[derive(Default)]
 struct Digest {
     low: u64,
     high: u64,
@@ -181,12 +182,6 @@ impl Hasher for Digest {
 /// The digests are digests already.
 type Digests<V> = HashMap<u128, V, BuildHasherDefault<Digest>>;
 
-impl Default for Digest {
-    fn default() -> Self {
-        Self { low: 0, high: 0 }
-    }
-}
-
 /// Goes the way to a state again, and writes down what happens on it.
 fn violation(
     scenario: &Scenario,
@@ -195,7 +190,7 @@ fn violation(
     end: u128,
     last: Option<Event>,
     wrong: String,
-) -> Violation {
+) -> Box<Violation> {
     let mut events: Vec<Event> = last.into_iter().collect();
     let mut at = end;
     while let Some((before, event)) = reached[&at] {
@@ -231,9 +226,9 @@ fn violation(
         }
     }
     let _ = writeln!(schedule, "{state:#?}");
-    Violation {
+    Box::new(Violation {
         wrong,
         schedule,
         end: state,
-    }
+    })
 }

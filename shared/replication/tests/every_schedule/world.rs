@@ -552,7 +552,10 @@ impl State {
                 if other && honours && scenario.removed != Removed::DeleteIfMatch {
                     return Ok(Answer::Refused);
                 }
-                if flight.is_of_job && honours && self.replica.is_some_and(|it| it.is_others()) {
+                // What only the destination has is what a repair is for.
+                let repairs = scenario.job.is_some_and(|job| job.kind == JobKind::Repair);
+                let others = self.replica.is_some_and(|replica| replica.is_others());
+                if flight.is_of_job && !repairs && honours && others {
                     return Err("a job deleted another writer's object".to_owned());
                 }
                 self.replica = None;

@@ -225,12 +225,14 @@ impl Scripted {
         let mut state = self.state.lock().unwrap();
         let (before, after): (Vec<_>, Vec<_>) =
             due.into_iter().partition(|hook| hook.when == When::Before);
-        before
-            .into_iter()
-            .for_each(|hook| (hook.change)(&mut state));
+        for hook in before {
+            (hook.change)(&mut state);
+        }
         state.sent.push(sent);
         let answer = carry_out(&mut state);
-        after.into_iter().for_each(|hook| (hook.change)(&mut state));
+        for hook in after {
+            (hook.change)(&mut state);
+        }
         answer
     }
 }
