@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo local local-down test chaos bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
+.PHONY: help demo local local-down test fuzz chaos mutants bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,14 +36,25 @@ local-down: ## End what `make local` started
 
 # ---- Check it -------------------------------------------------------------------------------------
 
+# One failing test binary does not hide the results of the others. Property tests use the seed of .cargo/config.toml.
 test: doctor install scripts functions ## Run all tests, whole flows on a local AWS among them: make test [ARGS=...]
-	@$(CLOUD) with --name test --strict-s3 -- cargo test --profile local --workspace $(ARGS)
+	@$(CLOUD) with --name test --strict-s3 -- cargo test --profile local --workspace --no-fail-fast $(ARGS)
+
+fuzz: doctor ## Run the property tests with fresh seeds; they keep what they find: make fuzz [MINUTES=10] [SEED=n] [ONLY=text]
+	@$(PYTHON) local/fuzz.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --only '$(ONLY)'
 
 # A seed that nobody chose is shown, like every other, so that the run can be seen again.
 chaos: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 chaos: doctor install functions ## Everything at once, and everything failing, on a local AWS: make chaos [SEED=n] [MINUTES=10]
 	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(or $(MINUTES),10) $(CLOUD) with --name chaos -- \
 	  cargo test --profile local --workspace --test chaos -- --nocapture
+
+# The mutants of SHARD only, such as 1/4. A shard takes two hours at most.
+mutants: doctor install functions ## Break the code and check that a test notices; takes hours: make mutants [SHARD=1/4] [SUITE=domain|process]
+	@failed=0; run="$(PYTHON) local/mutants.py run --shard $(or $(SHARD),1/1) --suite"; \
+	  [ '$(SUITE)' = process ] || $$run domain || failed=1; \
+	  [ '$(SUITE)' = domain ] || $(CLOUD) with --name mutants --strict-s3 -- $$run process || failed=1; \
+	  exit $$failed
 
 # Those that `make build` has built are measured, where there are any.
 bench: doctor install functions ## Measure the functions against an S3 in memory: make bench [ARGS="--quick --latency-ms 20"]

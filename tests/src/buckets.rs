@@ -60,6 +60,19 @@ impl Buckets {
         }
     }
 
+    /// The buckets of the same names and regions in another S3.
+    #[must_use]
+    pub fn at(&self, cloud: &Cloud, url: &str) -> Self {
+        let other = |bucket: &Bucket| Bucket {
+            client: cloud.s3_at(url, bucket.region),
+            ..bucket.clone()
+        };
+        Self {
+            source: other(&self.source),
+            destination: other(&self.destination),
+        }
+    }
+
     /// Waits until the two agree, within the key prefix `scope`.
     pub async fn become_equal(&self, scope: &str, limit: Duration) {
         let what = format!(

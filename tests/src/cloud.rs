@@ -59,6 +59,17 @@ impl FunctionError {
     }
 }
 
+/// A message as it was taken from a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedMessage {
+    /// Its id.
+    pub id: String,
+    /// What it says.
+    pub body: String,
+    /// The epoch of a shard's message.
+    pub epoch: Option<String>,
+}
+
 impl Cloud {
     /// Connects to the cloud that the environment names.
     ///
@@ -96,8 +107,14 @@ impl Cloud {
 
     /// An S3 client of a region.
     pub fn s3(&self, region: &'static str) -> aws_sdk_s3::Client {
+        self.s3_at(&self.endpoint, region)
+    }
+
+    /// A client of a region of another S3.
+    pub fn s3_at(&self, url: &str, region: &'static str) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(Region::new(region))
+            .endpoint_url(url)
             .force_path_style(true)
             .build();
         aws_sdk_s3::Client::from_conf(config)
@@ -260,21 +277,28 @@ impl Cloud {
             .expect("a message is sent");
     }
 
-    /// Takes every message that a queue holds now.
+    /// Takes every message that a queue holds now, and returns their bodies.
     pub async fn drain(&self, queue_url: &str) -> Vec<String> {
-        let mut bodies = Vec::new();
+        let messages = self.take_messages(queue_url).await.into_iter();
+        messages.map(|message| message.body).collect()
+    }
+
+    /// Takes every message that a queue holds now.
+    pub async fn take_messages(&self, queue_url: &str) -> Vec<QueuedMessage> {
+        let mut taken = Vec::new();
         loop {
             let answer = self
                 .sqs
                 .receive_message()
                 .queue_url(queue_url)
                 .max_number_of_messages(10)
+                .message_attribute_names("All")
                 .send()
                 .await
                 .expect("messages");
             let messages = answer.messages.unwrap_or_default();
             if messages.is_empty() {
-                return bodies;
+                return taken;
             }
             for message in messages {
                 self.sqs
@@ -284,7 +308,13 @@ impl Cloud {
                     .send()
                     .await
                     .expect("a message is deleted");
-                bodies.push(message.body.unwrap_or_default());
+                let attributes = message.message_attributes.unwrap_or_default();
+                let epoch = attributes.get("epoch");
+                taken.push(QueuedMessage {
+                    id: message.message_id.expect("an id"),
+                    body: message.body.unwrap_or_default(),
+                    epoch: epoch.and_then(|epoch| epoch.string_value.clone()),
+                });
             }
         }
     }

@@ -3,8 +3,9 @@
 //!
 //! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
 //! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
-//! [`function_process`], [`answers`] (in CloudFormation's place); for chaos [`weather`] (a proxy that makes everything
-//! fail), [`slow_copy`], [`sooner`], [`journal`]; and [`template`].
+//! [`function_process`], [`answers`] (in CloudFormation's place); for chaos [`fault_proxy`] (it makes requests
+//! fail as a [`fault_plan`] says, and shows other clocks: [`clock_skew`]), [`slow_copy`], [`shorter_waits`],
+//! [`journal`]; and [`template`].
 
 #![allow(
     clippy::expect_used,
@@ -17,13 +18,16 @@ pub mod endpoint;
 pub mod answers;
 pub mod bucket;
 pub mod buckets;
+pub mod clock_skew;
 pub mod cloud;
 pub mod eventually;
+mod fault_answers;
+pub mod fault_plan;
+pub mod fault_proxy;
 pub mod function_process;
 pub mod journal;
 pub mod notification;
 pub mod proxy;
+pub mod shorter_waits;
 pub mod slow_copy;
-pub mod sooner;
 pub mod template;
-pub mod weather;

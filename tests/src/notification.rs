@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tandem_replication::Timestamp;
 
 use crate::bucket::Bucket;
+use crate::cloud::QueuedMessage;
 
 /// S3 form-encodes keys.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
@@ -18,20 +19,28 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A put: the bucket is said to hold this object now.
 pub fn put(bucket: &Bucket, key: &str, etag: &str, bytes: usize) -> Value {
-    let mut record = record(bucket, "ObjectCreated:Put", key);
-    record["s3"]["object"]["eTag"] = json!(etag);
-    record["s3"]["object"]["size"] = json!(bytes);
-    json!({"Records": [record]})
+    let event = json!({"Records": [record(bucket, "ObjectCreated:Put", key)]});
+    of_object(event, etag, bytes as u64)
+}
+
+/// An event that says which object was written.
+pub fn of_object(mut event: Value, etag: &str, bytes: u64) -> Value {
+    let object = &mut event["Records"][0]["s3"]["object"];
+    object["eTag"] = json!(etag);
+    object["size"] = json!(bytes);
+    event
+}
+
+/// An event without a sequencer, which S3 gives with puts and deletes only.
+pub fn without_sequencer(mut event: Value) -> Value {
+    let object = event["Records"][0]["s3"]["object"].as_object_mut();
+    object.expect("an object").remove("sequencer");
+    event
 }
 
 /// A change of tags.
 pub fn retagged(bucket: &Bucket, key: &str) -> Value {
-    let mut record = record(bucket, "ObjectTagging:Put", key);
-    // S3 tells it of puts and deletes only.
-    if let Some(object) = record["s3"]["object"].as_object_mut() {
-        object.remove("sequencer");
-    }
-    json!({"Records": [record]})
+    without_sequencer(json!({"Records": [record(bucket, "ObjectTagging:Put", key)]}))
 }
 
 /// A delete.
@@ -71,6 +80,18 @@ pub fn batch_received(receives: u32, queue_arn: &str, bodies: &[String]) -> Valu
         })
     });
     json!({"Records": records.collect::<Vec<_>>()})
+}
+
+/// A batch of one message, received so often by now.
+pub fn redelivered(receives: u32, queue_arn: &str, message: &QueuedMessage) -> Value {
+    let mut batch = batch_received(receives, queue_arn, std::slice::from_ref(&message.body));
+    let record = &mut batch["Records"][0];
+    record["messageId"] = json!(message.id);
+    if let Some(epoch) = &message.epoch {
+        record["messageAttributes"] =
+            json!({"epoch": {"stringValue": epoch, "dataType": "Number"}});
+    }
+    batch
 }
 
 /// The ids of the messages that a function wants to keep.

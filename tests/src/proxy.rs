@@ -86,6 +86,8 @@ pub enum Action {
     BreakBefore,
     /// The cloud does it, but the connection breaks before its answer.
     BreakAfter,
+    /// The cloud does it, but this is the answer.
+    DoneBut(u16, String),
     /// The cloud does it, and its answer begins with the status 200, but breaks off.
     BreakInAnswer,
     /// It waits at the gate before it passes.
@@ -118,12 +120,12 @@ impl std::fmt::Debug for Script {
 impl Action {
     /// One of S3's errors.
     pub fn s3_error(status: u16, code: &str) -> Self {
-        Self::Answer(
-            status,
-            format!(
-                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
-            ),
-        )
+        Self::Answer(status, error_body(code))
+    }
+
+    /// One of S3's errors, although the cloud carried the request out.
+    pub fn done_but(status: u16, code: &str) -> Self {
+        Self::DoneBut(status, error_body(code))
     }
 }
 
@@ -350,10 +352,10 @@ impl State {
         }
         match action {
             None => Ok(self.upstream.pass(head, body).await?.map(whole)),
-            Some(Action::Answer(status, body)) => {
-                let mut answer = Response::new(whole(body.into()));
-                *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
-                Ok(answer)
+            Some(Action::Answer(status, body)) => Ok(answered(status, body)),
+            Some(Action::DoneBut(status, answer)) => {
+                self.upstream.pass(head, body).await?;
+                Ok(answered(status, answer))
             }
             Some(Action::BreakBefore) => Err("broken by the test"),
             Some(Action::BreakAfter) => {
@@ -434,6 +436,18 @@ impl Upstream {
 
 pub(crate) fn whole(body: Bytes) -> Body {
     Full::new(body).map_err(|never| match never {}).boxed()
+}
+
+fn error_body(code: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>"
+    )
+}
+
+fn answered(status: u16, body: String) -> Response<Body> {
+    let mut answer = Response::new(whole(body.into()));
+    *answer.status_mut() = StatusCode::from_u16(status).expect("a status");
+    answer
 }
 
 fn broken() -> Body {

@@ -1,6 +1,7 @@
-//! A copy as S3 makes it: it reads the source at one instant and lands at a later one. The local cloud does
-//! both at once, so the proxy makes such a copy itself: to a bucket aside, and from there to its place.
+//! A copy as S3 makes it: it reads the source at one instant and lands at a later one. Servers here do both at
+//! once, so the proxy makes such a copy itself: to a bucket aside, and from there to its place.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -13,10 +14,19 @@ use crate::proxy::Seen;
 /// Makes slow copies.
 #[derive(Debug)]
 pub struct SlowCopy {
+    /// Where copies to buckets wait that are not named below.
+    pub aside: Aside,
+    /// Where copies to these buckets wait.
+    pub elsewhere: BTreeMap<String, Aside>,
+}
+
+/// A bucket in which copies wait before they land.
+#[derive(Debug, Clone)]
+pub struct Aside {
     /// A client of the destinations' region.
     pub client: Client,
-    /// The bucket aside, of that region.
-    pub aside: String,
+    /// The bucket, of that region.
+    pub bucket: String,
 }
 
 impl SlowCopy {
@@ -25,16 +35,16 @@ impl SlowCopy {
         seen.is("CopyObject") && !seen.headers.contains_key("x-amz-metadata-directive")
     }
 
-    /// Reads the source now and lands after a while. `None` if the source was refused, as for a pin that does
-    /// not hold: then the request itself may ask.
+    /// Reads the source now and lands after a while, if the conditions on the destination hold then. Returns nothing
+    /// if either was refused: then the request itself can be passed on.
     pub async fn make(&self, seen: &Seen, after: Duration) -> Option<Response<Bytes>> {
         static MADE: AtomicU64 = AtomicU64::new(0);
+        let Aside { client, bucket } = self.elsewhere.get(&seen.bucket).unwrap_or(&self.aside);
         let header = |name: &str| seen.headers.get(name)?.to_str().ok().map(str::to_owned);
         let aside = format!("copy-{}", MADE.fetch_add(1, Ordering::Relaxed));
-        let read = self
-            .client
+        let read = client
             .copy_object()
-            .bucket(&self.aside)
+            .bucket(bucket)
             .key(&aside)
             .copy_source(header("x-amz-copy-source")?)
             .set_copy_source_if_match(header("x-amz-copy-source-if-match"))
@@ -42,12 +52,13 @@ impl SlowCopy {
             .await
             .ok()?;
         tokio::time::sleep(after).await;
-        let landed = self
-            .client
+        let landed = client
             .copy_object()
             .bucket(&seen.bucket)
             .key(&seen.key)
-            .copy_source(format!("{}/{aside}", self.aside))
+            .copy_source(format!("{bucket}/{aside}"))
+            .set_if_match(header("if-match"))
+            .set_if_none_match(header("if-none-match"))
             .send()
             .await
             .ok()?;

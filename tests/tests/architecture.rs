@@ -7,6 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package, PackageId};
+use proptest::arbitrary::any;
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 /// What a function's `main.rs` may have: it only wires.
 const MAIN_LINES_MAX: usize = 40;
@@ -191,4 +194,23 @@ fn every_module_says_what_it_is() {
             }
         }
     }
+}
+
+/// Property tests with a seed of their own in every run would fail in some runs only. `.cargo/config.toml` sets the
+/// seed for plain `cargo test` too; `make fuzz` sets others.
+#[test]
+fn property_tests_have_a_fixed_seed() {
+    assert_ne!(
+        Config::default().rng_seed,
+        RngSeed::Random,
+        "PROPTEST_RNG_SEED is not set"
+    );
+    let drawn = || {
+        let mut runner = TestRunner::new(Config::default());
+        any::<u64>()
+            .new_tree(&mut runner)
+            .expect("a number")
+            .current()
+    };
+    assert_eq!(drawn(), drawn());
 }

@@ -2,10 +2,10 @@
 
 use async_compression::tokio::bufread::GzipDecoder;
 use tandem_aws::places::Place;
-use tandem_aws::shard::ManifestPart;
 use tandem_aws::{Aws, AwsError};
 use tandem_replication::names::{BucketName, Region};
 use tandem_replication::s3_uri::S3Uri;
+use tandem_replication::shard_state::ManifestPart;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
 /// A line that is longer is none: a bucket's name, a key of 1,024 bytes encoded, and some columns.

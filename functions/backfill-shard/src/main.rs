@@ -1,17 +1,15 @@
 //! Does the work that takes longer than a notification may: wiring only.
 
-mod doubt;
-mod errand;
-mod follow;
+mod job_pair;
 mod keys;
 mod lines;
+mod listing_page;
 mod manifest_page;
-mod pace;
-mod page;
+mod page_context;
+mod rate_limit;
 mod report;
-mod shard;
+mod shard_pages;
 mod transfer;
-mod visit;
 mod worker;
 
 use tandem_lambda::runtime::{Error, serve, start_logging};

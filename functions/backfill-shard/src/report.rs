@@ -3,16 +3,16 @@
 use serde::Serialize;
 use tandem_aws::AwsError;
 use tandem_aws::places::Place;
-use tandem_aws::shard::Shard;
 use tandem_replication::diff::{Finding, Listed};
 use tandem_replication::progress::Counts;
 use tandem_replication::s3_uri::S3Uri;
+use tandem_replication::shard_state::Shard;
 
-use crate::errand::Errand;
+use crate::page_context::PageContext;
 
 /// One line.
 #[derive(Debug, Serialize)]
-pub(crate) struct Told<'a> {
+pub(crate) struct Line<'a> {
     key: &'a str,
     /// `missing`, `different` or `extra`.
     kind: &'static str,
@@ -39,7 +39,7 @@ impl<'a> Side<'a> {
     }
 }
 
-impl<'a> Told<'a> {
+impl<'a> Line<'a> {
     /// What there is to tell of a finding; nothing if both sides are equal.
     pub(crate) fn of(finding: &Finding<'a>, counts: &Counts) -> Option<Self> {
         let done = match counts {
@@ -72,13 +72,13 @@ impl<'a> Told<'a> {
     }
 }
 
-impl Errand<'_> {
+impl PageContext<'_> {
     /// Writes a page's lines before the page is accounted for. If that fails half-way, another attempt writes
     /// its own: a line may be told twice, and none is lost.
     pub(crate) async fn write_report(
         &self,
         shard: &Shard,
-        lines: Vec<Told<'_>>,
+        lines: Vec<Line<'_>>,
     ) -> Result<(), AwsError> {
         let Some(uri) = &self.job.spec.report else {
             return Ok(());

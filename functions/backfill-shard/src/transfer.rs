@@ -5,11 +5,12 @@ use tandem_aws::s3_pair::S3Pair;
 use tandem_lambda::transfers::RuleTransferPorts;
 use tandem_replication::Timestamp;
 use tandem_replication::fault::Fault;
+use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::ObjectKey;
 use tandem_replication::overwrite::Overwrite;
-use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_replication::replicator::Outcome;
 use tandem_replication::rule::Rule;
-use tandem_replication::transfer::begin::{KeyChange, Origin};
+use tandem_replication::transfer::begin::{KeyChange, Origin, Seen};
 
 use crate::worker::Worker;
 
@@ -22,42 +23,29 @@ impl Worker {
         rule: &Rule,
         key: &ObjectKey,
         event_time: Option<Timestamp>,
-        overwrite: Overwrite,
+        (overwrite, own): (Overwrite, Option<OwnWrites>),
         closely: bool,
     ) -> Result<Outcome, Fault> {
+        let origin = own.map_or(Origin::Live, |own| Origin::Job { own });
         let change = KeyChange {
             closely,
+            origin,
             ..change(key, event_time, overwrite)
         };
         let ports = self.transfer_ports(pair, rule);
         ports.transferrer().carry(&change).await
     }
 
-    /// As [`Self::carry`], by this replicator.
-    pub(crate) async fn carry_with(
-        &self,
-        replicator: &Replicator<'_, S3Pair>,
-        pair: &S3Pair,
-        rule: &Rule,
-        key: &ObjectKey,
-        event_time: Option<Timestamp>,
-        overwrite: Overwrite,
-    ) -> Result<Outcome, Fault> {
-        let change = change(key, event_time, overwrite);
-        let ports = self.transfer_ports(pair, rule);
-        ports.transferrer().carry_with(replicator, &change).await
-    }
-
-    /// Ends the transfer of a key that needs none, if no worker will do that.
+    /// Ends the transfer of a key that needs none, if no worker will do that. Returns whether its upload may have
+    /// landed meanwhile, so that the key has to be reconciled again.
     pub(crate) async fn end_what_is_over(
         &self,
         pair: &S3Pair,
         rule: &Rule,
         key: &ObjectKey,
-    ) -> Result<(), Fault> {
+    ) -> Result<Seen, Fault> {
         let ports = self.transfer_ports(pair, rule);
-        // The key is not covered any more, so what may have landed meanwhile does not matter.
-        ports.transferrer().end_if_unneeded(key).await.map(|_| ())
+        ports.transferrer().end_if_unneeded(key).await
     }
 
     /// Begins the transfer of an object that is too large for one invocation, or joins the one that goes on.
@@ -95,7 +83,9 @@ fn change(key: &ObjectKey, event_time: Option<Timestamp>, overwrite: Overwrite) 
         closely: false,
         origin: match event_time {
             Some(_) => Origin::Live,
-            None => Origin::Job { own: Vec::new() },
+            None => Origin::Job {
+                own: OwnWrites::default(),
+            },
         },
     }
 }

@@ -16,8 +16,8 @@ use tandem_lambda::postpone::postpone;
 use tandem_lambda::record::Recorder;
 use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::{Deadline, Error, now};
+use tandem_replication::Timestamp;
 use tandem_replication::fault::Fault;
-use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::replicator::Replicator;
 use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
@@ -37,25 +37,23 @@ pub struct Worker {
     pub(crate) expectations: Expectations,
 }
 
-/// Why a piece of work has to come again.
+/// Why a message has to be redelivered.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfinished {
     /// The message is not work.
     #[error("not a piece of work: {0}")]
     Unreadable(String),
-    /// Another worker is at the same shard.
-    #[error("another worker has moved shard {shard} of {job} on")]
-    Overtaken {
-        /// The job.
-        job: String,
-        /// The shard.
-        shard: u32,
-    },
+    /// An earlier delivery of the message has the shard's lease, and may have died.
+    #[error("an earlier delivery of this message has the shard until {0}")]
+    Leased(Timestamp),
+    /// The shard's lease is gone.
+    #[error("{0}")]
+    Lost(String),
     /// One object failed, and another attempt may help.
     #[error(transparent)]
     Object(#[from] Fault),
-    /// There was no turn for an object before the invocation's time was nearly up.
-    #[error("no turn in time")]
+    /// There was no permit for an object before the invocation's time was nearly up.
+    #[error("no permit in time")]
     NoTurn,
     /// One object failed for good, of which there was no record: it is looked at once more.
     #[error("{0}")]
@@ -65,33 +63,44 @@ pub enum Unfinished {
     Aws(#[from] AwsError),
 }
 
-/// Which of the looks that a message gives this is.
+/// A message as one invocation received it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Delivery<'a> {
+    /// The invocation.
+    pub(crate) invocation: &'a str,
+    /// The message's id; none where the function was invoked by hand.
+    pub(crate) message: Option<&'a str>,
+    /// The epoch of a shard's message.
+    pub(crate) epoch: Option<u64>,
+    /// How often the message was received.
+    pub(crate) receives: u32,
+    /// Whether the message is not received again.
+    pub(crate) is_last: bool,
+    /// When the invocation's time is up.
+    pub(crate) deadline: Deadline,
+}
+
+impl Delivery<'_> {
+    /// Whether the message was received before: an earlier worker may have died.
+    pub(crate) const fn is_redelivery(&self) -> bool {
+        self.receives > 1
+    }
+
+    fn look(&self) -> Look {
+        Look {
+            comes_again: self.message.is_some() && !self.is_last,
+            last_chance: self.is_last,
+        }
+    }
+}
+
+/// What the work on single keys has to know of a delivery.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Look {
     /// Not the last, if the message is kept.
     pub comes_again: bool,
     /// The last.
     pub last_chance: bool,
-    /// Not the first: whoever had the message before may have died in the middle of it.
-    pub is_another: bool,
-    /// How often the message was received.
-    pub receives: u32,
-}
-
-/// A shard to be carried on.
-pub(crate) struct ShardWork<'a> {
-    /// The piece of work, as its message has it.
-    pub(crate) work: &'a Work,
-    pub(crate) rule_id: &'a RuleId,
-    pub(crate) job_id: &'a JobId,
-    /// Which of the job's shards.
-    pub(crate) index: u32,
-    pub(crate) look: Look,
-    pub(crate) deadline: Deadline,
-    /// Who does it: the invocation.
-    pub(crate) visitor: &'a str,
-    /// The message that brought it, if one did.
-    pub(crate) message: Option<&'a str>,
 }
 
 impl Worker {
@@ -114,11 +123,11 @@ impl Worker {
     /// Handles one invocation.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let deadline = Deadline::of(invocation.context.deadline());
-        let visitor = invocation.context.request_id;
+        let id = invocation.context.request_id;
         let messages = open(invocation.payload);
         let mut failed = Vec::new();
         for message in &messages {
-            if let Err(unfinished) = self.work(message, &visitor, deadline).await {
+            if let Err(unfinished) = self.work(message, &id, deadline).await {
                 tracing::warn!(error = %unfinished, "the work has to come again");
                 self.put_off(message, &unfinished).await;
                 failed.push((message, unfinished));
@@ -141,18 +150,26 @@ impl Worker {
     async fn work(
         &self,
         message: &Message,
-        visitor: &str,
+        invocation: &str,
         deadline: Deadline,
     ) -> Result<(), Unfinished> {
         let body = message.body.clone().map_err(Unfinished::Unreadable)?;
+        if message.envelope.is_none()
+            && let Some(field) = unknown_field(&body)
+        {
+            let problem = format!("it has no field {field:?}; remove it, or correct its name");
+            return Err(Unfinished::Unreadable(problem));
+        }
         let work = serde_json::from_value(body)
             .map_err(|error| Unfinished::Unreadable(error.to_string()))?;
-        let look = Look {
-            comes_again: message.envelope.is_some()
-                && message.receives() < self.config.receives_max,
-            last_chance: message.receives() >= self.config.receives_max,
-            is_another: message.receives() > 1,
+        let envelope = message.envelope.as_ref();
+        let delivery = Delivery {
+            invocation,
+            message: envelope.map(|envelope| envelope.message_id.as_str()),
+            epoch: envelope.and_then(|envelope| envelope.epoch),
             receives: message.receives(),
+            is_last: message.receives() >= self.config.receives_max,
+            deadline,
         };
         match &work {
             Work::Shard {
@@ -160,21 +177,11 @@ impl Worker {
                 job_id,
                 shard,
             } => {
-                let envelope = message.envelope.as_ref();
-                let work = ShardWork {
-                    work: &work,
-                    rule_id,
-                    job_id,
-                    index: *shard,
-                    look,
-                    deadline,
-                    visitor,
-                    message: envelope.map(|envelope| envelope.message_id.as_str()),
-                };
-                self.carry_shard_on(&work).await
+                self.work_on_shard((rule_id, job_id, *shard), &delivery)
+                    .await
             }
             Work::Held { rule_id, partition } => {
-                self.release_held(&work, rule_id, *partition, look, deadline)
+                self.release_held(&work, rule_id, *partition, delivery.look(), deadline)
                     .await
             }
             Work::Object {
@@ -182,8 +189,10 @@ impl Worker {
                 key,
                 event_time,
                 overwrite,
+                own,
             } => {
-                self.carry_object(rule_id, key, *event_time, *overwrite, look)
+                let mode = (*overwrite, own.clone());
+                self.carry_object(rule_id, key, *event_time, mode, delivery.look())
                     .await
             }
         }
@@ -202,7 +211,8 @@ impl Worker {
             Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.receives),
             Unfinished::Doubted(_) => ComesAgain::SECOND_LOOK,
             Unfinished::Unreadable(_) => ComesAgain::UNREADABLE,
-            Unfinished::Overtaken { .. } | Unfinished::Aws(_) | Unfinished::NoTurn => {
+            Unfinished::Leased(until) => ComesAgain::at(*until, now()),
+            Unfinished::Lost(_) | Unfinished::Aws(_) | Unfinished::NoTurn => {
                 ComesAgain::after_retries(envelope.receives)
             }
         };
@@ -217,4 +227,12 @@ impl Worker {
     ) -> Replicator<'a, S3Pair> {
         Replicator::new(pair, rule.policy, &rule.options, self.config.work_limits())
     }
+}
+
+/// A field of an invocation by hand that no work has.
+fn unknown_field(body: &Value) -> Option<&str> {
+    let known = Work::fields(body["kind"].as_str()?)?;
+    let mut fields = body.as_object()?.keys();
+    let unknown = fields.find(|field| !known.contains(&field.as_str()));
+    unknown.map(String::as_str)
 }

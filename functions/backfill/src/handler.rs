@@ -8,14 +8,17 @@ use tandem_aws::jobs::Job;
 use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_lambda::config::Config;
+use tandem_lambda::job_shards::JobShards;
 use tandem_lambda::measure::write_requests;
-use tandem_lambda::release::{Release, release};
 use tandem_lambda::request::{RequestError, find_rule};
 use tandem_lambda::runtime::{Error, now};
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::JobId;
 use tandem_replication::progress::{JobState, JobView};
 use tandem_replication::rule::Rule;
+use tandem_replication::shard_session::Wake;
+use tandem_replication::shard_state::Guard;
+use uuid::Uuid;
 
 use crate::request::{JobAction, Request};
 
@@ -117,7 +120,10 @@ impl Backfill {
             JobState::Failed => {
                 for shard in self.table.shards(&job).await? {
                     if shard.error.is_some() {
-                        self.table.reopen_shard(&job, &shard, now()).await?;
+                        let open = shard.reopened(now());
+                        self.table
+                            .update_shard(&job, Guard::Failed, &shard, &open)
+                            .await?;
                     }
                 }
                 match job.state {
@@ -127,14 +133,7 @@ impl Backfill {
             }
             state => return Err(conflict(&job, state, "cannot be resumed; start a new one")),
         };
-        release(
-            &self.table,
-            &self.queues,
-            &self.config,
-            &job,
-            Release::Again,
-        )
-        .await?;
+        self.shards(&job).wake(&sender(), Wake::All).await?;
         Ok(job)
     }
 
@@ -147,6 +146,11 @@ impl Backfill {
             }
             state @ JobState::Complete => Err(conflict(&job, state, "cannot be cancelled")),
         }
+    }
+
+    /// The shards of a job.
+    pub(crate) fn shards(&self, job: &Job) -> JobShards<'_> {
+        JobShards::new(&self.table, &self.queues, &self.config, job.clone())
     }
 
     pub(crate) async fn state(&self, job: &Job) -> Result<JobState, RequestError> {
@@ -167,6 +171,11 @@ impl Backfill {
         )
         .into())
     }
+}
+
+/// By what a sender recognises its own raise of an epoch: one of each attempt.
+pub(crate) fn sender() -> String {
+    Uuid::now_v7().simple().to_string()
 }
 
 fn conflict(job: &Job, state: JobState, problem: &str) -> RequestError {

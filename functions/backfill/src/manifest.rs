@@ -4,11 +4,11 @@
 use serde::Deserialize;
 use tandem_aws::Aws;
 use tandem_aws::places::Place;
-use tandem_aws::shard::ManifestPart;
 use tandem_lambda::request::RequestError;
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::BucketName;
 use tandem_replication::s3_uri::S3Uri;
+use tandem_replication::shard_state::ManifestPart;
 
 /// How many bytes of a list one shard has, about.
 const PART_BYTES: u64 = 4 << 20;

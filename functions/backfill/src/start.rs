@@ -3,8 +3,6 @@
 
 use tandem_aws::jobs::Job;
 use tandem_aws::places::Place;
-use tandem_aws::shard::Shard;
-use tandem_lambda::release::{Release, release};
 use tandem_lambda::request::{RequestError, new_job_id};
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
@@ -13,9 +11,11 @@ use tandem_replication::progress::{JobSpec, JobState};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard::{ShardRange, listing_prefixes};
+use tandem_replication::shard_session::Wake;
+use tandem_replication::shard_state::Shard;
 use uuid::Uuid;
 
-use crate::handler::{Backfill, no_such_job};
+use crate::handler::{Backfill, no_such_job, sender};
 use crate::manifest;
 
 impl Backfill {
@@ -35,14 +35,7 @@ impl Backfill {
         match job.state {
             JobState::Planning => self.plan(rule, &job).await,
             JobState::Running => {
-                release(
-                    &self.table,
-                    &self.queues,
-                    &self.config,
-                    &job,
-                    Release::Again,
-                )
-                .await?;
+                self.shards(&job).wake(&sender(), Wake::All).await?;
                 Ok(job)
             }
             JobState::Paused | JobState::Complete | JobState::Failed | JobState::Cancelled => {
@@ -73,8 +66,9 @@ impl Backfill {
     /// Cancels whatever of the job's kind was begun before it and has not ended.
     async fn take_the_place_of_others(&self, job: &Job) -> Result<(), RequestError> {
         for other in self.table.jobs(&job.rule_id).await? {
-            let is_older = other.id != job.id && other.started_at <= job.started_at;
-            if is_older && other.spec.kind == job.spec.kind && !self.state(&other).await?.is_over()
+            if is_older(&other, job)
+                && other.spec.kind == job.spec.kind
+                && !self.state(&other).await?.is_over()
             {
                 self.table.change_job(&other, JobState::Cancelled).await?;
             }
@@ -104,14 +98,7 @@ impl Backfill {
             found.ok_or_else(|| no_such_job(rule, Some(&job.id)))?
         };
         if job.state == JobState::Running {
-            release(
-                &self.table,
-                &self.queues,
-                &self.config,
-                &job,
-                Release::Waiting,
-            )
-            .await?;
+            self.shards(&job).release_waiting(&sender()).await?;
         }
         Ok(job)
     }
@@ -187,5 +174,43 @@ impl Backfill {
                 );
                 refused(problem).into()
             })
+    }
+}
+
+/// Whether `other` was started before `job`. Of two jobs started in the same millisecond the one with the lesser id
+/// counts as older, so that exactly one of them cancels the other.
+fn is_older(other: &Job, job: &Job) -> bool {
+    (other.started_at, &other.id) < (job.started_at, &job.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+    use tandem_replication::Timestamp;
+    use tandem_replication::names::RuleId;
+
+    use super::*;
+
+    fn job(id: &str, started_ms: i64) -> Job {
+        Job::new(
+            JobId::new(id),
+            RuleId::new("rule-1"),
+            JobSpec::default(),
+            Timestamp::UNIX_EPOCH + TimeDelta::milliseconds(started_ms),
+        )
+    }
+
+    #[test]
+    fn of_two_jobs_exactly_one_is_the_older_even_if_both_started_in_one_millisecond() {
+        for (one, other) in [
+            (job("a", 5), job("b", 5)),
+            (job("b", 4), job("a", 5)),
+            (job("a", 4), job("b", 5)),
+        ] {
+            assert!(is_older(&one, &other), "{one:?} {other:?}");
+            assert!(!is_older(&other, &one), "{one:?} {other:?}");
+        }
+        let job = job("a", 5);
+        assert!(!is_older(&job, &job));
     }
 }

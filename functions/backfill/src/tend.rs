@@ -3,22 +3,20 @@
 
 use chrono::TimeDelta;
 use serde::Serialize;
-use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
-use tandem_aws::shard::Shard;
-use tandem_lambda::release::{Release, release};
+use tandem_lambda::key_store::replay_deferred;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
 use tandem_replication::names::JobId;
 use tandem_replication::progress::{JobKind, JobSpec, JobState};
 use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::shard_session::Wake;
+use tandem_replication::shard_state::Shard;
 
-use crate::handler::Backfill;
+use crate::handler::{Backfill, sender};
 use crate::request::DELETES_MAX;
 
-/// A shard that has not moved for longer has no message any more: twice what the work queue hides one for.
-const STANDS_STILL: TimeDelta = TimeDelta::hours(3);
 /// A planner that has not come to its end by then has died: Lambda's own limit on an invocation.
 const PLANNING_MAX: TimeDelta = TimeDelta::minutes(15);
 
@@ -50,6 +48,7 @@ impl Backfill {
     }
 
     async fn tend_rule(&self, rule: &Rule, tended: &mut Tended) -> Result<(), RequestError> {
+        replay_deferred(&self.table, &self.queues, &self.config, rule).await?;
         let jobs = self.table.jobs(&rule.id).await?;
         for job in &jobs {
             if self.help_on(rule, job).await? {
@@ -75,30 +74,36 @@ impl Backfill {
         Ok(())
     }
 
-    /// Answers whether the job stood still.
+    /// Returns whether the job had stalled. A job that is over, with nothing in flight, is not visited again.
     async fn help_on(&self, rule: &Rule, job: &Job) -> Result<bool, RequestError> {
-        match job.state {
-            JobState::Planning if now() - job.started_at > PLANNING_MAX => {
-                self.plan(rule, job).await?;
-                Ok(true)
-            }
-            JobState::Running if self.stands_still(job).await? => {
-                release(&self.table, &self.queues, &self.config, job, Release::Again).await?;
-                Ok(true)
-            }
-            _ => Ok(false),
+        if job.settled {
+            return Ok(false);
         }
+        if job.state == JobState::Planning {
+            if now() - job.started_at <= PLANNING_MAX {
+                return Ok(false);
+            }
+            self.plan(rule, job).await?;
+            return Ok(true);
+        }
+        let woken = self.shards(job).wake(&sender(), Wake::Stalled).await?;
+        if woken == 0 {
+            self.settle(job).await?;
+        }
+        Ok(woken > 0)
     }
 
-    async fn stands_still(&self, job: &Job) -> Result<bool, AwsError> {
+    async fn settle(&self, job: &Job) -> Result<(), RequestError> {
         let shards = self.table.shards(job).await?;
-        let open: Vec<&Shard> = shards
-            .iter()
-            .filter(|shard| shard.ended_at.is_none())
-            .collect();
-        let moved_at = |shard: &&Shard| shard.progressed_at.unwrap_or(job.started_at);
-        let stands = |shard: &&Shard| now() - moved_at(shard) > STANDS_STILL;
-        Ok(!open.is_empty() && open.iter().any(stands))
+        let is_over = matches!(
+            job.state_with(&shards),
+            JobState::Complete | JobState::Cancelled
+        );
+        let is_quiet = |shard: &Shard| shard.lease.is_none() && shard.in_flight.is_none();
+        if is_over && shards.iter().all(is_quiet) {
+            self.table.settle_job(job).await?;
+        }
+        Ok(())
     }
 }
 

@@ -3,14 +3,24 @@
 use serde_json::{Value, json};
 use tandem_aws::notifications::detach;
 use tandem_aws::s3_pair::S3Pair;
-use tandem_lambda::release::{Release, release};
+use tandem_lambda::job_shards::JobShards;
+use tandem_lambda::key_store::Deferrals;
 use tandem_lambda::request::RequestError;
+use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::now;
+use tandem_replication::deferral::resume;
 use tandem_replication::draft::{Refusal, RefusalCode};
+<<<<<<< HEAD
 use tandem_replication::progress::JobState;
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::transfer::uploads::abort_logged;
 use tandem_replication::work::{HELD_PARTITIONS, Work};
+=======
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::shard_session::Wake;
+use tandem_replication::transfer::uploads::abort_logged;
+use uuid::Uuid;
+>>>>>>> main
 
 use crate::request::{Changes, RuleName};
 use crate::stack::Stack;
@@ -83,49 +93,25 @@ impl Stack {
         Ok(json!({"rule": paused}))
     }
 
-    /// Lets a rule go on, and everything that was kept for it. The rule is written first: whoever keeps a
-    /// key after that looks at the rule again, and whatever was kept before is found here.
+    /// Lets a rule go on, and replays what was deferred. Can be repeated until it is through.
     pub(crate) async fn resume(&self, name: &RuleName) -> Result<Value, RequestError> {
-        let mut rule = self.find(name).await?;
+        let rule = self.find(name).await?;
         settled(&rule, "resumed")?;
-        if rule.state == RuleState::Paused {
-            rule = Rule {
-                state: RuleState::Enabled,
-                paused_at: None,
-                ..next(&rule)
-            };
-            self.table.replace_rule(&rule).await?;
-        }
-        for partition in 0..HELD_PARTITIONS {
-            if !self
-                .table
-                .held_keys(&rule.id, partition, None)
-                .await?
-                .is_empty()
-            {
-                let work = Work::Held {
-                    rule_id: rule.id.clone(),
-                    partition,
-                };
-                self.queues.send(&self.config.work_queue_url, &work).await?;
-            }
-        }
-        self.send_unfinished_shards(&rule).await?;
+        let rules = RuleCache::new(self.table.clone());
+        let store = Deferrals::new(&self.table, &rules, &self.queues, &self.config);
+        let write = async |rule: &Rule| Ok::<_, RequestError>(self.table.replace_rule(rule).await?);
+        let rule = resume(&store, rule, now(), write).await?;
+        self.wake_shards(&rule).await?;
         Ok(json!({"rule": rule}))
     }
 
-    /// Shards whose message was acknowledged because the rule was paused.
-    async fn send_unfinished_shards(&self, rule: &Rule) -> Result<(), RequestError> {
+    /// Shards whose message was acknowledged because the rule was paused. A cancelled job may have pages in flight.
+    async fn wake_shards(&self, rule: &Rule) -> Result<(), RequestError> {
+        let sender = Uuid::now_v7().simple().to_string();
         for job in self.table.jobs(&rule.id).await? {
-            if job.state == JobState::Running {
-                release(
-                    &self.table,
-                    &self.queues,
-                    &self.config,
-                    &job,
-                    Release::Again,
-                )
-                .await?;
+            if !job.settled {
+                let shards = JobShards::new(&self.table, &self.queues, &self.config, job);
+                shards.wake(&sender, Wake::All).await?;
             }
         }
         Ok(())
@@ -143,7 +129,7 @@ impl Stack {
         let rule = self.release(rule).await?;
         self.table.remove_jobs(&rule.id).await?;
         self.abort_uploads(&rule).await?;
-        self.table.remove_held(&rule.id).await?;
+        self.table.remove_all_deferred(&rule.id).await?;
         self.table.remove_failures(&rule.id).await?;
         self.table.remove_watermark(&rule.id).await?;
         self.table.remove_rule(&rule).await?;

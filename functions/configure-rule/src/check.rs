@@ -20,7 +20,7 @@ use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::draft::Role;
 use tandem_replication::names::{BucketName, RuleId};
-use tandem_replication::rule::{Bucket, Policy, Rule, RuleState};
+use tandem_replication::rule::{Bucket, Rule, RuleState};
 use tandem_replication::subscription::Gap;
 
 use crate::request::RuleName;
@@ -133,7 +133,7 @@ impl Stack {
     async fn look_in_time(
         &self,
         rule: &Rule,
-        closed: &[(Policy, Problem)],
+        closed: &[Problem],
         deadline: Deadline,
     ) -> Option<Vec<Problem>> {
         if deadline.left() < ENOUGH_TIME {
@@ -142,7 +142,7 @@ impl Stack {
         Some(self.problems(rule, closed).await)
     }
 
-    async fn problems(&self, rule: &Rule, closed: &[(Policy, Problem)]) -> Vec<Problem> {
+    async fn problems(&self, rule: &Rule, closed: &[Problem]) -> Vec<Problem> {
         if matches!(rule.state, RuleState::Enabling | RuleState::Deleting) {
             return unsettled(rule).into_iter().collect();
         }
@@ -163,10 +163,7 @@ impl Stack {
                 Err(error) => problems.push(Problem::unanswered(&error)),
             }
         }
-        let needed = closed
-            .iter()
-            .filter(|(policy, _)| *policy == Policy::Write || rule.policy == Policy::Full);
-        problems.extend(needed.map(|(_, problem)| problem.clone()));
+        problems.extend(closed.iter().cloned());
         problems.extend(lagging);
         problems
     }
@@ -225,23 +222,22 @@ impl Stack {
     }
 
     /// The queues that do not take what S3 sends, each with the narrowest policy of a rule that needs it.
-    async fn closed_queues(&self) -> Vec<(Policy, Problem)> {
+    async fn closed_queues(&self) -> Vec<Problem> {
         let lanes = [
-            (Policy::Write, "put", &self.config.put_queue_url),
-            (Policy::Full, "delete", &self.config.delete_queue_url),
+            ("put", &self.config.put_queue_url),
+            ("delete", &self.config.delete_queue_url),
         ];
-        let looks = lanes.map(|(policy, lane, url)| async move {
-            let problem = match self.queues.takes_from_s3(url).await {
-                Ok(true) => return None,
-                Ok(false) => Problem::new(
+        let looks = lanes.map(|(lane, url)| async move {
+            match self.queues.takes_from_s3(url).await {
+                Ok(true) => None,
+                Ok(false) => Some(Problem::new(
                     "QueueClosed",
                     format!(
                         "the policy of the {lane} queue does not let S3 send to it any more; deploy the stack again"
                     ),
-                ),
-                Err(error) => Problem::unanswered(&error),
-            };
-            Some((policy, problem))
+                )),
+                Err(error) => Some(Problem::unanswered(&error)),
+            }
         });
         futures::future::join_all(looks)
             .await
@@ -269,8 +265,8 @@ fn missing(gaps: &[Gap]) -> Option<Problem> {
     }
     let gaps: Vec<String> = gaps.iter().map(Gap::to_string).collect();
     let message = format!(
-        "{}; somebody has changed the source's notifications: update the rule, which attaches them again, then make \
-         good what was missed with a backfill",
+        "{}; the source's notifications were changed, or an older version of Tandem attached them: update the rule, \
+         which attaches them again, then run a backfill for what was missed",
         gaps.join(", ")
     );
     Some(Problem::new("NotificationMissing", message))

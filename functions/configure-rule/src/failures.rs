@@ -130,6 +130,7 @@ impl Stack {
         stream::iter(failures)
             .map(|failure| async {
                 let work = Work::Object {
+                    own: None,
                     rule_id: failure.rule_id.clone(),
                     key: failure.key().clone(),
                     event_time: failure.item.first_at,

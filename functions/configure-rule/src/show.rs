@@ -118,7 +118,7 @@ impl Stack {
                     .map(|dead| self.queues.depth(&dead.url))
             ),
         )?;
-        let held = self.table.held_count(&rule.id).await?;
+        let held = self.table.deferred_count(&rule.id).await?;
         Ok(Backlog {
             put,
             delete,

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use tandem_aws::held::HeldKey;
+use tandem_lambda::key_store::{Deferrals, deferred_key};
 use tandem_lambda::measure::{Tally, write_tallies};
-use tandem_lambda::record::{Attempt, Unsuccessful};
+use tandem_lambda::record::{Attempt, Redelivery, Unsuccessful};
+use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::now;
 use tandem_lambda::transfers::RuleTransferPorts;
+use tandem_replication::deferral::{Deferred, DeferredKeys, defer};
+use tandem_replication::failure_record::FailureRevision;
 use tandem_replication::fault::{FailedObject, Fault};
 use tandem_replication::replicator::Outcome;
-use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::rule::Rule;
 use tandem_replication::transfer::Transfer;
-use uuid::Uuid;
 
 use crate::worker::{Look, Unfinished, Worker};
 
@@ -21,13 +23,14 @@ impl Worker {
         &self,
         ports: &RuleTransferPorts<'_>,
         transfer: &Transfer,
+        seen: Option<FailureRevision>,
         outcome: Outcome,
     ) -> Result<(), Unfinished> {
         let rule = ports.rule;
         let attempt = Attempt {
             ended: Ok(outcome),
-            may_have_failed: true,
-            last_chance: false,
+            seen,
+            redelivery: Redelivery::Follows,
             overwrite: transfer.overwrite,
         };
         if let Err(unsuccessful) = self.recorder.keep(rule, &transfer.key, attempt).await {
@@ -60,21 +63,15 @@ impl Worker {
         ports: &RuleTransferPorts<'_>,
         transfer: &Transfer,
     ) -> Result<(), Unfinished> {
-        let rule_id = &ports.rule.id;
-        let deferred = HeldKey {
-            key: transfer.key.clone(),
-            changed_at: transfer.changed_at(),
-            token: Uuid::now_v7().to_string(),
-            overwrite: transfer.overwrite,
-        };
-        self.table.hold(rule_id, &deferred).await?;
-        // A rule that was resumed before the key was deferred may have been resumed without it.
-        match self.table.rule(rule_id).await? {
-            Some(rule) if matches!(rule.state, RuleState::Enabled | RuleState::Enabling) => {
+        let key = deferred_key(&transfer.key, transfer.changed_at(), transfer.overwrite);
+        let rules = RuleCache::new(self.table.clone());
+        let store = Deferrals::new(&self.table, &rules, &self.queues, &self.config);
+        match defer(&store, &ports.rule.id, &key).await? {
+            Deferred::Kept | Deferred::Nothing(_) => Ok(()),
+            Deferred::ReplicateNow(rule) => {
                 ports.transferrer().send_object_of(transfer).await?;
-                Ok(self.table.release(rule_id, &deferred).await?)
+                Ok(store.remove_deferred(&rule.id, &key).await?)
             }
-            _ => Ok(()),
         }
     }
 
@@ -94,8 +91,12 @@ impl Worker {
                 etag: transfer.source.etag.clone(),
                 bytes: transfer.source.bytes,
             })),
-            may_have_failed: true,
-            last_chance: look.last_chance,
+            seen: None,
+            redelivery: if look.last_chance {
+                Redelivery::WasTheLast
+            } else {
+                Redelivery::Follows
+            },
             overwrite: transfer.overwrite,
         };
         match self.recorder.keep(rule, &transfer.key, attempt).await {

@@ -4,6 +4,7 @@
 use tandem_aws::s3_pair::S3Pair;
 use tandem_lambda::runtime::Deadline;
 use tandem_lambda::transfers::RuleTransferPorts;
+use tandem_replication::failure_record::FailureRecords;
 use tandem_replication::names::RuleId;
 use tandem_replication::transfer::copying::{RangeMessage, Received};
 
@@ -18,6 +19,8 @@ impl Worker {
         message: RangeMessage<'_>,
         (look, deadline): (Look, Deadline),
     ) -> Result<(), Unfinished> {
+        // Read before the rule and the source: a success clears no record that is written later.
+        let seen = self.recorder.failure_revision(rule_id, message.key).await?;
         let Some(rule) = self.table.rule(rule_id).await? else {
             return Ok(());
         };
@@ -39,12 +42,18 @@ impl Worker {
             Received::Paused(transfer) => self.defer(&ports, &transfer).await,
             Received::NotCovered(transfer) => {
                 // What the rule does not cover any more has not failed any more.
-                self.table.clear_failure(rule_id, message.key).await?;
+                if let Some(seen) = &seen {
+                    self.table.clear_failure(rule_id, message.key, seen).await?;
+                }
                 transferrer.end(&transfer).await?;
                 Ok(())
             }
             Received::Finished(transfer, outcome) => {
+<<<<<<< HEAD
                 self.finished(&ports, &transfer, outcome).await
+=======
+                self.finished(&ports, &transfer, seen, outcome).await
+>>>>>>> main
             }
             Received::Failed(transfer, fault) => self.failed(&ports, &transfer, fault, look).await,
             Received::NoTime => Err(Unfinished::NoTime),

@@ -9,8 +9,15 @@ use tandem_replication::fault::Reason;
 pub(crate) enum Answer {
     /// Slow down.
     Throttled,
-    /// Failed, and may succeed the next time.
+    /// Failed without having done anything, and may succeed the next time.
     Failed,
+    /// Failed with a 5xx other than a request to slow down, or inside a 200. The service may have carried the
+    /// request out all the same, or may still do so.
+    ///
+    /// Source: S3 API reference, "Amazon S3 error best practices": "if a PUT request returns `InternalError`, a
+    /// subsequent GET might retrieve the old value or the updated value"; and "`CopyObject`": an error inside a 200
+    /// occurred during the copy.
+    MaybeDone,
     /// None came, or not to its end: the request may have been carried out.
     Missing,
     /// Not permitted.
@@ -124,7 +131,8 @@ const CODES: &[(Answer, &[&str])] = &[
 ];
 
 impl Answer {
-    /// Tells an answer by its error code, else by its HTTP status; neither means that none came.
+    /// Returns the answer of this error code, or of this HTTP status if the code is unknown. Without either, no
+    /// answer came.
     pub(crate) fn of(code: Option<&str>, status: Option<u16>) -> Self {
         let by_code = code.and_then(|code| {
             CODES
@@ -133,13 +141,20 @@ impl Answer {
                 .map(|(answer, _)| *answer)
         });
         match (by_code, status) {
+            // 501: the service does not know how to do it.
+            (None, Some(409 | 501)) => Self::Failed,
+            (Some(Self::Failed) | None, Some(200..=299 | 500..=599)) => Self::MaybeDone,
             (Some(answer), _) => answer,
             (None, None) if code.is_none() => Self::Missing,
             (None, Some(429)) => Self::Throttled,
-            (None, Some(409 | 500..=599)) => Self::Failed,
             (None, Some(401 | 403)) => Self::Denied,
             (None, _) => Self::Refused,
         }
+    }
+
+    /// Whether a write that was answered so may have been carried out, or may still be.
+    pub(crate) fn leaves_open_whether_done(self) -> bool {
+        matches!(self, Self::Missing | Self::MaybeDone)
     }
 
     /// What it means for an object when the stack's own table, queue or event bus answered so. Whatever it
@@ -162,6 +177,9 @@ pub(crate) enum Doing {
     ReadTags(Side),
     ReadAcl(Side),
     Copy,
+    BeginUpload,
+    CopyPart,
+    ListParts,
     PutTags,
     PutAcl,
     PutLock,
@@ -195,6 +213,9 @@ impl Doing {
             Self::ReadAcl(Side::Source) => "reading the source's ACL",
             Self::ReadAcl(Side::Replica) => "reading the replica's ACL",
             Self::Copy => "copying",
+            Self::BeginUpload => "beginning an upload of",
+            Self::CopyPart => "copying a part of",
+            Self::ListParts => "listing the uploaded parts of",
             Self::PutTags => "writing the replica's tags",
             Self::PutAcl => "writing the replica's ACL",
             Self::PutLock => "writing the replica's lock",
@@ -202,11 +223,27 @@ impl Doing {
         }
     }
 
+    /// Whether the request changes what readers of the replica see. An upload does not before it is completed, and
+    /// the sweep aborts those that nothing completes. A part is pinned to the source's `ETag`: copied twice it is the
+    /// same part.
+    fn changes_the_replica(self) -> bool {
+        match self {
+            Self::Copy | Self::PutTags | Self::PutAcl | Self::PutLock | Self::Delete => true,
+            Self::Head(_)
+            | Self::ReadTags(_)
+            | Self::ReadAcl(_)
+            | Self::BeginUpload
+            | Self::CopyPart
+            | Self::ListParts => false,
+        }
+    }
+
     /// Why the object failed, given the answer and the words that came with it.
     pub(crate) fn reason(self, answer: Answer, said: &str) -> Reason {
         match answer {
             Answer::Throttled => Reason::Throttled,
-            Answer::Failed => Reason::ServiceFailed,
+            Answer::MaybeDone if self.changes_the_replica() => Reason::NotAnswered,
+            Answer::Failed | Answer::MaybeDone => Reason::ServiceFailed,
             Answer::Missing => Reason::NotAnswered,
             Answer::Denied => self.denied(said),
             Answer::NoBucket => self.bucket_gone(),
@@ -229,7 +266,7 @@ impl Doing {
             Self::PutLock => Reason::DstPutLockNotPermitted,
             Self::Delete => Reason::DstDelObjNotPermitted,
             // A copy reads one bucket and writes the other; S3 mostly says which of the two was denied.
-            Self::Copy => ACTIONS
+            Self::Copy | Self::BeginUpload | Self::CopyPart | Self::ListParts => ACTIONS
                 .iter()
                 .find(|(action, _)| said.contains(action))
                 .map_or(Reason::CopyNotPermitted, |(_, reason)| *reason),
@@ -258,9 +295,11 @@ mod tests {
 
     #[test]
     fn a_code_counts_before_the_status_it_came_with() {
-        assert_eq!(copying(Some("SlowDown"), Some(200)), Reason::Throttled);
+        for status in [200, 503] {
+            assert_eq!(copying(Some("SlowDown"), Some(status)), Reason::Throttled);
+        }
         assert_eq!(
-            copying(Some("InternalError"), Some(200)),
+            copying(Some("OperationAborted"), Some(409)),
             Reason::ServiceFailed
         );
         assert_eq!(
@@ -278,8 +317,7 @@ mod tests {
         for (status, reason) in [
             (429, Reason::Throttled),
             (409, Reason::ServiceFailed),
-            (500, Reason::ServiceFailed),
-            (599, Reason::ServiceFailed),
+            (501, Reason::ServiceFailed),
             (403, Reason::CopyNotPermitted),
             (400, Reason::RequestRefused),
         ] {
@@ -287,6 +325,51 @@ mod tests {
             assert_eq!(copying(Some("Unheard"), Some(status)), reason, "{status}");
         }
         assert_eq!(copying(None, None), Reason::NotAnswered);
+    }
+
+    #[test]
+    fn a_write_that_failed_with_a_5xx_or_inside_a_200_may_have_been_carried_out() {
+        let writes = [
+            Doing::Copy,
+            Doing::PutTags,
+            Doing::PutAcl,
+            Doing::PutLock,
+            Doing::Delete,
+        ];
+        let codes = [
+            None,
+            Some("InternalError"),
+            Some("ServiceUnavailable"),
+            Some("Unheard"),
+        ];
+        for doing in writes {
+            for code in codes {
+                for status in [200, 500, 502, 503, 504, 599] {
+                    let answer = Answer::of(code, Some(status));
+                    assert!(answer.leaves_open_whether_done(), "{code:?} {status}");
+                    let reason = doing.reason(answer, "");
+                    assert_eq!(reason, Reason::NotAnswered, "{doing:?} {code:?} {status}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_that_changes_no_replica_is_repeated_after_a_5xx() {
+        for doing in [
+            Doing::Head(Side::Source),
+            Doing::Head(Side::Replica),
+            Doing::ReadTags(Side::Source),
+            Doing::ReadAcl(Side::Replica),
+            Doing::BeginUpload,
+            Doing::CopyPart,
+            Doing::ListParts,
+        ] {
+            let reason = doing.reason(Answer::of(Some("InternalError"), Some(500)), "");
+            assert_eq!(reason, Reason::ServiceFailed, "{doing:?}");
+            let unanswered = doing.reason(Answer::of(None, None), "");
+            assert_eq!(unanswered, Reason::NotAnswered, "{doing:?}");
+        }
     }
 
     #[test]

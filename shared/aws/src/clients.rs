@@ -19,10 +19,14 @@ use aws_smithy_runtime_api::client::retries::classifiers::{
     ClassifyRetry, RetryAction, RetryClassifierPriority,
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::config_bag::ConfigBag;
 use aws_types::region::Region as SdkRegion;
 use tandem_replication::names::Region;
 
+use crate::classify::Answer;
+use crate::clock::Clock;
+use crate::fresh_connections::FreshConnections;
 use crate::turns::Turns;
 
 /// Everything needed to talk to AWS as one account.
@@ -124,10 +128,17 @@ impl Aws {
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(4);
 
 fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
-        .pool_idle_timeout(IDLE_CONNECTION_KEPT)
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .build_https()
+    let build = || {
+        aws_smithy_http_client::Builder::new()
+            .pool_idle_timeout(IDLE_CONNECTION_KEPT)
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .build_https()
+    };
+    SharedHttpClient::new(FreshConnections::new(
+        build,
+        IDLE_CONNECTION_KEPT,
+        Clock::default(),
+    ))
 }
 
 /// How many objects a function works on at once while S3 does not ask to slow down.
@@ -203,41 +214,89 @@ impl Intercept for RequestCounter {
     }
 }
 
-/// How a request that changes a replica is sent: it is not repeated when it was not answered.
+/// How a request that changes a replica is sent: the SDK does not repeat it when the service may have carried it
+/// out, or may still do so. That is the case without an answer, after a 5xx, and after an error inside a 200.
 ///
 /// Such a request may still be at work in the service. Sent again at once, its second try could land and
 /// be verified before the first one lands on top of it, stale. Left to the queue, the message comes back
 /// after the visibility timeout, when nothing of this attempt can be in flight any more.
 pub(crate) fn never_blindly_again() -> aws_sdk_s3::config::Builder {
-    aws_sdk_s3::config::Builder::new().retry_classifier(NotUnanswered)
+    aws_sdk_s3::config::Builder::new().retry_classifier(NotIfMaybeDone)
 }
 
-/// Forbids to repeat a request whose answer did not come, or not to its end.
+/// Forbids the SDK to repeat a request that the service may have carried out.
 ///
 /// It cannot tell requests apart, as the request is gone by the time that its failure is classified: each
 /// operation that has to be sent so says it itself.
 #[derive(Debug)]
-struct NotUnanswered;
+struct NotIfMaybeDone;
 
-impl ClassifyRetry for NotUnanswered {
+impl ClassifyRetry for NotIfMaybeDone {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        match context.output_or_error() {
-            Some(Err(error))
-                if error.is_connector_error()
-                    || error.is_timeout_error()
-                    || error.is_response_error() =>
-            {
-                RetryAction::RetryForbidden
-            }
-            _ => RetryAction::NoActionIndicated,
+        let Some(Err(error)) = context.output_or_error() else {
+            return RetryAction::NoActionIndicated;
+        };
+        let unanswered =
+            error.is_connector_error() || error.is_timeout_error() || error.is_response_error();
+        if unanswered || context.response().is_some_and(may_be_done) {
+            RetryAction::RetryForbidden
+        } else {
+            RetryAction::NoActionIndicated
         }
     }
 
     fn name(&self) -> &'static str {
-        "NotUnanswered"
+        "NotIfMaybeDone"
     }
 
     fn priority(&self) -> RetryClassifierPriority {
         RetryClassifierPriority::run_after(RetryClassifierPriority::transient_error_classifier())
+    }
+}
+
+/// Whether this answer of S3 leaves open whether the request was carried out.
+fn may_be_done(response: &Response) -> bool {
+    let body = response.body().bytes().unwrap_or_default();
+    let code = std::str::from_utf8(body).ok().and_then(error_code);
+    Answer::of(code, Some(response.status().as_u16())).leaves_open_whether_done()
+}
+
+/// The error code in an answer of S3. Only the request's own error type could be asked for it, and a classifier
+/// does not know that type.
+fn error_code(body: &str) -> Option<&str> {
+    let (_, rest) = body.split_once("<Code>")?;
+    let (code, _) = rest.split_once("</Code>")?;
+    Some(code.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_types::body::SdkBody;
+
+    use super::*;
+
+    fn may_be_done_after(status: u16, body: &str) -> bool {
+        may_be_done(&Response::new(
+            status.try_into().unwrap(),
+            SdkBody::from(body),
+        ))
+    }
+
+    #[test]
+    fn only_a_request_to_slow_down_among_the_5xx_says_that_nothing_was_done() {
+        let error =
+            |code: &str| format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code></Error>");
+        for (status, body, maybe) in [
+            (500, error("InternalError"), true),
+            (503, error("ServiceUnavailable"), true),
+            (503, String::new(), true),
+            (200, error("InternalError"), true),
+            (503, error("SlowDown"), false),
+            (200, error("SlowDown"), false),
+            (409, error("OperationAborted"), false),
+            (412, error("PreconditionFailed"), false),
+        ] {
+            assert_eq!(may_be_done_after(status, &body), maybe, "{status} {body}");
+        }
     }
 }

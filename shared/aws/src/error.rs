@@ -59,6 +59,12 @@ impl AwsError {
     }
 }
 
+impl From<AwsError> for Fault {
+    fn from(error: AwsError) -> Self {
+        error.into_fault()
+    }
+}
+
 /// The parts of a failed request's answer that tell what to make of it.
 pub(crate) struct Refused {
     pub(crate) code: Option<String>,

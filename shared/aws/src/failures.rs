@@ -1,14 +1,17 @@
 //! Objects that could not be replicated, each kept with its reason, in the table.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
+use tandem_replication::failure_record::{Cleared, FailureRevision};
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey, RuleId, VersionId};
 use tandem_replication::overwrite::Overwrite;
 
 use crate::AwsError;
-use crate::table::{Table, key, parsed, text};
+use crate::table::{Table, conditional, key, parsed, text};
 
 /// How many records are looked at by one request: less than 1 MB even of the longest keys and messages.
 const PAGE: i32 = 250;
@@ -49,6 +52,37 @@ pub struct FailureItem {
     /// What another attempt may replace: what failed in a backfill keeps its mode.
     #[serde(default, skip_serializing_if = "Overwrite::is_always")]
     pub overwrite: Overwrite,
+    /// Identifies the last write of the record; none in one that an older version wrote.
+    #[serde(default, skip_serializing)]
+    pub revision: Option<FailureRevision>,
+}
+
+/// The part of a record that a success has to know.
+#[derive(Debug, Deserialize)]
+struct RevisionItem {
+    key: ObjectKey,
+    #[serde(default)]
+    revision: Option<FailureRevision>,
+}
+
+impl RevisionItem {
+    fn revision(self) -> FailureRevision {
+        self.revision.unwrap_or(FailureRevision::new(UNREVISED))
+    }
+}
+
+/// Stands for the revision of a record that an older version wrote.
+const UNREVISED: &str = "";
+
+/// The records that there were among some keys before their attempts began.
+#[derive(Debug, Default)]
+pub struct SeenFailures(HashMap<ObjectKey, FailureRevision>);
+
+impl SeenFailures {
+    /// Returns the revision of a key's record.
+    pub fn of(&self, key: &ObjectKey) -> Option<FailureRevision> {
+        self.0.get(key).cloned()
+    }
 }
 
 /// Which failures of a rule are meant.
@@ -136,8 +170,11 @@ impl Table {
             .update_expression(format!(
                 "SET #key = :key, version_id = :version, etag = :etag, #bytes = :bytes, \
                  reason = :reason, message = :message, last_at = :at, overwrite = {mode}, \
-                 first_at = if_not_exists(first_at, :at) ADD attempts :one"
+                 first_at = if_not_exists(first_at, :at), #revision = :revision \
+                 ADD attempts :one"
             ))
+            .expression_attribute_names("#revision", "revision")
+            .expression_attribute_values(":revision", text(&uuid::Uuid::now_v7().to_string()))
             .expression_attribute_values(":overwrite", text(overwrite.as_str()))
             .expression_attribute_names("#key", "key")
             .expression_attribute_names("#bytes", "bytes")
@@ -170,9 +207,74 @@ impl Table {
         parsed(&pk, answer.attributes.unwrap_or_default()).map(FailureRecord::of(rule))
     }
 
-    /// Forgets an object's failure, because it has succeeded.
-    pub async fn clear_failure(&self, rule: &RuleId, object: &ObjectKey) -> Result<(), AwsError> {
-        self.delete(&failures_of(rule), object.as_str()).await
+    /// Removes an object's record if it still has this revision.
+    pub async fn clear_failure(
+        &self,
+        rule: &RuleId,
+        object: &ObjectKey,
+        seen: &FailureRevision,
+    ) -> Result<Cleared, AwsError> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.name)
+            .set_key(Some(key(&failures_of(rule), object.as_str())))
+            .expression_attribute_names("#revision", "revision");
+        let delete = if seen.as_str() == UNREVISED {
+            delete.condition_expression("attribute_not_exists(#revision)")
+        } else {
+            delete
+                .condition_expression("attribute_not_exists(pk) OR #revision = :seen")
+                .expression_attribute_values(":seen", text(seen.as_str()))
+        };
+        let doing = format!("clearing the failure of {:?}", object.as_str());
+        Ok(match conditional(doing, delete.send().await)? {
+            true => Cleared::Gone,
+            false => Cleared::Changed,
+        })
+    }
+
+    /// Returns the revision of an object's record, if it has one.
+    pub async fn failure_revision(
+        &self,
+        rule: &RuleId,
+        object: &ObjectKey,
+    ) -> Result<Option<FailureRevision>, AwsError> {
+        let item: Option<RevisionItem> = self.get(&failures_of(rule), object.as_str()).await?;
+        Ok(item.map(RevisionItem::revision))
+    }
+
+    /// Returns the revisions of the first records of keys from `from` on, as many as one request reads. The others are
+    /// not known: a success leaves them.
+    pub async fn failure_revisions(
+        &self,
+        rule: &RuleId,
+        from: &str,
+    ) -> Result<SeenFailures, AwsError> {
+        let pk = failures_of(rule);
+        let mut query = self
+            .client
+            .query()
+            .table_name(&self.name)
+            .consistent_read(true)
+            .expression_attribute_values(":pk", text(&pk));
+        query = if from.is_empty() {
+            query.key_condition_expression("pk = :pk")
+        } else {
+            query
+                .key_condition_expression("pk = :pk AND sk >= :from")
+                .expression_attribute_values(":from", text(from))
+        };
+        let answer = query
+            .send()
+            .await
+            .map_err(|error| AwsError::request(format!("reading {pk}"), &error))?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        let seen = items.map(|item| {
+            let item: RevisionItem = parsed(&pk, item)?;
+            Ok((item.key.clone(), item.revision()))
+        });
+        Ok(SeenFailures(seen.collect::<Result<_, AwsError>>()?))
     }
 
     /// The failure of one object, if it has failed and not succeeded since.

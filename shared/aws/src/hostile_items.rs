@@ -11,19 +11,18 @@ use proptest::sample::Index;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tandem_hostile::damage::unknown_name;
+use tandem_replication::deferral::DeferredKey;
 use tandem_replication::draft::Claim;
 use tandem_replication::rule::{Rule, Scope};
 
 use crate::AwsError;
 use crate::failures::FailureItem;
-use crate::held::HeldKey;
 use crate::jobs::Job;
 use crate::rules::{ClaimItem, RuleItem};
-use crate::shard::Shard;
 use crate::table::{Item, item, parsed};
 use crate::transfers::TransferItem;
-use crate::visitors::Visitor;
 use crate::watermark::WatermarkItem;
+use tandem_replication::shard_state::Shard;
 
 const CASES: u32 = 4_000;
 const SK: &str = "the-sort-key";
@@ -35,7 +34,6 @@ enum Kind {
     Claim,
     Job,
     Shard,
-    Visitor,
     Held,
     Failure,
     Transfer,
@@ -110,11 +108,11 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
             json!({"id": "job-1", "rule_id": "rule-1", "state": "running", "plan_id": "p", "shards": 3,
                 "started_at": at, "kind": "repair", "overwrite": "never", "prefix": "a/",
                 "manifest": "s3://lists/keys.csv", "report": "s3://reports/a/", "objects_per_sec": 2.5,
-                "concurrency": 3, "deletes_max": 10, "scheduled": true, "expires_at": 1_800_000_000}),
+                "concurrency": 3, "deletes_max": 10, "scheduled": true, "settled": true, "expires_at": 1_800_000_000}),
             &["id", "rule_id", "state", "started_at"],
             json!({"plan_id": null, "shards": 0, "kind": "backfill", "overwrite": "always", "prefix": null,
                 "manifest": null, "report": null, "objects_per_sec": null, "concurrency": null,
-                "deletes_max": null, "scheduled": false, "expires_at": null}),
+                "deletes_max": null, "scheduled": false, "settled": false, "expires_at": null}),
         ),
         Form::of(
             Kind::Shard,
@@ -124,6 +122,8 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "deleted": 1, "splits": 1, "probes": 2, "known": "a/7", "empty_above": "a/8", "sent": true,
                 "progressed_at": at, "error": "listing", "weight": 0.5, "weight_done": 0.25,
                 "weight_from": "a/2", "s3_requests": 9, "expires_at": 1_800_000_000,
+                "epoch": 3, "sent_by": "message", "recoveries_failed": 1,
+                "lease": {"holder": "invocation", "message": "message", "until": 1_800_000_000_000_i64},
                 "manifest": {"bucket": "lists", "region": "us-east-1", "key": "keys.csv", "etag": "e",
                     "gzip": false, "from": 0, "until": 9}}),
             // Steps are conditional on `pages`, and counts that are not there cannot be added to.
@@ -142,14 +142,8 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "missing": 0, "different": 0, "extra": 0, "deleted": 0, "splits": 0, "probes": 0, "known": null,
                 "empty_above": null, "sent": false, "progressed_at": null, "error": null, "weight": 0.0,
                 "weight_done": 0.0, "weight_from": null, "s3_requests": 0, "expires_at": null,
+                "epoch": 0, "sent_by": null, "recoveries_failed": 0, "lease": null, "in_flight": null,
                 "manifest": null}),
-        ),
-        Form::of(
-            Kind::Visitor,
-            json!({"id": "invocation", "message": "m", "shard": 1, "place": "a/3", "reach": "a/5",
-                "until": at, "expires_at": 1_800_000_000}),
-            &["id", "shard", "until"],
-            json!({"message": null, "place": null, "reach": null, "expires_at": null}),
         ),
     ]
 }
@@ -241,8 +235,7 @@ impl Form {
             }
             Kind::Job => shown::<Job>(item),
             Kind::Shard => shown::<Shard>(item),
-            Kind::Visitor => shown::<Visitor>(item),
-            Kind::Held => shown::<HeldKey>(item),
+            Kind::Held => shown::<DeferredKey>(item),
             Kind::Failure => shown::<FailureItem>(item),
             Kind::Transfer => shown::<TransferItem>(item),
             Kind::Upload => shown::<tandem_replication::transfer::LoggedUpload>(item),
@@ -272,6 +265,57 @@ fn number() -> impl Strategy<Value = AttributeValue> {
         .prop_map(str::to_owned),
     ]
     .prop_map(AttributeValue::N)
+}
+
+/// A value of a type that Tandem never writes. Most binary values here are text, some even a number or a time.
+fn foreign_attribute() -> impl Strategy<Value = AttributeValue> + Clone {
+    let bytes = || {
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..8).prop_map(Blob::new),
+            "[a-z0-9]{0,8}|full|always|2026-11-22T21:00:00Z"
+                .prop_map(|text| Blob::new(text.into_bytes())),
+        ]
+    };
+    prop_oneof![
+        bytes().prop_map(AttributeValue::B),
+        prop::collection::vec("[a-z]{1,4}/", 1..3).prop_map(AttributeValue::Ss),
+        prop::collection::vec(any::<u8>().prop_map(|number| number.to_string()), 1..3)
+            .prop_map(AttributeValue::Ns),
+        prop::collection::vec(bytes(), 1..3).prop_map(AttributeValue::Bs),
+    ]
+}
+
+/// The path to every attribute of an item and to everything inside it. The item's own key is left out.
+fn places(item: &Item) -> Vec<Vec<String>> {
+    fn add(path: &[String], value: &AttributeValue, found: &mut Vec<Vec<String>>) {
+        found.push(path.to_vec());
+        let inner: Vec<(String, &AttributeValue)> = match value {
+            AttributeValue::M(fields) => fields.iter().map(|(k, v)| (k.clone(), v)).collect(),
+            AttributeValue::L(values) => (0_usize..).map(|at| at.to_string()).zip(values).collect(),
+            _ => Vec::new(),
+        };
+        for (step, value) in inner {
+            add(&[path, &[step]].concat(), value, found);
+        }
+    }
+    let mut found = Vec::new();
+    for (name, value) in item {
+        if !["pk", "sk"].contains(&name.as_str()) {
+            add(std::slice::from_ref(name), value, &mut found);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The value at the end of a path.
+fn value_at<'a>(item: &'a mut Item, path: &[String]) -> &'a mut AttributeValue {
+    let first = item.get_mut(&path[0]).unwrap();
+    path[1..].iter().fold(first, |value, step| match value {
+        AttributeValue::M(fields) => fields.get_mut(step).unwrap(),
+        AttributeValue::L(values) => &mut values[step.parse::<usize>().unwrap()],
+        other => panic!("nothing is inside {other:?}"),
+    })
 }
 
 /// Any attribute value at all.
@@ -339,6 +383,25 @@ proptest! {
     }
 
     #[test]
+    fn a_binary_value_or_a_set_is_refused_at_any_depth(
+        form in form(), at in any::<Index>(), value in foreign_attribute(),
+    ) {
+        let forms = forms();
+        let form = form.get(&forms);
+        let mut item = form.item();
+        let places = places(&item);
+        let place = at.get(&places);
+        *value_at(&mut item, place) = value;
+        match form.read(item) {
+            Err(error) => {
+                assert_names_it(&error);
+                prop_assert!(error.to_string().contains(&place[0]), "{:?}: {}", place, error);
+            }
+            Ok(read) => prop_assert!(false, "{:?} reads as {}", place, read),
+        }
+    }
+
+    #[test]
     fn anything_under_any_attribute_is_read_or_refused(
         form in form(), values in prop::collection::vec((any::<Index>(), attribute()), 1..4),
     ) {
@@ -390,6 +453,24 @@ proptest! {
         let scope = AttributeValue::M([("prefixes".to_owned(), AttributeValue::L(stored))].into());
         item.insert("scope".to_owned(), scope);
         prop_assert_eq!(forms[0].read(item).is_ok(), Scope::prefixes_of(prefixes).is_ok());
+    }
+}
+
+/// Serde reads bytes that are UTF-8 as text where fields are flattened.
+#[test]
+fn the_bytes_of_a_text_are_refused_in_the_place_of_every_text() {
+    for form in forms() {
+        for place in places(&form.item()) {
+            let mut item = form.item();
+            let value = value_at(&mut item, &place);
+            let AttributeValue::S(text) = value else {
+                continue;
+            };
+            *value = AttributeValue::B(Blob::new(text.clone().into_bytes()));
+            let error = form.read(item).expect_err(&place.join("."));
+            assert_names_it(&error);
+            assert!(error.to_string().contains(&place[0]), "{place:?}: {error}");
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::progress::{Counts, JobKind, JobSpec, JobState, JobView, ShardCounts};
+use tandem_replication::shard_state::Shard;
 
 use crate::AwsError;
-use crate::shard::Shard;
 use crate::table::{Table, conditional, item, key, parsed, text};
 
 /// For how long the table keeps a job that a schedule asked for, in days.
@@ -33,6 +33,9 @@ pub struct Job {
     /// How many numbers were given to shards.
     #[serde(default)]
     pub shards: u32,
+    /// Whether the hourly maintenance has found it over, with nothing in flight: it is not visited again.
+    #[serde(default)]
+    pub settled: bool,
     /// When it was started.
     pub started_at: Timestamp,
     /// When the table may forget it, in seconds since 1970; never if nobody says.
@@ -53,15 +56,18 @@ impl Job {
             state: JobState::Planning,
             plan_id: None,
             shards: 0,
+            settled: false,
             started_at: at,
             expires_at,
         }
     }
 
-    /// Where the job is, as its shards tell.
+    /// Returns where the job is, as its shards show. It is not over while anything of a shard is in flight, which a
+    /// recovery has to verify.
     pub fn state_with(&self, shards: &[Shard]) -> JobState {
         let has_run = matches!(self.state, JobState::Running | JobState::Paused);
-        if !has_run || shards.iter().any(|shard| shard.ended_at.is_none()) {
+        let is_open = |shard: &Shard| !shard.has_ended() || shard.in_flight.is_some();
+        if !has_run || shards.iter().any(is_open) {
             return self.state;
         }
         if shards.iter().any(|shard| shard.error.is_some()) {
@@ -189,6 +195,21 @@ impl Table {
         conditional(format!("starting {}", job.id), written)
     }
 
+    /// Notes that a job is over, with nothing in flight.
+    pub async fn settle_job(&self, job: &Job) -> Result<(), AwsError> {
+        let written = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(&jobs_of(&job.rule_id), job.id.as_str())))
+            .update_expression("SET settled = :yes")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":yes", AttributeValue::Bool(true))
+            .send()
+            .await;
+        conditional(format!("settling {}", job.id), written).map(|_| ())
+    }
+
     /// Brings a job from the state it was seen in to another. Answers whether it was still there.
     pub async fn change_job(&self, job: &Job, to: JobState) -> Result<bool, AwsError> {
         let written = self
@@ -235,7 +256,6 @@ impl Table {
     pub async fn remove_jobs(&self, rule: &RuleId) -> Result<(), AwsError> {
         for job in self.jobs(rule).await? {
             self.remove_shards(&job).await?;
-            self.remove_visitors(&job.id).await?;
             self.remove_limits(&job.id).await?;
             self.delete(&jobs_of(rule), job.id.as_str()).await?;
         }
@@ -248,7 +268,20 @@ mod tests {
     use tandem_replication::shard::Hint;
 
     use super::*;
-    use crate::shard::tests::{step, whole};
+    use tandem_replication::shard::ShardRange;
+    use tandem_replication::shard_state::Step;
+
+    fn whole() -> Shard {
+        let range = ShardRange::of_prefix("k/");
+        Shard::new(0, range, 1.0, Timestamp::UNIX_EPOCH, None)
+    }
+
+    fn step(checkpoint: &str) -> Step {
+        Step {
+            checkpoint: Some(checkpoint.to_owned()),
+            ..Step::default()
+        }
+    }
 
     fn job() -> Job {
         Job {
@@ -258,6 +291,7 @@ mod tests {
             state: JobState::Running,
             plan_id: Some("plan".into()),
             shards: 1,
+            settled: false,
             started_at: Timestamp::UNIX_EPOCH,
             expires_at: None,
         }
@@ -268,10 +302,16 @@ mod tests {
         let mut shards = vec![whole()];
         let mut last = 0.0;
         for key in ["k/0", "k/2", "k/4", "k/6"] {
-            shards[0] = shards[0].after(&step(key), Timestamp::UNIX_EPOCH);
+            shards[0] = shards[0].after(&step(key), None, Timestamp::UNIX_EPOCH);
             let cut = format!("{key}z");
             let index = u32::try_from(shards.len()).unwrap();
-            let (kept, given) = shards[0].cut(&cut, Hint::default(), index, Timestamp::UNIX_EPOCH);
+            let (kept, given) = shards[0].cut(
+                &cut,
+                Hint::default(),
+                index,
+                "message",
+                Timestamp::UNIX_EPOCH,
+            );
             shards[0] = kept;
             shards.push(given);
             let fraction = job().view(&shards).fraction;

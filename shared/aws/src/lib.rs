@@ -1,14 +1,16 @@
 //! The edges to AWS. Wire and table structs stay in here; the domain's types go in and out.
 //!
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
-//! counted), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
-//! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`rules`], [`jobs`], [`shard`], [`shards`], [`limits`], [`held`], [`failures`],
+//! counted), [`clock`] (both clocks), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
+//! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`rules`], [`jobs`], [`shards`], [`limits`], [`deferred_keys`], [`failures`],
 //! [`transfers`], [`uploads`], [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`],
 //! [`stacks`], [`callback`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
 
 pub mod clients;
+pub mod clock;
 pub mod error;
+mod fresh_connections;
 
 pub mod turns;
 
@@ -26,18 +28,15 @@ pub mod s3_pair;
 pub mod source_parts;
 pub mod uploaded_part;
 
-mod by_name;
+pub mod deferred_keys;
 pub mod failures;
-pub mod held;
 pub mod jobs;
 pub mod limits;
 pub mod rules;
-pub mod shard;
 pub mod shards;
 pub mod table;
 pub mod transfers;
 pub mod uploads;
-pub mod visitors;
 pub mod watermark;
 
 #[cfg(test)]

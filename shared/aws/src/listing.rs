@@ -7,23 +7,15 @@ use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::Side;
 use tandem_replication::diff::Listed;
 use tandem_replication::names::{Etag, StorageClass};
+use tandem_replication::page_plan::ListingPage;
 use tandem_replication::shard::ShardRange;
 
 use crate::AwsError;
 use crate::s3_pair::S3Pair;
 
-/// Some objects of a range, in the order of their keys.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
-    /// The objects.
-    pub objects: Vec<Listed>,
-    /// Whether these are the last ones of the range.
-    pub last: bool,
-}
-
 impl S3Pair {
     /// The first page of `range` on one side: up to 1,000 objects, one request.
-    pub async fn list(&self, side: Side, range: &ShardRange) -> Result<Page, AwsError> {
+    pub async fn list(&self, side: Side, range: &ShardRange) -> Result<ListingPage, AwsError> {
         self.list_at_most(side, range, None).await
     }
 
@@ -32,7 +24,7 @@ impl S3Pair {
         side: Side,
         range: &ShardRange,
         keys_max: Option<i32>,
-    ) -> Result<Page, AwsError> {
+    ) -> Result<ListingPage, AwsError> {
         let bucket = self.bucket(side);
         let doing = || format!("listing {}", bucket.name);
         let answer = bucket
@@ -73,7 +65,7 @@ impl S3Pair {
         }
         let reached = objects.last().map(|object| object.key.as_str()) >= range.until.as_deref()
             && range.until.is_some();
-        Ok(Page {
+        Ok(ListingPage {
             objects,
             last: beyond || reached || !answer.is_truncated().unwrap_or_default(),
         })

@@ -1,6 +1,6 @@
 //! Uploads in parts, each part copied from the source: the domain's [`Uploads`] port, request by request.
 
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use aws_sdk_s3::types::{CompletedMultipartUpload, MultipartUpload};
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -22,9 +22,10 @@ use tandem_replication::transfer::uploads::copy_in_parts;
 use crate::AwsError;
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
+use crate::clock::{moment, took};
 use crate::error::{Refused, fault};
 use crate::object_state::{date_time, hides_digest, legal_hold, lock_mode};
-use crate::s3_pair::{S3Pair, conditions, copy_refused, expire, took, with_source_etag};
+use crate::s3_pair::{S3Pair, conditions, copy_refused, expire, with_source_etag};
 use crate::uploaded_part::{UploadedPart, copied, etag_of, listed, ordered_checksum};
 
 /// How many parts of one object are under way at once.
@@ -46,7 +47,7 @@ impl S3Pair {
         record_etag: bool,
         onto: Onto<'_>,
     ) -> Result<CopyOutcome, Fault> {
-        let began = Instant::now();
+        let began = moment();
         let copied = copy_in_parts(self, key, source, layout, record_etag, onto).await?;
         Ok(match copied {
             // Metadata were read before the parts: only reading the source again can tell whether they still
@@ -111,7 +112,7 @@ impl S3Pair {
             .mutate_request(move |request| expire(request, expires.as_deref()))
             .send()
             .await
-            .map_err(|error| fault(Doing::Copy, key, error))?;
+            .map_err(|error| fault(Doing::BeginUpload, key, error))?;
         let makes_digest = !hides_digest(answer.server_side_encryption());
         let id = answer.upload_id.map(UploadId::new).ok_or_else(|| {
             Fault::because(
@@ -176,7 +177,7 @@ impl S3Pair {
         match answer {
             Ok(answer) => Ok(Ok(UploadedPart(copied(number, answer)))),
             Err(error) if no_such_upload(&error) => Ok(Err(NotCopied::NoUpload)),
-            Err(error) => copy_refused(key, error, Onto::Anything)
+            Err(error) => copy_refused(Doing::CopyPart, key, error, Onto::Anything)
                 .map(NotCopied::SourceChanged)
                 .map(Err),
         }
@@ -205,7 +206,7 @@ impl S3Pair {
                 .await;
             let answer = match answer {
                 Err(error) if no_such_upload(&error) => return Ok(None),
-                answer => answer.map_err(|error| fault(Doing::Copy, key, error))?,
+                answer => answer.map_err(|error| fault(Doing::ListParts, key, error))?,
             };
             for part in answer.parts() {
                 let part = UploadedPart(listed(part));

@@ -1,7 +1,7 @@
 //! The stack's queues: work is sent, messages are put off, moved back, and what waits is counted.
 
 use aws_sdk_sqs::Client;
-use aws_sdk_sqs::types::QueueAttributeName;
+use aws_sdk_sqs::types::{MessageAttributeValue, QueueAttributeName};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -31,6 +31,9 @@ const RECEIVED_MAX: i32 = 10;
 const TAKEN_SECS: i32 = 300;
 /// For how long a queue is asked for messages; any wait at all has SQS ask all of its servers.
 const WAIT_SECS: i32 = 1;
+
+/// The message attribute that holds a shard's epoch.
+pub const EPOCH_ATTRIBUTE: &str = "epoch";
 
 /// The longest that SQS hides a message: 12 hours.
 const VISIBILITY_SECS_MAX: i32 = 43_200;
@@ -64,6 +67,33 @@ impl Queues {
             .send()
             .await
             .map_err(|error| AwsError::request(format!("sending work to {queue_url}"), &error))?;
+        Ok(())
+    }
+
+    /// Sends the message of a shard's epoch. The epoch is an attribute of the message, so that a function of an older
+    /// version, which refuses unknown fields, reads the message too.
+    pub async fn send_shard(
+        &self,
+        queue_url: &str,
+        work: &impl Serialize,
+        epoch: u64,
+        delay_secs: i32,
+    ) -> Result<(), AwsError> {
+        let doing = || format!("sending work to {queue_url}");
+        let epoch = MessageAttributeValue::builder()
+            .data_type("Number")
+            .string_value(epoch.to_string())
+            .build()
+            .map_err(|error| AwsError::unexpected(doing(), error))?;
+        self.client
+            .send_message()
+            .queue_url(queue_url)
+            .message_body(body_of(work)?)
+            .message_attributes(EPOCH_ATTRIBUTE, epoch)
+            .delay_seconds(delay_secs)
+            .send()
+            .await
+            .map_err(|error| AwsError::request(doing(), &error))?;
         Ok(())
     }
 
@@ -253,6 +283,7 @@ mod tests {
     #[test]
     fn a_key_is_the_same_however_odd_its_characters() {
         let work = Work::Object {
+            own: None,
             rule_id: RuleId::new("r"),
             key: ObjectKey::parse("\u{1}\n\u{fffe}ü\u{ffff}\u{10ffff}\\").unwrap(),
             event_time: Timestamp::UNIX_EPOCH,

@@ -11,8 +11,8 @@ use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
 
 use crate::AwsError;
-use crate::by_name;
 use crate::table::{Item, Table, item, key};
+use tandem_replication::by_name;
 
 const RULES: &str = "rule";
 const BUCKETS: &str = "bucket";

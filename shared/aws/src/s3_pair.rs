@@ -1,7 +1,6 @@
 //! The two buckets of a rule in S3: the protocol's port, request by request.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
@@ -14,9 +13,9 @@ use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::BeforeDeserializationInterceptorContextRef;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
-use chrono::TimeDelta;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tandem_replication::Timestamp;
+use tandem_replication::age::Moment;
 use tandem_replication::bucket_pair::{
     AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Onto,
     Side,
@@ -32,6 +31,7 @@ use tandem_replication::rule::Rule;
 use crate::Aws;
 use crate::classify::Doing;
 use crate::clients::never_blindly_again;
+use crate::clock::{moment, took};
 use crate::error::{Refused, fault};
 use crate::object_state::{date_time, legal_hold, lock_mode, state, version};
 use crate::table::Table;
@@ -143,7 +143,7 @@ impl S3Pair {
             }
         }
         let clock = ServiceClock::default();
-        let sent = Instant::now();
+        let sent = moment();
         let request = request
             .customize()
             .config_override(never_blindly_again())
@@ -169,7 +169,7 @@ impl S3Pair {
                     took: took(sent),
                 }))
             }
-            Err(error) => copy_refused(key, error, onto),
+            Err(error) => copy_refused(Doing::Copy, key, error, onto),
         }
     }
 
@@ -235,15 +235,11 @@ pub(crate) fn expire(
     }
 }
 
-/// How long ago this was.
-pub(crate) fn took(since: Instant) -> TimeDelta {
-    TimeDelta::from_std(since.elapsed()).unwrap_or(TimeDelta::MAX)
-}
-
 /// What a refused copy means: the pinned object is not there any more, the destination is not what it may land
 /// on, or a fault. With `If-Match` on the destination, `NoSuchKey` is about either side, so both have to be read
 /// again.
 pub(crate) fn copy_refused<E>(
+    doing: Doing,
     key: &ObjectKey,
     error: SdkError<E, aws_smithy_runtime_api::http::Response>,
     onto: Onto<'_>,
@@ -262,7 +258,7 @@ where
         }
         (Some("NoSuchKey"), _) if matches!(onto, Onto::Seen(_)) => Ok(CopyOutcome::Overtaken),
         (Some("NoSuchKey"), _) => Ok(CopyOutcome::SourceGone),
-        _ => Err(fault(Doing::Copy, key, error)),
+        _ => Err(fault(doing, key, error)),
     }
 }
 
@@ -434,10 +430,11 @@ pub(crate) struct ServiceClock(Arc<Mutex<Option<Timestamp>>>);
 
 impl ServiceClock {
     /// An instant of the service's clock before which a request sent at `sent` cannot have begun: the
-    /// answer's `Date` (whole seconds, rounded down) less the time that the request took.
-    pub(crate) fn before(&self, sent: Instant) -> Option<Timestamp> {
+    /// answer's `Date` (whole seconds, rounded down) less the time that the request took, by the clock that shows
+    /// more. None if a clock was set back meanwhile.
+    pub(crate) fn before(&self, sent: Moment) -> Option<Timestamp> {
         let answered = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(answered? - TimeDelta::from_std(sent.elapsed()).ok()?)
+        answered?.checked_sub_signed(took(sent))
     }
 }
 

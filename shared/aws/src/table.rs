@@ -7,9 +7,9 @@
 //! | claim on a bucket | `bucket` | bucket name |
 //! | job | `job#` rule id | job id |
 //! | shard of a job | `shard#` job id `#` plan id | six digits |
-//! | worker at a page of a shard | `visitor#` job id | six digits `#` invocation |
 //! | limits of a job | `limit#` job id | `pace`, `deletes` |
-//! | held key | `held#` rule id `#` partition | object key |
+//! | deferred key | `held#` rule id `#` partition | object key |
+//! | sign of life of a replay | `replay#` rule id | partition |
 //! | failure | `failure#` rule id | object key |
 //! | transfer | `transfer#` rule id | object key |
 //! | upload in parts | `upload#` rule id | the entry's id |
@@ -21,6 +21,7 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, Select};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
@@ -223,15 +224,69 @@ pub(crate) fn item<T: Serialize>(pk: &str, sk: &str, value: &T) -> Result<Item, 
     Ok(item)
 }
 
-/// An item as a value. Attributes that nobody knows are passed over; a value that cannot be understood is
-/// an error that names the item, never a guess.
-pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, item: Item) -> Result<T, AwsError> {
+/// Returns an item as a value. It ignores attributes that this version does not know. A value that cannot be
+/// read is an error that names the item, and the attribute where that is known.
+pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, mut item: Item) -> Result<T, AwsError> {
     let sk = match item.get("sk") {
         Some(AttributeValue::S(sk)) => sk.clone(),
         _ => String::new(),
     };
-    serde_dynamo::aws_sdk_dynamodb_1::from_item(item)
-        .map_err(|error| AwsError::unexpected(format!("reading the item {pk} {sk}"), error))
+    let mut foreign = Vec::new();
+    for (name, value) in &mut item {
+        bar_foreign_types(name, value, &mut foreign);
+    }
+    let reader = serde_dynamo::Deserializer::from_attribute_value(AttributeValue::M(item).into());
+    serde_path_to_error::deserialize(reader).map_err(|error| {
+        let doing = format!("reading the item {pk} {sk}");
+        AwsError::unexpected(doing, described(&error, &foreign))
+    })
+}
+
+/// Bytes that are not UTF-8, so that no field of ours accepts them.
+const UNREADABLE: &[u8] = &[0xff];
+
+/// Replaces every value of a type that Tandem never writes (binary values, sets, types of later SDKs) by one
+/// that no field accepts, and notes its path. Without this, serde reads binary values as text where fields are
+/// flattened, and sets as lists. Attributes that this version does not know may still have any type.
+fn bar_foreign_types(path: &str, value: &mut AttributeValue, foreign: &mut Vec<String>) {
+    match value {
+        AttributeValue::S(_)
+        | AttributeValue::N(_)
+        | AttributeValue::Bool(_)
+        | AttributeValue::Null(_) => {}
+        AttributeValue::L(values) => {
+            for (at, value) in values.iter_mut().enumerate() {
+                bar_foreign_types(&format!("{path}[{at}]"), value, foreign);
+            }
+        }
+        AttributeValue::M(fields) => {
+            for (name, value) in fields {
+                bar_foreign_types(&format!("{path}.{name}"), value, foreign);
+            }
+        }
+        _ => {
+            foreign.push(path.to_owned());
+            *value = AttributeValue::B(Blob::new(UNREADABLE));
+        }
+    }
+}
+
+/// Describes why an item cannot be read. Serde loses the attribute's name where fields are flattened; the
+/// attributes of foreign types are then the ones to check.
+fn described(
+    error: &serde_path_to_error::Error<serde_dynamo::Error>,
+    foreign: &[String],
+) -> String {
+    let known = error.path().iter().next().is_some();
+    match (known, foreign) {
+        (true, _) => format!("attribute {}: {}", error.path(), error.inner()),
+        (false, []) => error.inner().to_string(),
+        (false, foreign) => format!(
+            "{} (binary or set attributes: {})",
+            error.inner(),
+            foreign.join(", ")
+        ),
+    }
 }
 
 /// A text as an attribute.

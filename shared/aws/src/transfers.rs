@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
+use tandem_replication::by_name;
 use tandem_replication::names::{ObjectKey, RuleId, TransferId};
 use tandem_replication::object::Checksum;
 use tandem_replication::overwrite::Overwrite;
@@ -14,7 +15,6 @@ use tandem_replication::transfer::ports::{Answer, Transfers};
 use tandem_replication::transfer::{Invalidated, LoggedUpload, Transfer, TransferSource};
 
 use crate::AwsError;
-use crate::by_name;
 use crate::table::{Item, Table, conditional, item, key, parsed, text};
 
 /// A transfer as the table holds it.

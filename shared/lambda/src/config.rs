@@ -1,8 +1,14 @@
 //! What the template tells the functions, read from the environment once.
 
+use std::time::Duration;
+
 use tandem_aws::notifications::LaneQueues;
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::region::RegionGroups;
+
+/// Where the environment does not say: 15 minutes for requests that take effect after their sender's end, and 5 for
+/// clocks that differ. `docs/semantics.md` lists both as assumptions.
+const IN_FLIGHT_MAX: Duration = Duration::from_mins(20);
 
 /// The stack as its functions see it.
 #[derive(Debug, Clone)]
@@ -31,6 +37,9 @@ pub struct Config {
     pub backfill_concurrency: u32,
     /// The name of the `backfill` function.
     pub backfill_function: String,
+    /// For how long after an invocation's end a request of it may be in flight, clocks that differ included: a shard's
+    /// lease lasts as long.
+    pub in_flight_max: Duration,
     /// How often a notification is received before it is given up.
     pub receives_max: u32,
     /// The part size where a source does not say.
@@ -127,6 +136,11 @@ impl Config {
             backfill_concurrency: u32::try_from(number("TANDEM_BACKFILL_CONCURRENCY")?)
                 .unwrap_or(u32::MAX),
             backfill_function: text("TANDEM_BACKFILL_FUNCTION")?,
+            in_flight_max: match lookup("TANDEM_IN_FLIGHT_SECS") {
+                // While a deployment replaces a function, its code may be newer than its environment.
+                None => IN_FLIGHT_MAX,
+                Some(_) => Duration::from_secs(number("TANDEM_IN_FLIGHT_SECS")?),
+            },
             receives_max: u32::try_from(number("TANDEM_RECEIVES_MAX")?).unwrap_or(u32::MAX),
             part_bytes: number("TANDEM_PART_BYTES")?,
             live_bytes_max: number("TANDEM_LIVE_BYTES_MAX")?,
@@ -181,6 +195,7 @@ mod tests {
             | "TANDEM_TRANSFER_BYTES_MIN"
             | "TANDEM_RANGE_BYTES"
             | "TANDEM_BACKFILL_CONCURRENCY"
+            | "TANDEM_IN_FLIGHT_SECS"
             | "TANDEM_RECEIVES_MAX" => "8",
             "TANDEM_PUT_QUEUE_URL" => "http://sqs/0/stack-put",
             _ => "text",

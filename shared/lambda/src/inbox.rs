@@ -2,6 +2,8 @@
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse};
 use serde_json::Value;
+use tandem_aws::queues::EPOCH_ATTRIBUTE;
+use tandem_replication::Timestamp;
 use tandem_replication::fault::{Fault, Reason};
 
 /// One document to work on, and the message that brought it.
@@ -24,6 +26,8 @@ pub struct Envelope {
     pub queue_arn: String,
     /// How often it was received, this time included.
     pub receives: u32,
+    /// The epoch of a shard's message, where it has one.
+    pub epoch: Option<u64>,
 }
 
 impl Message {
@@ -61,6 +65,9 @@ fn message(record: &Value) -> Message {
             receipt_handle: text(&record["receiptHandle"]),
             queue_arn: text(&record["eventSourceARN"]),
             receives: receives.unwrap_or(1),
+            epoch: record["messageAttributes"][EPOCH_ATTRIBUTE]["stringValue"]
+                .as_str()
+                .and_then(|epoch| epoch.parse().ok()),
         }),
     }
 }
@@ -98,6 +105,13 @@ impl ComesAgain {
     /// When to try again what was received so often.
     pub fn after_retries(receives: u32) -> Self {
         Self::After(retry_delay_secs(receives))
+    }
+
+    /// At this time, or a few seconds after it.
+    pub fn at(at: Timestamp, now: Timestamp) -> Self {
+        const GRACE_SECS: i64 = 5;
+        let secs = (at - now).num_seconds().max(0) + GRACE_SECS;
+        Self::After(i32::try_from(secs).unwrap_or(i32::MAX))
     }
 
     /// When to try again what can never be read: soon, so that it reaches the dead-letter queue, where it
@@ -138,11 +152,13 @@ mod tests {
     fn a_batch_is_opened_message_by_message() {
         let messages = open(json!({"Records": [
             {"eventSource": "aws:sqs", "messageId": "1", "body": "{\"a\":1}", "eventSourceARN": "arn:q",
-             "receiptHandle": "r", "attributes": {"ApproximateReceiveCount": "3"}},
+             "receiptHandle": "r", "attributes": {"ApproximateReceiveCount": "3"},
+             "messageAttributes": {"epoch": {"stringValue": "7", "dataType": "Number"}}},
             {"eventSource": "aws:sqs", "messageId": "2", "body": "not json"},
         ]}));
         assert_eq!(messages[0].body, Ok(json!({"a": 1})));
-        assert_eq!(messages[0].envelope.as_ref().unwrap().receives, 3);
+        let first = messages[0].envelope.as_ref().unwrap();
+        assert_eq!((first.receives, first.epoch), (3, Some(7)));
         assert!(messages[1].body.is_err());
         assert_eq!(messages[1].envelope.as_ref().unwrap().message_id, "2");
     }

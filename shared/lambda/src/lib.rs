@@ -1,18 +1,19 @@
 //! The Lambda shell: what the functions share around the domain.
 //!
 //! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`inbox`] (what a
-//! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`rule_cache`], [`expectations`], [`record`] (failures), [`release`] (a job's messages), [`transfers`] (the ports of large objects' copies),
+//! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`rule_cache`], [`expectations`], [`record`] (failures), [`key_store`] (one key's life), [`job_shards`] (a job's shards), [`transfers`] (the ports of large objects' copies),
 //! [`live`] (one batch of notifications, from message to acknowledgement), [`measure`] (metrics).
 
 pub mod config;
 pub mod expectations;
 pub mod inbox;
+pub mod job_shards;
+pub mod key_store;
 pub mod live;
 pub mod measure;
 pub mod notification;
 pub mod postpone;
 pub mod record;
-pub mod release;
 pub mod request;
 pub mod rule_cache;
 pub mod runtime;

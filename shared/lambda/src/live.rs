@@ -12,29 +12,30 @@ use futures::{StreamExt, stream};
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
-use tandem_aws::held::HeldKey;
 use tandem_aws::queues::Queues;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
 use tandem_replication::Timestamp;
-use tandem_replication::admit::{Admission, SkipReason, admit};
 use tandem_replication::event::{Change, KeyChange, ObjectEvent, coalesce};
+use tandem_replication::failure_record::Redelivery;
 use tandem_replication::fault::{FailedObject, Fault, Reason};
+use tandem_replication::key_attempt::{Carried, Settled, Why, settle_change};
 use tandem_replication::names::RuleId;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::{LABELS_SETTLE, Outcome, Replicator};
-use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
 
 use crate::config::Config;
 use crate::expectations::Expectations;
 use crate::inbox::{ComesAgain, Envelope, Message, answer, open};
+use crate::key_store::{Deferrals, KeyStore, deferred_key};
 use crate::measure::{Tally, write_requests, write_tallies};
 use crate::notification::parse;
 use crate::postpone::postpone;
-use crate::record::{Attempt, Recorder, Unsuccessful};
-use crate::rule_cache::{Known, RuleCache};
+use crate::record::Recorder;
+use crate::rule_cache::RuleCache;
 use crate::runtime::{Deadline, Error, now};
 
 /// What has to be left of an invocation to begin with a key, after waiting for its turn.
@@ -45,13 +46,6 @@ const CARRY_TIME: Duration = Duration::from_secs(30);
 /// count begins anew when a message is moved out of a dead-letter queue.
 const TRIED_AFTER: TimeDelta = TimeDelta::seconds(30);
 
-/// One attempt at a batch.
-#[derive(Debug)]
-struct Attempted {
-    id: String,
-    deadline: Deadline,
-}
-
 /// A live function: everything it needs, built once.
 #[derive(Debug)]
 pub struct Live {
@@ -59,39 +53,18 @@ pub struct Live {
     config: Config,
     aws: Aws,
     table: Table,
-    recorder: Recorder,
+    keys: KeyStore,
     queues: Queues,
-    rules: RuleCache,
     expectations: Expectations,
 }
 
-/// What became of a key.
-#[derive(Debug)]
-enum Fate {
-    /// The protocol ended.
-    Done(Outcome),
-    /// Too large: it is on the work queue.
-    HandedOver,
-    /// Its rule is paused: the key is in the table.
-    Held,
-    /// There is nothing to do.
-    Skipped(SkipReason),
-    /// It failed, which is recorded; another attempt would not help.
-    Parked(Fault),
-    /// As `Parked`, and there was no record before: it comes again once. Another function may have had
-    /// success with the key meanwhile, without knowing of the record that it had to clear.
-    Doubted(Fault),
-    /// It failed for the last time, which is recorded; its message goes to the dead-letter queue.
-    GivenUp(Fault),
-    /// It failed and has to come again.
-    Failed(Fault),
-}
-
-/// A key's fate, with the rule under which it came.
-struct Settled {
+/// What became of a key, with the rule under which it came.
+struct Handled {
     change: KeyChange<usize>,
     rule: Option<Arc<Rule>>,
-    fate: Fate,
+    settled: Settled,
+    /// Whether a failure that has to be tried again was the last.
+    given_up: bool,
 }
 
 impl Live {
@@ -102,14 +75,14 @@ impl Live {
         let table = Table::new(&aws, &config.rule_table);
         let queues = Queues::new(&aws);
         let rules = RuleCache::new(table.clone());
+        let deferrals = Deferrals::new(&table, &rules, &queues, &config);
         Ok(Self {
             function,
             config,
-            recorder: Recorder::new(&aws, table.clone()),
+            keys: KeyStore::new(rules, deferrals, Recorder::new(&aws, table.clone())),
             aws,
             table,
             queues,
-            rules,
             expectations: Expectations::default(),
         })
     }
@@ -123,10 +96,7 @@ impl Live {
     where
         C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
     {
-        let attempt = Attempted {
-            deadline: Deadline::of(invocation.context.deadline()),
-            id: invocation.context.request_id,
-        };
+        let deadline = Deadline::of(invocation.context.deadline());
         let messages = open(invocation.payload);
         let mut failed: BTreeMap<usize, ComesAgain> = BTreeMap::new();
         let mut events = Vec::new();
@@ -144,120 +114,75 @@ impl Live {
                 }
             }
         }
-        let settled: Vec<Settled> = stream::iter(coalesce(events))
-            .map(|change| self.settle(change, &attempt, &messages, &carry))
+        let handled: Vec<Handled> = stream::iter(coalesce(events))
+            .map(|change| self.settle(change, deadline, &messages, &carry))
             .buffer_unordered(OBJECTS_AT_ONCE_MAX)
             .collect()
             .await;
-        for settled in &settled {
-            for &index in &settled.change.received_with {
-                let again = match &settled.fate {
-                    Fate::Failed(fault) => {
+        for handled in &handled {
+            for &index in &handled.change.received_with {
+                let again = match &handled.settled {
+                    Settled::TryAgain(fault) if handled.given_up => {
+                        ComesAgain::for_the_last_time(fault)
+                    }
+                    Settled::TryAgain(fault) => {
                         ComesAgain::after_fault(fault, messages[index].receives())
                     }
-                    Fate::Doubted(_) => ComesAgain::SECOND_LOOK,
-                    Fate::GivenUp(fault) => ComesAgain::for_the_last_time(fault),
+                    Settled::AttemptedOnceMore(_) => ComesAgain::SECOND_LOOK,
                     _ => continue,
                 };
                 let latest = failed.entry(index).or_insert(again);
                 *latest = again.max(*latest);
             }
         }
-        self.measure(&settled);
+        self.measure(&handled);
         self.put_off(&messages, &failed).await;
-        respond(&messages, &failed, &settled)
+        respond(&messages, &failed, &handled)
     }
 
     /// Finds the key's rule and does what it says.
     async fn settle<C>(
         &self,
         change: KeyChange<usize>,
-        attempt: &Attempted,
+        deadline: Deadline,
         messages: &[Message],
         carry: &C,
-    ) -> Settled
+    ) -> Handled
     where
         C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
     {
         let event = &change.newest;
-        let (known, admission) = match self.admission(event).await {
-            Ok(found) => found,
-            Err(error) => {
-                let fate = Fate::Failed(error.into_fault());
-                log_fate(event, None, &fate);
-                return Settled {
-                    change,
-                    rule: None,
-                    fate,
-                };
-            }
-        };
+        let redelivery = self.redelivery(&change, messages);
         let receives = |of: &usize| messages[*of].receives();
         let receives = change.received_with.iter().map(receives).max();
-        let fate = match (&known.rule, admission) {
-            (_, Admission::Skip(reason)) => Ok(Fate::Skipped(reason)),
-            (Some(rule), Admission::Hold) => self.hold(rule, event, attempt, carry).await,
-            (Some(rule), Admission::Replicate) => {
-                let tried = receives > Some(1) || now() - event.event_time > TRIED_AFTER;
-                self.replicate(rule, event, attempt.deadline, tried, carry)
-                    .await
-            }
-            (None, _) => Ok(Fate::Skipped(SkipReason::NoRule)),
+        let tried = receives > Some(1) || now() - event.event_time > TRIED_AFTER;
+        let deferred = deferred_key(&event.key, event.event_time, Overwrite::Always);
+        let carry = async |rule: &Rule, why: Why| {
+            let closely = tried || why == Why::DeferredChanges;
+            let carried = self.replicate(rule, event, deadline, closely, carry).await;
+            carried.map_err(|fault| named(fault, event))
         };
-        let last_chance = receives >= Some(self.config.receives_max);
-        let by_hand = |of: &usize| messages[*of].envelope.is_none();
-        let comes_again = !last_chance && !change.received_with.iter().any(by_hand);
-        let fate = match (&known.rule, fate) {
-            (_, Ok(fate @ (Fate::Skipped(_) | Fate::Held | Fate::HandedOver))) => fate,
-            (None, fate) => fate.unwrap_or_else(Fate::Failed),
-            (Some(rule), fate) => {
-                let attempt = Attempt {
-                    ended: fate.map_err(|fault| named(fault, event)),
-                    may_have_failed: self.may_have_failed(event).await,
-                    last_chance,
-                    overwrite: Overwrite::Always,
-                };
-                match self.recorder.keep(rule, &event.key, attempt).await {
-                    Ok(fate) => fate,
-                    Err(Unsuccessful::Parked {
-                        fault,
-                        is_news: true,
-                    }) if comes_again => Fate::Doubted(fault),
-                    Err(Unsuccessful::Parked { fault, .. }) => Fate::Parked(fault),
-                    Err(Unsuccessful::TryAgain(fault)) if last_chance => Fate::GivenUp(fault),
-                    Err(Unsuccessful::TryAgain(fault)) => Fate::Failed(fault),
-                }
-            }
-        };
-        log_fate(event, known.rule.as_deref(), &fate);
-        Settled {
+        let (rule, settled) = settle_change(&self.keys, event, &deferred, redelivery, carry).await;
+        let given_up = redelivery == Redelivery::WasTheLast && rule.is_some();
+        log_settled(event, rule.as_deref(), &settled, given_up);
+        Handled {
             change,
-            rule: known.rule,
-            fate,
+            rule,
+            settled,
+            given_up,
         }
     }
 
-    /// Whether there may be a failure to clear, as was known a few seconds ago at most.
-    async fn may_have_failed(&self, event: &ObjectEvent) -> bool {
-        let known = self.rules.recent(&event.bucket).await;
-        known.map_or(true, |known| known.has_failures)
-    }
-
-    /// What the key's rule says. Only a rule read just now can let a change be passed over or held: a rule
-    /// that was made, resumed or widened a moment ago must not lose what it is the first to send.
-    async fn admission(&self, event: &ObjectEvent) -> Result<(Known, Admission), AwsError> {
-        let known = self.rules.recent(&event.bucket).await?;
-        let sent_for_it = match (&event.sent_for, &known.rule) {
-            (Some(sent_for), Some(rule)) => *sent_for == rule.id,
-            _ => true,
-        };
-        let admission = admit(known.rule.as_deref(), event);
-        if admission == Admission::Replicate && sent_for_it {
-            return Ok((known, admission));
+    /// Whether the messages of a key are delivered again if they are not acknowledged.
+    fn redelivery(&self, change: &KeyChange<usize>, messages: &[Message]) -> Redelivery {
+        let mut of_key = change.received_with.iter().map(|&index| &messages[index]);
+        if of_key.clone().any(|message| message.envelope.is_none()) {
+            Redelivery::ByHand
+        } else if of_key.any(|message| message.receives() >= self.config.receives_max) {
+            Redelivery::WasTheLast
+        } else {
+            Redelivery::Follows
         }
-        let known = self.rules.fresh(&event.bucket).await?;
-        let admission = admit(known.rule.as_deref(), event);
-        Ok((known, admission))
     }
 
     /// Carries a change over; `closely` as [`Replicator::looking_closely`] says.
@@ -268,7 +193,7 @@ impl Live {
         deadline: Deadline,
         closely: bool,
         carry: &C,
-    ) -> Result<Fate, Fault>
+    ) -> Result<Carried, Fault>
     where
         C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
     {
@@ -286,6 +211,7 @@ impl Live {
         match carry(&replicator, event).await? {
             Outcome::TooLargeHere { .. } => {
                 let work = Work::Object {
+                    own: None,
                     rule_id: rule.id.clone(),
                     key: event.key.clone(),
                     event_time: event.event_time,
@@ -295,60 +221,9 @@ impl Live {
                     .send(&self.config.work_queue_url, &work)
                     .await
                     .map_err(AwsError::into_fault)?;
-                Ok(Fate::HandedOver)
+                Ok(Carried::HandedOver)
             }
-            outcome => Ok(Fate::Done(outcome)),
-        }
-    }
-
-    /// Keeps the key of a paused rule. If the rule is not paused any more once the key is kept, whoever
-    /// resumed it may have missed the key: then it is replicated now.
-    async fn hold<C>(
-        &self,
-        rule: &Rule,
-        event: &ObjectEvent,
-        attempt: &Attempted,
-        carry: &C,
-    ) -> Result<Fate, Fault>
-    where
-        C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
-    {
-        let held = HeldKey {
-            key: event.key.clone(),
-            changed_at: event.event_time,
-            token: attempt.id.clone(),
-            overwrite: Overwrite::Always,
-        };
-        self.table
-            .hold(&rule.id, &held)
-            .await
-            .map_err(AwsError::into_fault)?;
-        match self
-            .table
-            .rule(&rule.id)
-            .await
-            .map_err(AwsError::into_fault)?
-        {
-            Some(rule) if rule.state == RuleState::Paused => Ok(Fate::Held),
-            Some(rule) => {
-                // What else changed about the key may be held by the same item, and is let go with it.
-                let closely = true;
-                let fate = self
-                    .replicate(&rule, event, attempt.deadline, closely, carry)
-                    .await?;
-                self.table
-                    .release(&rule.id, &held)
-                    .await
-                    .map_err(AwsError::into_fault)?;
-                Ok(fate)
-            }
-            None => {
-                self.table
-                    .release(&rule.id, &held)
-                    .await
-                    .map_err(AwsError::into_fault)?;
-                Ok(Fate::Skipped(SkipReason::NoRule))
-            }
+            outcome => Ok(Carried::Settled(outcome)),
         }
     }
 
@@ -379,28 +254,30 @@ impl Live {
         Some(ComesAgain::After(i32::try_from(left_ms / 1_000 + 1).ok()?))
     }
 
-    fn measure(&self, settled: &[Settled]) {
+    fn measure(&self, handled: &[Handled]) {
         let at = now();
         let mut tallies: BTreeMap<RuleId, Tally> = BTreeMap::new();
-        for Settled { change, rule, fate } in settled {
+        for it in handled {
+            let Handled { change, rule, .. } = it;
             let Some(rule) = rule else { continue };
             let tally = tallies.entry(rule.id.clone()).or_default();
             let lag_ms = lag_ms(&change.newest, at);
-            match fate {
-                Fate::Done(Outcome::Replicated { bytes }) => {
+            match &it.settled {
+                Settled::Carried(Outcome::Replicated { bytes }) => {
                     tally.replicated += 1;
                     tally.bytes += bytes;
                     tally.lag_ms.push(lag_ms);
                 }
-                Fate::Done(Outcome::Adjusted) => {
+                Settled::Carried(Outcome::Adjusted) => {
                     tally.replicated += 1;
                     tally.lag_ms.push(lag_ms);
                 }
-                Fate::Done(Outcome::Deleted) => {
+                Settled::Carried(Outcome::Deleted) => {
                     tally.deleted += 1;
                     tally.lag_ms.push(lag_ms);
                 }
-                Fate::Parked(_) | Fate::GivenUp(_) => tally.failed += 1,
+                Settled::Parked(_) => tally.failed += 1,
+                Settled::TryAgain(_) if it.given_up => tally.failed += 1,
                 _ => {}
             }
         }
@@ -443,29 +320,29 @@ fn log_unreadable(message: &Message, reason: &str) {
     tracing::error!(message_id, reason, "a message that cannot be read");
 }
 
-fn log_fate(event: &ObjectEvent, rule: Option<&Rule>, fate: &Fate) {
+fn log_settled(event: &ObjectEvent, rule: Option<&Rule>, settled: &Settled, given_up: bool) {
     let rule_id = rule.map(|rule| rule.id.as_str());
     let key = event.key.as_str();
     let lag_ms = lag_ms(event, now());
-    match fate {
-        Fate::Done(outcome) => tracing::debug!(
+    match settled {
+        Settled::Carried(outcome) => tracing::debug!(
             rule.id = rule_id,
             object.key = key,
             lag_ms,
             ?outcome,
             "replicated"
         ),
-        Fate::HandedOver => tracing::info!(
+        Settled::HandedOver => tracing::info!(
             rule.id = rule_id,
             object.key = key,
             "handed to the work queue"
         ),
-        Fate::Held => tracing::debug!(
+        Settled::Deferred => tracing::debug!(
             rule.id = rule_id,
             object.key = key,
-            "held: the rule is paused"
+            "deferred: the rule is paused"
         ),
-        Fate::Skipped(reason) => {
+        Settled::Skipped(reason) => {
             tracing::debug!(
                 rule.id = rule_id,
                 object.key = key,
@@ -473,11 +350,11 @@ fn log_fate(event: &ObjectEvent, rule: Option<&Rule>, fate: &Fate) {
                 "skipped"
             );
         }
-        Fate::Parked(fault) | Fate::Doubted(fault) | Fate::GivenUp(fault) => {
-            tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "parked");
-        }
-        Fate::Failed(fault) => {
+        Settled::TryAgain(fault) if !given_up => {
             tracing::warn!(rule.id = rule_id, object.key = key, lag_ms, %fault, "failed");
+        }
+        Settled::Parked(fault) | Settled::AttemptedOnceMore(fault) | Settled::TryAgain(fault) => {
+            tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "parked");
         }
     }
 }
@@ -486,7 +363,7 @@ fn log_fate(event: &ObjectEvent, rule: Option<&Rule>, fate: &Fate) {
 fn respond(
     messages: &[Message],
     failed: &BTreeMap<usize, ComesAgain>,
-    settled: &[Settled],
+    handled: &[Handled],
 ) -> Result<Value, Diagnostic> {
     let keep: BTreeSet<usize> = failed.keys().copied().collect();
     let envelopes: Vec<&Envelope> = keep
@@ -497,8 +374,8 @@ fn respond(
         return Ok(json!(answer(envelopes)));
     }
     if let Some(message) = keep.first().map(|&index| &messages[index]) {
-        let failures = settled.iter().filter_map(|settled| match &settled.fate {
-            Fate::Failed(fault) | Fate::GivenUp(fault) => Some(fault.to_string()),
+        let failures = handled.iter().filter_map(|it| match &it.settled {
+            Settled::TryAgain(fault) => Some(fault.to_string()),
             _ => None,
         });
         let reasons: Vec<String> = read(message).err().into_iter().chain(failures).collect();
@@ -507,25 +384,27 @@ fn respond(
             error_message: reasons.join("; "),
         });
     }
-    let objects: Vec<Value> = settled
+    let objects: Vec<Value> = handled
         .iter()
-        .map(|settled| json!({"key": settled.change.newest.key.as_str(), "outcome": told(&settled.fate)}))
+        .map(|it| json!({"key": it.change.newest.key.as_str(), "outcome": shown(&it.settled)}))
         .collect();
     Ok(json!({"objects": objects}))
 }
 
-fn told(fate: &Fate) -> String {
-    match fate {
-        Fate::Done(Outcome::Replicated { .. }) => "Replicated".to_owned(),
-        Fate::Done(Outcome::Adjusted) => "Adjusted".to_owned(),
-        Fate::Done(Outcome::Deleted) => "Deleted".to_owned(),
-        Fate::Done(Outcome::InSync) => "InSync".to_owned(),
-        Fate::Done(Outcome::BothAbsent) => "BothAbsent".to_owned(),
-        Fate::Done(Outcome::Kept(_)) => "Kept(PolicyKeepsDeletes)".to_owned(),
-        Fate::Done(Outcome::TooLargeHere { .. }) | Fate::HandedOver => "HandedOver".to_owned(),
-        Fate::Held => "Held".to_owned(),
-        Fate::Skipped(reason) => format!("Skipped({})", reason.as_str()),
-        Fate::Parked(fault) | Fate::Doubted(fault) | Fate::GivenUp(fault) | Fate::Failed(fault) => {
+fn shown(settled: &Settled) -> String {
+    match settled {
+        Settled::Carried(Outcome::Replicated { .. }) => "Replicated".to_owned(),
+        Settled::Carried(Outcome::Adjusted) => "Adjusted".to_owned(),
+        Settled::Carried(Outcome::Deleted) => "Deleted".to_owned(),
+        Settled::Carried(Outcome::InSync) => "InSync".to_owned(),
+        Settled::Carried(Outcome::BothAbsent) => "BothAbsent".to_owned(),
+        Settled::Carried(Outcome::Kept(_)) => "Kept(PolicyKeepsDeletes)".to_owned(),
+        Settled::Carried(Outcome::TooLargeHere { .. }) | Settled::HandedOver => {
+            "HandedOver".to_owned()
+        }
+        Settled::Deferred => "Held".to_owned(),
+        Settled::Skipped(reason) => format!("Skipped({})", reason.as_str()),
+        Settled::Parked(fault) | Settled::AttemptedOnceMore(fault) | Settled::TryAgain(fault) => {
             format!("Parked({fault})")
         }
     }

@@ -1,13 +1,19 @@
-//! The failure records: written, and told to the event bus, when an object fails for good; cleared when it
-//! succeeds.
+//! The failure records: written, and published on the event bus, when an object fails for good; cleared when it
+//! succeeds. What is decided about them is in [`tandem_replication::failure_record`].
 
 use tandem_aws::event_bus::EventBus;
+use tandem_aws::failures::SeenFailures;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
-use tandem_replication::fault::{Disposition, Fault};
-use tandem_replication::names::ObjectKey;
+use tandem_replication::failure_record::{
+    Cleared, FailureRecords, FailureRevision, Recorded, keep,
+};
+use tandem_replication::fault::Fault;
+use tandem_replication::names::{ObjectKey, RuleId};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::Rule;
+
+pub use tandem_replication::failure_record::{Attempt, Redelivery, Unsuccessful};
 
 use crate::runtime::now;
 
@@ -16,42 +22,6 @@ use crate::runtime::now;
 pub struct Recorder {
     table: Table,
     bus: EventBus,
-}
-
-/// How an attempt to replicate an object ended, and what that depends on.
-#[derive(Debug)]
-pub struct Attempt<T> {
-    /// How it ended.
-    pub ended: Result<T, Fault>,
-    /// Whether there may be a record that a success has to clear.
-    pub may_have_failed: bool,
-    /// Whether no other attempt follows by itself.
-    pub last_chance: bool,
-    /// What it might replace.
-    pub overwrite: Overwrite,
-}
-
-/// An attempt that did not succeed.
-#[derive(Debug)]
-pub enum Unsuccessful {
-    /// It is recorded, and another attempt would not help.
-    Parked {
-        /// The failure.
-        fault: Fault,
-        /// Whether there was no record of it before: somebody may not know yet that there is one now.
-        is_news: bool,
-    },
-    /// It has to be tried again.
-    TryAgain(Fault),
-}
-
-impl Unsuccessful {
-    /// The failure itself.
-    pub fn into_fault(self) -> Fault {
-        match self {
-            Self::Parked { fault, .. } | Self::TryAgain(fault) => fault,
-        }
-    }
 }
 
 impl Recorder {
@@ -63,46 +33,63 @@ impl Recorder {
         }
     }
 
-    /// Brings an object's record up to date with how an attempt ended. A failure is recorded where it is
-    /// parked, or where this was the last chance. What cannot be recorded and told has to be tried again,
-    /// so that nothing is acknowledged before it is kept.
+    /// Brings an object's record up to date with how an attempt ended.
     pub async fn keep<T>(
         &self,
         rule: &Rule,
         key: &ObjectKey,
         attempt: Attempt<T>,
     ) -> Result<T, Unsuccessful> {
-        let unrecorded = |error: AwsError| Unsuccessful::TryAgain(error.into_fault());
-        let fault = match attempt.ended {
-            Ok(success) => {
-                if attempt.may_have_failed {
-                    self.table
-                        .clear_failure(&rule.id, key)
-                        .await
-                        .map_err(unrecorded)?;
-                }
-                return Ok(success);
-            }
-            Err(fault) => fault,
-        };
-        let parked = fault.disposition() == Disposition::Park;
-        if !parked && !attempt.last_chance {
-            return Err(Unsuccessful::TryAgain(fault));
-        }
+        keep(self, rule, key, attempt).await
+    }
+
+    /// Returns the first records of keys from `from` on. Read before the source of these keys is, they say which
+    /// records their successes may clear.
+    pub async fn seen_from(&self, rule: &RuleId, from: &str) -> Result<SeenFailures, AwsError> {
+        self.table.failure_revisions(rule, from).await
+    }
+}
+
+impl FailureRecords for Recorder {
+    async fn failure_revision(
+        &self,
+        rule: &RuleId,
+        key: &ObjectKey,
+    ) -> Result<Option<FailureRevision>, Fault> {
+        let read = self.table.failure_revision(rule, key).await;
+        read.map_err(AwsError::into_fault)
+    }
+
+    async fn record_failure(
+        &self,
+        rule: &Rule,
+        key: &ObjectKey,
+        fault: &Fault,
+        overwrite: Overwrite,
+    ) -> Result<Recorded, Fault> {
         let record = self
             .table
-            .record_failure(&rule.id, key, &fault, attempt.overwrite, now())
+            .record_failure(&rule.id, key, fault, overwrite, now())
             .await
-            .map_err(unrecorded)?;
+            .map_err(AwsError::into_fault)?;
         self.bus
             .tell_failure(rule, &record)
             .await
-            .map_err(unrecorded)?;
-        Err(if parked {
-            let is_news = record.item.attempts == 1;
-            Unsuccessful::Parked { fault, is_news }
+            .map_err(AwsError::into_fault)?;
+        Ok(if record.item.attempts == 1 {
+            Recorded::First
         } else {
-            Unsuccessful::TryAgain(fault)
+            Recorded::Again
         })
+    }
+
+    async fn clear_failure(
+        &self,
+        rule: &RuleId,
+        key: &ObjectKey,
+        seen: &FailureRevision,
+    ) -> Result<Cleared, Fault> {
+        let cleared = self.table.clear_failure(rule, key, seen).await;
+        cleared.map_err(AwsError::into_fault)
     }
 }

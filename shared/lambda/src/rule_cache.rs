@@ -1,31 +1,23 @@
-//! The rule of a bucket, remembered for a few seconds, so that a healthy change costs no read of the table.
+//! The rules that a process remembers for a few seconds, so that a healthy change costs no read of the table.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tandem_aws::AwsError;
+use tandem_aws::clock::Clock;
 use tandem_aws::table::Table;
-use tandem_replication::names::BucketName;
+use tandem_replication::names::{BucketName, RuleId};
 use tandem_replication::rule::Rule;
+use tandem_replication::rule_memory::RuleMemory;
 
-/// How long a rule is believed to be what it was: a change of a rule takes effect within this time.
-pub const RULE_CACHE_TTL: Duration = Duration::from_secs(5);
+pub use tandem_replication::rule_memory::Known;
 
-/// What was known of a bucket's rule at some instant.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Known {
-    /// The rule that replicates from the bucket.
-    pub rule: Option<Arc<Rule>>,
-    /// Whether any of its objects has failed; then a success has a record to clear.
-    pub has_failures: bool,
-}
-
-/// Looks rules up by source bucket.
-#[derive(Debug)]
+/// Reads rules and remembers them. Clones share what they remember.
+#[derive(Debug, Clone)]
 pub struct RuleCache {
     table: Table,
-    known: Mutex<HashMap<BucketName, (Instant, Known)>>,
+    clock: Clock,
+    by_bucket: Arc<Mutex<RuleMemory<BucketName, Known>>>,
+    by_id: Arc<Mutex<RuleMemory<RuleId, Rule>>>,
 }
 
 impl RuleCache {
@@ -33,38 +25,61 @@ impl RuleCache {
     pub fn new(table: Table) -> Self {
         Self {
             table,
-            known: Mutex::default(),
+            clock: Clock::default(),
+            by_bucket: Arc::default(),
+            by_id: Arc::default(),
         }
     }
 
-    /// What was known no longer than [`RULE_CACHE_TTL`] ago.
+    /// Returns what was read a few seconds ago at most, or reads it.
     pub async fn recent(&self, bucket: &BucketName) -> Result<Known, AwsError> {
-        let cached = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(bucket)
-            .cloned();
-        match cached {
-            Some((at, known)) if at.elapsed() < RULE_CACHE_TTL => Ok(known),
-            _ => self.fresh(bucket).await,
+        match self.remembered(bucket) {
+            Some(known) => Ok(known),
+            None => self.fresh(bucket).await,
         }
     }
 
-    /// What is known now.
+    /// Returns what this process knows of the bucket's rule, unless it read that too long ago.
+    pub fn remembered(&self, bucket: &BucketName) -> Option<Known> {
+        let known = self.by_bucket.lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        known.recall(bucket, self.clock.now())
+    }
+
+    /// Reads what is known of the bucket's rule now.
     pub async fn fresh(&self, bucket: &BucketName) -> Result<Known, AwsError> {
-        let read_at = Instant::now();
+        let read_at = self.clock.now();
         let rule = self.table.rule_from(bucket).await?;
         let has_failures = match &rule {
             Some(rule) => self.table.has_failures(&rule.id).await?,
             None => false,
         };
-        let known = Known {
+        let read = Known {
             rule: rule.map(Arc::new),
             has_failures,
         };
-        let mut cache = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(bucket.clone(), (read_at, known.clone()));
-        Ok(known)
+        let known = self.by_bucket.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        known.remember(bucket.clone(), read_at, read.clone());
+        Ok(read)
+    }
+
+    /// Returns the rule of this id, unless this process read it too long ago.
+    pub fn remembered_rule(&self, rule: &RuleId) -> Option<Rule> {
+        let known = self.by_id.lock();
+        let known = known.unwrap_or_else(PoisonError::into_inner);
+        known.recall(rule, self.clock.now())
+    }
+
+    /// Reads the rule of this id.
+    pub async fn read_rule(&self, id: &RuleId) -> Result<Option<Rule>, AwsError> {
+        let read_at = self.clock.now();
+        let rule = self.table.rule(id).await?;
+        if let Some(rule) = &rule {
+            let known = self.by_id.lock();
+            let mut known = known.unwrap_or_else(PoisonError::into_inner);
+            known.remember(id.clone(), read_at, rule.clone());
+        }
+        Ok(rule)
     }
 }

@@ -1,12 +1,14 @@
 //! Starts a function: logging first, so that even a bad configuration is said in the log.
 
 use std::future::Future;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use chrono::SubsecRound;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
+use tandem_aws::clock::moment;
 use tandem_replication::Timestamp;
+use tandem_replication::age::{Moment, time_left};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -40,22 +42,23 @@ where
 
 /// How much time an invocation has left.
 #[derive(Debug, Clone, Copy)]
-pub struct Deadline(Instant);
+pub struct Deadline {
+    started: Moment,
+    until: Timestamp,
+}
 
 impl Deadline {
     /// What an invocation was given.
     pub fn of(deadline: SystemTime) -> Self {
-        Self(
-            Instant::now()
-                + deadline
-                    .duration_since(SystemTime::now())
-                    .unwrap_or_default(),
-        )
+        Self {
+            started: moment(),
+            until: Timestamp::from(deadline),
+        }
     }
 
-    /// What is left.
+    /// What is left, by the clock that leaves less.
     pub fn left(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+        time_left(self.started, self.until, moment())
     }
 }
 

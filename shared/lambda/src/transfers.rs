@@ -125,6 +125,7 @@ impl TransferQueue for RuleTransferPorts<'_> {
         overwrite: Overwrite,
     ) -> Answer<()> {
         let work = Work::Object {
+            own: None,
             rule_id: self.rule.id.clone(),
             key: key.clone(),
             event_time: changed_at,

@@ -1,6 +1,7 @@
 //! Whether a change is replicated, kept for later or passed over, and under which name. No I/O.
 
 use crate::event::{Change, ObjectEvent};
+use crate::names::ObjectKey;
 use crate::rule::{Policy, Rule, RuleState};
 
 /// What a rule says of a change.
@@ -23,7 +24,7 @@ pub enum SkipReason {
     RuleDeleting,
     /// The rule does not cover the key.
     OutOfScope,
-    /// The rule's policy is `write`, and the object was deleted.
+    /// The rule's policy is `write`, and a lifecycle rule of the source expired the object.
     PolicyKeepsDeletes,
     /// A lifecycle rule of the source expired the object, and the rule does not replicate such deletes.
     LifecycleExpiration,
@@ -42,30 +43,35 @@ impl SkipReason {
     }
 }
 
-/// Decides. A rule that is `enabling` counts as enabled: its notifications may already flow.
+/// Decides about a change. A rule that is `enabling` counts as enabled: its notifications may already flow.
+///
+/// A delete is admitted under policy `write` too: it may have made an older version the current one, which is then
+/// carried over. [`crate::decide`] keeps the replica of a source that has no object. A lifecycle rule expires only
+/// versions that are not current, or hides the current one by a delete marker; it makes no older version current.
 pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
+    let by_key = admit_key(rule, &event.key);
+    let (Some(rule), Admission::Replicate | Admission::Hold) = (rule, by_key) else {
+        return by_key;
+    };
+    match (&event.change, rule.policy) {
+        (Change::Expired, _) if !rule.options.lifecycle_deletes => {
+            Admission::Skip(SkipReason::LifecycleExpiration)
+        }
+        (Change::Expired, Policy::Write) => Admission::Skip(SkipReason::PolicyKeepsDeletes),
+        _ => by_key,
+    }
+}
+
+/// Decides about a key of which nothing is known but that it changed.
+pub fn admit_key(rule: Option<&Rule>, key: &ObjectKey) -> Admission {
     let Some(rule) = rule else {
         return Admission::Skip(SkipReason::NoRule);
     };
-    if rule.state == RuleState::Deleting {
-        return Admission::Skip(SkipReason::RuleDeleting);
-    }
-    if !rule.scope.covers(&event.key) {
-        return Admission::Skip(SkipReason::OutOfScope);
-    }
-    match (&event.change, rule.policy) {
-        (Change::Expired, _) if !rule.options.lifecycle_deletes => {
-            return Admission::Skip(SkipReason::LifecycleExpiration);
-        }
-        (Change::Removed | Change::Expired, Policy::Write) => {
-            return Admission::Skip(SkipReason::PolicyKeepsDeletes);
-        }
-        _ => {}
-    }
-    if rule.state == RuleState::Paused {
-        Admission::Hold
-    } else {
-        Admission::Replicate
+    match rule.state {
+        RuleState::Deleting => Admission::Skip(SkipReason::RuleDeleting),
+        _ if !rule.scope.covers(key) => Admission::Skip(SkipReason::OutOfScope),
+        RuleState::Paused => Admission::Hold,
+        RuleState::Enabled | RuleState::Enabling => Admission::Replicate,
     }
 }
 
@@ -75,7 +81,7 @@ mod tests {
     use crate::Timestamp;
     use crate::names::{BucketName, ObjectKey, Region, RuleId};
     use crate::options::Options;
-    use crate::rule::{Bucket, Scope};
+    use crate::rule::{Bucket, Policy, Scope};
 
     fn rule(state: RuleState, policy: Policy) -> Rule {
         let bucket = |name: &str| Bucket {
@@ -112,16 +118,10 @@ mod tests {
     #[test]
     fn expirations_are_deletes_where_the_rule_says_so() {
         let expired = event("in/a", Change::Expired);
-        for (policy, wanted) in [
-            (Policy::Full, Admission::Replicate),
-            (
-                Policy::Write,
-                Admission::Skip(SkipReason::PolicyKeepsDeletes),
-            ),
-        ] {
+        for policy in [Policy::Full, Policy::Write] {
             let mut rule = rule(RuleState::Enabled, policy);
             rule.options.lifecycle_deletes = true;
-            assert_eq!(admit(Some(&rule), &expired), wanted);
+            assert_eq!(admit(Some(&rule), &expired), Admission::Replicate);
         }
     }
 
@@ -139,18 +139,8 @@ mod tests {
                 removed(),
                 Skip(SkipReason::RuleDeleting),
             ),
-            (
-                RuleState::Enabled,
-                Policy::Write,
-                removed(),
-                Skip(SkipReason::PolicyKeepsDeletes),
-            ),
-            (
-                RuleState::Paused,
-                Policy::Write,
-                removed(),
-                Skip(SkipReason::PolicyKeepsDeletes),
-            ),
+            (RuleState::Enabled, Policy::Write, removed(), Replicate),
+            (RuleState::Paused, Policy::Write, removed(), Hold),
             (
                 RuleState::Enabled,
                 Policy::Full,

@@ -244,13 +244,13 @@ pub const REASONS: [ReasonEntry; 27] = [
     retry(
         Reason::ServiceFailed,
         "ServiceFailed",
-        "the service failed, through all attempts",
+        "the service failed without having done anything, through all attempts",
         "retry later",
     ),
     retry(
         Reason::NotAnswered,
         "NotAnswered",
-        "the service did not answer, through all attempts; a request may still be at work there",
+        "the service did not answer, or answered with a 5xx, through all attempts; it may have carried the request out",
         "retry later",
     ),
     retry(

@@ -7,7 +7,8 @@
 //!
 //! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`object`], [`event`]), the checks on a
 //! rule ([`draft`], [`option_checks`], [`region`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
-//! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), many keys ([`keyspace`], [`shard`], [`diff`],
+//! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
+//! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`],
 //! [`progress`], [`s3_uri`], [`work`], [`window`]).
 
 pub mod event;
@@ -21,6 +22,12 @@ pub mod option_checks;
 pub mod region;
 pub mod subscription;
 
+pub mod age;
+pub mod deferral;
+pub mod failure_record;
+pub mod key_attempt;
+pub mod rule_memory;
+
 pub mod admit;
 pub mod bucket_pair;
 pub mod decide;
@@ -32,11 +39,16 @@ pub mod part_plan;
 pub mod replicator;
 pub mod transfer;
 
+pub mod by_name;
 pub mod diff;
+pub mod in_flight;
 pub mod keyspace;
+pub mod page_plan;
 pub mod progress;
 pub mod s3_uri;
 pub mod shard;
+pub mod shard_session;
+pub mod shard_state;
 pub mod window;
 pub mod work;
 

@@ -33,7 +33,9 @@ use crate::decide::KeepReason;
 use crate::diff::Listed;
 use crate::expectation::{Expectation, Expected};
 use crate::fault::Fault;
-use crate::names::{Etag, ObjectKey, StorageClass};
+use crate::in_flight::OwnWrites;
+use crate::names::{Etag, ObjectKey};
+use crate::object::ObjectState;
 use crate::options::{AclChoice, LockChoice, Options};
 use crate::overwrite::Overwrite;
 use crate::part_plan::{CopyLimits, SINGLE_COPY_BYTES_MAX, is_too_large};
@@ -88,7 +90,7 @@ pub struct Replicator<'a, P> {
     overwrite: Overwrite,
     closely: bool,
     /// Of an attempt of a job: what earlier attempts of the job may have written. `None` for a live attempt.
-    own: Option<Vec<Etag>>,
+    own: Option<OwnWrites>,
 }
 
 /// How the copy of a listed object began.
@@ -104,9 +106,8 @@ pub enum Begun {
 #[derive(Debug, Clone)]
 pub struct Landing {
     landed: Landed,
-    etag: Etag,
-    bytes: u64,
-    class: StorageClass,
+    /// The source, as the listing before the copy showed it.
+    source: Listed,
 }
 
 impl<'a, P: BucketPair> Replicator<'a, P> {
@@ -149,13 +150,13 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     }
 
     /// Makes this an attempt of a job. If the source is gone, policy `full` then deletes only a replica that the
-    /// attempt wrote itself, or that bears an `ETag` (or names a source's) in `own`. Any other replica stays:
+    /// attempt wrote itself, or that is among its job's `own` writes. Any other replica stays:
     /// [`KeepReason::OtherWriter`]. Without this, an attempt deletes any replica of a key whose source is gone.
     ///
     /// `own` holds what [`BucketPair::announce`] noted for this key in every earlier attempt of the same job: those
     /// of a worker that died, and those of this worker that ended with a fault.
     #[must_use]
-    pub fn in_job(self, own: Vec<Etag>) -> Self {
+    pub fn in_job(self, own: OwnWrites) -> Self {
         Self {
             own: Some(own),
             ..self
@@ -202,7 +203,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         if is_too_large(etag.parts().is_some(), bytes, self.limits) {
             return Ok(Begun::Ended(Outcome::TooLargeHere { bytes }));
         }
-        let onto = match self.onto_listed(source, replica) {
+        let onto = match self.onto_listed(key, source, replica) {
             Ok(onto) => onto,
             Err(reason) => return Ok(Begun::Ended(Outcome::Kept(reason))),
         };
@@ -215,9 +216,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
                 if landed.etag == *etag {
                     return Ok(Begun::Landed(Landing {
                         landed,
-                        etag: etag.clone(),
-                        bytes,
-                        class: class.clone(),
+                        source: source.clone(),
                     }));
                 }
                 attempt.record_etag = true;
@@ -236,16 +235,20 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         landing: &Landing,
         again: Option<&Listed>,
     ) -> Result<Outcome, Fault> {
-        let Landing { landed, class, .. } = landing;
+        let Landing { landed, source } = landing;
+        // Without versions, an object of the same ETag was written later. With versions, an earlier one may have
+        // become current again, which the copy did not read: it was written at another time.
         let is_certain = again.is_some_and(|again| {
-            again.etag == landing.etag
-                && again.bytes == landing.bytes
-                && self.options.class_for(&again.storage_class) == self.options.class_for(class)
+            again.etag == source.etag
+                && again.bytes == source.bytes
+                && again.last_modified == source.last_modified
+                && self.options.class_for(&again.storage_class)
+                    == self.options.class_for(&source.storage_class)
                 && was_written_before(again.last_modified, landed)
         });
         if is_certain && landed.took <= QUICK_COPY {
             return Ok(Outcome::Replicated {
-                bytes: landing.bytes,
+                bytes: source.bytes,
             });
         }
         let mut attempt = Attempt::default();
@@ -256,6 +259,15 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     /// Makes the key's replica agree with the source's present state, whatever was said about it.
     pub async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
         self.rounds(key, self.attempt()).await
+    }
+
+    /// As [`Self::reconcile`], from what a HEAD of the source has just shown.
+    pub async fn reconcile_seen(
+        &self,
+        key: &ObjectKey,
+        source: ObjectState,
+    ) -> Result<Outcome, Fault> {
+        self.rounds_from(key, Some(source), self.attempt()).await
     }
 
     /// As [`Self::reconcile`], after tags or ACL were said to have changed, which a HEAD may not show.
@@ -275,13 +287,13 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     /// Returns what the copy of a listed object may land on, or why the replica is kept.
     fn onto_listed<'r>(
         &self,
+        key: &ObjectKey,
         source: &Listed,
         replica: Option<&'r Listed>,
     ) -> Result<Onto<'r>, KeepReason> {
-        let mut own = self.own.iter().flatten();
         if self.overwrite != Overwrite::Always
-            && let Some(replica) = replica
-            && own.any(|etag| *etag == replica.etag)
+            && let (Some(replica), Some(own)) = (replica, &self.own)
+            && own.include_etag(key, &replica.etag)
         {
             return Ok(Onto::Seen(&replica.etag));
         }

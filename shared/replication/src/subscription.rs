@@ -17,11 +17,15 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// The event types of the lane that a rule of these options asks for, as a notification configuration
-    /// names them.
+    /// Returns the event types of the lane that a rule of this policy and these options asks for, as a notification
+    /// configuration names them.
+    ///
+    /// A rule of policy `write` asks for deletes of versions too. Deleting the current version by its id, or the
+    /// delete marker that hides it, makes an older version the current one, and S3 sends no other event for that.
+    /// A rule asks for them whether or not its source has versions, because that can change later.
     ///
     /// Source: S3 user guide, "Event notification types and destinations".
-    pub fn events(self, options: &Options) -> Vec<&'static str> {
+    pub fn events(self, policy: Policy, options: &Options) -> Vec<&'static str> {
         let mut events = Vec::new();
         match self {
             Self::Put => {
@@ -33,6 +37,7 @@ impl Lane {
                     events.push("s3:ObjectAcl:Put");
                 }
             }
+            Self::Delete if policy == Policy::Write => events.push("s3:ObjectRemoved:Delete"),
             Self::Delete => {
                 events.push("s3:ObjectRemoved:*");
                 if options.lifecycle_deletes {
@@ -68,18 +73,14 @@ pub struct Entry {
 /// The entries that `rule` needs, each with its lane.
 ///
 /// The scope's prefixes go into the entries' own filters, so that S3 does not even send what the rule
-/// does not cover. Where a policy keeps deletes, deletes are not asked for.
+/// does not cover.
 pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
-    let lanes: &[Lane] = match rule.policy {
-        Policy::Full => &[Lane::Put, Lane::Delete],
-        Policy::Write => &[Lane::Put],
-    };
     let prefixes = filter_prefixes(&rule.scope);
     let entry = |lane: Lane, at: usize, prefix: &String| {
         let entry = Entry {
             id: format!("{}{}-{at}", entry_id_start(&rule.id), lane.as_str()),
             events: lane
-                .events(&rule.options)
+                .events(rule.policy, &rule.options)
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
@@ -88,9 +89,9 @@ pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
         };
         (lane, entry)
     };
-    lanes
-        .iter()
-        .flat_map(|&lane| {
+    [Lane::Put, Lane::Delete]
+        .into_iter()
+        .flat_map(|lane| {
             prefixes
                 .iter()
                 .enumerate()
@@ -274,10 +275,35 @@ mod tests {
     }
 
     #[test]
-    fn a_write_rule_does_not_ask_for_deletes() {
+    fn a_write_rule_asks_for_deletes_of_versions_and_not_for_delete_markers() {
         let entries = entries(&rule(Scope::All, Policy::Write));
-        assert_eq!(entries.len(), 1);
-        assert_eq!(entries[0].0, Lane::Put);
+        let lanes: Vec<Lane> = entries.iter().map(|(lane, _)| *lane).collect();
+        assert_eq!(lanes, [Lane::Put, Lane::Delete]);
+        assert_eq!(entries[1].1.events, ["s3:ObjectRemoved:Delete"]);
+    }
+
+    #[test]
+    fn a_write_rule_from_before_it_asked_for_deletes_has_a_gap() {
+        let wanted = entries(&rule(Scope::All, Policy::Write));
+        let found: Vec<_> = wanted
+            .iter()
+            .filter(|(lane, _)| *lane == Lane::Put)
+            .cloned()
+            .collect();
+        let gaps = gaps(&wanted, &found);
+        assert_eq!(gaps.len(), 1);
+        assert_eq!(
+            gaps[0].to_string(),
+            "s3:ObjectRemoved:Delete of any key is not sent to the delete queue"
+        );
+    }
+
+    #[test]
+    fn what_a_full_rule_asks_for_is_enough_for_a_write_rule_and_not_the_other_way_round() {
+        let full = entries(&rule(Scope::All, Policy::Full));
+        let write = entries(&rule(Scope::All, Policy::Write));
+        assert_eq!(gaps(&write, &full), []);
+        assert_eq!(gaps(&full, &write).len(), 1);
     }
 
     #[test]
@@ -293,11 +319,12 @@ mod tests {
             "s3:ObjectRestore:Completed",
             "s3:ObjectAcl:Put",
         ];
-        assert_eq!(Lane::Put.events(&options), put);
+        assert_eq!(Lane::Put.events(Policy::Full, &options), put);
+        assert_eq!(Lane::Put.events(Policy::Write, &options), put);
         let delete = ["s3:ObjectRemoved:*", "s3:LifecycleExpiration:*"];
-        assert_eq!(Lane::Delete.events(&options), delete);
+        assert_eq!(Lane::Delete.events(Policy::Full, &options), delete);
         assert_eq!(
-            Lane::Delete.events(&Options::default()),
+            Lane::Delete.events(Policy::Full, &Options::default()),
             ["s3:ObjectRemoved:*"]
         );
     }
@@ -369,7 +396,10 @@ mod tests {
 
     #[test]
     fn entries_of_any_name_that_send_as_much_leave_no_gap() {
-        let wanted = entries(&rule(scope(&["logs/"]), Policy::Write));
+        let wanted: Vec<_> = entries(&rule(scope(&["logs/"]), Policy::Write))
+            .into_iter()
+            .filter(|(lane, _)| *lane == Lane::Put)
+            .collect();
         let sends = |prefix: &str, suffix: &str| Entry {
             prefix: prefix.to_owned(),
             suffix: suffix.to_owned(),

@@ -4,15 +4,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::in_flight::OwnWrites;
 use crate::names::{JobId, ObjectKey, RuleId, TransferId};
 use crate::overwrite::Overwrite;
 
 /// Into how many parts a rule's held keys are spread, so that no single table partition takes all writes.
 pub const HELD_PARTITIONS: u8 = 8;
 
-/// One message of the work queue. Each may come twice.
+/// One message of the work queue. Each may come twice. Fields that a newer version adds are passed over, so that a
+/// deployment while jobs run loses nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Work {
     /// Carry a shard of a backfill job on from its checkpoint.
     Shard {
@@ -41,7 +43,23 @@ pub enum Work {
         /// What it may replace: a backfill's object keeps its job's mode.
         #[serde(default, skip_serializing_if = "Overwrite::is_always")]
         overwrite: Overwrite,
+        /// Of a job's object: what the job may have written. Another writer's replica of it stays.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        own: Option<OwnWrites>,
     },
+}
+
+impl Work {
+    /// Returns the names of all fields that a message of this kind may have. In an invocation by hand any other field is
+    /// a mistake.
+    pub fn fields(kind: &str) -> Option<&'static [&'static str]> {
+        match kind {
+            "shard" => Some(&["kind", "rule_id", "job_id", "shard"]),
+            "held" => Some(&["kind", "rule_id", "partition"]),
+            "object" => Some(&["kind", "rule_id", "key", "event_time", "overwrite", "own"]),
+            _ => None,
+        }
+    }
 }
 
 /// One message of the part queue, or the schedule's word to `copy-parts`. Each may come twice.
@@ -101,6 +119,37 @@ mod tests {
             r#"{"kind":"shard","rule_id":"r","job_id":"j","shard":3}"#
         );
         assert_eq!(serde_json::from_str::<Work>(&json).unwrap(), work);
+    }
+
+    #[test]
+    fn the_fields_of_a_kind_are_those_that_are_written() {
+        let rule_id = RuleId::new("r");
+        let key = ObjectKey::parse("k").unwrap();
+        for work in [
+            Work::Shard {
+                rule_id: rule_id.clone(),
+                job_id: JobId::new("j"),
+                shard: 3,
+            },
+            Work::Held {
+                rule_id: rule_id.clone(),
+                partition: 1,
+            },
+            Work::Object {
+                rule_id,
+                event_time: crate::Timestamp::UNIX_EPOCH,
+                overwrite: Overwrite::Never,
+                own: Some(OwnWrites::default().with(&key, &crate::names::Etag::new("e"))),
+                key,
+            },
+        ] {
+            let json = serde_json::to_value(work).unwrap();
+            let mut fields = Work::fields(json["kind"].as_str().unwrap())
+                .unwrap()
+                .to_vec();
+            fields.sort_unstable();
+            assert!(json.as_object().unwrap().keys().eq(&fields), "{json}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod scripted;
 use chrono::TimeDelta;
 use scripted::{Request, Scripted, key, listed, run, seconds, stored};
 use tandem_replication::decide::KeepReason;
+use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::Etag;
 use tandem_replication::object::PROVENANCE_KEY;
 use tandem_replication::options::Options;
@@ -32,7 +33,7 @@ fn a_job_deletes_its_own_copy_of_a_key_that_was_deleted_meanwhile() {
         // The live delete found nothing on either side, and was acknowledged.
         state.source = None;
     });
-    let job = replicator(&pair, Policy::Full, &options).in_job(Vec::new());
+    let job = replicator(&pair, Policy::Full, &options).in_job(OwnWrites::default());
     assert_eq!(run(job.reconcile(&key())).unwrap(), Outcome::Deleted);
     assert_eq!(pair.replica(), None);
     assert_eq!(pair.count("delete v1"), 1);
@@ -45,7 +46,7 @@ fn a_listed_copy_of_a_key_that_was_deleted_meanwhile_is_deleted_when_it_is_settl
     let pair = Scripted::new(Some(source.clone()), None).after(Request::Copy, 0, |state| {
         state.source = None;
     });
-    let job = || replicator(&pair, Policy::Full, &options).in_job(Vec::new());
+    let job = || replicator(&pair, Policy::Full, &options).in_job(OwnWrites::default());
     let begun = run(job().copy_listed(&key(), &listed(&source), None)).unwrap();
     let Begun::Landed(landing) = begun else {
         panic!("{begun:?}")
@@ -59,7 +60,8 @@ fn a_listed_copy_of_a_key_that_was_deleted_meanwhile_is_deleted_when_it_is_settl
 fn a_job_leaves_another_writers_object_of_a_key_without_a_source() {
     let options = Options::default();
     let pair = Scripted::new(None, Some(stored("theirs", 1)));
-    let job = replicator(&pair, Policy::Full, &options).in_job(vec![Etag::new("v1")]);
+    let job = replicator(&pair, Policy::Full, &options)
+        .in_job(OwnWrites::default().with(&key(), &Etag::new("v1")));
     assert_eq!(run(job.reconcile(&key())).unwrap(), OTHER_WRITER);
     assert_eq!(pair.replica_etag().as_deref(), Some("theirs"));
 }
@@ -71,7 +73,7 @@ fn a_job_leaves_what_another_writer_put_over_its_copy() {
         state.source = None;
         state.replica = Some(stored("theirs", 9));
     });
-    let job = replicator(&pair, Policy::Full, &options).in_job(Vec::new());
+    let job = replicator(&pair, Policy::Full, &options).in_job(OwnWrites::default());
     assert_eq!(run(job.reconcile(&key())).unwrap(), OTHER_WRITER);
     assert_eq!(pair.replica_etag().as_deref(), Some("theirs"));
 }
@@ -86,7 +88,7 @@ fn a_job_leaves_another_version_of_the_bytes_that_it_wrote() {
             let replica = state.replica.as_mut().unwrap();
             replica.state.version_id = Some(tandem_replication::names::VersionId::new("theirs"));
         });
-    let job = replicator(&pair, Policy::Full, &options).in_job(Vec::new());
+    let job = replicator(&pair, Policy::Full, &options).in_job(OwnWrites::default());
     assert_eq!(run(job.reconcile(&key())).unwrap(), OTHER_WRITER);
 }
 
@@ -98,7 +100,8 @@ fn a_successor_deletes_what_its_predecessor_announced() {
     marked.state.metadata.user.extend([mark]);
     for replica in [stored("v1", 1), marked] {
         let pair = Scripted::new(None, Some(replica));
-        let job = replicator(&pair, Policy::Full, &options).in_job(vec![Etag::new("v1")]);
+        let job = replicator(&pair, Policy::Full, &options)
+            .in_job(OwnWrites::default().with(&key(), &Etag::new("v1")));
         assert_eq!(run(job.reconcile(&key())).unwrap(), Outcome::Deleted);
         assert_eq!(pair.replica(), None);
     }
@@ -109,7 +112,8 @@ fn under_policy_write_a_job_deletes_nothing() {
     let options = Options::default();
     let pair = Scripted::new(Some(stored("v1", 1)), None)
         .after(Request::Copy, 0, |state| state.source = None);
-    let job = replicator(&pair, Policy::Write, &options).in_job(vec![Etag::new("v1")]);
+    let job = replicator(&pair, Policy::Write, &options)
+        .in_job(OwnWrites::default().with(&key(), &Etag::new("v1")));
     let kept = Outcome::Kept(KeepReason::PolicyKeepsDeletes);
     assert_eq!(run(job.reconcile(&key())).unwrap(), kept);
     assert_eq!(pair.count("delete"), 0);
@@ -145,17 +149,17 @@ fn a_job_announces_every_copy_before_it_sends_it_and_a_live_attempt_none() {
     let copied = Outcome::Replicated { bytes: 3 };
 
     let pair = changing();
-    let job = replicator(&pair, Policy::Full, &options).in_job(Vec::new());
+    let job = replicator(&pair, Policy::Full, &options).in_job(OwnWrites::default());
     assert_eq!(run(job.reconcile(&key())).unwrap(), copied);
     assert_eq!(writes(&pair), announced);
 
     let pair = changing();
-    let job = replicator(&pair, Policy::Full, &options).in_job(Vec::new());
+    let job = replicator(&pair, Policy::Full, &options).in_job(OwnWrites::default());
     assert_eq!(run(job.put(&key(), &Etag::new("v1"), 3)).unwrap(), copied);
     assert_eq!(writes(&pair), announced);
 
     let pair = changing();
-    let job = || replicator(&pair, Policy::Full, &options).in_job(Vec::new());
+    let job = || replicator(&pair, Policy::Full, &options).in_job(OwnWrites::default());
     let v1 = listed(&stored("v1", 1));
     let begun = run(job().copy_listed(&key(), &v1, None)).unwrap();
     let Begun::Landed(landing) = begun else {
@@ -236,21 +240,25 @@ fn a_protecting_mode_treats_a_predecessors_copy_as_the_jobs_own() {
 
         let known = pair();
         let job = replicator(&known, Policy::Full, &options).overwriting(mode);
-        let outcome = run(job.in_job(vec![Etag::new("v1")]).reconcile(&key()));
+        let outcome = run(job
+            .in_job(OwnWrites::default().with(&key(), &Etag::new("v1")))
+            .reconcile(&key()));
         assert_eq!(outcome.unwrap(), copied, "{mode:?}");
         assert_eq!(known.count("copy onto v1"), 1);
 
         let seen = pair();
         let job = replicator(&seen, Policy::Full, &options).overwriting(mode);
         let (source, replica) = (stored("v2", 2), stored("v1", 9));
-        let job = job.in_job(vec![Etag::new("v1")]);
+        let job = job.in_job(OwnWrites::default().with(&key(), &Etag::new("v1")));
         let begun = run(job.copy_listed(&key(), &listed(&source), Some(&listed(&replica))));
         assert!(matches!(begun.unwrap(), Begun::Landed(_)), "{mode:?}");
         assert_eq!(seen.count("copy onto v1"), 1);
 
         let unknown = pair();
         let job = replicator(&unknown, Policy::Full, &options).overwriting(mode);
-        let outcome = run(job.in_job(vec![Etag::new("v0")]).reconcile(&key()));
+        let outcome = run(job
+            .in_job(OwnWrites::default().with(&key(), &Etag::new("v0")))
+            .reconcile(&key()));
         assert!(matches!(outcome.unwrap(), Outcome::Kept(_)), "{mode:?}");
         assert_eq!(unknown.replica_etag().as_deref(), Some("v1"));
     }
@@ -263,15 +271,14 @@ fn a_protecting_mode_sets_the_tags_of_the_attempts_own_copy_only() {
         let options = Options::default();
         let tagged = |value: &str, at| {
             let mut object = stored("v1", at);
-            object.state.tag_count = 1;
             object.labels.tags = Some([("t".to_owned(), value.to_owned())].into());
             object
         };
         let pair = Scripted::new(Some(tagged("2", 1)), Some(tagged("1", 9)));
         let announced = if own {
-            vec![Etag::new("v1")]
+            OwnWrites::default().with(&key(), &Etag::new("v1"))
         } else {
-            Vec::new()
+            OwnWrites::default()
         };
         let job = replicator(&pair, Policy::Full, &options)
             .overwriting(Overwrite::Never)
@@ -298,7 +305,7 @@ fn a_slow_copy_onto_nothing_is_settled_on_its_own_replica() {
     let job = || {
         replicator(&pair, Policy::Full, &options)
             .overwriting(Overwrite::Never)
-            .in_job(Vec::new())
+            .in_job(OwnWrites::default())
     };
     let begun = run(job().copy_listed(&key(), &listed(&source), None)).unwrap();
     let Begun::Landed(landing) = begun else {

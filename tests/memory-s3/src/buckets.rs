@@ -57,7 +57,7 @@ pub(crate) fn create(
             format!("{name} is there already"),
         ));
     }
-    let bucket = Bucket::new(region, account_id.to_owned(), at);
+    let bucket = Bucket::new(name, region, account_id.to_owned(), at, store.feed.clone());
     store.buckets.insert(name.clone(), bucket);
     let mut answer = Answer::empty();
     answer.header("location", &format!("/{name}"));

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
 
 use crate::answer::{Answer, Handled};
+use crate::changes::ChangeKind;
 use crate::condition;
 use crate::content::Content;
 use crate::object::{Attributes, Object, xml_date};
@@ -126,12 +127,17 @@ fn is_replace(request: &S3Request, directive: &str) -> Result<bool, Refusal> {
 }
 
 /// Puts a copy in its place, if what is there may be replaced.
-pub(crate) fn land(store: &mut Store, request: &S3Request, copy: Object) -> Handled {
+pub(crate) fn land(
+    store: &mut Store,
+    request: &S3Request,
+    source: Arc<Object>,
+    copy: Object,
+) -> Handled {
     let bucket = store.bucket_of(request)?;
     let present = bucket.objects.get(&request.key).map(Arc::as_ref);
     condition::may_replace(request, &request.key, present)?;
     let answer = result("CopyObjectResult", &copy.etag, copy.last_modified);
-    bucket.objects.insert(request.key.clone(), Arc::new(copy));
+    bucket.write(&request.key, ChangeKind::Copy, copy, Some(source));
     Ok(answer)
 }
 

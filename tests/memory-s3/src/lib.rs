@@ -4,15 +4,17 @@
 //! `DeleteObject`; it knows the parts of multipart objects; and it counts what it is asked.
 //!
 //! What it does not implement it answers with 501 `NotImplemented`, be it an operation, a parameter or a header:
-//! it never guesses. There are no versions, ACLs, locks, encryption with keys, and no notifications are sent.
+//! it never guesses. There are no versions, ACLs, locks, encryption with keys, and no notifications are sent; a
+//! test that needs some follows the [`Change`]s and makes them.
 //! Signatures are not checked, and neither are checksums other than `Content-MD5`; none is kept.
 //!
 //! Modules in reading order: [`server`] (HTTP, latency, counts), `operation` (which request is which), `request`,
-//! `chunked`, `answer`, `refusal`, `xml`; then what is kept: `content`, `object`, `store`; then what is done:
+//! `chunked`, `answer`, `refusal`, `xml`; then what is kept: `content`, `object`, `changes`, `store`; then what is done:
 //! `buckets`, `listing`, `objects`, `condition`, `copies`, `uploads`, `tags`.
 
 mod answer;
 mod buckets;
+mod changes;
 mod chunked;
 mod condition;
 mod content;
@@ -29,6 +31,7 @@ mod tags;
 mod uploads;
 mod xml;
 
+pub use changes::{Change, ChangeKind};
 pub use object::{Attributes, Object};
 pub use operation::Operation;
 pub use server::{MemoryS3, Seen};

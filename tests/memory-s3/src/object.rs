@@ -103,6 +103,16 @@ impl Object {
         self.content.whole()
     }
 
+    /// When it was written, in whole seconds.
+    pub fn last_modified(&self) -> DateTime<Utc> {
+        self.last_modified
+    }
+
+    /// Its size.
+    pub fn size(&self) -> u64 {
+        self.content.bytes()
+    }
+
     /// What it has besides.
     pub fn attributes(&self) -> &Attributes {
         &self.attributes

@@ -9,6 +9,7 @@ use hyper::body::Bytes;
 use serde::Deserialize;
 
 use crate::answer::{Answer, Handled};
+use crate::changes::ChangeKind;
 use crate::condition;
 use crate::content::Content;
 use crate::object::{Attributes, Object, http_date};
@@ -32,7 +33,7 @@ pub(crate) fn put(store: &mut Store, request: &S3Request, object: Object) -> Han
     condition::may_replace(request, &request.key, present)?;
     let mut answer = Answer::empty();
     answer.header("etag", &format!("\"{}\"", object.etag));
-    bucket.objects.insert(request.key.clone(), Arc::new(object));
+    bucket.write(&request.key, ChangeKind::Put, object, None);
     Ok(answer)
 }
 
@@ -189,7 +190,7 @@ fn delete_one(bucket: &mut Bucket, key: &str, wanted: Option<&str>) -> Result<()
     {
         return Err(condition::failed("If-Match"));
     }
-    bucket.objects.remove(key);
+    bucket.remove(key);
     Ok(())
 }
 

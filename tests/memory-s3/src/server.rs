@@ -15,8 +15,10 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::answer::{Answer, Handled};
+use crate::changes::Change;
 use crate::object::{Object, http_date};
 use crate::operation::Operation;
 use crate::refusal::Refusal;
@@ -135,6 +137,12 @@ impl MemoryS3 {
         std::mem::take(&mut self.shared.watched().counts)
     }
 
+    /// Returns every change of an object that a request makes from now on, in the order of the changes. Fixtures
+    /// change objects without a trace.
+    pub fn follow_changes(&self) -> UnboundedReceiver<Change> {
+        self.shared.store().feed.follow()
+    }
+
     /// Notes every request from now on.
     pub fn keep_journal(&self) {
         self.shared.watched().journal = Some(Vec::new());
@@ -156,8 +164,10 @@ impl MemoryS3 {
     /// Makes a bucket, or an empty one in its place.
     pub fn make_bucket(&self, name: &str, region: &str) {
         let owner = self.shared.settings().account_id.clone();
-        let bucket = Bucket::new(region.to_owned(), owner, now());
-        self.shared.store().buckets.insert(name.to_owned(), bucket);
+        let mut store = self.shared.store();
+        let feed = store.feed.clone();
+        let bucket = Bucket::new(name, region.to_owned(), owner, now(), feed);
+        store.buckets.insert(name.to_owned(), bucket);
     }
 
     /// Puts objects, which may be shared among keys and buckets.
@@ -307,7 +317,7 @@ impl Shared {
             Operation::CopyObject => {
                 let source = copies::source(&mut store(), request)?;
                 let copy = copies::copy(request, &source, at)?;
-                copies::land(&mut store(), request, copy)
+                copies::land(&mut store(), request, source, copy)
             }
             Operation::GetObjectTagging => tags::get(&mut store(), request),
             Operation::PutObjectTagging => tags::put(&mut store(), request),

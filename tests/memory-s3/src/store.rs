@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use hyper::body::Bytes;
 
+use crate::changes::{ChangeKind, Changed, Feed};
 use crate::content::{Content, Md5Digest};
 use crate::object::{Attributes, Object};
 use crate::refusal::{Code, Refusal};
@@ -16,10 +17,14 @@ pub(crate) struct Store {
     pub(crate) buckets: BTreeMap<String, Bucket>,
     /// How many uploads there have been.
     pub(crate) uploads_begun: u64,
+    /// Where changes of objects are published.
+    pub(crate) feed: Feed,
 }
 
 #[derive(Debug)]
 pub(crate) struct Bucket {
+    pub(crate) name: String,
+    feed: Feed,
     pub(crate) region: String,
     /// The account that owns it.
     pub(crate) owner: String,
@@ -78,14 +83,53 @@ impl Store {
 }
 
 impl Bucket {
-    pub(crate) fn new(region: String, owner: String, created: DateTime<Utc>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        region: String,
+        owner: String,
+        created: DateTime<Utc>,
+        feed: Feed,
+    ) -> Self {
         Self {
+            name: name.to_owned(),
+            feed,
             region,
             owner,
             created,
             objects: BTreeMap::new(),
             uploads: BTreeMap::new(),
             notifications: None,
+        }
+    }
+
+    /// Writes an object and publishes the change. A copy names the object that it read.
+    pub(crate) fn write(
+        &mut self,
+        key: &str,
+        kind: ChangeKind,
+        object: Object,
+        copied_from: Option<Arc<Object>>,
+    ) {
+        let object = Arc::new(object);
+        let before = self.objects.insert(key.to_owned(), object.clone());
+        let changed = Changed {
+            object,
+            before,
+            copied_from,
+        };
+        self.feed.publish(&self.name, key, kind, changed);
+    }
+
+    /// Removes an object and publishes the change, if there is one.
+    pub(crate) fn remove(&mut self, key: &str) {
+        if let Some(object) = self.objects.remove(key) {
+            let changed = Changed {
+                before: Some(object.clone()),
+                object,
+                copied_from: None,
+            };
+            self.feed
+                .publish(&self.name, key, ChangeKind::Removed, changed);
         }
     }
 

@@ -1,12 +1,12 @@
 //! Tags of objects. No I/O.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use crate::answer::{Answer, Handled};
+use crate::changes::ChangeKind;
 use crate::object::Object;
 use crate::refusal::{Code, Refusal};
 use crate::request::S3Request;
@@ -66,12 +66,12 @@ pub(crate) fn put(store: &mut Store, request: &S3Request) -> Handled {
     let body = request.body()?;
     let tagging: Tagging = xml::read(&body)?;
     let tags = tagging.set.tags.into_iter().map(|tag| (tag.key, tag.value));
-    set(store, request, checked(tags)?)?;
+    set(store, request, ChangeKind::Tagged, checked(tags)?)?;
     Ok(Answer::empty())
 }
 
 pub(crate) fn delete(store: &mut Store, request: &S3Request) -> Handled {
-    set(store, request, BTreeMap::new())?;
+    set(store, request, ChangeKind::Untagged, BTreeMap::new())?;
     Ok(Answer::no_content())
 }
 
@@ -79,12 +79,13 @@ pub(crate) fn delete(store: &mut Store, request: &S3Request) -> Handled {
 fn set(
     store: &mut Store,
     request: &S3Request,
+    kind: ChangeKind,
     tags: BTreeMap<String, String>,
 ) -> Result<(), Refusal> {
     let bucket = store.bucket_of(request)?;
     let mut object = Object::clone(bucket.object(&request.key)?);
     object.attributes.tags = tags;
-    bucket.objects.insert(request.key.clone(), Arc::new(object));
+    bucket.write(&request.key, kind, object, None);
     Ok(())
 }
 

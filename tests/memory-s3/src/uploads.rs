@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use crate::answer::{Answer, Handled};
+use crate::changes::ChangeKind;
 use crate::condition;
 use crate::content::{Content, Md5Digest, hex};
 use crate::copies;
@@ -113,7 +114,7 @@ pub(crate) fn complete(
     xml.text("Key", &request.key);
     xml.etag(&object.etag);
     bucket.uploads.remove(&(request.key.clone(), id.to_owned()));
-    bucket.objects.insert(request.key.clone(), Arc::new(object));
+    bucket.write(&request.key, ChangeKind::Complete, object, None);
     Ok(Answer::of_xml(xml.ended()))
 }
 

@@ -1,5 +1,5 @@
-//! The deployed stack, changed for the run and put back after it: the functions talk to AWS through the
-//! weather, and give up sooner, so that what has to wait for a timeout need not wait for minutes.
+//! The deployed stack, changed for the run and put back after it: the functions send their requests to AWS through
+//! the fault proxy, and time out sooner, so that nothing has to wait for minutes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,9 +8,11 @@ use aws_sdk_lambda::types::Environment;
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use tandem_tests::cloud::Cloud;
-use tandem_tests::weather::LONGEST_DELAY;
+use tandem_tests::fault_proxy::LONGEST_DELAY;
 
-/// What tells a function's clients where each service is. The emulator keeps `AWS_ENDPOINT_URL` for itself.
+use crate::duplicates::poll_all;
+
+/// The variables from which a function's clients learn where each service is. The emulator keeps `AWS_ENDPOINT_URL` for itself.
 pub const ENDPOINT_VARIABLES: [&str; 3] = [
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL_DYNAMODB",
@@ -24,16 +26,20 @@ pub const TRANSFER_BYTES_MIN: usize = 24 << 10;
 /// ... of ranges of one part. All far below what the template allows, so that these ways are gone often.
 const RANGE_BYTES: usize = 1;
 
-/// The longest that a message is put off, where the product puts it off for twice as long each time.
-pub const PUT_OFF_MAX: Duration = Duration::from_secs(40);
+/// The longest that a message backs off, where the product doubles the time with each attempt.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(40);
 
 const LIVE_TIMEOUT: Duration = Duration::from_secs(12);
 /// `backfill-shard` begins no object in its last minute.
 const WORK_TIMEOUT: Duration = Duration::from_secs(66);
+/// For how long a request of a dead function is in flight at most, and by how much clocks differ.
+const IN_FLIGHT: Duration = LONGEST_DELAY.saturating_add(BUSY);
 /// What starting a process may take on a busy machine.
 const START: Duration = Duration::from_secs(10);
 /// What the cloud may take for a request on a busy machine.
 const BUSY: Duration = Duration::from_secs(10);
+/// How long after its sender's end a request may take effect: what a shard's lease outlives its holder by.
+const IN_FLIGHT: Duration = Duration::from_secs(LONGEST_DELAY.as_secs() + BUSY.as_secs());
 
 /// The functions, with the timeout that they get.
 const FUNCTIONS: [(&str, Option<Duration>); 6] = [
@@ -58,7 +64,7 @@ const QUEUE_ATTRIBUTES: [QueueAttributeName; 2] = [
     QueueAttributeName::VisibilityTimeout,
     QueueAttributeName::RedrivePolicy,
 ];
-/// How often a message is received before it is given up: so seldom that some are.
+/// How often a message is received before it goes to the dead-letter queue: so seldom that some do.
 const RECEIVES_MAX: u32 = 3;
 
 /// How the stack was before.
@@ -81,6 +87,13 @@ struct Queue {
 /// How long a message is invisible: until nothing of a dead attempt is in flight any more.
 pub fn visibility(timeout: Duration) -> Duration {
     START + timeout + LONGEST_DELAY + BUSY
+}
+
+/// How long a message of this queue is invisible.
+pub fn visibility_of(queue: &str) -> Duration {
+    let known = QUEUES.iter().find(|(name, _)| *name == queue);
+    let (_, timeout) = known.expect("a queue of the stack");
+    visibility(*timeout)
 }
 
 /// After how long a copy that was not answered is tried again, where the product says 15 minutes.
@@ -127,7 +140,7 @@ impl Deployment {
         Self { functions, queues }
     }
 
-    /// Shortens for how long messages are invisible, and lets them be given up sooner. To be done before any
+    /// Shortens for how long messages are invisible, and how often they are received. To be done before any
     /// message comes: one that is received earlier, by a function that ends with its old configuration, is
     /// invisible for as long as before.
     pub async fn quicken(&self, cloud: &Cloud) {
@@ -156,6 +169,7 @@ impl Deployment {
                 ("TANDEM_TRANSFER_BYTES_MIN", TRANSFER_BYTES_MIN.to_string()),
                 ("TANDEM_RANGE_BYTES", RANGE_BYTES.to_string()),
                 ("TANDEM_RECEIVES_MAX", RECEIVES_MAX.to_string()),
+                ("TANDEM_IN_FLIGHT_SECS", IN_FLIGHT.as_secs().to_string()),
             ] {
                 variables.insert(variable.to_owned(), value);
             }
@@ -167,6 +181,7 @@ impl Deployment {
 
     /// Puts everything back. Processes that know the proxy are ended by that.
     pub async fn restore(&self, cloud: &Cloud) {
+        poll_all(cloud).await;
         for function in &self.functions {
             let variables = function.variables.clone();
             configure(cloud, &function.name, variables, function.timeout_secs).await;

@@ -1,4 +1,4 @@
-//! What was done in a run, counted by kind, and the table that tells.
+//! What was done in a run, counted by kind, and the table that shows it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -29,13 +29,23 @@ impl Ledger {
         counts.get(heading).map_or(0, |kinds| kinds.values().sum())
     }
 
+    /// One kind of a heading.
+    pub fn number(&self, heading: &str, kind: &str) -> u64 {
+        let counts = self.counts();
+        let kinds = counts.get(heading);
+        kinds
+            .and_then(|kinds| kinds.get(kind))
+            .copied()
+            .unwrap_or_default()
+    }
+
     /// All of it.
     pub fn table(&self) -> String {
         let mut table = String::new();
         for (heading, kinds) in self.counts().iter() {
             let _ = writeln!(table, "  {heading} ({})", kinds.values().sum::<u64>());
             for (kind, count) in kinds {
-                let _ = writeln!(table, "    {kind:<36} {count:>8}");
+                let _ = writeln!(table, "    {kind:<44} {count:>8}");
             }
         }
         table

@@ -1,6 +1,7 @@
-//! Chaos on the deployed stack: writers who never rest, backfills, rules paused and resumed, functions that
-//! are killed in the middle of their work, and weather in which every request may fail in any way. Once it
-//! is over, every pair of buckets has to be equal.
+//! Chaos on the deployed stack: writers that never pause, jobs of every kind, rules paused and resumed, other writers
+//! at the destination, functions that are killed and frozen in the middle of their work, messages at two workers,
+//! clocks that differ, and a proxy that makes requests fail in every way. Afterwards every pair of buckets has to be
+//! as promised, and every kind of fault has to have happened.
 //!
 //! It has a binary of its own because it changes the stack: cargo runs one test binary after the other.
 //! `CHAOS_SEED` and `CHAOS_MINUTES` say which run it is; `make chaos` sets them. The same seed gives the
@@ -9,9 +10,13 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
 mod deployment;
+mod duplicates;
+mod jobs;
 mod ledger;
+mod notifications;
 mod operators;
-mod reaper;
+mod other_writers;
+mod processes;
 mod settle;
 mod stage;
 mod writers;
@@ -19,22 +24,29 @@ mod writers;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use futures::future::join_all;
 use futures::{FutureExt, join};
-use tandem_tests::bucket::Bucket;
-use tandem_tests::cloud::{Cloud, WEST, unique};
+use tandem_memory_s3::Change;
+use tandem_tests::cloud::Cloud;
+use tandem_tests::fault_plan::FaultPlan;
+use tandem_tests::fault_proxy::{FaultProxy, Report, Setup};
 use tandem_tests::journal::Journal;
-use tandem_tests::slow_copy::SlowCopy;
-use tandem_tests::sooner::Sooner;
-use tandem_tests::weather::{Forecast, Weather};
+use tandem_tests::shorter_waits::ShorterWaits;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinSet;
 
-use crate::deployment::{Deployment, PUT_OFF_MAX, second_attempt};
+use crate::deployment::{BACKOFF_MAX, Deployment, second_attempt};
+use crate::duplicates::deliver_twice;
+use crate::jobs::{StartedJobs, start_jobs, start_last_jobs};
 use crate::ledger::Ledger;
-use crate::operators::{Started, backfill, pause_and_resume};
+use crate::notifications::notify;
+use crate::operators::{OPERATORS, pause_and_resume};
+use crate::other_writers::{OTHER_WRITERS, violations};
+use crate::processes::Functions;
 use crate::stage::Stage;
 use crate::writers::{OPERATIONS, Writer};
 
@@ -43,21 +55,25 @@ const USUAL_SEED: u64 = 20_261;
 /// How long `make test` writes.
 const USUAL_TIME: Duration = Duration::from_secs(45);
 /// How much is written at least, however slow the machine.
-const OPERATIONS_MIN: u64 = 2_000;
+const OPERATIONS_MIN: u64 = 1_500;
+/// How many times as long a run writes at most, until every kind of fault has happened.
+const EXTENSION_MAX: u32 = 3;
 const WRITERS: u64 = 6;
+/// The pair whose rule is paused and resumed.
+const PAUSED: usize = 0;
 
-/// How much of what happened to the keys of a failure is shown at once; the journal has all of it.
-const TOLD_MAX: usize = 40;
+/// How many lines about the keys of a failure are shown at once; the journal has all of them.
+const LINES_SHOWN_MAX: usize = 40;
 
-/// Under which the ledger counts what the weather did.
+/// Under which the ledger counts faults.
 const FAULTS: &str = "faults";
 
-/// Which run it is, and what is written down about it.
+/// Which run it is, and what is recorded about it.
 #[derive(Debug)]
 struct Run {
     seed: u64,
     time: Duration,
-    ledger: Ledger,
+    ledger: Arc<Ledger>,
     journal: Arc<Journal>,
 }
 
@@ -80,14 +96,14 @@ impl Run {
         Self {
             seed,
             time,
-            ledger: Ledger::default(),
+            ledger: Arc::default(),
             journal: Arc::new(Journal::begin(
                 Path::new(env!("CARGO_TARGET_TMPDIR")).join(journal),
             )),
         }
     }
 
-    /// How to see it again.
+    /// The command that repeats the run.
     fn command(&self) -> String {
         let minutes = self.time.as_secs_f64() / 60.0;
         format!("make chaos SEED={} MINUTES={minutes}", self.seed)
@@ -107,7 +123,7 @@ async fn everything_converges_under_chaos() {
     let journal = run.journal.close().display();
     if let Err(panic) = outcome {
         let reason = panic.downcast_ref::<String>().map_or("", String::as_str);
-        for line in run.journal.about(reason, TOLD_MAX) {
+        for line in run.journal.about(reason, LINES_SHOWN_MAX) {
             say(&line);
         }
         say(&format!(
@@ -120,87 +136,154 @@ async fn everything_converges_under_chaos() {
 }
 
 async fn chaos(run: &Run, cloud: &Cloud, deployment: &Deployment) {
-    let ledger = &run.ledger;
     deployment.quicken(cloud).await;
     let stage = Stage::set(cloud.clone()).await;
-    let forecast = Forecast {
-        seed: run.seed,
-        buckets: stage.bucket_names(),
-        sooner: Sooner {
+    let setup = Setup {
+        plan: FaultPlan::new(run.seed, stage.bucket_names()),
+        elsewhere: stage.elsewhere(),
+        shorter_waits: ShorterWaits {
             sqs: cloud.sqs.clone(),
             delay_max: second_attempt(),
-            put_off_max: PUT_OFF_MAX,
+            visibility_max: BACKOFF_MAX,
         },
-        slow_copy: SlowCopy {
-            client: cloud.s3(WEST),
-            aside: aside(cloud).await,
-        },
-        killer: Box::new(reaper::kill),
+        slow_copy: stage.slow_copy().await,
+        senders: Arc::new(Functions),
         journal: run.journal.clone(),
     };
-    let weather = Weather::start(&cloud.endpoint, forecast).await;
-    deployment.expose(cloud, &weather.url()).await;
-    let ending = AssertUnwindSafe(storm_and_calm(run, &stage, &weather)).catch_unwind();
+    let changes = stage.memory.follow_changes();
+    let proxy = FaultProxy::start(&cloud.endpoint, setup).await;
+    deployment.expose(cloud, &proxy.url()).await;
+    let ending = AssertUnwindSafe(write_and_settle(run, &stage, &proxy, changes)).catch_unwind();
     let outcome = ending.await;
-    let report = weather.report();
-    ledger.add("weather", "requests of functions", report.requests);
-    ledger.add("weather", "functions killed", report.kills);
-    for (kind, count) in report.by_kind {
-        ledger.add(FAULTS, kind, count);
+    enter(&proxy.report(), &run.ledger);
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+    let missing = missing(run, &stage, &proxy);
+    assert!(missing.is_empty(), "never happened: {missing:?}");
+    stage.strike().await;
+}
+
+/// Enters into the ledger what the proxy did.
+fn enter(report: &Report, ledger: &Ledger) {
+    ledger.add("proxy", "requests of functions", report.requests);
+    for (fault, count) in &report.faults {
+        ledger.add(FAULTS, fault.name(), *count);
     }
     for (operation, count) in &report.by_operation {
         ledger.add("faults by operation", operation, *count);
     }
-    if let Err(panic) = outcome {
-        resume_unwind(panic);
+    for (secs, count) in &report.skewed {
+        let kind = format!("answers of a clock {secs:+} s from ours");
+        ledger.add("clocks", &kind, *count);
     }
-    assert!(ledger.total(FAULTS) > 0, "the weather was fair");
-    stage.strike().await;
 }
 
-/// Where slow copies wait before they land.
-async fn aside(cloud: &Cloud) -> String {
-    Bucket::create(cloud, WEST, unique("aside"), false)
-        .await
-        .name
+/// The kinds of faults and of work that have not happened yet.
+fn missing(run: &Run, stage: &Stage, proxy: &FaultProxy) -> Vec<String> {
+    let ledger = &run.ledger;
+    let mut missing: Vec<String> = proxy
+        .missing_faults()
+        .iter()
+        .map(|fault| fault.name().to_owned())
+        .collect();
+    let is_skewed = proxy.report().skewed.keys().any(|secs| *secs != 0);
+    if !is_skewed {
+        missing.push("a clock that differs".to_owned());
+    }
+    let queues = duplicates::missing(ledger).into_iter();
+    missing.extend(queues.map(|queue| format!("a {queue} message at two workers")));
+    missing.extend(jobs::missing(stage, ledger).into_iter().map(str::to_owned));
+    for heading in [OPERATORS, OTHER_WRITERS] {
+        if ledger.total(heading) == 0 {
+            missing.push(heading.to_owned());
+        }
+    }
+    missing
 }
 
-async fn storm_and_calm(run: &Run, stage: &Stage, weather: &Weather) {
+async fn write_and_settle(
+    run: &Run,
+    stage: &Stage,
+    proxy: &FaultProxy,
+    mut changes: UnboundedReceiver<Change>,
+) {
     let ledger = &run.ledger;
     let began = Instant::now();
-    weather.turn(false);
-    let started = storm(run, stage).await;
+    proxy.activate();
+    let (started, mut workers) = write(run, stage, proxy).await;
     ledger.add("seconds", "of writing", began.elapsed().as_secs());
-    weather.turn(true);
+    proxy.deactivate();
     say(&format!(
-        "{} operations are done; waiting for rest",
+        "{} operations are done; waiting until everything is at rest",
         ledger.total(OPERATIONS)
     ));
-    let calm = Instant::now();
+    let ended = Instant::now();
+    while let Some(ended) = workers.join_next().await {
+        ended.expect("a delivery to two workers ends");
+    }
     settle::come_to_rest(stage, &started, ledger).await;
-    ledger.add("seconds", "until rest", calm.elapsed().as_secs());
-    settle::check(stage, &started, ledger).await;
+    start_last_jobs(stage, run.seed, ledger, &started).await;
+    settle::come_to_rest(stage, &started, ledger).await;
+    ledger.add("seconds", "until rest", ended.elapsed().as_secs());
+    settle::check(stage, &proxy.url(), ledger).await;
+    let mut all = Vec::new();
+    while let Ok(change) = changes.try_recv() {
+        all.push(change);
+    }
+    for pair in stage.pairs.iter().filter(|pair| !pair.promise.is_live()) {
+        let violations = violations(pair, &all);
+        assert!(
+            violations.is_empty(),
+            "{}: {} violations: {}",
+            pair.name,
+            violations.len(),
+            violations.join("; ")
+        );
+    }
 }
 
-/// Everybody at work, until it is over. Answers which backfills were started.
-async fn storm(run: &Run, stage: &Stage) -> Vec<Started> {
-    let ledger = &run.ledger;
+/// All writers and operators at work, until time is over and everything has happened. Returns the jobs that were
+/// started, and the workers of duplicate messages that are still busy.
+async fn write(run: &Run, stage: &Stage, proxy: &FaultProxy) -> (StartedJobs, JoinSet<()>) {
+    let ledger = &*run.ledger;
     let began = Instant::now();
-    let over = || began.elapsed() >= run.time && ledger.total(OPERATIONS) >= OPERATIONS_MIN;
-    let started = Mutex::default();
+    let over = || {
+        let elapsed = began.elapsed();
+        let is_enough = elapsed >= run.time && ledger.total(OPERATIONS) >= OPERATIONS_MIN;
+        is_enough && (elapsed >= run.time * EXTENSION_MAX || missing(run, stage, proxy).is_empty())
+    };
+    let started = StartedJobs::default();
+    let plan = FaultPlan::new(run.seed, stage.bucket_names());
     let dice = |number: u64| Rng::with_seed(run.seed.wrapping_mul(1_000).wrapping_sub(number));
     let writers = (0..WRITERS)
         .map(|number| Writer::new(number, run.seed, stage, ledger, &run.journal).write(over));
-    join!(
-        join_all(writers),
-        backfill(0, stage, dice(1), ledger, &started, over),
-        backfill(1, stage, dice(2), ledger, &started, over),
-        pause_and_resume(0, stage, dice(3), ledger, over),
+    let places = || (0_u64..).zip(0..stage.pairs.len());
+    let jobs = places()
+        .map(|(number, place)| start_jobs(place, stage, dice(10 + number), ledger, &started, over));
+    let others = places().filter(|(_, place)| !stage.pairs[*place].promise.is_live());
+    let others = others.map(|(number, place)| {
+        let changes = stage.memory.follow_changes();
+        other_writers::write(place, stage, dice(20 + number), changes, ledger, over)
+    });
+    let notified = stage.memory.follow_changes();
+    // The writers come first: notifications go on until all of them have stopped.
+    let writing = async {
+        join!(join_all(writers), join_all(others));
+    };
+    let writing = writing.shared();
+    let have_stopped = || writing.peek().is_some();
+    let ((), _, (), workers, ()) = join!(
+        writing.clone(),
+        join_all(jobs),
+        pause_and_resume(PAUSED, stage, dice(1), ledger, over),
+        deliver_twice(stage, dice(2), &run.ledger, &run.journal, over),
+        notify(stage, &plan, dice(3), notified, ledger, have_stopped),
     );
-    started.into_inner().expect("nobody panicked")
+    (started, workers)
 }
 
-/// Says something that is seen in `make test` too, which hides what passing tests print.
+/// Prints something that is seen in `make test` too, which hides what passing tests print.
 fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }

@@ -1,55 +1,36 @@
-//! Those who run the stack meanwhile: they start backfills, and pause and resume rules. A request that
-//! fails in the bad weather they send again.
+//! The operators of the stack: they pause and resume rules. A request that fails because of a fault they repeat.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
-use tandem_tests::cloud::{Cloud, unique};
+use tandem_tests::cloud::{Cloud, FunctionError};
 use tandem_tests::eventually::eventually;
 
 use crate::ledger::Ledger;
 use crate::settle::PATIENCE;
-use crate::stage::{Pair, Stage};
+use crate::stage::Stage;
 
 /// Under which the ledger counts what operators do.
 pub const OPERATORS: &str = "operators";
-/// One of their deeds.
-pub const BACKFILLS: &str = "backfills started";
+/// Under which the ledger counts requests that failed and were repeated.
+const REPEATED: &str = "requests that failed and were repeated";
+/// A refusal that is wrong, and harmless because the request can be repeated: the answer to a conditional write of the
+/// rule was lost, the function's client repeated the write, and took its own first one for another request's. Nothing
+/// else changes these rules.
+const OWN_CONFLICT: &str = "RuleStateConflict";
 
-/// How long an operator waits between two deeds, at the least and at the most.
-const BREAK_SECS: (f64, f64) = (2.0, 8.0);
+/// How long an operator waits between two requests, at the least and at the most.
+const BREAK_SECS: (f64, f64) = (1.0, 5.0);
 
-/// A backfill that was started: the pair's place, and the job's id.
-pub type Started = (usize, String);
-
-/// Starts one backfill of a pair after another, until it is `over`.
-pub async fn backfill(
-    place: usize,
-    stage: &Stage,
-    mut dice: Rng,
-    ledger: &Ledger,
-    started: &Mutex<Vec<Started>>,
-    over: impl Fn() -> bool,
-) {
-    let pair = &stage.pairs[place];
-    rest(&mut dice).await;
-    while !over() {
-        let job_id = unique("job");
-        let request = json!({"action": "start", "rule": pair.rule, "job_id": job_id});
-        persistently(&stage.cloud, "backfill", &request, ledger).await;
-        ledger.count(OPERATORS, BACKFILLS);
-        started
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((place, job_id.clone()));
-        while !over() && !is_complete(&stage.cloud, pair, &job_id).await {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-        rest(&mut dice).await;
-    }
-}
+/// The errors that faults explain: AWS failed, or the function was killed, or it ran out of time. Any other error is
+/// a refusal, which no fault explains.
+const EXPLAINED: [&str; 4] = [
+    "Internal",
+    "Runtime.ExitError",
+    "Runtime.HandlerError",
+    "Sandbox.Timedout",
+];
 
 /// Pauses and resumes a pair's rule again and again, until it is `over`; leaves it resumed.
 pub async fn pause_and_resume(
@@ -71,23 +52,52 @@ pub async fn pause_and_resume(
     }
 }
 
-async fn persistently(cloud: &Cloud, function: &str, request: &Value, ledger: &Ledger) -> Value {
+/// Runs the hourly maintenance, sooner than its schedule does.
+pub async fn maintain(cloud: &Cloud, ledger: &Ledger) -> Result<(), String> {
+    let request = json!({"action": "tend"});
+    let answer = cloud.invoke("backfill", request.clone()).await;
+    let tended = answer.map_err(|error| explained(&request, &error))?;
+    ledger.count(OPERATORS, "maintenance runs");
+    let helped = tended["helped_on"].as_array().map_or(0, Vec::len);
+    ledger.add(OPERATORS, "jobs that maintenance continued", helped as u64);
+    Ok(())
+}
+
+/// Sends a request until it is granted.
+///
+/// # Panics
+/// If it is refused for a reason that no fault explains.
+pub async fn persistently(
+    cloud: &Cloud,
+    function: &str,
+    request: &Value,
+    ledger: &Ledger,
+) -> Value {
     eventually(&request.to_string(), PATIENCE, async || {
         let answer = cloud.invoke(function, request.clone()).await;
         answer.map_err(|error| {
-            ledger.count(OPERATORS, "requests that failed and were sent again");
-            format!("{error:?}")
+            ledger.count(REPEATED, &error.code);
+            explained(request, &error)
         })
     })
     .await
 }
 
-async fn is_complete(cloud: &Cloud, pair: &Pair, job_id: &str) -> bool {
-    let job = pair.job(cloud, job_id).await;
-    job.is_ok_and(|job| job["state"] == "complete")
+/// Returns an error that faults explain.
+///
+/// # Panics
+/// If they do not.
+pub fn explained(request: &Value, error: &FunctionError) -> String {
+    let is_conflict = error.code == OWN_CONFLICT && error.message.contains("at the same time");
+    assert!(
+        is_conflict || EXPLAINED.contains(&error.code.as_str()),
+        "{request} is refused: {error:?}"
+    );
+    format!("{error:?}")
 }
 
-async fn rest(dice: &mut Rng) {
+/// Waits for a while.
+pub async fn rest(dice: &mut Rng) {
     let (least, most) = BREAK_SECS;
     tokio::time::sleep(Duration::from_secs_f64(least + (most - least) * dice.f64())).await;
 }

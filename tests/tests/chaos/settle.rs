@@ -1,36 +1,58 @@
-//! What has to be true once everybody has stopped and the weather is fair: first that everything comes to
+//! What has to be true once all writers have stopped and no fault happens any more: first that everything comes to
 //! rest, then that nothing is missing, too much, or wrongly counted.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tandem_tests::cloud::Cloud;
 use tandem_tests::eventually::eventually;
 use tokio::process::Command;
 
+use crate::jobs::{Started, StartedJobs};
 use crate::ledger::Ledger;
-use crate::operators::Started;
+use crate::operators::{explained, maintain};
 use crate::stage::{Pair, Stage};
 
 /// For how long nothing may change: more than what any message waits for.
 pub const PATIENCE: Duration = Duration::from_mins(5);
 
-/// Under which the ledger counts what was found when everybody had stopped.
-pub const LEFT: &str = "once it was over";
+/// How often maintenance runs, which a schedule runs every hour in production.
+const MAINTENANCE_PERIOD: Duration = Duration::from_secs(10);
 
-const DEAD_QUEUES: [&str; 4] = ["put", "delete", "work", "part"];
+/// Under which the ledger counts what was found when the writers had stopped.
+pub const LEFT: &str = "after the writing";
+/// Under which the ledger counts the failures that were found then.
+const FAILURES: &str = "failures after the writing";
+/// Under which the ledger counts how jobs ended.
+const JOB_ENDS: &str = "jobs, their ends";
 
-/// Waits until nothing is under way any more, and all pairs agree. What was given up on the way is sent
-/// round again, as an operator would.
-pub async fn come_to_rest(stage: &Stage, started: &[Started], ledger: &Ledger) {
+const QUEUES: [&str; 4] = ["put", "delete", "work", "part"];
+const BACKLOG: [&str; 5] = ["put", "delete", "work", "part", "held"];
+
+/// The reasons for which an object may fail here. No fault explains any other.
+const EXPLAINED: [&str; 4] = ["KeptChanging", "Throttled", "ServiceFailed", "NotAnswered"];
+
+/// Waits until nothing is under way any more, and all pairs agree. Failures and dead letters are retried, and failed
+/// jobs resumed, as an operator would do.
+///
+/// # Panics
+/// If something has failed that no fault explains.
+pub async fn come_to_rest(stage: &Stage, started: &StartedJobs, ledger: &Ledger) {
+    let mut ended = BTreeSet::new();
+    let mut next_maintenance = Instant::now();
     eventually("everything comes to rest", PATIENCE, async || {
+        if Instant::now() >= next_maintenance {
+            maintain(&stage.cloud, ledger).await?;
+            next_maintenance = Instant::now() + MAINTENANCE_PERIOD;
+        }
         let mut waiting = Vec::new();
-        let mut given_up = 0;
+        let mut failed = 0;
         for pair in &stage.pairs {
             let progress = pair_progress(stage, pair).await?;
             let backlog = &progress["live"]["backlog"];
-            for queue in ["put", "delete", "work", "part", "held"] {
+            for queue in BACKLOG {
                 if backlog[queue] != 0 {
                     waiting.push(format!("{}: {} {queue}", pair.name, backlog[queue]));
                 }
@@ -38,21 +60,20 @@ pub async fn come_to_rest(stage: &Stage, started: &[Started], ledger: &Ledger) {
             if progress["transfers"]["count"] != 0 {
                 waiting.push(format!("{}: {}", pair.name, progress["transfers"]));
             }
-            given_up += number(backlog, "dead_letter") + number(&progress, "failures");
+            failed += number(backlog, "dead_letter") + number(&progress, "failures");
         }
         if !waiting.is_empty() {
             return Err(waiting.join(", "));
         }
-        if given_up > 0 {
+        if failed > 0 {
+            check_failures(stage, ledger).await?;
             let retried = retry_all(&stage.cloud).await?;
-            ledger.add(LEFT, "failures and messages sent round again", retried);
-            return Err(format!("{given_up} given up, {retried} sent round again"));
+            ledger.add(LEFT, "failures and dead letters retried", retried);
+            return Err(format!("{failed} failed, {retried} retried"));
         }
-        for (place, job_id) in started {
-            let job = stage.pairs[*place].job(&stage.cloud, job_id).await?;
-            if job["state"] != "complete" {
-                return Err(job.to_string());
-            }
+        let jobs = started.all();
+        for job in &jobs {
+            has_ended(stage, job, &jobs, &mut ended, ledger).await?;
         }
         for pair in &stage.pairs {
             pair.agrees().await?;
@@ -62,11 +83,48 @@ pub async fn come_to_rest(stage: &Stage, started: &[Started], ledger: &Ledger) {
     .await;
 }
 
+/// Checks that a job has ended as it should; resumes one that has failed.
+async fn has_ended(
+    stage: &Stage,
+    started: &Started,
+    all: &[Started],
+    ended: &mut BTreeSet<String>,
+    ledger: &Ledger,
+) -> Result<(), String> {
+    let pair = &stage.pairs[started.place];
+    let job = pair.job(&stage.cloud, &started.id).await?;
+    let end = job["state"].as_str().unwrap_or_default();
+    match end {
+        "failed" if !started.is_replaced(all) => {
+            ledger.count(JOB_ENDS, &format!("failed and resumed: {}", job["error"]));
+            let request = json!({"action": "resume", "rule": pair.rule, "job_id": started.id});
+            let resumed = stage.cloud.invoke("backfill", request.clone()).await;
+            resumed.map_err(|error| explained(&request, &error))?;
+            Err(format!("resumed: {job}"))
+        }
+        "complete" => {
+            if ended.insert(started.id.clone()) {
+                ledger.count(JOB_ENDS, end);
+            }
+            Ok(())
+        }
+        "cancelled" | "failed" if started.is_replaced(all) => {
+            if ended.insert(started.id.clone()) {
+                ledger.count(JOB_ENDS, &format!("{end}, then replaced"));
+            }
+            Ok(())
+        }
+        _ => Err(job.to_string()),
+    }
+}
+
 /// # Panics
 /// If anything is not as it has to be.
-pub async fn check(stage: &Stage, started: &[Started], ledger: &Ledger) {
+pub async fn check(stage: &Stage, s3_url: &str, ledger: &Ledger) {
     for pair in &stage.pairs {
-        verify(&pair.rule).await;
+        if pair.promise.is_live() {
+            verify(&pair.rule, s3_url).await;
+        }
         let progress = pair_progress(stage, pair).await.expect("progress");
         let backlog =
             json!({"put": 0, "delete": 0, "work": 0, "part": 0, "held": 0, "dead_letter": 0});
@@ -89,14 +147,29 @@ pub async fn check(stage: &Stage, started: &[Started], ledger: &Ledger) {
             pair.name
         );
     }
-    for (place, job_id) in started {
-        let job = stage.pairs[*place].job(&stage.cloud, job_id).await;
-        let job = job.expect("a job");
-        assert_eq!(job["state"], "complete", "{job}");
-    }
 }
 
-/// Sends round again what was given up. Answers how much that was.
+/// Counts the failures by reason.
+///
+/// # Panics
+/// If there is one that no fault explains.
+async fn check_failures(stage: &Stage, ledger: &Ledger) -> Result<(), String> {
+    /// The most that one request returns.
+    const LIMIT: usize = 500;
+    for pair in &stage.pairs {
+        let request = json!({"action": "failures", "rule": pair.rule, "limit": LIMIT});
+        let answer = stage.cloud.configure(request.clone()).await;
+        let answer = answer.map_err(|error| explained(&request, &error))?;
+        for failure in answer["failures"].as_array().into_iter().flatten() {
+            let reason = failure["reason"].as_str().unwrap_or_default();
+            ledger.count(FAILURES, reason);
+            assert!(EXPLAINED.contains(&reason), "{}: {failure}", pair.name);
+        }
+    }
+    Ok(())
+}
+
+/// Retries all failures and dead letters. Returns how many there were.
 async fn retry_all(cloud: &Cloud) -> Result<u64, String> {
     let mut retried = 0;
     let mut after = Value::Null;
@@ -105,45 +178,32 @@ async fn retry_all(cloud: &Cloud) -> Result<u64, String> {
         if !after.is_null() {
             request["after"] = after;
         }
-        match cloud.configure(request).await {
-            Ok(answer) => {
-                let moved = &answer["moved"];
-                let moved = DEAD_QUEUES.iter().map(|queue| number(moved, queue));
-                retried += number(&answer, "retried") + moved.sum::<u64>();
-                if answer["next"].is_null() {
-                    return Ok(retried);
-                }
-                after = answer["next"].clone();
-            }
-            // A stack that does not know the action: what is in the dead-letter queues is all there is.
-            Err(error) if error.code == "InvalidRequest" => return Ok(redrive(cloud).await),
-            Err(error) => return Err(format!("{error:?}")),
+        let answer = cloud.configure(request.clone()).await;
+        let answer = answer.map_err(|error| explained(&request, &error))?;
+        assert_eq!(answer["unreadable"]["count"], 0, "{answer}");
+        let moved = &answer["moved"];
+        let moved = QUEUES.iter().map(|queue| number(moved, queue));
+        retried += number(&answer, "retried") + moved.sum::<u64>();
+        if answer["next"].is_null() {
+            return Ok(retried);
         }
+        after = answer["next"].clone();
     }
-}
-
-async fn redrive(cloud: &Cloud) -> u64 {
-    let mut moved = 0;
-    for queue in DEAD_QUEUES {
-        let dead = cloud.queue_url(&format!("{queue}-dead")).await;
-        let alive = cloud.queue_url(queue).await;
-        for body in cloud.drain(&dead).await {
-            cloud.send(&alive, &body).await;
-            moved += 1;
-        }
-    }
-    moved
 }
 
 /// # Panics
 /// If the real command does not find the rule's buckets equal.
-async fn verify(rule: &str) {
+async fn verify(rule: &str, s3_url: &str) {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
         PathBuf::from,
     );
     let tandem = target.join("local/tandem");
-    let output = Command::new(&tandem).args(["verify", rule]).output().await;
+    let mut command = Command::new(&tandem);
+    // Some of the buckets are found through the proxy only.
+    command.args(["verify", rule]);
+    command.env("AWS_ENDPOINT_URL_S3", s3_url);
+    let output = command.output().await;
     let output =
         output.unwrap_or_else(|error| panic!("{}: {error}; run `make test`", tandem.display()));
     assert!(
@@ -157,8 +217,8 @@ async fn verify(rule: &str) {
 
 async fn pair_progress(stage: &Stage, pair: &Pair) -> Result<Value, String> {
     let request = json!({"action": "progress", "rule": pair.rule});
-    let answer = stage.cloud.configure(request).await;
-    answer.map_err(|error| format!("{error:?}"))
+    let answer = stage.cloud.configure(request.clone()).await;
+    answer.map_err(|error| explained(&request, &error))
 }
 
 fn number(document: &Value, field: &str) -> u64 {

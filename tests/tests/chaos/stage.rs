@@ -3,16 +3,28 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tandem_memory_s3::MemoryS3;
+use tandem_tests::bucket::Bucket;
 use tandem_tests::buckets::Buckets;
-use tandem_tests::cloud::Cloud;
+use tandem_tests::cloud::{Cloud, EAST, WEST, unique};
+use tandem_tests::slow_copy::{Aside, SlowCopy};
+
+use crate::operators::explained;
+
+/// The smallest part of an object in the S3 in memory. The writers' parts are smaller than S3 itself allows.
+const MEMORY_PART_BYTES_MIN: u64 = 1;
 
 /// The cloud, and the pairs in it.
 #[derive(Debug)]
 pub struct Stage {
     /// The cloud.
     pub cloud: Cloud,
+    /// An S3 that enforces the conditions on the destination of a copy, which the cloud's ignores.
+    pub memory: MemoryS3,
     /// The pairs.
     pub pairs: Vec<Pair>,
+    /// Where jobs find their lists of keys.
+    pub lists: Bucket,
 }
 
 /// Two buckets and their rule.
@@ -24,29 +36,92 @@ pub struct Pair {
     pub buckets: Buckets,
     /// The rule's id.
     pub rule: String,
-    /// Whether the replica of what is deleted stays.
-    pub keeps_deletes: bool,
+    /// What is promised of the replicas.
+    pub promise: Promise,
+    /// The S3 that keeps the buckets.
+    pub home: Home,
+}
+
+/// What is promised of a pair's replicas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Promise {
+    /// They become equal to their sources, and are deleted with them.
+    Equal,
+    /// They become equal to their sources, and stay.
+    Covering,
+    /// Only jobs write them, in the mode `never`: other writers' objects stay.
+    Never,
+    /// Only jobs write them, in the mode `if-older`: other writers' objects stay unless they are older.
+    IfOlder,
+}
+
+/// The S3 that keeps a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// The cloud's, which sends notifications.
+    Cloud,
+    /// The one in memory, whose notifications the test sends.
+    Memory,
+}
+
+impl Promise {
+    /// Whether changes of the source are replicated as they happen.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Equal | Self::Covering)
+    }
+
+    fn policy(self) -> &'static str {
+        match self {
+            Self::Covering => "write",
+            Self::Equal | Self::Never | Self::IfOlder => "full",
+        }
+    }
 }
 
 impl Stage {
-    /// Makes the pairs and their rules, in fair weather.
+    /// Makes the pairs and their rules, before faults happen.
     pub async fn set(cloud: Cloud) -> Self {
+        let memory = MemoryS3::start().await.expect("an S3 in memory");
+        memory.set_part_bytes_min(MEMORY_PART_BYTES_MIN);
         let mut pairs = Vec::new();
-        for (name, versioned, policy) in [
-            ("unversioned", false, "full"),
-            ("versioned", true, "full"),
-            ("write-only", false, "write"),
+        for (name, versioned, promise, home) in [
+            ("unversioned", false, Promise::Equal, Home::Cloud),
+            ("versioned", true, Promise::Equal, Home::Cloud),
+            ("write-only", false, Promise::Covering, Home::Cloud),
+            ("strict", false, Promise::Equal, Home::Memory),
+            ("never", false, Promise::Never, Home::Memory),
+            ("if-older", false, Promise::IfOlder, Home::Memory),
         ] {
             let buckets = Buckets::new(&cloud, versioned).await;
-            let rule = cloud.rule(&buckets, json!({"policy": policy})).await;
+            let policy = json!({"policy": promise.policy()});
+            let (buckets, rule) = match home {
+                Home::Cloud => {
+                    let rule = cloud.rule(&buckets, policy).await;
+                    (buckets, rule)
+                }
+                // The cloud has these buckets too, so that a rule can be made of them.
+                Home::Memory => {
+                    let rule = cloud.quiet_rule(&buckets, policy).await;
+                    memory.make_bucket(&buckets.source.name, EAST);
+                    memory.make_bucket(&buckets.destination.name, WEST);
+                    (buckets.at(&cloud, &memory.url()), rule)
+                }
+            };
             pairs.push(Pair {
                 name,
                 buckets,
                 rule,
-                keeps_deletes: policy == "write",
+                promise,
+                home,
             });
         }
-        Self { cloud, pairs }
+        let lists = Bucket::create(&cloud, EAST, unique("tandem-lists"), false).await;
+        Self {
+            cloud,
+            memory,
+            pairs,
+            lists,
+        }
     }
 
     /// The buckets' names, each with what it is called in every run.
@@ -60,6 +135,39 @@ impl Stage {
                 .map(|(bucket, side)| (bucket.name.clone(), format!("{} {side}", pair.name)))
         });
         names.collect()
+    }
+
+    /// The address of the S3 in memory for each bucket that it keeps.
+    pub fn elsewhere(&self) -> BTreeMap<String, String> {
+        let pairs = self.pairs.iter().filter(|pair| pair.home == Home::Memory);
+        let names = pairs.flat_map(|pair| {
+            let Buckets {
+                source,
+                destination,
+            } = &pair.buckets;
+            [source.name.clone(), destination.name.clone()]
+        });
+        names.map(|name| (name, self.memory.url())).collect()
+    }
+
+    /// Makes what slow copies need in both S3s.
+    pub async fn slow_copy(&self) -> SlowCopy {
+        let bucket = Bucket::create(&self.cloud, WEST, unique("aside"), false).await;
+        self.memory.make_bucket(&bucket.name, WEST);
+        let in_memory = Aside {
+            client: self.cloud.s3_at(&self.memory.url(), WEST),
+            bucket: bucket.name.clone(),
+        };
+        let pairs = self.pairs.iter().filter(|pair| pair.home == Home::Memory);
+        SlowCopy {
+            aside: Aside {
+                client: bucket.client,
+                bucket: bucket.name,
+            },
+            elsewhere: pairs
+                .map(|pair| (pair.buckets.destination.name.clone(), in_memory.clone()))
+                .collect(),
+        }
     }
 
     /// Ends the rules, so that another run in the same cloud finds only its own.
@@ -80,20 +188,30 @@ impl Pair {
     /// If its counts do not add up, which they have to at any time.
     pub async fn job(&self, cloud: &Cloud, job_id: &str) -> Result<Value, String> {
         let request = json!({"action": "status", "rule": self.rule, "job_id": job_id});
-        let answer = cloud.invoke("backfill", request).await;
-        let job = answer.map_err(|error| format!("{error:?}"))?["job"].take();
+        let answer = cloud.invoke("backfill", request.clone()).await;
+        let job = answer.map_err(|error| explained(&request, &error))?["job"].take();
         let number = |field: &str| job[field].as_u64().unwrap_or_default();
-        let parts = ["copied", "equal", "gone", "failed", "transfers"].map(number);
-        assert_eq!(number("listed"), parts.iter().sum::<u64>(), "{job}");
+        let parts = [
+            "copied",
+            "equal",
+            "kept",
+            "gone",
+            "failed",
+            "transfers",
+            "missing",
+            "different",
+        ];
+        let sum: u64 = parts.map(number).iter().sum();
+        assert_eq!(number("listed"), sum, "{job}");
         Ok(job)
     }
 
-    /// Whether the replicas are what they should be.
+    /// Whether the replicas are what they should be. What other writers may expect is checked elsewhere.
     pub async fn agrees(&self) -> Result<(), String> {
-        let agreement = if self.keeps_deletes {
-            self.buckets.covers("").await
-        } else {
-            self.buckets.agree("").await
+        let agreement = match self.promise {
+            Promise::Equal => self.buckets.agree("").await,
+            Promise::Covering => self.buckets.covers("").await,
+            Promise::Never | Promise::IfOlder => Ok(()),
         };
         agreement.map_err(|differences| format!("{}: {differences}", self.name))
     }

@@ -12,7 +12,7 @@ use tandem_tests::notification;
 
 use crate::deployment::{LIVE_BYTES_MAX, TRANSFER_BYTES_MIN};
 use crate::ledger::Ledger;
-use crate::stage::Stage;
+use crate::stage::{Home, Pair, Stage};
 
 /// Under which the ledger counts what writers do.
 pub const OPERATIONS: &str = "operations";
@@ -95,9 +95,10 @@ impl<'a> Writer<'a> {
 
     /// Writes until it is `over`.
     pub async fn write(mut self, over: impl Fn() -> bool) {
+        let pairs = self.stage.pairs.iter();
+        let pairs: Vec<&Pair> = pairs.filter(|pair| pair.promise.is_live()).collect();
         while !over() {
-            let pair = self.dice.usize(0..self.stage.pairs.len());
-            let pair = &self.stage.pairs[pair];
+            let pair = pairs[self.dice.usize(0..pairs.len())];
             let number = self.number_of_key();
             let deed = self.deed();
             let number = match deed {
@@ -106,7 +107,7 @@ impl<'a> Writer<'a> {
                 _ => number,
             };
             self.ledger.count(OPERATIONS, deed.name());
-            self.act(deed, &pair.buckets.source, number).await;
+            self.act(deed, pair, number).await;
             let key = key(number);
             let done = format!(
                 "{} source {key}: {}, mark {}-{}",
@@ -120,7 +121,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn act(&mut self, deed: Deed, bucket: &Bucket, number: usize) {
+    async fn act(&mut self, deed: Deed, pair: &Pair, number: usize) {
+        let bucket = &pair.buckets.source;
         let key = &key(number);
         self.written += 1;
         // Occurs in every metadata: on a server whose HEAD does not count tags, nothing else tells objects
@@ -162,7 +164,7 @@ impl<'a> Writer<'a> {
                 let least = object.body.len().min(S3_PART_BYTES_MIN);
                 bucket.put_in_parts(key, &object, least).await;
             }
-            Deed::Retag => self.retag(bucket, key, &mark).await,
+            Deed::Retag => self.retag(pair, key, &mark).await,
             Deed::Copy => {
                 let from = self.number_of_key();
                 // Tags are copied, too, and so is size.
@@ -181,16 +183,18 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Gives an object other tags, and tells of it: the local cloud does not.
-    async fn retag(&mut self, bucket: &Bucket, key: &str, mark: &str) {
-        if !bucket.retag(key, mark).await {
+    /// Gives an object other tags, and sends the notification that the local cloud does not send.
+    async fn retag(&mut self, pair: &Pair, key: &str, mark: &str) {
+        let bucket = &pair.buckets.source;
+        let times = self.dice.usize(1..=2);
+        if !bucket.retag(key, mark).await || pair.home == Home::Memory {
             return;
         }
-        let told = notification::retagged(bucket, key).to_string();
+        let event = notification::retagged(bucket, key).to_string();
         let queue = self.stage.cloud.queue_url("put").await;
-        // S3 may tell it twice.
-        for _ in 0..self.dice.usize(1..=2) {
-            self.stage.cloud.send(&queue, &told).await;
+        // S3 may send it twice.
+        for _ in 0..times {
+            self.stage.cloud.send(&queue, &event).await;
         }
     }
 
@@ -213,7 +217,7 @@ impl<'a> Writer<'a> {
         Deed::Put
     }
 
-    /// Some bytes that nobody has written before.
+    /// Some bytes that were never written before.
     fn bytes(&mut self, least: usize, most: usize) -> Vec<u8> {
         let count = self.dice.usize(least..=most);
         std::iter::repeat_with(|| self.dice.u8(..))

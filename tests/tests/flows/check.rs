@@ -82,6 +82,26 @@ async fn a_removed_notification_is_noticed_and_an_update_of_the_rule_attaches_it
     assert_eq!(stage.problems().await, BTreeSet::new());
 }
 
+/// Earlier versions of Tandem attached no entry for deletes under policy `write`.
+#[tokio::test]
+async fn a_write_rule_that_is_not_notified_of_deleted_versions_is_noticed_and_updated() {
+    let stage = Stage::new(json!({"policy": "write"})).await;
+    assert_eq!(stage.problems().await, BTreeSet::new());
+    let found = stage.buckets.source.notifications().await;
+    let puts = found
+        .queue_configurations()
+        .iter()
+        .filter(|entry| entry.queue_arn().ends_with("-put"));
+    let before = NotificationConfiguration::builder()
+        .set_queue_configurations(Some(puts.cloned().collect()))
+        .build();
+    stage.notify(before).await;
+    assert_eq!(stage.problems().await, only("NotificationMissing"));
+    let again = json!({"action": "update", "rule": stage.rule, "policy": "write"});
+    stage.cloud.configure(again).await.expect("an update");
+    assert_eq!(stage.problems().await, BTreeSet::new());
+}
+
 #[tokio::test]
 async fn a_rule_that_is_later_than_its_objective_is_told_of() {
     let stage = Stage::new(json!({"options": {"rpo_secs": 60}})).await;
@@ -232,7 +252,7 @@ async fn a_queue_that_takes_nothing_from_s3_any_more_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_rule_without_deletes_needs_no_delete_queue() {
+async fn a_rule_of_policy_write_needs_the_delete_queue_too() {
     let stage = Stage::new(json!({"policy": "write"})).await;
     let start = Start::of(&stage.cloud, "configure-rule").await;
     let function = start
@@ -241,7 +261,7 @@ async fn a_rule_without_deletes_needs_no_delete_queue() {
         .await;
     let check = json!({"action": "check", "rule": stage.rule});
     let answer = function.invoke(check).await.expect("a check");
-    assert_eq!(answer["broken"], json!([]), "{answer}");
+    assert_eq!(codes(&answer["broken"][0]), only("QueueClosed"), "{answer}");
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use serde_json::{Value, json};
-use tandem_lambda::rule_cache::RULE_CACHE_TTL;
-use tandem_tests::bucket::Object;
+use tandem_replication::rule_memory::REMEMBERED_FOR;
+use tandem_tests::bucket::{Bucket, Object};
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, unique};
 use tandem_tests::eventually::{SOON, eventually};
@@ -96,6 +96,51 @@ async fn policy_write_keeps_what_is_deleted_without_versions() {
 #[tokio::test]
 async fn policy_write_keeps_what_is_deleted_between_versioned_buckets() {
     changes_are_carried("write", true).await;
+}
+
+/// Deletes the current version of an object by its id.
+async fn delete_current_version(bucket: &Bucket, key: &str) {
+    let current = bucket.head(key).await.expect("an object");
+    let deletion = bucket.client.delete_object().bucket(&bucket.name).key(key);
+    deletion
+        .set_version_id(current.version_id)
+        .send()
+        .await
+        .expect("a deleted version");
+}
+
+/// S3 sends only `ObjectRemoved:Delete` when an older version becomes the current one.
+#[tokio::test]
+async fn the_version_that_becomes_current_is_carried_under_either_policy() {
+    for policy in ["write", "full"] {
+        let (_, buckets, _) = stage(true, json!({"policy": policy})).await;
+        buckets.source.put("a", "one").await;
+        buckets.arrive("a", SOON).await;
+        buckets.source.put("a", "two").await;
+        buckets.become_equal("", SOON).await;
+        delete_current_version(&buckets.source, "a").await;
+        eventually("the older version arrives", SOON, async || {
+            let body = buckets.destination.bytes("a").await.unwrap_or_default();
+            (body == b"one").then_some(()).ok_or(format!("{body:?}"))
+        })
+        .await;
+        buckets.assert_equal("").await;
+    }
+}
+
+#[tokio::test]
+async fn policy_write_keeps_the_replica_of_a_source_whose_last_version_is_deleted() {
+    let (cloud, buckets, _) = stage(true, json!({"policy": "write"})).await;
+    buckets.source.put("a", "one").await;
+    buckets.arrive("a", SOON).await;
+    delete_current_version(&buckets.source, "a").await;
+    let delete = notification::delete(&buckets.source, "a");
+    assert_eq!(
+        outcome(&cloud, "replicate-delete", delete).await,
+        "Kept(PolicyKeepsDeletes)"
+    );
+    let kept = buckets.destination.bytes("a").await;
+    assert_eq!(kept.as_deref(), Some(&b"one"[..]));
 }
 
 #[tokio::test]
@@ -270,7 +315,12 @@ async fn every_change_that_is_passed_over_has_a_name() {
     );
     assert_eq!(
         outcome(&cloud, "replicate-delete", delete("in/a")).await,
-        "Skipped(PolicyKeepsDeletes)"
+        "BothAbsent"
+    );
+    buckets.destination.put("in/a", "kept").await;
+    assert_eq!(
+        outcome(&cloud, "replicate-delete", delete("in/a")).await,
+        "Kept(PolicyKeepsDeletes)"
     );
     cloud.change("pause", &rule).await;
     eventually("the pause takes effect", SOON, async || {
@@ -299,7 +349,7 @@ async fn after_its_rule_is_deleted_nothing_of_a_bucket_is_carried() {
     buckets.arrive("before", SOON).await;
     cloud.change("delete", &rule).await;
     // Longer than any function knows the rule.
-    tokio::time::sleep(RULE_CACHE_TTL).await;
+    tokio::time::sleep(REMEMBERED_FOR).await;
     let marker = notification::put(&buckets.source, "never there", NO_ETAG, 1);
     all_say(&cloud, "replicate-put", &marker, "Skipped(NoRule)").await;
     let etag = buckets.source.put("after", "after").await;

@@ -2,8 +2,8 @@
 //! that never come, changes between any two requests. A replica is never deleted but on the source's own
 //! 404, and a message is never acknowledged before its key agrees.
 
-use tandem_lambda::rule_cache::RULE_CACHE_TTL;
-use tandem_tests::bucket::Object;
+use tandem_replication::rule_memory::REMEMBERED_FOR;
+use tandem_tests::bucket::{Object, tags};
 use tandem_tests::buckets::Buckets;
 use tandem_tests::eventually::SOON;
 use tandem_tests::function_process::Start;
@@ -98,22 +98,99 @@ async fn an_error_inside_a_200_is_no_copy() {
 }
 
 #[tokio::test]
-async fn a_service_that_fails_once_is_asked_again_at_once() {
+async fn a_service_that_asks_to_slow_down_is_asked_again_at_once() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("a", "one").await;
+    stage
+        .proxy
+        .script(1, copies, Action::s3_error(503, "SlowDown"));
+    assert!(stage.acknowledged(put).await);
+    let story = stage.proxy.take_story(&stage.buckets);
+    assert_eq!(count(&story, "CopyObject"), 2, "{story:?}");
+    stage.buckets.assert_equal("").await;
+}
+
+/// Sent again at once it could be verified before the first try lands, stale.
+#[tokio::test]
+async fn a_copy_that_failed_with_a_5xx_or_inside_a_200_is_left_to_the_visibility_timeout() {
     for (status, code) in [
         (500, "InternalError"),
-        (503, "SlowDown"),
         (503, "ServiceUnavailable"),
+        (200, "InternalError"),
     ] {
-        let stage = Stage::new("replicate-put").await;
-        let put = stage.put("a", "one").await;
-        stage
-            .proxy
-            .script(1, copies, Action::s3_error(status, code));
-        assert!(stage.acknowledged(put).await, "{code}");
+        for action in [
+            Action::s3_error(status, code),
+            Action::done_but(status, code),
+        ] {
+            let stage = Stage::new("replicate-put").await;
+            let put = stage.put("a", "one").await;
+            stage.proxy.script(1, copies, action.clone());
+            assert!(!stage.acknowledged(put.clone()).await, "{action:?}");
+            let story = stage.proxy.take_story(&stage.buckets);
+            assert_eq!(count(&story, "CopyObject"), 1, "{action:?}: {story:?}");
+            let sooner = count(&story, "SQS.ChangeMessageVisibility");
+            assert_eq!(sooner, 0, "{action:?}: {story:?}");
+            assert!(stage.acknowledged_again(put).await, "{action:?}");
+            stage.buckets.assert_equal("").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_delete_that_failed_with_a_5xx_is_left_to_the_visibility_timeout() {
+    for action in [
+        Action::s3_error(500, "InternalError"),
+        Action::done_but(500, "InternalError"),
+    ] {
+        let stage = Stage::new("replicate-delete").await;
+        let delete = stage.deleted("a").await;
+        let deletes = |seen: &Seen| seen.is("DeleteObject");
+        stage.proxy.script(1, deletes, action.clone());
+        assert!(!stage.acknowledged(delete.clone()).await, "{action:?}");
         let story = stage.proxy.take_story(&stage.buckets);
-        assert_eq!(count(&story, "CopyObject"), 2, "{code}: {story:?}");
+        assert_eq!(count(&story, "DeleteObject"), 1, "{action:?}: {story:?}");
+        let sooner = count(&story, "SQS.ChangeMessageVisibility");
+        assert_eq!(sooner, 0, "{action:?}: {story:?}");
+        assert!(stage.acknowledged_again(delete).await, "{action:?}");
         stage.buckets.assert_equal("").await;
     }
+}
+
+#[tokio::test]
+async fn tags_whose_write_failed_with_a_5xx_are_left_to_the_visibility_timeout() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("a", "one").await;
+    assert!(stage.acknowledged(put).await);
+    assert!(stage.buckets.source.retag("a", "red").await);
+    let retagged = notification::settled(&stage.buckets.source, "ObjectTagging:Put", "a");
+    stage.proxy.take();
+    let puts_tags = |seen: &Seen| seen.is("PutObjectTagging");
+    stage
+        .proxy
+        .script(1, puts_tags, Action::done_but(500, "InternalError"));
+    assert!(!stage.acknowledged(retagged.clone()).await);
+    let story = stage.proxy.take_story(&stage.buckets);
+    assert_eq!(count(&story, "PutObjectTagging"), 1, "{story:?}");
+    let sooner = count(&story, "SQS.ChangeMessageVisibility");
+    assert_eq!(sooner, 0, "{story:?}");
+    assert!(stage.acknowledged_again(retagged).await);
+    assert_eq!(
+        stage.buckets.destination.tags("a").await,
+        tags(&[("tag", "red")])
+    );
+}
+
+#[tokio::test]
+async fn a_read_that_failed_with_a_5xx_is_repeated_at_once() {
+    let stage = Stage::new("replicate-put").await;
+    let put = stage.put("a", "one").await;
+    stage.proxy.script(
+        1,
+        stage.heads_of_the_source(),
+        Action::Answer(500, String::new()),
+    );
+    assert!(stage.acknowledged(put).await);
+    stage.buckets.assert_equal("").await;
 }
 
 #[tokio::test]
@@ -230,7 +307,7 @@ async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
     let copied = other.invoke(stage.batch(std::slice::from_ref(&put))).await;
     assert!(notification::kept(&copied.expect("an answer")).is_empty());
     // The message comes again when everybody has forgotten what they knew.
-    tokio::time::sleep(RULE_CACHE_TTL).await;
+    tokio::time::sleep(REMEMBERED_FOR).await;
     assert!(stage.acknowledged_again(put).await);
     assert_eq!(stage.failures().await, 0);
 }

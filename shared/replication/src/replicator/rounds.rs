@@ -17,13 +17,23 @@ use super::verify::{Ordered, Standing};
 use super::{Outcome, ROUNDS_MAX, Replicator};
 
 impl<P: BucketPair> Replicator<'_, P> {
-    pub(super) async fn rounds(
+    pub(super) async fn rounds(&self, key: &ObjectKey, attempt: Attempt) -> Result<Outcome, Fault> {
+        self.rounds_from(key, None, attempt).await
+    }
+
+    /// The same, the first round from what a HEAD of the source has just shown. A missing source is not passed in:
+    /// only a HEAD of this very round may be a reason to delete.
+    pub(super) async fn rounds_from(
         &self,
         key: &ObjectKey,
+        mut seen: Option<ObjectState>,
         mut attempt: Attempt,
     ) -> Result<Outcome, Fault> {
         for _ in 0..ROUNDS_MAX {
-            let source = self.pair.head(Side::Source, key).await?;
+            let source = match seen.take() {
+                Some(source) => Some(source),
+                None => self.pair.head(Side::Source, key).await?,
+            };
             let ended = match &source {
                 Some(object) => self
                     .round(key, source.as_ref(), &mut attempt)
@@ -77,7 +87,7 @@ impl<P: BucketPair> Replicator<'_, P> {
         replica: &ObjectState,
         attempt: &mut Attempt,
     ) -> Result<Option<Outcome>, Fault> {
-        let onto = self.onto(source, Some(replica), attempt);
+        let onto = self.onto(key, source, Some(replica), attempt);
         let (closely, kept) = match (decision, onto) {
             (Decision::Adjust, Err(reason)) => return Ok(Some(Outcome::Kept(reason))),
             (Decision::Adjust, Ok(_)) => (true, None),
@@ -104,7 +114,7 @@ impl<P: BucketPair> Replicator<'_, P> {
         replica: Option<&ObjectState>,
         attempt: &mut Attempt,
     ) -> Result<Option<Outcome>, Fault> {
-        let onto = match self.onto(source, replica, attempt) {
+        let onto = match self.onto(key, source, replica, attempt) {
             Ok(onto) => onto,
             Err(reason) => return Ok(Some(Outcome::Kept(reason))),
         };
@@ -126,7 +136,7 @@ impl<P: BucketPair> Replicator<'_, P> {
         replica: &ObjectState,
         attempt: &Attempt,
     ) -> Result<Option<Outcome>, Fault> {
-        if self.own.is_some() && !self.is_own(replica, attempt) {
+        if self.own.is_some() && !self.is_own(key, replica, attempt) {
             return Ok(Some(Outcome::Kept(KeepReason::OtherWriter)));
         }
         let deleted = self.pair.delete_replica(key, &replica.etag).await?;
@@ -139,13 +149,14 @@ impl<P: BucketPair> Replicator<'_, P> {
     /// destination's objects leaves a replica of this attempt's own to it, and no other.
     fn onto<'r>(
         &self,
+        key: &ObjectKey,
         source: &ObjectState,
         replica: Option<&'r ObjectState>,
         attempt: &Attempt,
     ) -> Result<Onto<'r>, KeepReason> {
         if self.overwrite != Overwrite::Always
             && let Some(replica) = replica
-            && self.is_own(replica, attempt)
+            && self.is_own(key, replica, attempt)
         {
             return Ok(Onto::Seen(&replica.etag));
         }
@@ -154,9 +165,9 @@ impl<P: BucketPair> Replicator<'_, P> {
     }
 
     /// Whether this attempt wrote the replica, or an earlier attempt of its job may have.
-    fn is_own(&self, replica: &ObjectState, attempt: &Attempt) -> bool {
-        let announced = self.own.iter().flatten();
-        attempt.wrote(replica) || announced.into_iter().any(|etag| replica.stands_for(etag))
+    fn is_own(&self, key: &ObjectKey, replica: &ObjectState, attempt: &Attempt) -> bool {
+        let announced = self.own.as_ref();
+        attempt.wrote(replica) || announced.is_some_and(|own| own.include(key, replica))
     }
 
     /// Sets what differs on the replica without copying bytes. The caller looks at both sides again.

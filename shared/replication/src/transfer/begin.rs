@@ -8,7 +8,8 @@ use crate::Timestamp;
 use crate::bucket_pair::{BucketPair, Side};
 use crate::decide::{Decision, decide};
 use crate::fault::{Fault, Reason};
-use crate::names::{Etag, ObjectKey};
+use crate::in_flight::OwnWrites;
+use crate::names::ObjectKey;
 use crate::object::ObjectState;
 use crate::overwrite::Overwrite;
 use crate::part_plan::{CopyLimits, CopyPlan, plan};
@@ -53,8 +54,8 @@ pub enum Origin {
     /// A job. Where the source is gone, only a replica that this attempt or a predecessor may have written is
     /// deleted.
     Job {
-        /// The `ETag`s of what a predecessor may have written.
-        own: Vec<Etag>,
+        /// What a predecessor may have written.
+        own: OwnWrites,
     },
 }
 

@@ -4,6 +4,7 @@
 use crate::bucket_pair::{BucketPair, Onto, Side};
 use crate::decide::KeepReason;
 use crate::fault::{Fault, Reason};
+use crate::in_flight::OwnWrites;
 use crate::names::{Etag, UploadId};
 use crate::object::ObjectState;
 use crate::replicator::Outcome;
@@ -81,7 +82,9 @@ impl<P: TransferPorts> Transferrer<'_, P> {
         transfer: &Transfer,
         landed: Option<Etag>,
     ) -> Answer<Progress> {
-        let own = landed.into_iter().chain([transfer.source.etag.clone()]);
+        let key = &transfer.key;
+        let own = OwnWrites::default().with(key, &transfer.source.etag);
+        let own = landed.iter().fold(own, |own, etag| own.with(key, etag));
         let is_live = transfer.event_time.is_some() && transfer.overwrite.is_always();
         let change = KeyChange {
             key: &transfer.key,
@@ -91,7 +94,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
             origin: if is_live {
                 Origin::Live
             } else {
-                Origin::Job { own: own.collect() }
+                Origin::Job { own }
             },
         };
         let replicator = self.replicator(&change, self.limits);

@@ -15,7 +15,7 @@ use tandem_replication::bucket_pair::{
 use tandem_replication::diff::Listed;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey, StorageClass, VersionId};
-use tandem_replication::object::{Labels, Lock, Metadata, ObjectState, PROVENANCE_KEY};
+use tandem_replication::object::{Labels, Lock, Metadata, ObjectState, PROVENANCE_KEY, Tags};
 use tandem_replication::part_layout::PartLayout;
 
 /// A request that a script can wait for.
@@ -51,6 +51,8 @@ pub struct State {
     pub versions: Option<u32>,
     /// How the source is cut into parts.
     pub layout: Option<PartLayout>,
+    /// Whether a HEAD tells how many tags there are, as S3's does and others' do not.
+    pub counts_tags: bool,
     /// What was sent, in order.
     pub sent: Vec<String>,
 }
@@ -135,6 +137,7 @@ impl Scripted {
                 began_after: Some(seconds(100)),
                 versions: None,
                 layout: None,
+                counts_tags: true,
                 sent: Vec::new(),
             }),
             hooks: Mutex::default(),
@@ -299,7 +302,14 @@ impl BucketPair for Scripted {
             Side::Replica => (Request::HeadReplica, "head replica"),
         };
         Ok(self.at(request, sent.to_owned(), |state| {
-            state.side(side).map(|stored| stored.state.clone())
+            state.side(side).map(|stored| {
+                let tags = stored.labels.tags.as_ref();
+                let count = tags.filter(|_| state.counts_tags).map_or(0, Tags::len);
+                ObjectState {
+                    tag_count: u32::try_from(count).unwrap(),
+                    ..stored.state.clone()
+                }
+            })
         }))
     }
 
@@ -353,11 +363,6 @@ impl BucketPair for Scripted {
                 return AdjustOutcome::ReplicaChanged;
             };
             if let Some(labels) = wanted.labels {
-                let count = labels
-                    .tags
-                    .as_ref()
-                    .map_or(0, std::collections::BTreeMap::len);
-                replica.state.tag_count = u32::try_from(count).unwrap();
                 replica.labels = labels;
             }
             if let Some(lock) = wanted.lock {

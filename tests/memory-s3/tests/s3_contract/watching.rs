@@ -7,6 +7,7 @@ use std::time::Instant;
 use std::time::SystemTime;
 
 use tandem_memory_s3::Attributes;
+use tandem_memory_s3::ChangeKind;
 use tandem_memory_s3::Object;
 use tandem_memory_s3::Operation;
 
@@ -77,5 +78,50 @@ async fn fixtures_share_their_bytes() {
     assert_eq!(
         stage.server.take_counts()[&("one".to_owned(), Operation::ListObjectsV2)],
         3
+    );
+}
+
+#[tokio::test]
+async fn changes_are_followed_in_their_order() {
+    let stage = stage().await;
+    let mut changes = stage.server.follow_changes();
+    stage.put("a", "first").await;
+    stage.put("a", "second").await;
+    let copy = stage.s3.copy_object().bucket("two").key("b");
+    copy.copy_source("one/a").send().await.unwrap();
+    let tags = stage.s3.delete_object_tagging().bucket("one").key("a");
+    tags.send().await.unwrap();
+    // Nothing is there to be removed.
+    for key in ["none", "a"] {
+        let delete = stage.s3.delete_object().bucket("one").key(key);
+        delete.send().await.unwrap();
+    }
+    let mut found = Vec::new();
+    while let Ok(change) = changes.try_recv() {
+        let text = |object: &Object| String::from_utf8(object.bytes().to_vec()).unwrap();
+        let read = change.copied_from.as_deref().map(text);
+        let before = change.before.as_deref().map(text);
+        assert_eq!(change.number, found.len() as u64 + 1);
+        found.push((change.bucket, change.key, change.kind, before, read));
+    }
+    let change = |bucket: &str, key: &str, kind, before: Option<&str>, read: Option<&str>| {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        (
+            bucket.to_owned(),
+            key.to_owned(),
+            kind,
+            owned(before),
+            owned(read),
+        )
+    };
+    assert_eq!(
+        found,
+        [
+            change("one", "a", ChangeKind::Put, None, None),
+            change("one", "a", ChangeKind::Put, Some("first"), None),
+            change("two", "b", ChangeKind::Copy, None, Some("second")),
+            change("one", "a", ChangeKind::Untagged, Some("second"), None),
+            change("one", "a", ChangeKind::Removed, Some("second"), None),
+        ]
     );
 }

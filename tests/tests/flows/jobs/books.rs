@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use serde_json::json;
 use tandem_memory_s3::{Attributes, Object};
+use tandem_tests::cloud::QueuedMessage;
 use tandem_tests::function_process::FunctionProcess;
 use tandem_tests::proxy::Seen;
 
+use super::manifest::store_list;
 use super::{Jobs, counts, keys, number};
 
 /// More than a page, so that the shard gives a part away.
@@ -29,7 +31,7 @@ async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice(
             break;
         }
         for message in messages {
-            // Whoever finds that the other was faster keeps the message, which then comes again.
+            // The worker that finds the lease taken leaves the message for a redelivery.
             let both = workers
                 .each_ref()
                 .map(|worker| jobs.acknowledged(worker, &message, 1));
@@ -50,7 +52,12 @@ async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice(
 }
 
 /// Lets a worker die before the request of this number that is no copy: the copies of a page are alike.
-async fn dies_at(jobs: &Jobs, worker: &FunctionProcess, message: &str, at: usize) -> bool {
+async fn dies_at(
+    jobs: &Jobs,
+    worker: &FunctionProcess,
+    message: &QueuedMessage,
+    at: usize,
+) -> bool {
     let seen = Arc::new(AtomicUsize::new(0));
     let of_number = move |seen: &Arc<AtomicUsize>| {
         let seen = seen.clone();
@@ -89,7 +96,8 @@ async fn a_worker_may_die_before_any_request_and_the_books_add_up() {
         let died = dies_at(&jobs, &jobs.worker().await, &messages[0], at).await;
         let worker = jobs.worker().await;
         if died {
-            // Its message comes again.
+            // Its message is redelivered when the lease has expired.
+            jobs.expire_leases().await;
             assert!(
                 jobs.acknowledged(&worker, &messages[0], 2).await,
                 "before request {at}"
@@ -131,7 +139,7 @@ async fn a_copy_that_is_overtaken_before_the_listing_settles_it_is_made_good() {
     // All three copies have landed; only now the source changes.
     let all: Vec<String> = keys(3).collect();
     assert_eq!(jobs.destination().len(), 3);
-    jobs.at_source(&all[0], "newer", chrono::TimeDelta::zero());
+    jobs.at_source(&all[0], "newer", TimeDelta::zero());
     jobs.memory.remove(&jobs.buckets.source.name, &all[1]);
     gate.open();
     answer.await.expect("an answer");
@@ -144,13 +152,8 @@ async fn a_copy_that_is_overtaken_before_the_listing_settles_it_is_made_good() {
     assert_eq!(jobs.source(), jobs.destination());
 }
 
-/// A copy that read an object's old metadata lands when its worker is dead and another one, with a message of its
-/// own, has done the shard.
-#[tokio::test]
-async fn what_a_dead_worker_left_is_looked_at_though_others_have_moved_on() {
-    let jobs = Jobs::new(json!({})).await;
-    jobs.fill_source(keys(3));
-    jobs.start(json!({})).await;
+/// A worker that dies with a copy in flight; the copy lands. Returns the message.
+async fn dies_with_a_copy_in_flight(jobs: &Jobs) -> QueuedMessage {
     let message = jobs.messages().await.remove(0);
     let gate = jobs.s3.hold_before(|seen: &Seen| seen.is("CopyObject"));
     let dying = jobs.worker().await;
@@ -159,39 +162,150 @@ async fn what_a_dead_worker_left_is_looked_at_though_others_have_moved_on() {
     dying.kill();
     drop(answer.await);
     gate.open();
+    message
+}
 
+/// A1 and A2 of a backfill: the key is deleted while its copy is in flight, the delete finds nothing on either side, and
+/// then the copy lands.
+#[tokio::test]
+async fn a_copy_of_a_dead_worker_does_not_bring_a_deleted_key_back() {
+    for manifest in [false, true] {
+        let jobs = Jobs::new(json!({})).await;
+        jobs.fill_source(keys(3));
+        let fields = if manifest {
+            let lines: String = keys(3).map(|key| key + "\n").collect();
+            json!({"manifest": store_list(&jobs, &lines)})
+        } else {
+            json!({})
+        };
+        jobs.start(fields).await;
+        let message = dies_with_a_copy_in_flight(&jobs).await;
+        let (source, destination) = (&jobs.buckets.source.name, &jobs.buckets.destination.name);
+        let [first, other] = [0, 2].map(|nth| keys(3).nth(nth).expect("a key"));
+        for key in [&first, &other] {
+            jobs.memory.remove(source, key);
+            jobs.memory.remove(destination, key);
+        }
+        // The dead worker's copy lands late; another writer has an object where the other key was.
+        jobs.at_destination(&first, &first, TimeDelta::zero());
+        jobs.at_destination(&other, "of another writer", TimeDelta::zero());
+        let worker = jobs.worker().await;
+        assert!(
+            !jobs.acknowledged(&worker, &message, 2).await,
+            "something of the dead worker may be in flight"
+        );
+        assert_eq!(jobs.job().await["state"], "running");
+        jobs.expire_leases().await;
+        assert!(jobs.acknowledged(&worker, &message, 3).await);
+        let job = jobs.job().await;
+        assert_eq!(job["state"], "complete", "{job}");
+        let left = jobs.destination();
+        assert!(!left.contains_key(&first), "manifest: {manifest}, {left:?}");
+        assert_eq!(
+            left.get(&other).map(String::as_str),
+            Some("of another writer")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_second_message_of_a_shard_is_acknowledged_and_does_nothing() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(3));
+    jobs.start(json!({})).await;
+    let first = jobs.messages().await.remove(0);
+    // Resuming sends a message to every shard that may have lost its own.
+    jobs.change("pause").await;
+    jobs.change("resume").await;
+    let second = jobs.messages().await.remove(0);
+    assert_ne!(first.epoch, second.epoch);
     let worker = jobs.worker().await;
-    let mut another = jobs.batch(&message, 1);
-    another["Records"][0]["messageId"] = json!("another");
-    worker.invoke(another).await.expect("an answer");
-    let done = jobs.job().await;
-    assert_eq!(done["state"], "complete", "{done}");
+    assert!(
+        jobs.acknowledged(&worker, &first, 1).await,
+        "its epoch is over"
+    );
+    assert!(jobs.destination().is_empty());
+    assert!(jobs.acknowledged(&worker, &second, 1).await);
+    assert_eq!(jobs.job().await["state"], "complete");
+}
 
-    let (source, destination) = (&jobs.buckets.source.name, &jobs.buckets.destination.name);
-    let first = keys(1).next().expect("a key");
-    let old = Attributes {
-        metadata: [("written".to_owned(), "before".to_owned())].into(),
-        ..Attributes::default()
+/// A message of the version before this one has no epoch.
+#[tokio::test]
+async fn a_message_without_an_epoch_is_worked_on_under_the_lease() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(3));
+    jobs.start(json!({})).await;
+    let message = QueuedMessage {
+        epoch: None,
+        ..jobs.messages().await.remove(0)
     };
-    let body = first.clone().into();
-    jobs.memory
-        .put(destination, &first, Object::new(body, old, Utc::now()));
-    // While the rule is paused the work is put off, as another message.
-    jobs.cloud.change("pause", &jobs.rule).await;
-    jobs.aws.take();
-    assert!(jobs.acknowledged(&worker, &message, 2).await);
-    assert_eq!(jobs.aws.take_counts().get("SQS.SendMessage"), Some(&1));
-    jobs.cloud.change("resume", &jobs.rule).await;
-    let mut later = jobs.batch(&message, 1);
-    later["Records"][0]["messageId"] = json!("later");
-    worker.invoke(later.clone()).await.expect("an answer");
-    let metadata = |bucket: &str| {
-        let object = jobs.memory.object(bucket, &first).expect("an object");
-        object.attributes().metadata.clone()
+    let gate = jobs.s3.hold_before(|seen: &Seen| seen.is("CopyObject"));
+    let (worker, other) = (jobs.worker().await, jobs.worker().await);
+    let answer = worker.begin(jobs.batch(&message, 1));
+    gate.arrived().await;
+    let another = QueuedMessage {
+        id: "another".to_owned(),
+        ..message.clone()
     };
-    assert_eq!(metadata(destination), metadata(source));
-    assert_eq!(counts(&jobs.job().await), counts(&done), "counted once");
-    jobs.s3.take();
-    worker.invoke(later).await.expect("an answer");
-    assert_eq!(jobs.s3.take().len(), 0, "it is looked at once");
+    assert!(
+        jobs.acknowledged(&other, &another, 1).await,
+        "the shard is leased"
+    );
+    assert!(jobs.destination().is_empty());
+    gate.open();
+    answer.await.expect("an answer");
+    let job = jobs.job().await;
+    assert_eq!(counts(&job), [("listed", 3), ("copied", 3)], "{job}");
+}
+
+#[tokio::test]
+async fn old_metadata_that_a_dead_worker_left_is_found_though_the_job_was_paused_or_cancelled() {
+    for stop in ["rule", "job"] {
+        let jobs = Jobs::new(json!({})).await;
+        jobs.fill_source(keys(3));
+        jobs.start(json!({})).await;
+        let message = dies_with_a_copy_in_flight(&jobs).await;
+        let (source, destination) = (&jobs.buckets.source.name, &jobs.buckets.destination.name);
+        let first = keys(1).next().expect("a key");
+        let old = Attributes {
+            metadata: [("written".to_owned(), "before".to_owned())].into(),
+            ..Attributes::default()
+        };
+        let body = first.clone().into();
+        jobs.memory
+            .put(destination, &first, Object::new(body, old, Utc::now()));
+        let worker = jobs.worker().await;
+        jobs.expire_leases().await;
+        if stop == "rule" {
+            jobs.cloud.change("pause", &jobs.rule).await;
+            assert!(jobs.acknowledged(&worker, &message, 2).await);
+            jobs.cloud.change("resume", &jobs.rule).await;
+        } else {
+            jobs.change("cancel").await;
+            assert!(jobs.acknowledged(&worker, &message, 2).await);
+        }
+        jobs.run_dry(&[worker]).await;
+        let metadata = |bucket: &str| {
+            let object = jobs.memory.object(bucket, &first).expect("an object");
+            object.attributes().metadata.clone()
+        };
+        assert_eq!(metadata(destination), metadata(source), "{stop}");
+    }
+}
+
+#[tokio::test]
+async fn the_maintenance_sends_a_message_for_a_dead_workers_shard_whose_message_is_gone() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(3));
+    jobs.start(json!({})).await;
+    // Another worker had the same message and acknowledged it.
+    dies_with_a_copy_in_flight(&jobs).await;
+    jobs.ask(json!({"action": "tend"})).await;
+    assert!(jobs.messages().await.is_empty(), "the worker may be alive");
+    jobs.expire_leases().await;
+    jobs.ask(json!({"action": "tend"})).await;
+    jobs.run_dry(&[jobs.worker().await]).await;
+    let job = jobs.job().await;
+    assert_eq!(job["state"], "complete", "{job}");
+    assert_eq!(jobs.source(), jobs.destination());
 }

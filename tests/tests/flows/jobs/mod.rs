@@ -12,13 +12,14 @@ mod split;
 
 use std::collections::BTreeMap;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tandem_memory_s3::{Attributes, MemoryS3, Object};
 
 use tandem_tests::buckets::Buckets;
-use tandem_tests::cloud::{Cloud, EAST, WEST};
+use tandem_tests::cloud::{Cloud, EAST, QueuedMessage, WEST};
 use tandem_tests::function_process::{FunctionProcess, Start};
 use tandem_tests::notification;
 use tandem_tests::proxy::Proxy;
@@ -143,7 +144,7 @@ impl Jobs {
     pub async fn acknowledged(
         &self,
         worker: &FunctionProcess,
-        message: &str,
+        message: &QueuedMessage,
         receives: u32,
     ) -> bool {
         let batch = self.batch(message, receives);
@@ -151,17 +152,42 @@ impl Jobs {
         notification::kept(&answer).is_empty()
     }
 
-    pub fn batch(&self, message: &str, receives: u32) -> Value {
-        notification::batch_received(receives, &self.queue_arn, &[message.to_owned()])
+    pub fn batch(&self, message: &QueuedMessage, receives: u32) -> Value {
+        notification::redelivered(receives, &self.queue_arn, message)
     }
 
-    pub async fn messages(&self) -> Vec<String> {
-        self.cloud.drain(&self.queue).await
+    pub async fn messages(&self) -> Vec<QueuedMessage> {
+        self.cloud.take_messages(&self.queue).await
+    }
+
+    /// Lets every lease of the newest job's shards expire, as if nothing of a dead worker could be in flight any more.
+    pub async fn expire_leases(&self) {
+        let job = self.change("status").await;
+        let id = job["id"].as_str().expect("an id");
+        let table = self.cloud.table().await;
+        for item in self.cloud.items_with(id).await {
+            let is_shard = item["pk"].as_s().is_ok_and(|pk| pk.starts_with("shard#"));
+            if !is_shard || !item.get("lease").is_some_and(AttributeValue::is_m) {
+                continue;
+            }
+            self.cloud
+                .dynamodb
+                .update_item()
+                .table_name(&table)
+                .key("pk", item["pk"].clone())
+                .key("sk", item["sk"].clone())
+                .update_expression("SET lease.#until = :past")
+                .expression_attribute_names("#until", "until")
+                .expression_attribute_values(":past", AttributeValue::N("0".to_owned()))
+                .send()
+                .await
+                .expect("an expired lease");
+        }
     }
 
     /// Hands every message over, to all workers at once, until there is none.
     pub async fn run_dry(&self, workers: &[FunctionProcess]) {
-        let mut again: Vec<(String, u32)> = Vec::new();
+        let mut again: Vec<(QueuedMessage, u32)> = Vec::new();
         loop {
             let new = self.messages().await;
             let mut waiting = std::mem::take(&mut again);
@@ -183,7 +209,7 @@ impl Jobs {
             for (message, receives) in &again {
                 assert!(
                     *receives <= RECEIVES_MAX,
-                    "{message} is never acknowledged; log:\n{}",
+                    "{message:?} is never acknowledged; log:\n{}",
                     workers[0].log()
                 );
             }

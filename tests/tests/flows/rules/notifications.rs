@@ -121,9 +121,18 @@ async fn prefixes_and_policy_are_told_to_s3_and_an_update_tells_it_anew() {
     let buckets = Buckets::new(&cloud, false).await;
     let fields = json!({"scope": {"prefixes": ["a/", "b/"]}, "policy": "write"});
     let rule = cloud.rule(&buckets, fields).await;
+    let of_versions = |prefix: &str| {
+        let event = "s3:ObjectRemoved:Delete";
+        ("delete".to_owned(), event.to_owned(), prefix.to_owned())
+    };
     assert_eq!(
         entries(&buckets, &rule).await,
-        [entry("put", "a/"), entry("put", "b/")]
+        [
+            of_versions("a/"),
+            of_versions("b/"),
+            entry("put", "a/"),
+            entry("put", "b/")
+        ]
     );
     let update = |fields: Value| {
         let mut request = json!({"action": "update", "rule": rule});

@@ -1,0 +1,398 @@
+//! One page of a listed shard: both sides are listed, what differs is carried over through the protocol or reported,
+//! and what was copied is settled by one more listing of the source instead of a HEAD an object. What a page has to do
+//! is decided in [`tandem_replication::page_plan`].
+
+use futures::{StreamExt, stream};
+use tandem_aws::AwsError;
+use tandem_aws::bucket_lookup::is_website;
+use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
+use tandem_aws::failures::SeenFailures;
+use tandem_lambda::runtime::now;
+use tandem_replication::bucket_pair::{BucketPair, Side};
+use tandem_replication::decide::KeepReason;
+use tandem_replication::diff::{Finding, Listed, Verdict};
+use tandem_replication::fault::Fault;
+use tandem_replication::names::ObjectKey;
+use tandem_replication::page_plan::{PagePlan, Task, in_flight};
+use tandem_replication::progress::{Counts, JobKind};
+use tandem_replication::replicator::Outcome;
+use tandem_replication::rule::Policy;
+use tandem_replication::shard::ShardRange;
+use tandem_replication::shard_session::{Paged, Recovered, SessionError};
+use tandem_replication::shard_state::Step;
+use tokio::sync::OnceCell;
+
+use crate::page_context::{LISTED, PageContext, Progress};
+use crate::rate_limit::{Rate, Room};
+use crate::report::Line;
+use crate::worker::PAGE_TIME;
+
+/// What listings of both sides have shown.
+pub(crate) struct Listings {
+    pub(crate) plan: PagePlan,
+    /// The failure records that there were before the source was listed.
+    seen: SeenFailures,
+}
+
+/// What became of one task.
+struct Done<'a> {
+    task: Task<'a>,
+    doing: Doing,
+}
+
+/// Where a task is after its first request.
+enum Doing {
+    /// An object that is carried over.
+    Object(ObjectKey, Progress),
+    /// Nothing is left to do.
+    Counted(Counts),
+}
+
+impl PageContext<'_> {
+    /// Lists both sides of a range, and plans the page.
+    pub(crate) async fn list(&self, range: &ShardRange) -> Result<Listings, AwsError> {
+        let seen = self.seen_failures(range).await?;
+        let (source, replica) = futures::try_join!(
+            self.pair.s3.list(Side::Source, range),
+            self.pair.s3.list(Side::Replica, range),
+        )?;
+        let (kind, suspects) = (self.job.spec.kind, self.suspects.clone());
+        let plan = PagePlan::new(source, replica, kind, suspects);
+        Ok(Listings { plan, seen })
+    }
+
+    /// How many objects of a page will be copied, about.
+    pub(crate) fn copies_in(&self, plan: &PagePlan) -> u64 {
+        match self.job.spec.kind {
+            JobKind::Verify => 0,
+            JobKind::Backfill | JobKind::Repair => plan.copies(),
+        }
+    }
+
+    /// Does what the listings show, or as much of it as time and the rate limit allow.
+    pub(crate) async fn page(
+        &self,
+        Listings { plan, seen }: &Listings,
+        is_website: &OnceCell<bool>,
+    ) -> Result<Paged, SessionError<AwsError>> {
+        let mut tasks = plan.tasks();
+        let total = tasks.len();
+        let rate = match self.room().await? {
+            Room::Unlimited => None,
+            Room::For(room) => self.limited(&mut tasks, room).await?,
+            Room::Later(secs) => return Ok(Paged::Limited(secs)),
+        };
+        let begun = self.begin_all(tasks, rate.as_ref(), is_website).await?;
+        let whole = begun.len() == total;
+        let reached = begun.last().map(|done| done.task.key().to_owned());
+        let concluded = self.conclude_all(begun, seen).await?;
+        self.report(&concluded).await?;
+        let mut counts = Counts::default();
+        for (_, counted) in &concluded {
+            counts.add(counted);
+        }
+        Ok(Paged::Done(Step {
+            // A page of which nothing was wanted is done with as well.
+            checkpoint: if whole {
+                plan.until.clone().or(reached)
+            } else {
+                reached
+            },
+            counts,
+            ended_at: (whole && plan.complete).then(now),
+            ..Step::default()
+        }))
+    }
+
+    /// Verifies the keys of the shard that were in flight when a worker died. Nothing is counted.
+    pub(crate) async fn recover_listed(
+        &self,
+        is_website: &OnceCell<bool>,
+    ) -> Result<Recovered, SessionError<AwsError>> {
+        let mut range = self.pair.session.shard().await.rest();
+        let last = self.suspects.as_ref().map(|page| page.last.clone());
+        range.until = match (range.until, last) {
+            (Some(until), Some(last)) => Some(until.min(last)),
+            (until, last) => until.or(last),
+        };
+        loop {
+            let Listings { plan, seen } = self.list(&range).await?;
+            let tasks = plan.recovery_tasks();
+            let total = tasks.len();
+            let begun = self.begin_all(tasks, None, is_website).await?;
+            let whole = begun.len() == total;
+            self.conclude_all(begun, &seen).await?;
+            if whole && plan.complete {
+                return Ok(Recovered::All);
+            }
+            if !whole || self.deadline.left() < PAGE_TIME {
+                return Ok(Recovered::Part);
+            }
+            range.after.clone_from(&plan.until);
+        }
+    }
+
+    /// Begins with the tasks in the order of their keys, as many as time allows. The page is stored first; what has
+    /// begun is awaited, because a copy that nothing follows could land on top of a newer one.
+    async fn begin_all<'t>(
+        &self,
+        tasks: Vec<Task<'t>>,
+        rate: Option<&Rate>,
+        website: &OnceCell<bool>,
+    ) -> Result<Vec<Done<'t>>, SessionError<AwsError>> {
+        let carries = tasks.iter().any(|task| matches!(task, Task::Carry(_)));
+        let is_enough = !carries || self.listing_is_enough(self.is_website(website).await);
+        if let Some(page) = in_flight(&tasks) {
+            self.pair.session.record(page).await?;
+        }
+        let mut worked_on = 0;
+        let numbered: Vec<(usize, Option<u64>, Task<'t>)> = tasks
+            .into_iter()
+            .enumerate()
+            .map(|(at, task)| {
+                let number = task.needs_work().then(|| {
+                    worked_on += 1;
+                    worked_on - 1
+                });
+                (at, number, task)
+            })
+            .collect();
+        let begun = stream::iter(numbered)
+            .take_while(|(at, _, task)| {
+                let goes_on = *at == 0 || self.deadline.left() > self.time_for(task.bytes());
+                async move { goes_on }
+            })
+            .map(|(at, number, task)| async move {
+                if let (Some(rate), Some(number)) = (rate, number) {
+                    rate.wait_for(number).await;
+                }
+                let doing = self.begin(&task, at == 0, is_enough).await?;
+                Ok::<_, AwsError>(doing.map(|doing| Done { task, doing }))
+            })
+            .buffered(OBJECTS_AT_ONCE_MAX)
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            // What comes after the first that had no permit is looked at again, and found equal.
+            .map_while(Result::transpose)
+            .collect::<Result<_, _>>()?;
+        Ok(begun)
+    }
+
+    /// Begins with one task; not at all if its permit came too late.
+    async fn begin(
+        &self,
+        task: &Task<'_>,
+        must_begin: bool,
+        listing_is_enough: bool,
+    ) -> Result<Option<Doing>, AwsError> {
+        // S3 never lists an invalid key; a failure record could not name it either.
+        let Ok(key) = ObjectKey::parse(task.key()) else {
+            return Ok(Some(Doing::Counted(Counts {
+                failed: 1,
+                ..LISTED
+            })));
+        };
+        if matches!(task, Task::Equal(_)) {
+            let equal = Progress::Ended(Ok(Outcome::InSync));
+            return Ok(Some(Doing::Object(key, equal)));
+        }
+        let permit = self.worker.aws.turns().take().await;
+        if permit.waited && !must_begin && self.deadline.left() < self.time_for(task.bytes()) {
+            return Ok(None);
+        }
+        Ok(Some(match task {
+            Task::Equal(finding) | Task::Compare(finding) => {
+                Doing::Counted(self.compare(&key, *finding).await?)
+            }
+            Task::Extra(_) => Doing::Counted(self.delete_extra(&key).await?),
+            Task::Leftover(_) => Doing::Counted(self.recover_leftover(&key).await?),
+            Task::Carry(carry) => {
+                let progress = self.begin_carry(&key, carry, listing_is_enough).await;
+                Doing::Object(key, progress)
+            }
+        }))
+    }
+
+    /// Reconciles a key that only the destination has, and that a worker that died may have written. What another
+    /// writer put there stays, unless a repair deletes it as an extra.
+    async fn recover_leftover(&self, key: &ObjectKey) -> Result<Counts, AwsError> {
+        let seen = self.seen_failure(key).await?;
+        let ended = self.replicator(key).reconcile(key).await;
+        let ended = self.beyond(key, ended).await;
+        let is_extra = matches!(ended, Ok(Outcome::Kept(KeepReason::OtherWriter)));
+        if is_extra && self.job.spec.kind == JobKind::Repair {
+            return self.delete_extra(key).await;
+        }
+        // A failure is recorded like every other; the key is not one of the source's listing.
+        self.conclude(key, None, seen, ended).await?;
+        Ok(Counts::default())
+    }
+
+    /// Says how two sides compare, where listings alone do not.
+    async fn compare(&self, key: &ObjectKey, finding: Finding<'_>) -> Result<Counts, AwsError> {
+        let missing = Counts {
+            missing: 1,
+            ..LISTED
+        };
+        let different = Counts {
+            different: 1,
+            ..LISTED
+        };
+        Ok(match finding {
+            Finding::Extra(_) => Counts {
+                extra: 1,
+                ..Counts::default()
+            },
+            Finding::Source { replica: None, .. } => missing,
+            Finding::Source {
+                source,
+                verdict: Verdict::NeedsLook,
+                ..
+            } => match self.head(Side::Replica, key).await? {
+                Some(replica) if replica.stands_for(&source.etag) => Counts { equal: 1, ..LISTED },
+                Some(_) => different,
+                None => missing,
+            },
+            Finding::Source { .. } => different,
+        })
+    }
+
+    /// Deletes an object of the destination if the source itself says that it has none, the rule wants it
+    /// so, and the job may still delete.
+    async fn delete_extra(&self, key: &ObjectKey) -> Result<Counts, AwsError> {
+        let extra = Counts {
+            extra: 1,
+            ..Counts::default()
+        };
+        let seen = self.seen_failure(key).await?;
+        let deletes_max = self.job.spec.deletes_max.unwrap_or_default();
+        if self.rule.policy != Policy::Full
+            // A listing is no evidence, and what was put since is no extra.
+            || self.head(Side::Source, key).await?.is_some()
+            || !self.worker.table.take_delete(&self.job.id, deletes_max).await?
+        {
+            return Ok(extra);
+        }
+        let ended = self.live_replicator().reconcile(key).await;
+        let ended = self.beyond(key, ended).await;
+        let deleted = matches!(ended, Ok(Outcome::Deleted));
+        // A failure is recorded like every other; the object stays, and is counted as what it is.
+        self.conclude(key, None, seen, ended).await?;
+        Ok(Counts {
+            deleted: u64::from(deleted),
+            ..extra
+        })
+    }
+
+    /// What a HEAD shows, where a failure fails the page.
+    async fn head(
+        &self,
+        side: Side,
+        key: &ObjectKey,
+    ) -> Result<Option<tandem_replication::object::ObjectState>, AwsError> {
+        let head = self.pair.head(side, key).await;
+        head.map_err(|fault: Fault| AwsError::unexpected("comparing an object", fault))
+    }
+
+    /// Settles what landed by one more listing of the source, and brings the failure records up to date.
+    async fn conclude_all<'t>(
+        &self,
+        begun: Vec<Done<'t>>,
+        seen: &SeenFailures,
+    ) -> Result<Vec<(Task<'t>, Counts)>, AwsError> {
+        let again = self.list_again(&begun).await?;
+        stream::iter(begun)
+            .map(|done| self.conclude_one(done, &again, seen))
+            .buffered(OBJECTS_AT_ONCE_MAX)
+            .collect::<Vec<_>>()
+            .await
+            .into_iter()
+            .collect()
+    }
+
+    /// The source's objects again, if anything landed that has to be settled by them.
+    async fn list_again(&self, begun: &[Done<'_>]) -> Result<Vec<Listed>, AwsError> {
+        let landed = |done: &&Done<'_>| matches!(done.doing, Doing::Object(_, Progress::Landed(_)));
+        let (Some(first), Some(last)) =
+            (begun.iter().find(landed), begun.iter().rev().find(landed))
+        else {
+            return Ok(Vec::new());
+        };
+        let before_first = begun
+            .iter()
+            .take_while(|done| done.task.key() < first.task.key())
+            .last()
+            .map(|done| done.task.key().to_owned());
+        let shard = self.pair.session.shard().await;
+        let span = ShardRange {
+            after: before_first.or_else(|| shard.rest().after),
+            until: Some(last.task.key().to_owned()),
+            prefix: shard.prefix,
+        };
+        self.pair.s3.list_all(Side::Source, &span).await
+    }
+
+    async fn conclude_one<'t>(
+        &self,
+        done: Done<'t>,
+        again: &[Listed],
+        seen: &SeenFailures,
+    ) -> Result<(Task<'t>, Counts), AwsError> {
+        let Done { task, doing } = done;
+        let (key, progress) = match doing {
+            Doing::Counted(counts) => return Ok((task, counts)),
+            Doing::Object(key, progress) => (key, progress),
+        };
+        let ended = match progress {
+            Progress::Ended(ended) => ended,
+            Progress::Landed(landing) => {
+                let place = again.binary_search_by(|object| object.key.as_str().cmp(key.as_str()));
+                let found = place.ok().map(|at| &again[at]);
+                self.settle(&key, &landing, found).await
+            }
+        };
+        let listed = match task.finding() {
+            Finding::Source { source, .. } => Some(source),
+            Finding::Extra(_) => None,
+        };
+        let counts = self.conclude(&key, listed, seen.of(&key), ended).await?;
+        Ok((task, counts))
+    }
+
+    async fn is_website(&self, known: &OnceCell<bool>) -> bool {
+        let asked = || is_website(&self.worker.aws, &self.rule.source);
+        *known.get_or_init(asked).await
+    }
+
+    /// Reserves capacity under the job's rate limit for as many tasks as there is room for; the others are left for
+    /// the next page.
+    async fn limited(
+        &self,
+        tasks: &mut Vec<Task<'_>>,
+        room: usize,
+    ) -> Result<Option<Rate>, AwsError> {
+        let mut wanted = tasks
+            .iter()
+            .enumerate()
+            .filter(|(_, task)| task.needs_work());
+        if let Some((beyond, _)) = wanted.nth(room) {
+            tasks.truncate(beyond);
+        }
+        let count = tasks.iter().filter(|task| task.needs_work()).count();
+        self.reserve(count as u64).await
+    }
+
+    /// Writes what was found at the job's report.
+    async fn report(&self, concluded: &[(Task<'_>, Counts)]) -> Result<(), AwsError> {
+        if self.job.spec.report.is_none() {
+            return Ok(());
+        }
+        let lines = concluded
+            .iter()
+            .filter_map(|(task, counts)| Line::of(&task.finding(), counts))
+            .collect();
+        let shard = self.pair.session.shard().await;
+        self.write_report(&shard, lines).await
+    }
+}

@@ -1,0 +1,179 @@
+//! When an object's failure is recorded, and when a success clears the record. No I/O.
+//!
+//! A failure is recorded before its message is acknowledged. A success clears only the record that the attempt saw
+//! before it read the source: a record that was written since may be of a newer failure.
+
+use std::future::Future;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Disposition, Fault, Reason};
+use crate::names::{ObjectKey, RuleId};
+use crate::overwrite::Overwrite;
+use crate::rule::Rule;
+
+/// Identifies one write of a failure record. No two writes have the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FailureRevision(String);
+
+impl FailureRevision {
+    /// The revision with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What a failure added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// There was no record before: another process may not know yet that there is one now.
+    First,
+    /// There was a record already.
+    Again,
+}
+
+/// What became of a record that a success was to clear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleared {
+    /// It is gone.
+    Gone,
+    /// It was written again since it was seen, and stays.
+    Changed,
+}
+
+/// The failure records of a rule's objects.
+pub trait FailureRecords {
+    /// Returns the revision of an object's record, if it has one. The read is strongly consistent.
+    fn failure_revision(
+        &self,
+        rule: &RuleId,
+        key: &ObjectKey,
+    ) -> impl Future<Output = Result<Option<FailureRevision>, Fault>> + Send;
+
+    /// Writes an object's record under a new revision and publishes the failure. Both are durable when this
+    /// returns. Repeat-safe.
+    fn record_failure(
+        &self,
+        rule: &Rule,
+        key: &ObjectKey,
+        fault: &Fault,
+        overwrite: Overwrite,
+    ) -> impl Future<Output = Result<Recorded, Fault>> + Send;
+
+    /// Deletes an object's record if it still has the revision `seen`. Atomic and repeat-safe: a record that is
+    /// gone already is [`Cleared::Gone`].
+    fn clear_failure(
+        &self,
+        rule: &RuleId,
+        key: &ObjectKey,
+        seen: &FailureRevision,
+    ) -> impl Future<Output = Result<Cleared, Fault>> + Send;
+}
+
+/// Whether the message of an attempt is delivered again if it is not acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Redelivery {
+    /// It is.
+    Follows,
+    /// This was its last delivery: it goes to the dead-letter queue.
+    WasTheLast,
+    /// There is no message: somebody invoked the function by hand.
+    ByHand,
+}
+
+/// How an attempt to replicate an object ended, and what that depends on.
+#[derive(Debug)]
+pub struct Attempt<T> {
+    /// How it ended.
+    pub ended: Result<T, Fault>,
+    /// The record that there was before the attempt read the source.
+    pub seen: Option<FailureRevision>,
+    /// Whether another attempt follows without a record.
+    pub redelivery: Redelivery,
+    /// What it might replace.
+    pub overwrite: Overwrite,
+}
+
+/// An attempt that did not succeed.
+#[derive(Debug)]
+pub enum Unsuccessful {
+    /// It is recorded, and another attempt would not help.
+    Parked {
+        /// The failure.
+        fault: Fault,
+        /// Whether there was a record before.
+        recorded: Recorded,
+    },
+    /// It has to be tried again.
+    TryAgain(Fault),
+}
+
+impl Unsuccessful {
+    /// Returns the failure itself.
+    pub fn into_fault(self) -> Fault {
+        match self {
+            Self::Parked { fault, .. } | Self::TryAgain(fault) => fault,
+        }
+    }
+}
+
+/// Returns whether a parked object is attempted once more. Another process may have succeeded with it meanwhile,
+/// without knowing of the record that it had to clear (decision 13).
+pub fn needs_a_second_attempt(recorded: Recorded, redelivery: Redelivery) -> bool {
+    recorded == Recorded::First && redelivery == Redelivery::Follows
+}
+
+/// Brings an object's record up to date with how an attempt ended. A failure is recorded where it is parked, or
+/// where no other delivery follows. What cannot be recorded has to be tried again, so that nothing is acknowledged
+/// before it is stored.
+pub async fn keep<R: FailureRecords, T>(
+    records: &R,
+    rule: &Rule,
+    key: &ObjectKey,
+    attempt: Attempt<T>,
+) -> Result<T, Unsuccessful> {
+    let fault = match attempt.ended {
+        Ok(success) => {
+            let cleared = match &attempt.seen {
+                Some(seen) => records.clear_failure(&rule.id, key, seen).await,
+                None => Ok(Cleared::Gone),
+            };
+            return match cleared.map_err(Unsuccessful::TryAgain)? {
+                Cleared::Changed if attempt.redelivery == Redelivery::Follows => {
+                    Err(Unsuccessful::TryAgain(failed_meanwhile(key)))
+                }
+                _ => Ok(success),
+            };
+        }
+        Err(fault) => fault,
+    };
+    let parked = fault.disposition() == Disposition::Park;
+    if !parked && attempt.redelivery != Redelivery::WasTheLast {
+        return Err(Unsuccessful::TryAgain(fault));
+    }
+    let recorded = records
+        .record_failure(rule, key, &fault, attempt.overwrite)
+        .await
+        .map_err(Unsuccessful::TryAgain)?;
+    Err(if parked {
+        Unsuccessful::Parked { fault, recorded }
+    } else {
+        Unsuccessful::TryAgain(fault)
+    })
+}
+
+fn failed_meanwhile(key: &ObjectKey) -> Fault {
+    Fault::because(
+        Reason::KeptChanging,
+        format!(
+            "replicating {:?}: another attempt at it failed meanwhile",
+            key.as_str()
+        ),
+    )
+}

@@ -1,0 +1,249 @@
+//! What a worker of a shard may have written when it died. Before the first write of a page, the worker stores
+//! which objects the page may write. Its successor finds the entries in the shard's item and knows which keys are
+//! suspect, and which replicas Tandem itself wrote. No I/O.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::names::{Etag, ObjectKey};
+use crate::object::{ObjectState, PROVENANCE_KEY};
+
+/// Bytes of an entry in the table: two hashes.
+const ENTRY_BYTES: usize = 16;
+
+/// The pages that workers have begun and not accounted for, merged into one: all of them begin at the shard's
+/// checkpoint, because a step is conditional on the lease.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct InFlight {
+    /// The last key that the pages may write; in a manifest the place behind the last line that may.
+    pub last: String,
+    /// What they may write.
+    #[serde(serialize_with = "pack", deserialize_with = "unpack")]
+    writes: BTreeSet<Write>,
+}
+
+/// One object that a page may write, as two hashes of 64 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Write {
+    /// Of the key.
+    key: u64,
+    /// Of the key and the source's `ETag`.
+    object: u64,
+}
+
+/// What Tandem may itself have written under one key, besides what the present attempt writes: hashes of key and
+/// source `ETag`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct OwnWrites(Vec<u64>);
+
+impl InFlight {
+    /// The entries of a page that may write these objects, the last of them at `last`.
+    pub fn new<'a>(
+        last: impl Into<String>,
+        writes: impl IntoIterator<Item = (&'a str, &'a Etag)>,
+    ) -> Self {
+        let writes = writes.into_iter();
+        Self {
+            last: last.into(),
+            writes: writes.map(|(key, etag)| Write::of(key, etag)).collect(),
+        }
+    }
+
+    /// These entries and others of the same shard, up to `last`, the further of both ends.
+    #[must_use]
+    pub fn merged(mut self, other: &Self, last: String) -> Self {
+        self.writes.extend(&other.writes);
+        Self { last, ..self }
+    }
+
+    /// Adds one object. Returns whether it was missing.
+    pub fn add(&mut self, key: &str, etag: &Etag) -> bool {
+        self.writes.insert(Write::of(key, etag))
+    }
+
+    /// Whether an object of this key may have been written, or its tags.
+    pub fn suspects(&self, key: &str) -> bool {
+        self.of_key(hash(&[key])).next().is_some()
+    }
+
+    /// What may have been written under this key.
+    pub fn own_writes(&self, key: &str) -> OwnWrites {
+        OwnWrites(self.of_key(hash(&[key])).collect())
+    }
+
+    /// Whether these entries have this object.
+    pub fn includes(&self, key: &str, etag: &Etag) -> bool {
+        self.writes.contains(&Write::of(key, etag))
+    }
+
+    fn of_key(&self, key: u64) -> impl Iterator<Item = u64> {
+        let from = Write { key, object: 0 };
+        let until = Write {
+            key,
+            object: u64::MAX,
+        };
+        self.writes.range(from..=until).map(|write| write.object)
+    }
+}
+
+impl OwnWrites {
+    /// Whether Tandem wrote this replica: its `ETag`, or the source's `ETag` that it names, is among the writes.
+    pub fn include(&self, key: &ObjectKey, replica: &ObjectState) -> bool {
+        let mark = replica.metadata.user.get(PROVENANCE_KEY);
+        self.include_etag(key, &replica.etag)
+            || mark.is_some_and(|etag| self.include_etag(key, &Etag::new(etag)))
+    }
+
+    /// Whether Tandem wrote a replica of this `ETag`, as far as that alone tells.
+    pub fn include_etag(&self, key: &ObjectKey, etag: &Etag) -> bool {
+        self.0.contains(&hash(&[key.as_str(), etag.as_str()]))
+    }
+
+    /// Whether nothing is known to be written.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same with one more object.
+    #[must_use]
+    pub fn with(mut self, key: &ObjectKey, etag: &Etag) -> Self {
+        self.0.push(hash(&[key.as_str(), etag.as_str()]));
+        self
+    }
+}
+
+impl Write {
+    fn of(key: &str, etag: &Etag) -> Self {
+        Self {
+            key: hash(&[key]),
+            object: hash(&[key, etag.as_str()]),
+        }
+    }
+}
+
+/// FNV-1a of the texts, each ended by a byte that no text has, and mixed so that every bit counts. Every version
+/// has to agree on it.
+fn hash(texts: &[&str]) -> u64 {
+    let bytes = texts.iter().flat_map(|text| text.bytes().chain([0xff]));
+    let fnv = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let mixed = (fnv ^ (fnv >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+fn pack<S: Serializer>(writes: &BTreeSet<Write>, serializer: S) -> Result<S::Ok, S::Error> {
+    let bytes: Vec<u8> = writes
+        .iter()
+        .flat_map(|write| [write.key.to_be_bytes(), write.object.to_be_bytes()])
+        .flatten()
+        .collect();
+    serializer.serialize_bytes(&bytes)
+}
+
+fn unpack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Write>, D::Error> {
+    let bytes = deserializer.deserialize_byte_buf(Bytes)?;
+    if !bytes.len().is_multiple_of(ENTRY_BYTES) {
+        return Err(D::Error::custom(format!(
+            "{} bytes are not a number of entries of {ENTRY_BYTES} bytes",
+            bytes.len()
+        )));
+    }
+    let number = |half: &[u8]| {
+        half.iter()
+            .fold(0, |number: u64, &byte| (number << 8) | u64::from(byte))
+    };
+    let entries = bytes.chunks_exact(ENTRY_BYTES);
+    Ok(entries
+        .map(|entry| Write {
+            key: number(&entry[..8]),
+            object: number(&entry[8..]),
+        })
+        .collect())
+}
+
+struct Bytes;
+
+impl<'de> Visitor<'de> for Bytes {
+    type Value = Vec<u8>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("bytes")
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+        Ok(bytes.to_vec())
+    }
+
+    fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+        Ok(bytes)
+    }
+
+    /// JSON has no bytes and writes numbers instead.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut numbers: A) -> Result<Vec<u8>, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(byte) = numbers.next_element()? {
+            bytes.push(byte);
+        }
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::object::tests::object;
+
+    fn etag(text: &str) -> Etag {
+        Etag::new(text)
+    }
+
+    #[test]
+    fn entries_name_their_keys_and_objects_and_no_others() {
+        let (x, y) = (etag("x"), etag("y"));
+        let mut page = InFlight::new("b", [("a", &x), ("b", &y)]);
+        assert!(page.suspects("a") && page.suspects("b") && !page.suspects("c"));
+        assert!(page.includes("a", &x) && !page.includes("a", &y));
+        assert!(page.add("a", &y) && !page.add("a", &y));
+        assert!(page.includes("a", &y));
+    }
+
+    #[test]
+    fn a_replica_is_ours_by_its_etag_or_by_the_source_that_it_names() {
+        let key = ObjectKey::parse("a").unwrap();
+        let own = InFlight::new("a", [("a", &etag("x"))]).own_writes("a");
+        assert!(own.include(&key, &object("x")));
+        assert!(!own.include(&key, &object("y")));
+        assert!(!own.include(&ObjectKey::parse("b").unwrap(), &object("x")));
+        let mut marked = object("encrypted");
+        let mark = (PROVENANCE_KEY.to_owned(), "x".to_owned());
+        marked.metadata.user.extend([mark]);
+        assert!(own.include(&key, &marked));
+        assert!(!OwnWrites::default().include(&key, &object("x")));
+    }
+
+    #[test]
+    fn merged_entries_have_all_of_both() {
+        let (x, y) = (etag("x"), etag("y"));
+        let dead = InFlight::new("b", [("a", &x)]);
+        let page = InFlight::new("c", [("c", &y)]).merged(&dead, "c".to_owned());
+        assert!(page.includes("a", &x) && page.includes("c", &y));
+        assert_eq!(page.last, "c");
+    }
+
+    #[test]
+    fn entries_are_read_as_they_were_written() {
+        let x = etag("x");
+        let keys: Vec<String> = (0..100).map(|n| format!("k{n}")).collect();
+        let page = InFlight::new("k99", keys.iter().map(|key| (key.as_str(), &x)));
+        let json = serde_json::to_value(&page).unwrap();
+        assert_eq!(json["writes"].as_array().map(Vec::len), Some(1_600));
+        assert_eq!(serde_json::from_value::<InFlight>(json).unwrap(), page);
+        let odd = serde_json::json!({"last": "a", "writes": [1, 2, 3]});
+        assert!(serde_json::from_value::<InFlight>(odd).is_err());
+    }
+}

@@ -1,0 +1,266 @@
+//! One key, from its message to the decision whether the message may be acknowledged. No I/O.
+//!
+//! The functions call this, and so does the search in `tests/key_lifecycle.rs`. What `carry` does with one key under
+//! one rule is the per-key protocol of [`crate::replicator`], which has a search of its own.
+
+use std::sync::Arc;
+
+use crate::admit::{Admission, SkipReason};
+use crate::deferral::{Admitted, Deferred, DeferredKey, DeferredKeys, admit_or_defer, defer};
+use crate::event::ObjectEvent;
+use crate::failure_record::{
+    Attempt, FailureRecords, FailureRevision, Redelivery, Unsuccessful, keep,
+    needs_a_second_attempt,
+};
+use crate::fault::Fault;
+use crate::names::{ObjectKey, RuleId};
+use crate::overwrite::Overwrite;
+use crate::replicator::Outcome;
+use crate::rule::Rule;
+use crate::rule_memory::{BucketRules, admission};
+
+/// What `carry` did with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    /// The protocol ended.
+    Settled(Outcome),
+    /// A message of another queue, or a transfer, has the key now, and will bring its record up to date.
+    HandedOver,
+}
+
+/// How far `carry` has to check the replica.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    /// This change is all that it has to settle.
+    ThisChange,
+    /// The deferred key may stand for other changes as well, of tags alone for example.
+    DeferredChanges,
+}
+
+/// What became of a key.
+#[derive(Debug)]
+pub enum Settled {
+    /// The protocol ended.
+    Carried(Outcome),
+    /// Another message or a transfer has the key.
+    HandedOver,
+    /// Its rule is paused: the key is stored.
+    Deferred,
+    /// There is nothing to do.
+    Skipped(SkipReason),
+    /// It failed, which is recorded; another attempt would not help.
+    Parked(Fault),
+    /// As `Parked`, but its message has to be delivered once more.
+    AttemptedOnceMore(Fault),
+    /// It failed, and its message has to be delivered again.
+    TryAgain(Fault),
+}
+
+impl Settled {
+    /// Whether the message may be acknowledged.
+    pub fn is_final(&self) -> bool {
+        !matches!(self, Self::AttemptedOnceMore(_) | Self::TryAgain(_))
+    }
+}
+
+/// Settles a live change under its bucket's rule. `deferred` is what to store if the rule is paused. Returns the
+/// rule as well.
+pub async fn settle_change<P, C>(
+    ports: &P,
+    event: &ObjectEvent,
+    deferred: &DeferredKey,
+    redelivery: Redelivery,
+    carry: C,
+) -> (Option<Arc<Rule>>, Settled)
+where
+    P: BucketRules + DeferredKeys + FailureRecords,
+    C: AsyncFn(&Rule, Why) -> Result<Carried, Fault>,
+{
+    let (known, admission) = match admission(ports, event).await {
+        Ok(found) => found,
+        Err(error) => return (None, Settled::TryAgain(error.into())),
+    };
+    let Some(rule) = known.rule else {
+        return (None, Settled::Skipped(SkipReason::NoRule));
+    };
+    let try_it = async |rule: &Rule, why| {
+        let attempt = attempt_at(event, rule, known.has_failures, redelivery);
+        attempt.run(ports, async || carry(rule, why).await).await
+    };
+    let settled = match admission {
+        Admission::Skip(reason) => Settled::Skipped(reason),
+        Admission::Replicate => try_it(&rule, Why::ThisChange).await,
+        Admission::Hold => match defer(ports, &rule.id, deferred).await {
+            Ok(Deferred::Kept) => Settled::Deferred,
+            Ok(Deferred::Nothing(reason)) => Settled::Skipped(reason),
+            Ok(Deferred::ReplicateNow(rule)) => {
+                let settled = try_it(&rule, Why::DeferredChanges).await;
+                removed_if_final(ports, &rule.id, deferred, settled).await
+            }
+            Err(error) => {
+                let attempt = attempt_at(event, &rule, known.has_failures, redelivery);
+                attempt.run(ports, async || Err(error.into())).await
+            }
+        },
+    };
+    (Some(rule), settled)
+}
+
+fn attempt_at<'a>(
+    event: &'a ObjectEvent,
+    rule: &'a Rule,
+    may_have_failed: bool,
+    redelivery: Redelivery,
+) -> KeyAttempt<'a> {
+    KeyAttempt {
+        rule,
+        key: &event.key,
+        may_have_failed,
+        redelivery,
+        overwrite: Overwrite::Always,
+    }
+}
+
+/// Settles one key of the work queue under a rule read just now. `forget` runs if the rule does not cover the key any
+/// more.
+pub async fn settle_object<P, C>(
+    ports: &P,
+    rule_id: &RuleId,
+    object: &DeferredKey,
+    redelivery: Redelivery,
+    carry: C,
+) -> Settled
+where
+    P: DeferredKeys + FailureRecords,
+    C: AsyncFn(&Rule) -> Result<Carried, Fault>,
+{
+    // Read before the rule: a record that is written later may be of an attempt under a newer rule.
+    let seen = match ports.failure_revision(rule_id, &object.key).await {
+        Ok(seen) => seen,
+        Err(fault) => return Settled::TryAgain(fault),
+    };
+    let admitted = match admit_or_defer(ports, rule_id, object).await {
+        Ok(admitted) => admitted,
+        Err(error) => return Settled::TryAgain(error.into()),
+    };
+    let attempt = async |rule: &Rule| {
+        let ended = carry(rule).await;
+        conclude(ports, rule, object, seen.clone(), redelivery, ended).await
+    };
+    match admitted {
+        Admitted::Replicate(rule) => attempt(&rule).await,
+        Admitted::ReplicateDeferred(rule) => {
+            let settled = attempt(&rule).await;
+            removed_if_final(ports, rule_id, object, settled).await
+        }
+        Admitted::Deferred => Settled::Deferred,
+        Admitted::Skip(SkipReason::OutOfScope) => {
+            // What the rule does not cover any more has not failed any more.
+            let cleared = match &seen {
+                Some(seen) => ports.clear_failure(rule_id, &object.key, seen).await.err(),
+                None => None,
+            };
+            cleared.map_or(Settled::Skipped(SkipReason::OutOfScope), Settled::TryAgain)
+        }
+        Admitted::Skip(reason) => Settled::Skipped(reason),
+    }
+}
+
+/// One attempt at a key under one rule.
+#[derive(Debug, Clone, Copy)]
+pub struct KeyAttempt<'a> {
+    /// The rule.
+    pub rule: &'a Rule,
+    /// The key.
+    pub key: &'a ObjectKey,
+    /// Whether there may be a record to clear, as was known at most
+    /// [`crate::rule_memory::REMEMBERED_FOR`] ago.
+    pub may_have_failed: bool,
+    /// Whether another delivery follows.
+    pub redelivery: Redelivery,
+    /// What its copy may replace.
+    pub overwrite: Overwrite,
+}
+
+impl KeyAttempt<'_> {
+    /// Carries the key and brings its failure record up to date.
+    pub async fn run<R, C>(self, records: &R, carry: C) -> Settled
+    where
+        R: FailureRecords,
+        C: AsyncFnOnce() -> Result<Carried, Fault>,
+    {
+        let seen = if self.may_have_failed {
+            match records.failure_revision(&self.rule.id, self.key).await {
+                Ok(seen) => seen,
+                Err(fault) => return Settled::TryAgain(fault),
+            }
+        } else {
+            None
+        };
+        let ended = carry().await;
+        conclude_key(records, self, seen, ended).await
+    }
+}
+
+async fn conclude<R: FailureRecords>(
+    records: &R,
+    rule: &Rule,
+    object: &DeferredKey,
+    seen: Option<FailureRevision>,
+    redelivery: Redelivery,
+    ended: Result<Carried, Fault>,
+) -> Settled {
+    let attempt = KeyAttempt {
+        rule,
+        key: &object.key,
+        may_have_failed: true,
+        redelivery,
+        overwrite: object.overwrite,
+    };
+    conclude_key(records, attempt, seen, ended).await
+}
+
+async fn conclude_key<R: FailureRecords>(
+    records: &R,
+    it: KeyAttempt<'_>,
+    seen: Option<FailureRevision>,
+    ended: Result<Carried, Fault>,
+) -> Settled {
+    let ended = match ended {
+        Ok(Carried::HandedOver) => return Settled::HandedOver,
+        Ok(Carried::Settled(outcome)) => Ok(outcome),
+        Err(fault) => Err(fault),
+    };
+    let attempt = Attempt {
+        ended,
+        seen,
+        redelivery: it.redelivery,
+        overwrite: it.overwrite,
+    };
+    match keep(records, it.rule, it.key, attempt).await {
+        Ok(outcome) => Settled::Carried(outcome),
+        Err(Unsuccessful::Parked { fault, recorded })
+            if needs_a_second_attempt(recorded, it.redelivery) =>
+        {
+            Settled::AttemptedOnceMore(fault)
+        }
+        Err(Unsuccessful::Parked { fault, .. }) => Settled::Parked(fault),
+        Err(Unsuccessful::TryAgain(fault)) => Settled::TryAgain(fault),
+    }
+}
+
+/// Removes a deferred key that was replicated at once. While its message is delivered again, the key stays.
+async fn removed_if_final<D: DeferredKeys>(
+    store: &D,
+    rule_id: &RuleId,
+    deferred: &DeferredKey,
+    settled: Settled,
+) -> Settled {
+    if !settled.is_final() {
+        return settled;
+    }
+    match store.remove_deferred(rule_id, deferred).await {
+        Ok(()) => settled,
+        Err(error) => Settled::TryAgain(error.into()),
+    }
+}

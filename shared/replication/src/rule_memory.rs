@@ -1,0 +1,119 @@
+//! What may be decided by a rule that was read a few seconds ago. No I/O.
+//!
+//! A healthy change costs no read of the table, because a process remembers the rule. A remembered rule may only
+//! let a change be replicated. Only a rule that was read after the message was received may skip or defer it: a
+//! rule that was made, resumed or widened a moment ago must not lose the change that it is the first to send.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admit::{Admission, admit};
+use crate::age::Moment;
+use crate::event::ObjectEvent;
+use crate::fault::Fault;
+use crate::names::BucketName;
+use crate::rule::Rule;
+
+/// How long a process remembers a rule: a change of a rule takes effect within this time.
+pub const REMEMBERED_FOR: Duration = Duration::from_secs(5);
+
+/// What a process knows of the rule of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The rule that replicates from the bucket.
+    pub rule: Option<Arc<Rule>>,
+    /// Whether any of the rule's objects has a failure record. Then a success has a record to clear.
+    pub has_failures: bool,
+}
+
+/// Values that a process has read, each with the moment at which its read began.
+#[derive(Debug, Clone)]
+pub struct RuleMemory<K, V> {
+    known: HashMap<K, (Moment, V)>,
+}
+
+impl<K, V> Default for RuleMemory<K, V> {
+    fn default() -> Self {
+        Self {
+            known: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> RuleMemory<K, V> {
+    /// Returns what was read at most [`REMEMBERED_FOR`] before `now`. A value whose age is unknown is forgotten.
+    pub fn recall(&self, key: &K, now: Moment) -> Option<V> {
+        let (read_at, value) = self.known.get(key)?;
+        read_at
+            .is_within(REMEMBERED_FOR, now)
+            .then(|| value.clone())
+    }
+
+    /// Remembers a value whose read began at `read_at`.
+    pub fn remember(&mut self, key: K, read_at: Moment, value: V) {
+        self.known.insert(key, (read_at, value));
+    }
+}
+
+/// The rules by source bucket, as a live function knows them.
+pub trait BucketRules {
+    /// Why a rule cannot be read.
+    type Error: Into<Fault>;
+
+    /// Returns what this process read at most [`REMEMBERED_FOR`] ago.
+    fn remembered(&self, bucket: &BucketName) -> Option<Known>;
+
+    /// Reads the rule and remembers it. The read is strongly consistent.
+    fn read(&self, bucket: &BucketName) -> impl Future<Output = Result<Known, Self::Error>> + Send;
+}
+
+/// Returns what the rule of the event's bucket says of the event. Skips and defers only by a rule that it has just
+/// read.
+pub async fn admission<R: BucketRules>(
+    rules: &R,
+    event: &ObjectEvent,
+) -> Result<(Known, Admission), R::Error> {
+    if let Some(known) = rules.remembered(&event.bucket)
+        && admit(known.rule.as_deref(), event) == Admission::Replicate
+        && was_sent_for(event, &known)
+    {
+        return Ok((known, Admission::Replicate));
+    }
+    let known = rules.read(&event.bucket).await?;
+    let admission = admit(known.rule.as_deref(), event);
+    Ok((known, admission))
+}
+
+/// Whether the event does not name another rule than the one that is known.
+fn was_sent_for(event: &ObjectEvent, known: &Known) -> bool {
+    match (&event.sent_for, &known.rule) {
+        (Some(sent_for), Some(rule)) => *sent_for == rule.id,
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::Timestamp;
+
+    #[test]
+    fn a_memory_expires_by_either_clock_and_by_a_clock_that_was_set_back() {
+        let moment = |wall_secs: i64, monotonic_secs: u64| Moment {
+            wall: Timestamp::UNIX_EPOCH + TimeDelta::seconds(wall_secs),
+            monotonic: Duration::from_secs(monotonic_secs),
+        };
+        let mut memory = RuleMemory::default();
+        memory.remember("bucket", moment(100, 100), "rule");
+        assert_eq!(memory.recall(&"bucket", moment(105, 105)), Some("rule"));
+        assert_eq!(memory.recall(&"bucket", moment(3_700, 101)), None);
+        assert_eq!(memory.recall(&"bucket", moment(101, 106)), None);
+        assert_eq!(memory.recall(&"bucket", moment(99, 101)), None);
+        assert_eq!(memory.recall(&"another", moment(100, 100)), None);
+    }
+}

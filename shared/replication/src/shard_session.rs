@@ -1,0 +1,640 @@
+//! How the workers of a shard take turns: epoch, lease and in-flight pages. All I/O goes through [`ShardPorts`] and
+//! [`PageWork`].
+//!
+//! - **Epoch.** To send a shard's message means to raise the epoch of its item first. A message of an older epoch is
+//!   acknowledged at once, so that two messages of one shard become one. If the sender dies between the two, its own
+//!   message is redelivered, and its successor finds the message's id in `sent_by` and sends.
+//! - **Lease.** A worker takes the shard's lease before it works on it. Every write of the shard depends on the lease.
+//!   It lasts until nothing of its holder can be in flight, and is never renewed.
+//! - **In-flight pages.** Before the first write of a page, the worker stores what the page may write. Its successor
+//!   verifies these keys in full, and deletes a leftover only if Tandem wrote it.
+//! - **Follow-up.** [`wake`] sends a message for every shard that needs one: the hourly maintenance for those whose
+//!   worker died or whose message is lost, a resume for all that wait.
+
+use std::future::Future;
+
+use futures::lock::Mutex;
+
+use crate::Timestamp;
+use crate::in_flight::InFlight;
+use crate::names::{Etag, ObjectKey};
+use crate::shard::Hint;
+use crate::shard_state::{Guard, Lease, Shard, Step};
+
+/// A shard under way that has not moved for longer has lost its message.
+pub const STALLED_AFTER: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+
+/// How many messages a recovery may use up before the shard is given up.
+pub const RECOVERIES_MAX: u32 = 3;
+
+/// How often a worker that meets another writer of the shard's item reads it again.
+const ATTEMPTS: usize = 10;
+
+/// Whether the rule and the job let a shard go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// The rule is enabled, and the job is running.
+    Open,
+    /// The rule is enabled, but the job is paused, cancelled or not planned: only recoveries go on.
+    Recoveries,
+    /// The rule is not enabled: nothing goes on. A resume wakes the shard.
+    Shut,
+    /// There is no such rule or job.
+    Gone,
+}
+
+/// The items of a job's shards, and the queue of their messages.
+pub trait ShardPorts: Sync {
+    /// Why a request failed.
+    type Error: std::fmt::Display + Send;
+
+    /// Returns whether the shards of the job may go on. Strongly consistent.
+    fn gate(&self) -> impl Future<Output = Result<Gate, Self::Error>> + Send;
+
+    /// Returns a shard. Strongly consistent.
+    fn shard(&self, index: u32) -> impl Future<Output = Result<Option<Shard>, Self::Error>> + Send;
+
+    /// Returns all shards of the job; each before those that were split off from it. Strongly consistent.
+    fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, Self::Error>> + Send;
+
+    /// Writes what differs between `seen` and `next` into the shard's item, if `guard` allows it. Returns whether it
+    /// did. Other attributes stay as they are. A repetition of a write that was carried out may return `false`.
+    fn update(
+        &self,
+        guard: Guard<'_>,
+        seen: &Shard,
+        next: &Shard,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// Returns an index that no shard of the job has; none if the job is gone.
+    fn new_index(&self) -> impl Future<Output = Result<Option<u32>, Self::Error>> + Send;
+
+    /// Updates a shard as [`Self::update`] does and stores its child: both or neither.
+    fn split(
+        &self,
+        guard: Guard<'_>,
+        seen: &Shard,
+        kept: &Shard,
+        child: &Shard,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// Sends a shard's message of this epoch, which is received no sooner than after `delay_secs`.
+    fn send(
+        &self,
+        index: u32,
+        epoch: u64,
+        delay_secs: i32,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// How many shards of the job are worked on at once.
+    fn concurrency(&self) -> usize;
+
+    /// The present.
+    fn now(&self) -> Timestamp;
+}
+
+/// The pages of a shard.
+pub trait PageWork<P: ShardPorts>: Sync {
+    /// Does one page of the session's shard, or as much of it as time allows.
+    fn page(
+        &self,
+        session: &Session<'_, P>,
+    ) -> impl Future<Output = Result<Paged, SessionError<P::Error>>> + Send;
+
+    /// Verifies what is in flight of the session's shard, and nothing else.
+    fn recover(
+        &self,
+        session: &Session<'_, P>,
+    ) -> impl Future<Output = Result<Recovered, SessionError<P::Error>>> + Send;
+
+    /// Whether there is time for another page.
+    fn has_time(&self) -> bool;
+
+    /// Whether every write that was sent has been answered, so that nothing of this session can be in flight.
+    fn all_answered(&self) -> bool;
+}
+
+/// Where a page leaves its shard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Paged {
+    /// This much is done.
+    Done(Step),
+    /// The rate limit lets nothing begin before so many seconds are over.
+    Limited(i32),
+}
+
+/// How far a recovery came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovered {
+    /// Everything that was in flight is verified.
+    All,
+    /// Time ran out.
+    Part,
+}
+
+/// A message of a shard, as one worker received it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardDelivery {
+    /// Which shard.
+    pub index: u32,
+    /// The message's epoch; none where the worker was invoked by hand, or by an older version.
+    pub epoch: Option<u64>,
+    /// The message's id; none where the worker was invoked by hand.
+    pub message: Option<String>,
+    /// The invocation.
+    pub invocation: String,
+    /// Whether the message was received before.
+    pub is_redelivery: bool,
+    /// Whether the message is not received again.
+    pub is_last: bool,
+    /// When nothing of this invocation can be in flight any more, for a reader whose clock is ahead.
+    pub lease_until: Timestamp,
+}
+
+impl ShardDelivery {
+    /// By what a successor recognises what this worker was about to send.
+    fn sender(&self) -> &str {
+        self.message.as_deref().unwrap_or(&self.invocation)
+    }
+}
+
+/// What to do with the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Delete it.
+    Acknowledge,
+    /// Let it be redelivered when the lease of an earlier delivery has expired.
+    RedeliverAt(Timestamp),
+}
+
+/// Why a session stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError<E> {
+    /// The lease is gone: it expired, or the item was replaced.
+    #[error("another worker has taken shard {0} over")]
+    Lost(u32),
+    /// A request failed.
+    #[error(transparent)]
+    Failed(#[from] E),
+}
+
+/// One worker's work on one shard, under its lease.
+#[derive(Debug)]
+pub struct Session<'a, P> {
+    ports: &'a P,
+    delivery: &'a ShardDelivery,
+    /// The shard as it was last read or written.
+    current: Mutex<Shard>,
+}
+
+/// What a shard needs from the worker that has its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Pages,
+    Recovery,
+    Nothing,
+}
+
+fn need(gate: Gate, shard: &Shard) -> Need {
+    match gate {
+        Gate::Gone | Gate::Shut => Need::Nothing,
+        Gate::Open if !shard.has_ended() => Need::Pages,
+        Gate::Open | Gate::Recoveries if shard.in_flight.is_some() => Need::Recovery,
+        Gate::Open | Gate::Recoveries => Need::Nothing,
+    }
+}
+
+/// How an attempt to give the lease back ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Release {
+    Done,
+    /// A sender has raised the epoch meanwhile, and its message may have met this lease: the holder goes on.
+    Raised,
+}
+
+/// Works on the shard of `delivery` until it is done, or the rest is handed on.
+pub async fn work<P: ShardPorts, W: PageWork<P>>(
+    ports: &P,
+    pages: &W,
+    delivery: &ShardDelivery,
+) -> Result<Ended, SessionError<P::Error>> {
+    if delivery.is_redelivery {
+        send_what_a_predecessor_did_not(ports, delivery).await?;
+    }
+    match Session::open(ports, delivery).await? {
+        Ok(session) => session.run(pages).await,
+        Err(ended) => Ok(ended),
+    }
+}
+
+impl<'a, P: ShardPorts> Session<'a, P> {
+    /// Takes the lease of a shard that needs work. Otherwise returns what to do with the message.
+    async fn open(
+        ports: &'a P,
+        delivery: &'a ShardDelivery,
+    ) -> Result<Result<Self, Ended>, SessionError<P::Error>> {
+        for _ in 0..ATTEMPTS {
+            let Some(shard) = ports.shard(delivery.index).await? else {
+                return Ok(Err(Ended::Acknowledge));
+            };
+            if delivery.epoch.is_some_and(|epoch| epoch < shard.epoch) {
+                return Ok(Err(Ended::Acknowledge));
+            }
+            // After the shard: a resume that comes between raises the epoch, so that the lease is not taken.
+            let gate = ports.gate().await?;
+            if need(gate, &shard) == Need::Nothing {
+                // The worker that ended the shard may have died before it released the next one.
+                if shard.has_ended() && gate == Gate::Open {
+                    release_waiting(ports, delivery.sender()).await?;
+                }
+                return Ok(Err(Ended::Acknowledge));
+            }
+            let now = ports.now();
+            if let Some(lease) = shard.lease.as_ref().filter(|_| shard.is_leased(now))
+                && lease.holder != delivery.invocation
+            {
+                // An earlier delivery of this message may have died.
+                let is_ours = delivery.message.is_some() && lease.message == delivery.message;
+                // At the last delivery the maintenance follows up instead, and the message is no dead letter.
+                return Ok(Err(if is_ours && !delivery.is_last {
+                    Ended::RedeliverAt(lease.until)
+                } else {
+                    Ended::Acknowledge
+                }));
+            }
+            let guard = Guard::Free {
+                holder: &delivery.invocation,
+                epoch: shard.epoch,
+                at: now,
+            };
+            let leased = shard.leased(Lease {
+                holder: delivery.invocation.clone(),
+                message: delivery.message.clone(),
+                until: delivery.lease_until,
+            });
+            if ports.update(guard, &shard, &leased).await? {
+                // Another worker may have had the lease since the shard was read.
+                let Some(shard) = ports.shard(delivery.index).await? else {
+                    return Ok(Err(Ended::Acknowledge));
+                };
+                return Ok(Ok(Self {
+                    ports,
+                    delivery,
+                    current: Mutex::new(shard),
+                }));
+            }
+        }
+        Err(SessionError::Lost(delivery.index))
+    }
+
+    async fn run<W: PageWork<P>>(&self, pages: &W) -> Result<Ended, SessionError<P::Error>> {
+        let mut is_first = true;
+        loop {
+            let shard = self.shard().await;
+            let gate = self.ports.gate().await?;
+            let need = need(gate, &shard);
+            if need == Need::Nothing {
+                if self.release().await? == Release::Raised {
+                    continue;
+                }
+                if shard.has_ended() && gate == Gate::Open {
+                    release_waiting(self.ports, self.delivery.sender()).await?;
+                }
+                return Ok(Ended::Acknowledge);
+            }
+            if !is_first && !pages.has_time() {
+                if self.hand_on(0).await? {
+                    return Ok(Ended::Acknowledge);
+                }
+                continue;
+            }
+            is_first = false;
+            let done = match need {
+                Need::Pages => self.page(pages).await,
+                Need::Recovery | Need::Nothing => self.recover(pages).await,
+            };
+            match done {
+                Ok(true) => return Ok(Ended::Acknowledge),
+                Ok(false) => {}
+                Err(SessionError::Failed(error)) if self.delivery.is_last => {
+                    self.give_up(pages, need, error.to_string()).await?;
+                    return Ok(Ended::Acknowledge);
+                }
+                Err(error) => {
+                    if pages.all_answered() {
+                        self.write(Guard::HeldBy(&self.delivery.invocation), Shard::released)
+                            .await?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Does a page. Returns whether the session is over.
+    async fn page<W: PageWork<P>>(&self, pages: &W) -> Result<bool, SessionError<P::Error>> {
+        let inherited = self.shard().await.in_flight;
+        match pages.page(self).await? {
+            Paged::Limited(secs) => self.hand_on(secs).await,
+            Paged::Done(step) => {
+                let at = self.ports.now();
+                self.must_write(|shard| shard.after(&step, inherited.clone(), at))
+                    .await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Recovers what is in flight. Returns whether the session is over.
+    async fn recover<W: PageWork<P>>(&self, pages: &W) -> Result<bool, SessionError<P::Error>> {
+        match pages.recover(self).await? {
+            Recovered::Part => self.hand_on(0).await,
+            Recovered::All => {
+                self.must_write(|shard| Shard {
+                    in_flight: None,
+                    ..shard.clone()
+                })
+                .await?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Ends a shard that failed at its message's last delivery: the job has to come to an end all the same. What is
+    /// in flight stays, so that the maintenance sends another message for its recovery, but not without end.
+    async fn give_up<W: PageWork<P>>(
+        &self,
+        pages: &W,
+        need: Need,
+        error: String,
+    ) -> Result<(), SessionError<P::Error>> {
+        let at = self.ports.now();
+        let answered = pages.all_answered();
+        self.must_write(|shard| {
+            let mut next = shard.clone();
+            if need == Need::Pages {
+                next = next.given_up(error.clone(), at);
+            } else {
+                next.recoveries_failed += 1;
+                if next.recoveries_failed >= RECOVERIES_MAX {
+                    let problem = format!(
+                        "objects that a worker may have left half-written cannot be verified: {error}; run \
+                         `tandem verify --repair` when the cause is removed"
+                    );
+                    next = next.given_up(problem, at);
+                    next.in_flight = None;
+                }
+            }
+            if answered { next.released() } else { next }
+        })
+        .await?;
+        if self.ports.gate().await? == Gate::Open {
+            release_waiting(self.ports, self.delivery.sender()).await?;
+        }
+        Ok(())
+    }
+
+    /// The shard as it is now.
+    pub async fn shard(&self) -> Shard {
+        self.current.lock().await.clone()
+    }
+
+    /// Stores what a page may write, before its first write.
+    pub async fn record(&self, page: InFlight) -> Result<(), SessionError<P::Error>> {
+        self.must_write(|shard| shard.with_in_flight(page.clone()))
+            .await
+    }
+
+    /// Stores that the page may write this object as well, unless that is stored already.
+    pub async fn announce(
+        &self,
+        key: &ObjectKey,
+        etag: &Etag,
+    ) -> Result<(), SessionError<P::Error>> {
+        let mut current = self.current.lock().await;
+        let in_flight = current.in_flight.clone();
+        let mut in_flight = in_flight.unwrap_or_else(|| InFlight::new(key.as_str(), []));
+        if !in_flight.add(key.as_str(), etag) {
+            return Ok(());
+        }
+        let next = Shard {
+            in_flight: Some(in_flight),
+            ..current.clone()
+        };
+        let guard = Guard::HeldBy(&self.delivery.invocation);
+        if !self.ports.update(guard, &current, &next).await? {
+            return Err(SessionError::Lost(self.delivery.index));
+        }
+        *current = next;
+        Ok(())
+    }
+
+    /// Keeps what a search for a place to cut has cost and found out.
+    pub async fn note_search(&self, probes: u64, hint: Hint) -> Result<(), SessionError<P::Error>> {
+        self.must_write(|shard| Shard {
+            probes: shard.probes + probes,
+            known: hint.known.clone(),
+            empty_above: hint.empty_above.clone(),
+            ..shard.clone()
+        })
+        .await
+    }
+
+    /// Splits off what comes after `cut` as a shard of its own, and sends its message.
+    pub async fn split(
+        &self,
+        cut: &str,
+        hint: Hint,
+        probes: u64,
+    ) -> Result<(), SessionError<P::Error>> {
+        let Some(index) = self.ports.new_index().await? else {
+            return Ok(());
+        };
+        let mut current = self.current.lock().await;
+        let at = self.ports.now();
+        let (kept, child) = current.cut(cut, hint, index, self.delivery.sender(), at);
+        let kept = Shard {
+            // Both sides list some keys at the cut that are not theirs.
+            probes: kept.probes + probes + 2,
+            ..kept
+        };
+        let guard = Guard::HeldBy(&self.delivery.invocation);
+        if !self.ports.split(guard, &current, &kept, &child).await? {
+            return Err(SessionError::Lost(self.delivery.index));
+        }
+        *current = kept;
+        Ok(self.ports.send(index, child.epoch, 0).await?)
+    }
+
+    /// Sends the shard's next message and gives the lease back. Returns `false` if a sender raised the epoch
+    /// meanwhile: then the session goes on.
+    async fn hand_on(&self, delay_secs: i32) -> Result<bool, SessionError<P::Error>> {
+        let epoch = self.shard().await.epoch;
+        let at = self.ports.now();
+        let sender = self.delivery.sender();
+        let guard = Guard::HeldAt(&self.delivery.invocation, epoch);
+        let handed_on = |shard: &Shard| shard.raised(sender, at).released();
+        if self.write(guard, handed_on).await? {
+            let index = self.delivery.index;
+            self.ports.send(index, epoch + 1, delay_secs).await?;
+            return Ok(true);
+        }
+        self.read_again().await?;
+        Ok(false)
+    }
+
+    async fn release(&self) -> Result<Release, SessionError<P::Error>> {
+        let epoch = self.shard().await.epoch;
+        let guard = Guard::HeldAt(&self.delivery.invocation, epoch);
+        if self.write(guard, Shard::released).await? {
+            return Ok(Release::Done);
+        }
+        self.read_again().await?;
+        Ok(Release::Raised)
+    }
+
+    async fn read_again(&self) -> Result<(), SessionError<P::Error>> {
+        let lost = || SessionError::Lost(self.delivery.index);
+        let shard = self.ports.shard(self.delivery.index).await?;
+        let shard = shard.ok_or_else(lost)?;
+        if !Guard::HeldBy(&self.delivery.invocation).allows(&shard) {
+            return Err(lost());
+        }
+        *self.current.lock().await = shard;
+        Ok(())
+    }
+
+    /// Writes what the shard becomes, if `guard` allows it. Returns whether it did.
+    async fn write(
+        &self,
+        guard: Guard<'_>,
+        change: impl Fn(&Shard) -> Shard,
+    ) -> Result<bool, SessionError<P::Error>> {
+        let mut current = self.current.lock().await;
+        let next = change(&current);
+        let written = self.ports.update(guard, &current, &next).await?;
+        if written {
+            *current = next;
+        }
+        Ok(written)
+    }
+
+    /// Writes what the shard becomes while the lease lasts.
+    async fn must_write(
+        &self,
+        change: impl Fn(&Shard) -> Shard,
+    ) -> Result<(), SessionError<P::Error>> {
+        let guard = Guard::HeldBy(&self.delivery.invocation);
+        if self.write(guard, change).await? {
+            Ok(())
+        } else {
+            Err(SessionError::Lost(self.delivery.index))
+        }
+    }
+}
+
+/// Sends again what an earlier delivery of the same message raised and may have died before sending.
+async fn send_what_a_predecessor_did_not<P: ShardPorts>(
+    ports: &P,
+    delivery: &ShardDelivery,
+) -> Result<(), SessionError<P::Error>> {
+    for shard in ports.shards().await? {
+        let is_ours = shard.sent_by.as_deref() == Some(delivery.sender());
+        let is_over = shard.has_ended() && shard.in_flight.is_none();
+        // The shard's own message is this one, unless its epoch was raised since.
+        let is_this = shard.index == delivery.index && Some(shard.epoch) == delivery.epoch;
+        if is_ours && !is_over && !is_this {
+            ports.send(shard.index, shard.epoch, 0).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sends messages to shards that have had none, while fewer than the job's concurrency are under way.
+pub async fn release_waiting<P: ShardPorts>(
+    ports: &P,
+    sender: &str,
+) -> Result<(), SessionError<P::Error>> {
+    let shards = ports.shards().await?;
+    let under_way = shards.iter().filter(|shard| shard.is_under_way()).count();
+    let room = ports.concurrency().saturating_sub(under_way);
+    let waiting = shards
+        .iter()
+        .filter(|shard| !shard.sent && !shard.has_ended());
+    for shard in waiting.take(room) {
+        raise(ports, shard, Guard::Unsent(shard.epoch), sender).await?;
+    }
+    Ok(())
+}
+
+/// Which shards [`wake`] sends a message for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// Those whose worker died or whose message is lost: for the hourly maintenance.
+    Stalled,
+    /// All that have had a message and have not ended, and those with pages in flight: after a resume, which acknowledged
+    /// messages do not survive.
+    All,
+}
+
+/// Sends messages for shards that need one. Returns how many.
+pub async fn wake<P: ShardPorts>(
+    ports: &P,
+    sender: &str,
+    which: Wake,
+) -> Result<usize, SessionError<P::Error>> {
+    let gate = ports.gate().await?;
+    if matches!(gate, Gate::Gone | Gate::Shut) {
+        return Ok(0);
+    }
+    let now = ports.now();
+    let mut woken = 0;
+    for shard in ports.shards().await? {
+        if needs_message(&shard, gate, which, now) {
+            raise(ports, &shard, Guard::Epoch(shard.epoch), sender).await?;
+            woken += 1;
+        }
+    }
+    if gate == Gate::Open {
+        release_waiting(ports, sender).await?;
+    }
+    Ok(woken)
+}
+
+fn needs_message(shard: &Shard, gate: Gate, which: Wake, now: Timestamp) -> bool {
+    let is_work =
+        need(gate, shard) == Need::Recovery || (need(gate, shard) == Need::Pages && shard.sent);
+    let has_stalled = shard
+        .progressed_at
+        .is_none_or(|moved_at| now - moved_at > STALLED_AFTER);
+    match which {
+        Wake::All => is_work,
+        Wake::Stalled => match &shard.lease {
+            Some(_) if shard.is_leased(now) => false,
+            // The lease of a worker that died.
+            Some(_) => is_work,
+            None => is_work && (shard.has_ended() || gate != Gate::Open || has_stalled),
+        },
+    }
+}
+
+/// Raises the epoch of a shard and sends its message, unless another sender does.
+async fn raise<P: ShardPorts>(
+    ports: &P,
+    shard: &Shard,
+    guard: Guard<'_>,
+    sender: &str,
+) -> Result<(), SessionError<P::Error>> {
+    let next = shard.raised(sender, ports.now());
+    if !ports.update(guard, shard, &next).await? {
+        // The write may have been carried out and repeated.
+        let found = ports.shard(shard.index).await?;
+        let is_ours = found.is_some_and(|found| {
+            found.epoch == next.epoch && found.sent_by.as_deref() == Some(sender)
+        });
+        if !is_ours {
+            return Ok(());
+        }
+    }
+    Ok(ports.send(shard.index, next.epoch, 0).await?)
+}

@@ -1,0 +1,549 @@
+//! A shard of a job as its item holds it: its range, how far it has come, what it has counted, and who may work on
+//! it. Every change of it is a method here; [`Guard`] says on what a write depends. No I/O.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+use crate::by_name;
+use crate::in_flight::InFlight;
+use crate::keyspace::fraction;
+use crate::progress::Counts;
+use crate::shard::{Hint, ShardRange};
+
+/// A shard as the table holds it: its range, how far it has come, and what it has counted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Shard {
+    /// Its number among the job's shards.
+    pub index: u32,
+    /// Keys begin so.
+    pub prefix: String,
+    /// Exclusive lower bound.
+    #[serde(default)]
+    pub after: Option<String>,
+    /// Inclusive upper bound.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// The part of a manifest that names the shard's keys, instead of a range of them.
+    #[serde(default, deserialize_with = "by_name::optional")]
+    pub manifest: Option<ManifestPart>,
+    /// The last key that is accounted for; in a manifest the number of bytes, or of lines of a compressed
+    /// one, that are.
+    #[serde(default)]
+    pub checkpoint: Option<String>,
+    /// How many pages are accounted for.
+    pub pages: u64,
+    /// How often part of the shard was split off.
+    #[serde(default)]
+    pub splits: u64,
+    /// How many requests were spent on finding where to cut.
+    #[serde(default)]
+    pub probes: u64,
+    /// A key that was seen in the range; the greatest one known.
+    #[serde(default)]
+    pub known: Option<String>,
+    /// Nothing was seen above this key.
+    #[serde(default)]
+    pub empty_above: Option<String>,
+    /// Whether it has had a message, or is about to get one from the sender that raised its epoch.
+    #[serde(default)]
+    pub sent: bool,
+    /// The epoch of its newest message; a message of an older epoch is void. 0 before the first message.
+    #[serde(default)]
+    pub epoch: u64,
+    /// What the sender of that message was processing when it raised the epoch: a message, or an invocation. If the
+    /// sender died before it sent, its own message is redelivered, and its successor sends.
+    #[serde(default)]
+    pub sent_by: Option<String>,
+    /// Who works on it.
+    #[serde(default, deserialize_with = "by_name::optional")]
+    pub lease: Option<Lease>,
+    /// What its workers have begun to write and not accounted for.
+    #[serde(default, deserialize_with = "by_name::optional")]
+    pub in_flight: Option<InFlight>,
+    /// How many messages were used up by recoveries that failed.
+    #[serde(default)]
+    pub recoveries_failed: u32,
+    /// When anything of it was last written.
+    #[serde(default)]
+    pub progressed_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default)]
+    pub ended_at: Option<Timestamp>,
+    /// Why it ended before its end, if it did.
+    #[serde(default)]
+    pub error: Option<String>,
+    /// What part of the job it is, 0 to 1: an estimate.
+    #[serde(default)]
+    pub weight: f64,
+    /// What part of the job it had done when `weight` was last given.
+    #[serde(default)]
+    pub weight_done: f64,
+    /// Where it was then.
+    #[serde(default)]
+    pub weight_from: Option<String>,
+    /// Requests to S3 so far.
+    #[serde(default)]
+    pub s3_requests: u64,
+    /// What became of its objects so far.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// When the table may forget it, in seconds since 1970; never if nobody says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<i64>,
+}
+
+/// The right to work on a shard. It is never renewed: it lasts until nothing of its holder can be in flight.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Lease {
+    /// The invocation that has it.
+    pub holder: String,
+    /// The message that the invocation processes; none where it was invoked by hand.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// When it expires. In milliseconds since 1970, so that the table can compare it.
+    #[serde(with = "chrono::serde::ts_milliseconds")]
+    pub until: Timestamp,
+}
+
+/// On what a write of a shard depends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard<'a> {
+    /// The epoch is this one.
+    Epoch(u64),
+    /// The epoch is this one, and the shard has never had a message.
+    Unsent(u64),
+    /// The epoch is this one, and `holder` has the lease, or no other holder has one that has not expired at `at`.
+    Free {
+        /// The invocation that wants the lease.
+        holder: &'a str,
+        /// The epoch.
+        epoch: u64,
+        /// The present.
+        at: Timestamp,
+    },
+    /// This invocation has the lease.
+    HeldBy(&'a str),
+    /// This invocation has the lease, and the epoch is this one.
+    HeldAt(&'a str, u64),
+    /// The shard ended with an error.
+    Failed,
+}
+
+impl Guard<'_> {
+    /// Whether the guard lets a write of `shard` through.
+    pub fn allows(&self, shard: &Shard) -> bool {
+        let is_held = |by: &str| shard.lease.as_ref().is_some_and(|lease| lease.holder == by);
+        match *self {
+            Self::Epoch(epoch) => shard.epoch == epoch,
+            Self::Unsent(epoch) => shard.epoch == epoch && !shard.sent,
+            Self::Free { holder, epoch, at } => {
+                shard.epoch == epoch && (is_held(holder) || !shard.is_leased(at))
+            }
+            Self::HeldBy(holder) => is_held(holder),
+            Self::HeldAt(holder, epoch) => is_held(holder) && shard.epoch == epoch,
+            Self::Failed => shard.error.is_some(),
+        }
+    }
+}
+
+/// A part of a list of keys in S3.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestPart {
+    /// The bucket that holds the list.
+    pub bucket: String,
+    /// Its region.
+    pub region: String,
+    /// The list's own key.
+    pub key: String,
+    /// The list's `ETag`: another one is another list.
+    pub etag: String,
+    /// Whether it is compressed by gzip.
+    pub gzip: bool,
+    /// Its lines begin at this byte or later.
+    pub from: u64,
+    /// ... and before this one; to the end if nobody says.
+    pub until: Option<u64>,
+}
+
+/// One page of a shard, done.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Step {
+    /// The last key of the page, or place in a manifest; `None` if there was none.
+    pub checkpoint: Option<String>,
+    /// What became of its objects.
+    pub counts: Counts,
+    /// Requests to S3.
+    pub s3_requests: u64,
+    /// When the shard ended, if this was its last page.
+    pub ended_at: Option<Timestamp>,
+}
+
+impl Shard {
+    /// A shard that has not begun. It is forgotten when its job is.
+    pub fn new(
+        index: u32,
+        range: ShardRange,
+        weight: f64,
+        at: Timestamp,
+        expires_at: Option<i64>,
+    ) -> Self {
+        Self {
+            index,
+            prefix: range.prefix,
+            after: range.after,
+            until: range.until,
+            manifest: None,
+            checkpoint: None,
+            pages: 0,
+            splits: 0,
+            probes: 0,
+            known: None,
+            empty_above: None,
+            sent: false,
+            epoch: 0,
+            sent_by: None,
+            lease: None,
+            in_flight: None,
+            recoveries_failed: 0,
+            progressed_at: Some(at),
+            ended_at: None,
+            error: None,
+            weight,
+            weight_done: 0.0,
+            weight_from: None,
+            s3_requests: 0,
+            counts: Counts::default(),
+            expires_at,
+        }
+    }
+
+    /// What is left to do.
+    pub fn rest(&self) -> ShardRange {
+        ShardRange {
+            prefix: self.prefix.clone(),
+            after: self.checkpoint.clone().or_else(|| self.after.clone()),
+            until: self.until.clone(),
+        }
+    }
+
+    /// What is known of the upper end.
+    pub fn hint(&self) -> Hint {
+        Hint {
+            known: self.known.clone(),
+            empty_above: self.empty_above.clone(),
+        }
+    }
+
+    /// Whether the shard has come to its end, or was given up.
+    pub fn has_ended(&self) -> bool {
+        self.ended_at.is_some()
+    }
+
+    /// Whether the shard counts among those that are worked on.
+    pub fn is_under_way(&self) -> bool {
+        self.sent && !self.has_ended()
+    }
+
+    /// Whether a holder has it at `at`.
+    pub fn is_leased(&self, at: Timestamp) -> bool {
+        self.lease.as_ref().is_some_and(|lease| at < lease.until)
+    }
+
+    /// The shard with a new message, which `sent_by` is about to send.
+    #[must_use]
+    pub fn raised(&self, sent_by: &str, at: Timestamp) -> Self {
+        Self {
+            epoch: self.epoch + 1,
+            sent_by: Some(sent_by.to_owned()),
+            sent: true,
+            progressed_at: Some(at),
+            ..self.clone()
+        }
+    }
+
+    /// The shard in the hands of a holder.
+    #[must_use]
+    pub fn leased(&self, lease: Lease) -> Self {
+        Self {
+            lease: Some(lease),
+            ..self.clone()
+        }
+    }
+
+    /// The shard without a holder.
+    #[must_use]
+    pub fn released(&self) -> Self {
+        Self {
+            lease: None,
+            ..self.clone()
+        }
+    }
+
+    /// The shard while a page of it may write `page`, besides what is in flight already.
+    #[must_use]
+    pub fn with_in_flight(&self, page: InFlight) -> Self {
+        let in_flight = match &self.in_flight {
+            None => page,
+            Some(before) => {
+                let last = if self.is_before(&before.last, &page.last) {
+                    page.last.clone()
+                } else {
+                    before.last.clone()
+                };
+                page.merged(before, last)
+            }
+        };
+        Self {
+            in_flight: Some(in_flight),
+            ..self.clone()
+        }
+    }
+
+    /// Whether `one` is a place before `other`: a key, or in a manifest a number.
+    pub fn is_before(&self, one: &str, other: &str) -> bool {
+        if self.manifest.is_none() {
+            return one < other;
+        }
+        let number = |place: &str| place.parse::<u64>().unwrap_or_default();
+        number(one) < number(other)
+    }
+
+    /// What of `in_flight` lies beyond the shard's checkpoint.
+    pub fn ahead(&self, in_flight: Option<InFlight>) -> Option<InFlight> {
+        let reached = self.checkpoint.as_ref();
+        in_flight.filter(|page| reached.is_none_or(|place| self.is_before(place, &page.last)))
+    }
+
+    /// What part of the job it has done, 0 to 1: an estimate.
+    pub fn fraction(&self) -> f64 {
+        let since = match (&self.ended_at, &self.checkpoint) {
+            (Some(_), _) => 1.0,
+            (None, None) => 0.0,
+            (None, Some(checkpoint)) => self.fraction_at(checkpoint),
+        };
+        self.weight_done + self.weight * since
+    }
+
+    fn fraction_at(&self, checkpoint: &str) -> f64 {
+        if let Some(part) = &self.manifest {
+            let place: f64 = checkpoint.parse().unwrap_or_default();
+            let width = part.until.map(|until| until - part.from.min(until));
+            return width.map_or(0.0, |width| {
+                (place - part.from as f64) / width.max(1) as f64
+            });
+        }
+        let from = self.weight_from.as_ref().or(self.after.as_ref());
+        let high = self.until.as_deref().or(self.empty_above.as_deref());
+        fraction(from.unwrap_or(&self.prefix), high, checkpoint)
+    }
+
+    /// The shard after a step. `inherited` is what was in flight before the step's own page.
+    #[must_use]
+    pub fn after(&self, step: &Step, inherited: Option<InFlight>, at: Timestamp) -> Self {
+        let mut counts = self.counts;
+        counts.add(&step.counts);
+        let next = Self {
+            checkpoint: step.checkpoint.clone().or_else(|| self.checkpoint.clone()),
+            pages: self.pages + 1,
+            s3_requests: self.s3_requests + step.s3_requests,
+            ended_at: step.ended_at,
+            error: None,
+            sent: true,
+            progressed_at: Some(at),
+            counts,
+            ..self.clone()
+        };
+        let in_flight = if next.has_ended() {
+            None
+        } else {
+            next.ahead(inherited)
+        };
+        Self { in_flight, ..next }
+    }
+
+    /// The shard given up with an error. What is in flight stays for a recovery.
+    #[must_use]
+    pub fn given_up(&self, error: String, at: Timestamp) -> Self {
+        Self {
+            ended_at: Some(at),
+            error: Some(error),
+            progressed_at: Some(at),
+            ..self.clone()
+        }
+    }
+
+    /// The shard, which was given up, once more open.
+    #[must_use]
+    pub fn reopened(&self, at: Timestamp) -> Self {
+        Self {
+            ended_at: None,
+            error: None,
+            sent: false,
+            progressed_at: Some(at),
+            ..self.clone()
+        }
+    }
+
+    /// The shard without what comes after `cut`, and its child, the shard of that, which has the number `index` and
+    /// gets a message from `sent_by`. The child inherits what is in flight.
+    pub fn cut(
+        &self,
+        cut: &str,
+        hint: Hint,
+        index: u32,
+        sent_by: &str,
+        at: Timestamp,
+    ) -> (Self, Self) {
+        let (lower, upper) = self.rest().cut_at(cut.to_owned());
+        let weight_done = self.fraction();
+        let half = (self.weight_done + self.weight - weight_done).max(0.0) / 2.0;
+        let kept = Self {
+            until: lower.until,
+            splits: self.splits + 1,
+            known: None,
+            empty_above: None,
+            sent: true,
+            progressed_at: Some(at),
+            weight: half,
+            weight_done,
+            weight_from: self.checkpoint.clone().or_else(|| self.after.clone()),
+            ..self.clone()
+        };
+        let beyond = |page: &InFlight| self.is_before(cut, &page.last);
+        let child = Self {
+            known: hint.known,
+            empty_above: hint.empty_above,
+            in_flight: self.in_flight.clone().filter(beyond),
+            ..Self::new(index, upper, half, at, self.expires_at)
+        };
+        (kept, child.raised(sent_by, at))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::names::Etag;
+
+    pub(crate) fn whole() -> Shard {
+        let range = ShardRange::of_prefix("k/");
+        Shard::new(0, range, 1.0, Timestamp::UNIX_EPOCH, None)
+    }
+
+    pub(crate) fn step(checkpoint: &str) -> Step {
+        Step {
+            checkpoint: Some(checkpoint.to_owned()),
+            counts: Counts {
+                listed: 1,
+                equal: 1,
+                ..Counts::default()
+            },
+            s3_requests: 2,
+            ..Step::default()
+        }
+    }
+
+    #[test]
+    fn a_shard_that_is_split_keeps_its_counts_and_its_place() {
+        let at = Timestamp::UNIX_EPOCH;
+        let etag = Etag::new("e");
+        let dead = InFlight::new("k/7", [("k/3", &etag), ("k/7", &etag)]);
+        let before = whole()
+            .after(&step("k/1"), None, at)
+            .with_in_flight(dead.clone());
+        let (kept, child) = before.cut("k/5", Hint::default(), 1, "message", at);
+        assert_eq!(kept.counts, before.counts);
+        assert_eq!((kept.pages, kept.splits), (1, 1));
+        assert_eq!(kept.rest().after.as_deref(), Some("k/1"));
+        assert_eq!(kept.rest().until.as_deref(), Some("k/5"));
+        assert_eq!(child.rest().after.as_deref(), Some("k/5"));
+        assert_eq!(child.rest().until, None);
+        assert_eq!(child.counts, Counts::default());
+        assert!(child.is_under_way());
+        assert_eq!(
+            (child.epoch, child.sent_by.as_deref()),
+            (1, Some("message"))
+        );
+        assert_eq!(kept.in_flight, Some(dead.clone()));
+        assert_eq!(child.in_flight, Some(dead));
+        let (_, far) = before.cut("k/8", Hint::default(), 1, "message", at);
+        assert_eq!(far.in_flight, None, "nothing in flight lies behind the cut");
+    }
+
+    #[test]
+    fn what_is_in_flight_stays_until_the_checkpoint_has_passed_it() {
+        let at = Timestamp::UNIX_EPOCH;
+        let etag = Etag::new("e");
+        let dead = InFlight::new("k/5", [("k/5", &etag)]);
+        let page = whole().with_in_flight(dead.clone());
+        let begun = page.with_in_flight(InFlight::new("k/3", [("k/3", &etag)]));
+        let both = begun.in_flight.clone().unwrap();
+        assert!(both.suspects("k/3") && both.suspects("k/5"));
+        assert_eq!(both.last, "k/5");
+        let stepped = begun.after(&step("k/3"), page.in_flight.clone(), at);
+        assert_eq!(stepped.in_flight, Some(dead));
+        let passed = stepped.after(&step("k/5"), stepped.in_flight.clone(), at);
+        assert_eq!(passed.in_flight, None);
+    }
+
+    #[test]
+    fn places_of_a_manifest_are_numbers() {
+        let part = ManifestPart {
+            bucket: "lists".to_owned(),
+            region: "us-east-1".to_owned(),
+            key: "keys.csv".to_owned(),
+            etag: "e".to_owned(),
+            gzip: false,
+            from: 0,
+            until: None,
+        };
+        let shard = Shard {
+            manifest: Some(part),
+            checkpoint: Some("1000".to_owned()),
+            ..whole()
+        };
+        let page = |last: &str| Some(InFlight::new(last, []));
+        assert_eq!(shard.ahead(page("900")), None);
+        assert_eq!(shard.ahead(page("1001")), page("1001"));
+    }
+
+    #[test]
+    fn a_guard_lets_only_its_own_through() {
+        let at = Timestamp::UNIX_EPOCH;
+        let later = at + chrono::TimeDelta::seconds(1);
+        let lease = |until| Lease {
+            holder: "me".to_owned(),
+            message: None,
+            until,
+        };
+        let free = whole();
+        let held = free.leased(lease(later));
+        let raised = held.raised("message", at);
+        let wants = |holder| Guard::Free {
+            holder,
+            epoch: 0,
+            at,
+        };
+        for (guard, shard, allowed) in [
+            (wants("other"), &free, true),
+            (wants("other"), &held, false),
+            (wants("me"), &held, true),
+            (wants("me"), &raised, false),
+            (wants("other"), &free.leased(lease(at)), true),
+            (Guard::HeldBy("me"), &held, true),
+            (Guard::HeldBy("me"), &raised, true),
+            (Guard::HeldBy("other"), &held, false),
+            (Guard::HeldBy("me"), &free, false),
+            (Guard::HeldAt("me", 0), &held, true),
+            (Guard::HeldAt("me", 0), &raised, false),
+            (Guard::Epoch(0), &held, true),
+            (Guard::Epoch(0), &raised, false),
+            (Guard::Unsent(0), &free, true),
+            (Guard::Unsent(1), &raised, false),
+            (Guard::Failed, &free, false),
+            (Guard::Failed, &free.given_up("denied".into(), at), true),
+        ] {
+            assert_eq!(guard.allows(shard), allowed, "{guard:?} {shard:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! What a worker does with a batch of notifications before it sends a request, by the real code: coalescing and
+//! admission.
+
+use tandem_replication::Timestamp;
+use tandem_replication::admit::{Admission, admit};
+use tandem_replication::event::{Change, KeyChange, ObjectEvent, coalesce};
+use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId, Sequencer};
+use tandem_replication::options::Options;
+use tandem_replication::rule::{Bucket, Rule, RuleState, Scope};
+
+use super::model::{Removed, Scenario, Start, Stored, Tagged, Write, time};
+use super::world::{About, Message};
+
+/// The one change that these messages are about; none if they are about two.
+pub fn coalesced(scenario: &Scenario, messages: &[Message]) -> Option<ObjectEvent> {
+    let events: Vec<ObjectEvent> = messages
+        .iter()
+        .map(|message| event(scenario, message))
+        .collect::<Option<_>>()?;
+    if scenario.removed == Removed::NewestOfBatch {
+        // Sequencers in the opposite order.
+        return events.into_iter().next();
+    }
+    let mut changes = coalesce(events.into_iter().map(|event| (event, ())));
+    if scenario.removed == Removed::LabelsStayApart && changes.len() == 2 {
+        changes.retain(|change| change.newest.change != Change::Labels);
+    }
+    match <[KeyChange<()>; 1]>::try_from(changes) {
+        Ok([change]) => Some(change.newest),
+        Err(_) => None,
+    }
+}
+
+/// How the attempt at these messages starts; none if the rule does not admit their change.
+pub fn admitted(scenario: &Scenario, messages: &[Message]) -> Option<Start> {
+    let event = coalesced(scenario, messages)?;
+    if admit(Some(&rule(scenario)), &event) != Admission::Replicate {
+        return None;
+    }
+    Some(match event.change {
+        Change::Created {
+            etag: Some(etag), ..
+        } => Start::Put(Tagged::of(&etag)),
+        Change::Labels => Start::Labels,
+        _ => Start::Reconcile,
+    })
+}
+
+fn event(scenario: &Scenario, message: &Message) -> Option<ObjectEvent> {
+    let About::Write(number) = message.about else {
+        return None;
+    };
+    let created = |content, stored| Change::Created {
+        etag: Some(Tagged { content, stored }.etag()),
+        bytes: Some(Tagged { content, stored }.bytes()),
+        version_id: None,
+    };
+    let change = match scenario.writes[number] {
+        Write::Put(content, ..) => created(content, Stored::Whole),
+        Write::PutInParts(content, ..) => created(content, Stored::InParts),
+        Write::Tag(_) => Change::Labels,
+        Write::Delete | Write::Restore(_) => Change::Removed,
+    };
+    let sequencer =
+        (change != Change::Labels).then(|| Sequencer::new(&format!("{:02X}", number + 1)));
+    Some(ObjectEvent {
+        bucket: BucketName::parse("source").unwrap(),
+        key: ObjectKey::parse("key").unwrap(),
+        change,
+        event_time: time(message.at),
+        sequencer,
+        sent_for: None,
+    })
+}
+
+fn rule(scenario: &Scenario) -> Rule {
+    let bucket = |name: &str| Bucket {
+        name: BucketName::parse(name).unwrap(),
+        region: Region::new("us-east-1"),
+    };
+    Rule {
+        id: RuleId::new("rule-1"),
+        source: bucket("source"),
+        destination: bucket("replica"),
+        scope: Scope::prefixes_of(vec!["key".to_owned()]).unwrap(),
+        policy: scenario.policy,
+        options: Options::default(),
+        historical: false,
+        state: RuleState::Enabled,
+        revision: 1,
+        created_at: Timestamp::UNIX_EPOCH,
+        updated_at: Timestamp::UNIX_EPOCH,
+        paused_at: None,
+    }
+}

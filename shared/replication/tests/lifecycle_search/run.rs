@@ -1,0 +1,595 @@
+//! One run: changes, deliveries, the administrator, deaths, freezes and clocks, in the order that `choose` says.
+
+use std::future::Future;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use tandem_replication::deferral::{
+    DeferredKey, Replayed, Which, replay_page, resume, send_replays,
+};
+use tandem_replication::event::{Change, ObjectEvent};
+use tandem_replication::failure_record::Redelivery;
+use tandem_replication::fault::Fault;
+use tandem_replication::key_attempt::{KeyAttempt, Settled, settle_change, settle_object};
+use tandem_replication::names::BucketName;
+use tandem_replication::overwrite::Overwrite;
+use tandem_replication::rule::{Policy, Rule, RuleState};
+use tandem_replication::work::held_partition;
+
+use super::process::Process;
+use super::world::{Answer, Delivery, Message, Object, Record, Without, World, etag, key, rule};
+use super::world::{rule_id, time};
+
+/// What the administrator does, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    Pause,
+    Resume,
+    Policy(Policy),
+    Delete,
+    /// The replica may not be written any more, or again.
+    Deny(bool),
+}
+
+/// What may happen in a run.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub without: Without,
+    /// Objects that are put one after the other; 0 deletes.
+    pub writes: Vec<Object>,
+    pub ops: Vec<Op>,
+    pub state: RuleState,
+    pub policy: Policy,
+    pub workers: usize,
+    /// Deaths of workers.
+    pub crashes: u32,
+    /// Deaths of the administrator in the middle of an operation, which is not repeated then.
+    pub half_ops: u32,
+    /// Deliveries of a message that stays in the queue.
+    pub duplicates: u32,
+    /// Requests that are refused, or whose answer is lost.
+    pub errors: u32,
+    /// Idle processes that are frozen for an hour.
+    pub freezes: u32,
+    /// Times that the wall clock is set back.
+    pub set_backs: u32,
+    /// Whether the key has failed before.
+    pub failed_before: bool,
+    /// A message of the work queue, besides the notifications.
+    pub object: bool,
+}
+
+impl Case {
+    pub fn new(writes: &[Object], ops: &[Op]) -> Self {
+        Self {
+            without: Without::Nothing,
+            writes: writes.to_vec(),
+            ops: ops.to_vec(),
+            state: RuleState::Enabled,
+            policy: Policy::Full,
+            workers: 2,
+            crashes: 0,
+            half_ops: 0,
+            duplicates: 0,
+            errors: 0,
+            freezes: 0,
+            set_backs: 0,
+            failed_before: false,
+            object: false,
+        }
+    }
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Write,
+    Op,
+    Deliver { message: usize, worker: usize },
+    DeliverCopy { message: usize, worker: usize },
+    Step { process: usize, answer: Answer },
+    Crash { worker: usize },
+    HalfOp,
+    Flush { worker: usize },
+    Freeze { worker: usize },
+    SetBack,
+    Wait,
+    Maintenance,
+}
+
+type Work = Pin<Box<dyn Future<Output = Ended>>>;
+
+/// How work on a message ended.
+enum Ended {
+    Acknowledged,
+    /// It is delivered again after so many seconds.
+    After(i64),
+}
+
+struct Run<'a> {
+    case: &'a Case,
+    world: Arc<Mutex<World>>,
+    /// The workers, and the administrator behind them.
+    processes: Vec<Process>,
+    work: Vec<Option<(Option<Delivery>, Work)>>,
+    written: usize,
+    done: usize,
+    crashes: u32,
+    half_ops: u32,
+    duplicates: u32,
+    errors: u32,
+    freezes: u32,
+    set_backs: u32,
+    maintained: u32,
+}
+
+/// How often the hourly maintenance runs in the end, at most.
+const MAINTENANCE_MAX: u32 = 5;
+const HOUR: u32 = 3_600;
+/// As `ComesAgain::SECOND_LOOK` and the first retry have it.
+const SECOND_ATTEMPT_SECS: i64 = 10;
+
+/// Plays the case to its end. `choose` picks one of the events that can happen next, or stops. Returns what happened,
+/// and what is wrong in the end, if anything is.
+pub fn play(
+    case: &Case,
+    mut choose: impl FnMut(usize, &dyn Fn() -> u64) -> Option<usize>,
+) -> (Vec<Event>, Option<String>) {
+    let mut run = Run::new(case);
+    let mut history = Vec::new();
+    loop {
+        if let Some(wrong) = run.world.lock().unwrap().wrong.take() {
+            return (history, Some(wrong));
+        }
+        let events = run.possible();
+        if events.is_empty() {
+            return (history, run.verdict());
+        }
+        let digest = || run.digest();
+        let Some(chosen) = choose(events.len(), &digest) else {
+            return (history, None);
+        };
+        history.push(events[chosen]);
+        run.happen(events[chosen]);
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(case: &'a Case) -> Self {
+        let processes = case.workers + 1;
+        let rule = rule(case.state, case.policy);
+        let mut world = World {
+            without: case.without,
+            source: 0,
+            replica: 0,
+            denied: false,
+            revisions: [(1, (case.state, None))].into(),
+            rule: Some(rule),
+            deferred: None,
+            mark: None,
+            record: case.failed_before.then_some(Record {
+                revision: 1,
+                attempts: 1,
+            }),
+            unsent_records: vec![false; processes],
+            records_written: 1,
+            queue: Vec::new(),
+            tokens: 0,
+            real: 100_000,
+            wall: 100_000,
+            monotonic: vec![1_000; processes],
+            answers: vec![Answer::Given; processes],
+            wrong: None,
+        };
+        if case.object {
+            world.source = 9;
+            world.send(Message::Object);
+        }
+        let world = Arc::new(Mutex::new(world));
+        Self {
+            case,
+            processes: (0..processes).map(|id| Process::new(id, &world)).collect(),
+            work: (0..processes).map(|_| None).collect(),
+            world,
+            written: 0,
+            done: 0,
+            crashes: case.crashes,
+            half_ops: case.half_ops,
+            duplicates: case.duplicates,
+            errors: case.errors,
+            freezes: case.freezes,
+            set_backs: case.set_backs,
+            maintained: 0,
+        }
+    }
+
+    fn admin(&self) -> usize {
+        self.case.workers
+    }
+
+    fn possible(&self) -> Vec<Event> {
+        let world = self.world.lock().unwrap();
+        let mut events = Vec::new();
+        if self.written < self.case.writes.len() {
+            events.push(Event::Write);
+        }
+        if self.work[self.admin()].is_none() && self.done < self.case.ops.len() {
+            events.push(Event::Op);
+        }
+        let due = |delivery: &Delivery| delivery.due <= world.real;
+        for (message, delivery) in world.queue.iter().enumerate() {
+            // Workers that know the same are the same, but for their number.
+            for worker in (0..self.case.workers).filter(|&worker| self.work[worker].is_none()) {
+                if due(delivery) {
+                    events.push(Event::Deliver { message, worker });
+                    if self.duplicates > 0 {
+                        events.push(Event::DeliverCopy { message, worker });
+                    }
+                }
+            }
+        }
+        self.add_steps(&world, &mut events);
+        let busy = self.work.iter().any(Option::is_some);
+        if self.freezes > 0 {
+            let idle = (0..self.case.workers).filter(|&worker| self.work[worker].is_none());
+            events.extend(idle.map(|worker| Event::Freeze { worker }));
+        }
+        if self.set_backs > 0 && !busy {
+            events.push(Event::SetBack);
+        }
+        if world.queue.iter().any(|delivery| !due(delivery)) && !busy {
+            events.push(Event::Wait);
+        }
+        if events.is_empty() && world.deferred.is_some() && self.maintained < MAINTENANCE_MAX {
+            events.push(Event::Maintenance);
+        }
+        events
+    }
+
+    fn add_steps(&self, world: &World, events: &mut Vec<Event>) {
+        for (process, work) in self.work.iter().enumerate() {
+            if work.is_some() {
+                events.push(Event::Step {
+                    process,
+                    answer: Answer::Given,
+                });
+                if self.errors > 0 {
+                    for answer in [Answer::Refused, Answer::Lost] {
+                        events.push(Event::Step { process, answer });
+                    }
+                }
+                if process == self.admin() {
+                    if self.half_ops > 0 {
+                        events.push(Event::HalfOp);
+                    }
+                } else if self.crashes > 0 {
+                    events.push(Event::Crash { worker: process });
+                }
+            } else if world.unsent_records[process] {
+                events.push(Event::Flush { worker: process });
+                if self.crashes > 0 {
+                    events.push(Event::Crash { worker: process });
+                }
+            }
+        }
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Write => {
+                let object = self.case.writes[self.written];
+                self.written += 1;
+                let mut world = self.world.lock().unwrap();
+                world.source = object;
+                world.send(Message::Live(object));
+            }
+            Event::Op => {
+                let op = self.case.ops[self.done];
+                self.done += 1;
+                let admin = self.processes[self.admin()].clone();
+                self.begin(self.admin(), None, Box::pin(operate(admin, op)));
+            }
+            Event::Deliver { message, worker } => {
+                let delivery = self.world.lock().unwrap().queue.remove(message);
+                self.deliver(worker, delivery);
+            }
+            Event::DeliverCopy { message, worker } => {
+                self.duplicates -= 1;
+                let delivery = self.world.lock().unwrap().queue[message];
+                self.deliver(worker, delivery);
+            }
+            Event::Step { process, answer } => {
+                if answer != Answer::Given {
+                    self.errors -= 1;
+                }
+                self.world.lock().unwrap().answers[process] = answer;
+                self.step(process);
+            }
+            Event::Crash { worker } => {
+                self.crashes -= 1;
+                self.processes[worker].memory = Arc::default();
+                self.world.lock().unwrap().unsent_records[worker] = false;
+                if let Some((Some(delivery), _)) = self.work[worker].take() {
+                    self.again(delivery, 0);
+                }
+            }
+            Event::HalfOp => {
+                self.half_ops -= 1;
+                let admin = self.admin();
+                self.work[admin] = None;
+            }
+            Event::Flush { worker } => {
+                let mut world = self.world.lock().unwrap();
+                world.unsent_records[worker] = false;
+                world.write_record();
+            }
+            _ => self.pass(event),
+        }
+    }
+
+    /// Time passes, or clocks are set.
+    fn pass(&mut self, event: Event) {
+        let mut world = self.world.lock().unwrap();
+        match event {
+            Event::Freeze { worker } => {
+                self.freezes -= 1;
+                world.pass(HOUR);
+                world.monotonic[worker] -= u64::from(HOUR);
+            }
+            Event::SetBack => {
+                self.set_backs -= 1;
+                world.pass(HOUR);
+                // It shows what it showed a few seconds before.
+                world.wall -= i64::from(HOUR) + 2;
+            }
+            Event::Wait => {
+                let dues = world.queue.iter().map(|delivery| delivery.due);
+                let next = dues.filter(|due| *due > world.real).min();
+                let secs = next.unwrap_or(world.real) - world.real;
+                world.pass(u32::try_from(secs).unwrap());
+            }
+            _ => {
+                self.maintained += 1;
+                world.pass(HOUR);
+                drop(world);
+                let admin = self.processes[self.admin()].clone();
+                if self.case.without != Without::Maintenance {
+                    self.begin(self.admin(), None, Box::pin(maintain(admin)));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, process: usize, delivery: Option<Delivery>, work: Work) {
+        let process_seen = &self.processes[process];
+        *process_seen.seen.lock().unwrap() = 0;
+        process_seen.observe("begin", &(delivery, self.world.lock().unwrap().real));
+        self.work[process] = Some((delivery, work));
+    }
+
+    fn deliver(&mut self, worker: usize, delivery: Delivery) {
+        let process = self.processes[worker].clone();
+        let (began, token) = {
+            let mut world = self.world.lock().unwrap();
+            world.tokens += 1;
+            (world.real, world.tokens.to_string())
+        };
+        process.memory.lock().unwrap().forget_deferral();
+        let deferred = DeferredKey {
+            key: key(),
+            changed_at: time(0),
+            token,
+            overwrite: Overwrite::Always,
+        };
+        let work: Work = match delivery.message {
+            Message::Live(object) => Box::pin(live(process, object, deferred, began)),
+            Message::Object => Box::pin(large(process, deferred, began)),
+            Message::Replay => Box::pin(replay(process, began)),
+        };
+        self.begin(worker, Some(delivery), work);
+        self.processes[worker].observe("token", &self.world.lock().unwrap().tokens);
+    }
+
+    fn step(&mut self, process: usize) {
+        let Some((delivery, work)) = &mut self.work[process] else {
+            return;
+        };
+        let delivery = *delivery;
+        self.processes[process].observe("poll", &());
+        let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(ended) = polled {
+            self.work[process] = None;
+            self.world.lock().unwrap().answers[process] = Answer::Given;
+            if let (Some(delivery), Ended::After(secs)) = (delivery, ended) {
+                self.again(delivery, secs);
+            }
+        }
+    }
+
+    fn again(&self, delivery: Delivery, secs: i64) {
+        let mut world = self.world.lock().unwrap();
+        let due = world.real + secs;
+        world.queue.push(Delivery {
+            receives: delivery.receives + 1,
+            due,
+            ..delivery
+        });
+        world.queue.sort_unstable();
+    }
+
+    /// What is wrong now that nothing can happen any more.
+    fn verdict(&self) -> Option<String> {
+        let world = self.world.lock().unwrap();
+        let Some(rule) = &world.rule else {
+            return None;
+        };
+        if rule.state == RuleState::Deleting {
+            return None;
+        }
+        let keeps = rule.policy == Policy::Write && world.source == 0;
+        let in_sync = world.replica == world.source || keeps;
+        let (source, replica) = (world.source, world.replica);
+        let stored = rule.state == RuleState::Paused && world.deferred.is_some();
+        if !in_sync && !stored && world.record.is_none() {
+            return Some(format!(
+                "the source holds {source}, the replica {replica}, and nothing says so"
+            ));
+        }
+        if in_sync && world.record.is_some() && !keeps {
+            return Some("a failure is shown of a key that is in sync".to_owned());
+        }
+        if rule.state == RuleState::Enabled && world.deferred.is_some() {
+            return Some("a key is deferred though the rule is enabled".to_owned());
+        }
+        None
+    }
+
+    fn digest(&self) -> u64 {
+        let world = self.world.lock().unwrap();
+        let mut hasher = DefaultHasher::new();
+        format!("{world:?}").hash(&mut hasher);
+        for (process, work) in self.processes.iter().zip(&self.work) {
+            format!("{:?}", process.memory.lock().unwrap()).hash(&mut hasher);
+            let delivery = work.as_ref().map(|(delivery, _)| *delivery);
+            let seen = work.as_ref().map(|_| *process.seen.lock().unwrap());
+            (delivery, seen).hash(&mut hasher);
+        }
+        (self.written, self.done, self.crashes, self.half_ops).hash(&mut hasher);
+        (self.duplicates, self.errors, self.freezes, self.set_backs).hash(&mut hasher);
+        self.maintained.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+fn ended(settled: &Settled) -> Ended {
+    match settled {
+        Settled::AttemptedOnceMore(_) => Ended::After(SECOND_ATTEMPT_SECS),
+        settled if settled.is_final() => Ended::Acknowledged,
+        _ => Ended::After(0),
+    }
+}
+
+async fn live(process: Process, object: Object, deferred: DeferredKey, began: i64) -> Ended {
+    let change = match object {
+        0 => Change::Removed,
+        object => Change::Created {
+            etag: Some(etag(object)),
+            bytes: Some(1),
+            version_id: None,
+        },
+    };
+    let event = ObjectEvent {
+        bucket: BucketName::parse("source").unwrap(),
+        key: key(),
+        change,
+        event_time: time(0),
+        sequencer: None,
+        sent_for: None,
+    };
+    let carry = async |rule: &Rule, _why| process.carry(rule, began).await;
+    let (_, settled) = settle_change(&process, &event, &deferred, Redelivery::Follows, carry).await;
+    ended(&settled)
+}
+
+async fn large(process: Process, object: DeferredKey, began: i64) -> Ended {
+    let carry = async |rule: &Rule| process.carry(rule, began).await;
+    let settled = settle_object(&process, &rule_id(), &object, Redelivery::Follows, carry).await;
+    ended(&settled)
+}
+
+/// Why a key of a replay is still deferred.
+enum NotReplayed {
+    SecondAttempt,
+    Failed,
+}
+
+impl From<Fault> for NotReplayed {
+    fn from(_: Fault) -> Self {
+        Self::Failed
+    }
+}
+
+async fn replay(process: Process, began: i64) -> Ended {
+    let carry = async |rule: &Rule, deferred: &DeferredKey| {
+        let attempt = KeyAttempt {
+            rule,
+            key: &deferred.key,
+            may_have_failed: true,
+            redelivery: Redelivery::Follows,
+            overwrite: deferred.overwrite,
+        };
+        let carry = async || process.carry(rule, began).await;
+        match attempt.run(&process, carry).await {
+            Settled::AttemptedOnceMore(_) => Err(NotReplayed::SecondAttempt),
+            settled if settled.is_final() => Ok(()),
+            _ => Err(NotReplayed::Failed),
+        }
+    };
+    let (id, partition) = (rule_id(), held_partition(&key()));
+    let mut after = None;
+    let mut again = None;
+    loop {
+        match replay_page(&process, (&id, partition), after.as_ref(), 1, &carry).await {
+            Ok(Replayed::End) => break,
+            Ok(Replayed::Stopped) => return Ended::Acknowledged,
+            Ok(Replayed::Page { last, failed }) => {
+                after = Some(last);
+                again = failed.into_iter().next().or(again);
+            }
+            Err(error) => {
+                again = Some(error);
+                break;
+            }
+        }
+    }
+    match again {
+        None => Ended::Acknowledged,
+        Some(NotReplayed::SecondAttempt) => Ended::After(SECOND_ATTEMPT_SECS),
+        Some(NotReplayed::Failed) => Ended::After(0),
+    }
+}
+
+/// One operation of the administrator, who does not repeat it if it fails.
+async fn operate(process: Process, op: Op) -> Ended {
+    let done = match op {
+        Op::Pause => process.change_rule(Some(RuleState::Paused), None).await,
+        Op::Policy(policy) => process.change_rule(None, Some(policy)).await,
+        Op::Delete => process.delete_rule().await,
+        Op::Resume => resumed(&process).await,
+        Op::Deny(denied) => {
+            process.world.lock().unwrap().denied = denied;
+            Ok(())
+        }
+    };
+    drop(done);
+    Ended::Acknowledged
+}
+
+async fn resumed(process: &Process) -> Result<(), Fault> {
+    use tandem_replication::deferral::Rules;
+    let Some(rule) = process.read_rule(&rule_id()).await? else {
+        return Ok(());
+    };
+    let without = process.world.lock().unwrap().without;
+    if without == Without::RuleBeforeKeys {
+        let enabled = Rule {
+            state: RuleState::Enabled,
+            ..rule.clone()
+        };
+        send_replays(process, &enabled, Which::All).await?;
+        return process.change_rule(Some(RuleState::Enabled), None).await;
+    }
+    let write = async |rule: &Rule| process.write_rule(rule).await;
+    resume(process, rule, time(0), write).await.map(drop)
+}
+
+async fn maintain(process: Process) -> Ended {
+    use tandem_replication::deferral::Rules;
+    let at = time(process.world.lock().unwrap().wall);
+    if let Ok(Some(rule)) = process.read_rule(&rule_id()).await {
+        drop(send_replays(&process, &rule, Which::Stalled { at }).await);
+    }
+    Ended::Acknowledged
+}

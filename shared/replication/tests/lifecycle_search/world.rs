@@ -1,0 +1,224 @@
+//! What all processes share: one key in two buckets, its rule, what the table holds of it, and the queue.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use tandem_replication::Timestamp;
+use tandem_replication::deferral::{DeferredKey, ReplayMark};
+use tandem_replication::names::{BucketName, Etag, ObjectKey, Region, RuleId};
+use tandem_replication::options::Options;
+use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
+
+/// A rule of the protocol that a case does without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Without {
+    /// Every rule holds.
+    Nothing,
+    /// After a key is deferred, the rule is not read again: what was read before counts.
+    ReadingAfterDeferring,
+    /// After a key is deferred, only whether the rule is paused is asked.
+    CheckingAfterDeferring,
+    /// A remembered rule may skip and defer too.
+    ReadingBeforeSkipping,
+    /// A key is removed though it was deferred again.
+    Tokens,
+    /// A failure is stored after its message is acknowledged.
+    RecordBeforeAcknowledging,
+    /// A success clears whatever record there is.
+    RevisionOfRecords,
+    /// A success that could not clear the record is no reason for another attempt.
+    AttemptAfterChangedRecord,
+    /// A failure is not attempted once more.
+    SecondAttempt,
+    /// Ages are those of the monotonic clock.
+    WallClock,
+    /// Ages are those of the wall clock.
+    MonotonicClock,
+    /// A resume looks for keys before it writes the rule.
+    RuleBeforeKeys,
+    /// Hourly maintenance replays nothing.
+    Maintenance,
+    /// A replay does not tell under which revision of the rule it was.
+    RevisionOfReplays,
+}
+
+/// An object, or none (0). Every put has other bytes.
+pub type Object = u8;
+
+/// A message of the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Message {
+    /// A notification: this object was put, or the key was deleted (0).
+    Live(Object),
+    /// A large object is handed to the work queue.
+    Object,
+    /// The deferred keys are to be replayed.
+    Replay,
+}
+
+/// A message that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Delivery {
+    pub message: Message,
+    /// How often it was received.
+    pub receives: u32,
+    /// From when on it is visible.
+    pub due: i64,
+}
+
+/// A failure record: which write of it, and how many failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Record {
+    pub revision: u32,
+    pub attempts: u32,
+}
+
+/// What becomes of the next request of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Answer {
+    #[default]
+    Given,
+    /// It is refused, and has no effect.
+    Refused,
+    /// It has its effect, but the answer is lost.
+    Lost,
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub without: Without,
+    pub source: Object,
+    pub replica: Object,
+    /// Whether the replica may not be written.
+    pub denied: bool,
+    pub rule: Option<Rule>,
+    /// Every revision of the rule, with its state and when it was replaced.
+    pub revisions: BTreeMap<u64, (RuleState, Option<i64>)>,
+    pub deferred: Option<DeferredKey>,
+    pub mark: Option<ReplayMark>,
+    pub record: Option<Record>,
+    /// Writes of the failure record that a process has not sent yet, by process.
+    pub unsent_records: Vec<bool>,
+    pub records_written: u32,
+    pub queue: Vec<Delivery>,
+    pub tokens: u32,
+    /// Real time, in seconds.
+    pub real: i64,
+    /// What the wall clock shows.
+    pub wall: i64,
+    /// What the monotonic clock of each process shows.
+    pub monotonic: Vec<u64>,
+    pub answers: Vec<Answer>,
+    /// What has gone wrong on the way.
+    pub wrong: Option<String>,
+}
+
+pub fn key() -> ObjectKey {
+    ObjectKey::parse("k").unwrap()
+}
+
+pub fn rule_id() -> RuleId {
+    RuleId::new("r")
+}
+
+pub fn etag(object: Object) -> Etag {
+    Etag::new(&format!("\"{object}\""))
+}
+
+pub fn time(secs: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + TimeDelta::seconds(secs)
+}
+
+pub fn rule(state: RuleState, policy: Policy) -> Rule {
+    let bucket = |name: &str| Bucket {
+        name: BucketName::parse(name).unwrap(),
+        region: Region::new("us-east-1"),
+    };
+    Rule {
+        id: rule_id(),
+        source: bucket("source"),
+        destination: bucket("replica"),
+        scope: Scope::All,
+        policy,
+        options: Options::default(),
+        historical: false,
+        state,
+        revision: 1,
+        created_at: time(0),
+        updated_at: time(0),
+        paused_at: None,
+    }
+}
+
+impl World {
+    /// Writes the rule if it is the next revision.
+    pub fn write_rule(&mut self, rule: &Rule) {
+        if self.rule.as_ref().map(|old| old.revision + 1) != Some(rule.revision) {
+            return;
+        }
+        self.supersede();
+        self.revisions.insert(rule.revision, (rule.state, None));
+        self.rule = Some(rule.clone());
+    }
+
+    pub fn remove_rule(&mut self) {
+        self.supersede();
+        self.rule = None;
+    }
+
+    fn supersede(&mut self) {
+        let old = self.rule.as_ref().map(|rule| rule.revision);
+        if let Some((_, replaced_at)) = old.and_then(|old| self.revisions.get_mut(&old)) {
+            *replaced_at = Some(self.real);
+        }
+    }
+
+    /// Adds a message that can be received now.
+    pub fn send(&mut self, message: Message) {
+        let due = self.real;
+        self.queue.push(Delivery {
+            message,
+            receives: 0,
+            due,
+        });
+        self.queue.sort_unstable();
+    }
+
+    pub fn write_record(&mut self) {
+        self.records_written += 1;
+        let attempts = self.record.map_or(0, |record| record.attempts) + 1;
+        self.record = Some(Record {
+            revision: self.records_written,
+            attempts,
+        });
+    }
+
+    /// Writes the replica under a rule, in an attempt that began at `began`.
+    pub fn write_replica(&mut self, rule: &Rule, began: i64, object: Object) {
+        const IN_FORCE_SECS: i64 = 5;
+        if object == 0 && rule.policy == Policy::Write {
+            return;
+        }
+        let (state, replaced_at) = self.revisions[&rule.revision];
+        if !matches!(state, RuleState::Enabled | RuleState::Enabling) {
+            self.wrong = Some(format!(
+                "the replica is written while the rule is {state:?}"
+            ));
+        }
+        if replaced_at.is_some_and(|at| at + IN_FORCE_SECS < began) {
+            let old = rule.revision;
+            self.wrong = Some(format!(
+                "an attempt follows revision {old}, which is long gone"
+            ));
+        }
+        self.replica = object;
+    }
+
+    pub fn pass(&mut self, secs: u32) {
+        self.real += i64::from(secs);
+        self.wall += i64::from(secs);
+        for clock in &mut self.monotonic {
+            *clock += u64::from(secs);
+        }
+    }
+}

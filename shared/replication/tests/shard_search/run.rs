@@ -1,0 +1,584 @@
+//! One run: changes of the buckets, deliveries, workers, deaths and the maintenance, in the order that a schedule says.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::hash::{Hash, Hasher};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use chrono::TimeDelta;
+use tandem_replication::shard::ShardRange;
+use tandem_replication::shard_session::{Ended, Gate, ShardDelivery, Wake, wake, work};
+use tandem_replication::shard_state::Shard;
+
+use super::pages::{KEYS, Pages};
+use super::world::{FOREIGN, Key, Message, MessageState, Object, Ports, Weakness, World};
+
+/// What happens from outside, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// The source gets an object of these bytes and metadata.
+    Put(Key, &'static str, &'static str),
+    /// The source's object is deleted.
+    Delete(Key),
+    /// Another writer puts an object at the destination.
+    Foreign(Key),
+    /// The job or the rule is stopped: this is what its gate says from now on.
+    Stop(Gate),
+    /// It goes on, and its shards are woken.
+    Resume,
+}
+
+/// How often a message may be received before something is wrong.
+const RECEIVES_MAX: u32 = 7;
+/// How often the maintenance runs when nothing else is left to happen.
+const MAINTENANCE_MAX: u32 = 5;
+
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// What the source holds in the beginning.
+    pub keys: &'static [Key],
+    pub changes: Vec<Change>,
+    pub workers: usize,
+    pub deaths: u32,
+    /// How often a message that a worker has is delivered to another one as well.
+    pub duplicates: u32,
+    /// How often the maintenance runs in the middle of the work, and takes every shard for stalled.
+    pub maintenance: u32,
+    pub failures: u32,
+    pub splits: u32,
+    /// How many pages a worker has time for.
+    pub pages_max: u32,
+    /// How many keys a listing shows.
+    pub page_keys: usize,
+    /// How many tasks of a page a successor has time for.
+    pub tasks_max: usize,
+    /// The keys are shared out among so many shards from the beginning, so many of them at once.
+    pub shards: u32,
+    pub concurrency: usize,
+    /// Whether the maintenance runs when nothing else is left to happen.
+    pub maintained: bool,
+    pub weakness: Weakness,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            keys: &["a"],
+            changes: Vec::new(),
+            workers: 2,
+            deaths: 0,
+            duplicates: 0,
+            maintenance: 0,
+            failures: 0,
+            splits: 0,
+            pages_max: 9,
+            page_keys: 1,
+            tasks_max: 9,
+            shards: 1,
+            concurrency: 2,
+            maintained: true,
+            weakness: Weakness::None,
+        }
+    }
+}
+
+/// One thing that happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    Change,
+    Notify(usize),
+    Deliver { message: usize, worker: usize },
+    DeliverTwice { message: usize, worker: usize },
+    Step { worker: usize },
+    Land { copy: u64 },
+    Die { worker: usize },
+    LeaseExpires { shard: u32 },
+    Redeliver { message: usize },
+    Maintain { worker: usize },
+}
+
+type Attempt = Pin<Box<dyn Future<Output = Option<Ended>>>>;
+
+struct Running {
+    invocation: String,
+    /// The message's id, for a worker of a shard.
+    message: Option<String>,
+    attempt: Attempt,
+}
+
+pub struct Run<'s> {
+    scenario: &'s Scenario,
+    world: Arc<Mutex<World>>,
+    running: Vec<Option<Running>>,
+    changes_done: usize,
+    deaths: u32,
+    duplicates: u32,
+    maintenance: u32,
+    maintenance_at_rest: u32,
+}
+
+impl<'s> Run<'s> {
+    pub fn new(scenario: &'s Scenario) -> Self {
+        let object = Object {
+            etag: "x",
+            metadata: "old",
+            written_secs: 0,
+        };
+        let whole = ShardRange::of_prefix("");
+        let ranges = if scenario.shards == 1 {
+            vec![whole]
+        } else {
+            let (low, high) = whole.cut_at("a".to_owned());
+            vec![low, high]
+        };
+        let mut shards = BTreeMap::new();
+        let mut messages = Vec::new();
+        for (index, range) in (0..).zip(ranges) {
+            let mut shard = Shard::new(index, range, 1.0, chrono::DateTime::UNIX_EPOCH, None);
+            if usize::try_from(index).unwrap() < scenario.concurrency {
+                shard = shard.raised("start", chrono::DateTime::UNIX_EPOCH);
+                messages.push(Message {
+                    id: format!("{index}-1-0"),
+                    index,
+                    epoch: 1,
+                    receives: 0,
+                    state: MessageState::Visible,
+                });
+            }
+            shards.insert(index, shard);
+        }
+        let world = World {
+            next_index: u32::try_from(shards.len()).unwrap(),
+            shards,
+            messages,
+            gate: Gate::Open,
+            source: scenario.keys.iter().map(|key| (*key, object)).collect(),
+            replica: BTreeMap::new(),
+            copying: BTreeMap::new(),
+            next_copy: 0,
+            changed: Vec::new(),
+            clock_secs: 10,
+            weakness: scenario.weakness,
+            observed: vec![0; scenario.workers],
+            excused: BTreeSet::new(),
+            page_keys: scenario.page_keys,
+            failures: scenario.failures,
+            splits: scenario.splits,
+            concurrency: scenario.concurrency,
+        };
+        Self {
+            scenario,
+            world: Arc::new(Mutex::new(world)),
+            running: (0..scenario.workers).map(|_| None).collect(),
+            changes_done: 0,
+            deaths: scenario.deaths,
+            duplicates: scenario.duplicates,
+            maintenance: scenario.maintenance,
+            maintenance_at_rest: 0,
+        }
+    }
+
+    /// What can happen next; nothing at the end.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = self.events_but_maintenance();
+        let idle = self.idle();
+        if let Some(worker) = idle
+            && self.maintenance > 0
+        {
+            events.push(Event::Maintain { worker });
+        }
+        if events.is_empty()
+            && let Some(worker) = idle
+            && self.scenario.maintained
+            && self.maintenance_at_rest < MAINTENANCE_MAX
+            && self.wrong().is_some()
+        {
+            events.push(Event::Maintain { worker });
+        }
+        events
+    }
+
+    fn events_but_maintenance(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let world = self.world.lock().unwrap();
+        if self.changes_done < self.scenario.changes.len() {
+            events.push(Event::Change);
+        }
+        events.extend((0..world.changed.len()).map(Event::Notify));
+        let idle = self.idle_in(&world);
+        for (at, message) in world.messages.iter().enumerate() {
+            match (message.state, idle) {
+                (MessageState::Visible, Some(worker)) => {
+                    events.push(Event::Deliver {
+                        message: at,
+                        worker,
+                    });
+                }
+                (MessageState::Received(1), Some(worker)) if self.duplicates > 0 => {
+                    events.push(Event::DeliverTwice {
+                        message: at,
+                        worker,
+                    });
+                }
+                (MessageState::Hidden, _) if self.may_come_back(&world, message) => {
+                    events.push(Event::Redeliver { message: at });
+                }
+                _ => {}
+            }
+        }
+        events.extend(world.copying.keys().map(|&copy| Event::Land { copy }));
+        for (worker, running) in self.running.iter().enumerate() {
+            if running.is_some() {
+                // A worker whose copy is under way waits for its answer.
+                if !is_copying(&world, worker) {
+                    events.push(Event::Step { worker });
+                }
+                if self.deaths > 0 {
+                    events.push(Event::Die { worker });
+                }
+            }
+        }
+        for shard in world.shards.values() {
+            if shard.is_leased(world.now()) && self.holder_is_dead(&world, shard) {
+                events.push(Event::LeaseExpires { shard: shard.index });
+            }
+        }
+        events
+    }
+
+    fn idle(&self) -> Option<usize> {
+        self.idle_in(&self.world.lock().unwrap())
+    }
+
+    /// Idle workers are alike. Not one of whose predecessor something is in flight.
+    fn idle_in(&self, world: &World) -> Option<usize> {
+        let mut workers = 0..self.running.len();
+        workers.find(|&worker| self.running[worker].is_none() && !is_copying(world, worker))
+    }
+
+    /// Whether a lease's holder has died and nothing of it is in flight any more.
+    fn holder_is_dead(&self, world: &World, shard: &Shard) -> bool {
+        let Some(lease) = &shard.lease else {
+            return false;
+        };
+        let mut running = self.running.iter().flatten();
+        let lives = running.any(|running| running.invocation == lease.holder);
+        let slot = lease.holder.rsplit('/').next().unwrap();
+        !lives && !is_copying(world, slot.parse().unwrap())
+    }
+
+    /// A message is hidden for longer than a lease lasts.
+    fn may_come_back(&self, world: &World, message: &Message) -> bool {
+        let of_message = |shard: &&Shard| {
+            let lease = shard.lease.as_ref();
+            lease.is_some_and(|lease| lease.message.as_ref() == Some(&message.id))
+        };
+        let mut leased = world.shards.values().filter(of_message);
+        leased.all(|shard| !shard.is_leased(world.now()))
+    }
+
+    pub fn happen(&mut self, event: Event) {
+        match event {
+            Event::Change => self.change(),
+            Event::Notify(at) => {
+                let mut world = self.world.lock().unwrap();
+                let key = world.changed.remove(at);
+                world.replicate(key);
+            }
+            Event::Deliver { message, worker } => self.deliver(message, worker),
+            Event::DeliverTwice { message, worker } => {
+                self.duplicates -= 1;
+                self.deliver(message, worker);
+            }
+            Event::Land { copy } => self.world.lock().unwrap().land(copy),
+            Event::Die { worker } => {
+                self.deaths -= 1;
+                let died = self.running[worker].take();
+                if let Some(message) = died.and_then(|running| running.message) {
+                    self.give_back(&message);
+                }
+            }
+            Event::LeaseExpires { shard } => {
+                let mut world = self.world.lock().unwrap();
+                let now = world.now();
+                if let Some(shard) = world.shards.get_mut(&shard)
+                    && let Some(lease) = &mut shard.lease
+                {
+                    lease.until = now;
+                }
+            }
+            Event::Redeliver { message } => {
+                self.world.lock().unwrap().messages[message].state = MessageState::Visible;
+            }
+            Event::Maintain { worker } => {
+                if self.maintenance > 0 {
+                    self.maintenance -= 1;
+                } else {
+                    self.maintenance_at_rest += 1;
+                }
+                let mut world = self.world.lock().unwrap();
+                for shard in world.shards.values_mut() {
+                    shard.progressed_at = None;
+                }
+                drop(world);
+                self.wake(worker, Wake::Stalled);
+            }
+            Event::Step { worker } => self.step(worker),
+        }
+    }
+
+    fn change(&mut self) {
+        let change = self.scenario.changes[self.changes_done];
+        self.changes_done += 1;
+        let mut world = self.world.lock().unwrap();
+        let written_secs = world.clock_secs;
+        // So that a copy that begins later can tell.
+        world.clock_secs += 2;
+        match change {
+            Change::Put(key, etag, metadata) => {
+                let object = Object {
+                    etag,
+                    metadata,
+                    written_secs,
+                };
+                world.source.insert(key, object);
+                world.changed.push(key);
+            }
+            Change::Delete(key) => {
+                world.source.remove(key);
+                world.changed.push(key);
+            }
+            Change::Foreign(key) => {
+                let object = Object {
+                    etag: FOREIGN,
+                    metadata: "",
+                    written_secs,
+                };
+                world.put_replica(key, object);
+            }
+            Change::Stop(gate) => world.gate = gate,
+            Change::Resume => {
+                world.gate = Gate::Open;
+                drop(world);
+                // Whoever resumes is done before anything else happens to them.
+                let woken = self.woken(Wake::All, 0);
+                finish(woken);
+            }
+        }
+    }
+
+    fn deliver(&mut self, message: usize, worker: usize) {
+        let mut world = self.world.lock().unwrap();
+        let now = world.now();
+        let lease_until = if world.weakness == Weakness::LeaseEndsAtOnce {
+            now
+        } else {
+            now + TimeDelta::days(1)
+        };
+        let message = &mut world.messages[message];
+        message.state = match message.state {
+            MessageState::Received(workers) => MessageState::Received(workers + 1),
+            MessageState::Visible | MessageState::Hidden => MessageState::Received(1),
+        };
+        message.receives += 1;
+        let Message {
+            id,
+            index,
+            epoch,
+            receives,
+            ..
+        } = message.clone();
+        let invocation = format!("{id}/{receives}/{worker}");
+        let sends_again = world.weakness != Weakness::NothingSentAgain;
+        let ports = self.ports(worker);
+        drop(world);
+        let delivery = ShardDelivery {
+            index,
+            epoch: Some(epoch),
+            message: Some(id.clone()),
+            invocation: invocation.clone(),
+            is_redelivery: receives > 1 && sends_again,
+            is_last: false,
+            lease_until,
+        };
+        let pages_max = self.scenario.pages_max;
+        let tasks_max = if receives > 1 {
+            self.scenario.tasks_max
+        } else {
+            usize::MAX
+        };
+        let attempt = Box::pin(async move {
+            let pages = Pages {
+                ports: ports.clone(),
+                pages_max,
+                tasks_max,
+                begun: AtomicU32::new(0),
+                unanswered: AtomicBool::new(false),
+            };
+            work(&ports, &pages, &delivery).await.ok()
+        });
+        self.begin(worker, invocation, Some(id), attempt);
+    }
+
+    fn wake(&mut self, worker: usize, which: Wake) {
+        let woken = self.woken(which, worker);
+        let invocation = format!("maintenance/{worker}");
+        self.begin(worker, invocation, None, woken);
+    }
+
+    fn woken(&self, which: Wake, worker: usize) -> Attempt {
+        let ports = self.ports(worker);
+        let nth = self.maintenance + self.maintenance_at_rest;
+        let sender = format!("maintenance {nth}");
+        Box::pin(async move {
+            let _ = wake(&ports, &sender, which).await;
+            None
+        })
+    }
+
+    fn ports(&self, worker: usize) -> Ports {
+        Ports {
+            world: self.world.clone(),
+            worker,
+        }
+    }
+
+    fn begin(
+        &mut self,
+        worker: usize,
+        invocation: String,
+        message: Option<String>,
+        attempt: Attempt,
+    ) {
+        self.world.lock().unwrap().observed[worker] = 0;
+        self.running[worker] = Some(Running {
+            invocation,
+            message,
+            attempt,
+        });
+    }
+
+    fn step(&mut self, worker: usize) {
+        let Some(running) = &mut self.running[worker] else {
+            return;
+        };
+        self.world.lock().unwrap().observe(worker, "poll");
+        let Poll::Ready(ended) = poll(&mut running.attempt) else {
+            return;
+        };
+        let message = running.message.take();
+        self.running[worker] = None;
+        let Some(message) = message else {
+            return;
+        };
+        if ended == Some(Ended::Acknowledge) {
+            let mut world = self.world.lock().unwrap();
+            world.messages.retain(|other| other.id != message);
+        } else {
+            self.give_back(&message);
+        }
+    }
+
+    /// One of the message's workers is not done with it.
+    fn give_back(&self, message: &str) {
+        let mut world = self.world.lock().unwrap();
+        let found = world.messages.iter_mut().find(|other| other.id == message);
+        if let Some(message) = found {
+            message.state = match message.state {
+                MessageState::Received(workers) if workers > 1 => {
+                    MessageState::Received(workers - 1)
+                }
+                _ => MessageState::Hidden,
+            };
+        }
+    }
+
+    pub fn digest(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let world = self.world.lock().unwrap();
+        world.digest(&mut hasher);
+        for (worker, running) in self.running.iter().enumerate() {
+            let running = running.as_ref();
+            let running = running.map(|running| (&running.invocation, world.observed[worker]));
+            running.hash(&mut hasher);
+        }
+        (self.changes_done, self.deaths, self.duplicates).hash(&mut hasher);
+        (self.maintenance, self.maintenance_at_rest).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// What must never be, at any moment.
+    pub fn violated(&self) -> Option<String> {
+        let world = self.world.lock().unwrap();
+        if world.is_complete() && !world.copying.is_empty() {
+            return Some(format!(
+                "the job is complete while {:?} is in flight",
+                world.copying
+            ));
+        }
+        let worn_out = world
+            .messages
+            .iter()
+            .find(|message| message.receives > RECEIVES_MAX);
+        worn_out.map(|message| format!("{message:?} is never acknowledged"))
+    }
+
+    /// What is wrong when nothing is left to happen.
+    pub fn wrong(&self) -> Option<String> {
+        let world = self.world.lock().unwrap();
+        let shown = |object: &Object| (object.etag, object.metadata);
+        let runs = world.gate == Gate::Open;
+        for key in KEYS {
+            let source = world.source.get(key).map(shown);
+            let replica = world.replica.get(key).map(shown);
+            let put_foreign = self.scenario.changes.contains(&Change::Foreign(key));
+            let foreign = put_foreign && replica.is_some_and(|(etag, _)| etag == FOREIGN);
+            let right = match (source, replica) {
+                (None, Some(_)) => foreign,
+                (None, None) => !put_foreign || world.excused.contains(key),
+                // A job that was stopped copies nothing more.
+                (Some(_), None) => !runs,
+                (Some(source), Some(replica)) => source == replica,
+            };
+            if !right {
+                return Some(format!(
+                    "{key}: the source holds {source:?}, the replica {replica:?}"
+                ));
+            }
+        }
+        if runs && !world.is_complete() {
+            return Some(format!("the job is not complete: {:#?}", world.shards));
+        }
+        if world.shards.values().any(|shard| shard.in_flight.is_some()) {
+            return Some("something is taken for in flight for ever".to_owned());
+        }
+        let counts = world.counts();
+        let changes_source =
+            |change: &Change| matches!(change, Change::Put(..) | Change::Delete(_));
+        let expected = self.scenario.keys.len() as u64;
+        let quiet = !self.scenario.changes.iter().any(changes_source);
+        if !counts.add_up() || (quiet && runs && counts.listed != expected) {
+            return Some(format!("the counts are wrong: {counts:?}"));
+        }
+        None
+    }
+}
+
+fn is_copying(world: &World, worker: usize) -> bool {
+    world.copying.values().any(|copy| copy.worker == worker)
+}
+
+fn poll(attempt: &mut Attempt) -> Poll<Option<Ended>> {
+    attempt
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Polls what waits for nothing but its own steps.
+fn finish(mut attempt: Attempt) {
+    while poll(&mut attempt).is_pending() {}
+}

@@ -1,0 +1,308 @@
+//! The promise of a job's shards, shown on the code that runs in the functions: whatever worker dies at whatever step,
+//! and however often messages come, every key ends equal, nothing of another writer is deleted, the counts add up, and
+//! the job comes to its end. And shown to be worth something: where a rule is removed, the search finds what goes wrong.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+
+mod shard_search;
+
+use shard_search::run::{Change, Scenario};
+use shard_search::search::exhaust;
+use shard_search::world::Weakness;
+use tandem_replication::shard_session::Gate;
+
+/// Exhausts every scenario, and says how many states each had.
+fn all_hold(about: &str, scenarios: impl IntoIterator<Item = Scenario>) {
+    let (mut cases, mut states) = (0, 0);
+    for scenario in scenarios {
+        let found = exhaust(&scenario);
+        let found = found.unwrap_or_else(|violation| panic!("{about}: {scenario:?}\n{violation}"));
+        cases += 1;
+        states += found;
+    }
+    println!("{about}: {cases} cases, {states} states, all exhausted");
+}
+
+fn fails(scenario: Scenario) {
+    let violation = exhaust(&scenario).expect_err("the search is blind");
+    println!("{:?}: {violation}", scenario.weakness);
+}
+
+/// What may happen to a key while a job copies it.
+fn changes() -> Vec<Vec<Change>> {
+    vec![
+        vec![],
+        vec![Change::Put("a", "y", "new")],
+        // The same bytes with other metadata look equal in a listing.
+        vec![Change::Put("a", "x", "new")],
+        vec![Change::Delete("a")],
+        vec![Change::Put("a", "y", "new"), Change::Delete("a")],
+        vec![Change::Delete("a"), Change::Put("a", "x", "new")],
+        vec![Change::Foreign("b"), Change::Delete("a")],
+        vec![Change::Delete("a"), Change::Foreign("a")],
+    ]
+}
+
+fn each_change(scenario: &Scenario) -> Vec<Scenario> {
+    let with = |changes| Scenario {
+        changes,
+        ..scenario.clone()
+    };
+    changes().into_iter().map(with).collect()
+}
+
+#[test]
+fn a_worker_may_die_at_any_step() {
+    let scenario = Scenario {
+        deaths: 1,
+        ..Scenario::default()
+    };
+    all_hold("one death", each_change(&scenario));
+}
+
+#[test]
+fn workers_may_die_one_after_the_other() {
+    let scenario = |changes| Scenario {
+        workers: 1,
+        deaths: 2,
+        changes,
+        ..Scenario::default()
+    };
+    all_hold("two deaths", changes().into_iter().map(scenario));
+}
+
+#[test]
+fn a_message_may_come_to_two_workers_of_which_one_dies() {
+    let scenario = Scenario {
+        deaths: 1,
+        duplicates: 1,
+        ..Scenario::default()
+    };
+    all_hold("one message at two workers", each_change(&scenario));
+}
+
+#[test]
+fn the_maintenance_may_send_a_second_message_at_any_moment() {
+    let scenario = |deaths| Scenario {
+        deaths,
+        maintenance: 1,
+        ..Scenario::default()
+    };
+    let mut scenarios = each_change(&scenario(0));
+    scenarios.push(Scenario {
+        changes: vec![Change::Delete("a")],
+        ..scenario(1)
+    });
+    all_hold("maintenance", scenarios);
+}
+
+#[test]
+fn shards_may_be_handed_on_split_and_released_one_after_the_other() {
+    let several = Scenario {
+        keys: &["a", "b", "c"],
+        ..Scenario::default()
+    };
+    let handed_on = Scenario {
+        pages_max: 1,
+        ..several.clone()
+    };
+    let split = Scenario {
+        splits: 1,
+        ..several.clone()
+    };
+    let released = Scenario {
+        shards: 2,
+        concurrency: 1,
+        keys: &["a", "b"],
+        ..several
+    };
+    let mut scenarios = Vec::new();
+    for scenario in [handed_on, split, released] {
+        for deaths in [0, 1] {
+            scenarios.push(Scenario {
+                workers: if deaths == 1 { 1 } else { 2 },
+                deaths,
+                ..scenario.clone()
+            });
+        }
+    }
+    all_hold("hand-on, split, release", scenarios);
+}
+
+#[test]
+fn a_successor_need_not_wait_for_the_maintenance() {
+    let scenario = |scenario: Scenario| Scenario {
+        deaths: 1,
+        workers: 1,
+        maintained: false,
+        ..scenario
+    };
+    let scenarios = [
+        Scenario::default(),
+        Scenario {
+            keys: &["a", "b"],
+            pages_max: 1,
+            ..Scenario::default()
+        },
+        Scenario {
+            keys: &["a", "b"],
+            shards: 2,
+            concurrency: 1,
+            ..Scenario::default()
+        },
+        Scenario {
+            keys: &["a", "b", "c"],
+            splits: 1,
+            ..Scenario::default()
+        },
+    ];
+    all_hold("without maintenance", scenarios.map(scenario));
+}
+
+#[test]
+fn a_child_verifies_what_was_in_flight_when_its_parent_was_split() {
+    all_hold("split after a death", [split_after_a_death()]);
+}
+
+#[test]
+fn a_stopped_job_is_recovered_and_a_resumed_one_completed() {
+    let stops = [
+        vec![Change::Stop(Gate::Shut), Change::Resume],
+        vec![Change::Stop(Gate::Recoveries), Change::Resume],
+        vec![Change::Stop(Gate::Recoveries), Change::Delete("a")],
+        vec![
+            Change::Delete("a"),
+            Change::Stop(Gate::Shut),
+            Change::Resume,
+        ],
+    ];
+    let scenarios = stops.into_iter().flat_map(|changes| {
+        [0, 1].map(|deaths| Scenario {
+            deaths,
+            changes: changes.clone(),
+            ..Scenario::default()
+        })
+    });
+    all_hold("stop and resume", scenarios);
+}
+
+#[test]
+fn a_page_may_fail_after_its_copies_have_landed() {
+    let scenario = Scenario {
+        failures: 1,
+        ..Scenario::default()
+    };
+    all_hold("failed pages", each_change(&scenario));
+}
+
+/// A successor that has no time for the whole page of its predecessor.
+fn short_of_time() -> Scenario {
+    Scenario {
+        keys: &["a", "b"],
+        page_keys: 2,
+        tasks_max: 1,
+        workers: 1,
+        deaths: 1,
+        changes: vec![Change::Delete("b")],
+        ..Scenario::default()
+    }
+}
+
+#[test]
+fn a_successor_may_run_out_of_time_in_the_middle_of_its_predecessors_page() {
+    all_hold("short of time", [short_of_time()]);
+}
+
+#[test]
+fn with_a_child_that_inherits_nothing_the_search_finds_a_violation() {
+    fails(Scenario {
+        weakness: Weakness::ChildInheritsNothing,
+        ..split_after_a_death()
+    });
+}
+
+fn split_after_a_death() -> Scenario {
+    Scenario {
+        keys: &["a", "b", "c"],
+        page_keys: 3,
+        changes: vec![Change::Delete("c")],
+        workers: 1,
+        deaths: 1,
+        splits: 1,
+        ..Scenario::default()
+    }
+}
+
+fn death_while(changes: Vec<Change>, weakness: Weakness) -> Scenario {
+    Scenario {
+        deaths: 1,
+        changes,
+        weakness,
+        ..Scenario::default()
+    }
+}
+
+#[test]
+fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_comes_back() {
+    fails(death_while(
+        vec![Change::Delete("a")],
+        Weakness::PageNotRecorded,
+    ));
+}
+
+#[test]
+fn with_every_leftover_taken_for_ours_the_search_finds_another_writers_object_deleted() {
+    let changes = vec![Change::Delete("a"), Change::Foreign("a")];
+    fails(death_while(changes, Weakness::EveryLeftoverIsOwn));
+}
+
+#[test]
+fn without_a_lease_the_search_finds_wrong_counts() {
+    fails(Scenario {
+        duplicates: 1,
+        weakness: Weakness::NoLease,
+        ..Scenario::default()
+    });
+}
+
+#[test]
+fn with_a_lease_that_ends_too_early_the_search_finds_a_violation() {
+    fails(death_while(
+        vec![Change::Put("a", "x", "new")],
+        Weakness::LeaseEndsAtOnce,
+    ));
+}
+
+#[test]
+fn with_a_release_that_ignores_the_epoch_the_search_finds_a_job_that_stands_still() {
+    let stopped = vec![Change::Stop(Gate::Recoveries), Change::Resume];
+    let scenario = Scenario {
+        changes: stopped,
+        // The maintenance would make it good after an hour.
+        maintained: false,
+        weakness: Weakness::ReleaseIgnoresEpoch,
+        ..Scenario::default()
+    };
+    fails(scenario);
+}
+
+#[test]
+fn with_nothing_sent_again_the_search_finds_a_violation() {
+    fails(Scenario {
+        keys: &["a", "b"],
+        pages_max: 1,
+        workers: 1,
+        deaths: 1,
+        maintained: false,
+        weakness: Weakness::NothingSentAgain,
+        ..Scenario::default()
+    });
+}
+
+#[test]
+fn with_a_step_that_forgets_suspects_the_search_finds_a_violation() {
+    fails(Scenario {
+        weakness: Weakness::StepForgetsSuspects,
+        ..short_of_time()
+    });
+}
