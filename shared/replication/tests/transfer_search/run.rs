@@ -417,7 +417,8 @@ impl<'a> Run<'a> {
                 world.source = None;
                 world.send(Body::Notification);
             }
-            Write::PutReplica => world.replica = Some(world.written("theirs", Writer::Another)),
+            // Other bytes than before: a condition cannot tell the same bytes written again.
+            Write::PutReplica => world.replica = Some(world.written("theirs too", Writer::Another)),
             Write::DeleteReplica => {
                 world.replica = None;
                 world.deleted_by_another = true;
