@@ -175,20 +175,6 @@ impl<'a> PageContext<'a> {
                 self.handed_over(key, again).await
             }
             ended => ended,
-<<<<<<< HEAD:functions/backfill-shard/src/errand.rs
-        }
-    }
-
-    /// Reconciles a key of which nothing is known but its name. What another writer put at the destination stays.
-    pub(crate) async fn carry_named(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
-        let overwrite = self.job.spec.overwrite;
-        let carry = async || {
-            let replicator = self.replicator(key).in_job(Vec::new());
-            self.worker
-                .carry_with(&replicator, self.pair, self.rule, key, None, overwrite)
-                .await
-=======
->>>>>>> main:functions/backfill-shard/src/page_context.rs
         };
         if let Err(fault) = &ended
             && fault.reason == Reason::NotAnswered

@@ -10,17 +10,10 @@ use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::now;
 use tandem_replication::deferral::resume;
 use tandem_replication::draft::{Refusal, RefusalCode};
-<<<<<<< HEAD
-use tandem_replication::progress::JobState;
-use tandem_replication::rule::{Rule, RuleState};
-use tandem_replication::transfer::uploads::abort_logged;
-use tandem_replication::work::{HELD_PARTITIONS, Work};
-=======
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard_session::Wake;
 use tandem_replication::transfer::uploads::abort_logged;
 use uuid::Uuid;
->>>>>>> main
 
 use crate::request::{Changes, RuleName};
 use crate::stack::Stack;

@@ -49,11 +49,7 @@ impl Worker {
                 Ok(())
             }
             Received::Finished(transfer, outcome) => {
-<<<<<<< HEAD
-                self.finished(&ports, &transfer, outcome).await
-=======
                 self.finished(&ports, &transfer, seen, outcome).await
->>>>>>> main
             }
             Received::Failed(transfer, fault) => self.failed(&ports, &transfer, fault, look).await,
             Received::NoTime => Err(Unfinished::NoTime),
