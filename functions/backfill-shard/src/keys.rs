@@ -15,7 +15,7 @@ use tandem_replication::deferral::{DeferredKey, Replayed, replay_page};
 use tandem_replication::failure_record::Redelivery;
 use tandem_replication::fault::Fault;
 use tandem_replication::in_flight::OwnWrites;
-use tandem_replication::key_attempt::{Carried, KeyAttempt, Settled, settle_object};
+use tandem_replication::key_attempt::{Carried, Settled, settle_deferred, settle_object};
 use tandem_replication::names::{ObjectKey, RuleId};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::Outcome;
@@ -83,15 +83,8 @@ impl Worker {
         if turn.waited && deadline.left() < KEY_TIME {
             return Err(Unfinished::NoTurn);
         }
-        let attempt = KeyAttempt {
-            rule,
-            key: &deferred.key,
-            may_have_failed: true,
-            redelivery,
-            overwrite: deferred.overwrite,
-        };
-        let carry = async || self.reconcile_key(rule, deferred, turn).await;
-        let settled = attempt.run(store, carry).await;
+        let carry = async || self.reconcile_key(rule, deferred, &turn).await;
+        let settled = settle_deferred(store, rule, deferred, redelivery, carry).await;
         self.ended(&rule.id, deferred, settled, redelivery)
     }
 
@@ -111,7 +104,7 @@ impl Worker {
         };
         let carry = async |rule: &Rule| {
             let turn = self.aws.turns().take().await;
-            self.reconcile_key(rule, &object, turn).await
+            self.reconcile_key(rule, &object, &turn).await
         };
         let settled = settle_object(&store, rule_id, &object, redelivery, carry).await;
         if matches!(settled, Settled::Skipped(SkipReason::OutOfScope))
@@ -132,7 +125,7 @@ impl Worker {
         &self,
         rule: &Rule,
         object: &DeferredKey,
-        _turn: Turn<'_>,
+        _turn: &Turn<'_>,
     ) -> Result<Carried, Fault> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
         let (key, at) = (&object.key, Some(object.changed_at));

@@ -83,6 +83,9 @@ pub fn answer<'a>(failed: impl IntoIterator<Item = &'a Envelope>) -> SqsBatchRes
     response
 }
 
+/// After this time every process has forgotten what it knew of a rule's failures.
+pub const SECOND_ATTEMPT_SECS: i32 = 10;
+
 /// When a message that failed comes again. Of several reasons the last in this order counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ComesAgain {
@@ -130,7 +133,7 @@ impl ComesAgain {
 
     /// When to look again at what failed for good: when every function has forgotten what it knew of the
     /// rule at the time of the failure, and so knows that there is a record to clear.
-    pub const SECOND_LOOK: Self = Self::After(10);
+    pub const SECOND_LOOK: Self = Self::After(SECOND_ATTEMPT_SECS);
 }
 
 /// After how many seconds a message that failed comes again: 5, 10, 20, ... up to 15 minutes.

@@ -18,6 +18,7 @@ use tandem_replication::work::Work;
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::inbox::SECOND_ATTEMPT_SECS;
 use crate::record::Recorder;
 use crate::rule_cache::RuleCache;
 use crate::runtime::now;
@@ -113,6 +114,20 @@ impl DeferredKeys for Deferrals {
         self.table.mark_replay(&rule.id, partition, &mark).await
     }
 
+    async fn send_second_attempt(&self, rule: &RuleId, key: &DeferredKey) -> Result<(), AwsError> {
+        let work = Work::Object {
+            rule_id: rule.clone(),
+            key: key.key.clone(),
+            event_time: key.changed_at,
+            overwrite: key.overwrite,
+            own: key.own.clone(),
+        };
+        let delay_secs = SECOND_ATTEMPT_SECS;
+        self.queues
+            .send_later(&self.work_queue_url, &work, delay_secs)
+            .await
+    }
+
     async fn send_replay(&self, rule: &RuleId, partition: u8) -> Result<(), AwsError> {
         let work = Work::Held {
             rule_id: rule.clone(),
@@ -193,6 +208,10 @@ impl DeferredKeys for KeyStore {
 
     async fn mark_replay(&self, rule: &Rule, partition: u8) -> Result<(), AwsError> {
         self.deferrals.mark_replay(rule, partition).await
+    }
+
+    async fn send_second_attempt(&self, rule: &RuleId, key: &DeferredKey) -> Result<(), AwsError> {
+        self.deferrals.send_second_attempt(rule, key).await
     }
 
     async fn send_replay(&self, rule: &RuleId, partition: u8) -> Result<(), AwsError> {

@@ -100,6 +100,14 @@ pub trait DeferredKeys: Rules {
         partition: u8,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
+    /// Sends the message that attempts a key once more, as a key of its own, when every process has forgotten what it
+    /// knew of the rule's failures.
+    fn send_second_attempt(
+        &self,
+        rule: &RuleId,
+        key: &DeferredKey,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
     /// Sends the message that replays a partition.
     fn send_replay(
         &self,

@@ -129,6 +129,28 @@ pub fn needs_a_second_attempt(recorded: Recorded, redelivery: Redelivery) -> boo
     recorded == Recorded::First && redelivery == Redelivery::Follows
 }
 
+/// A success, and whether its record was cleared.
+pub(crate) struct Success<T> {
+    pub(crate) value: T,
+    pub(crate) cleared: Cleared,
+}
+
+impl<T> Success<T> {
+    /// Returns the success, unless another attempt has to find out about the record that was written meanwhile.
+    pub(crate) fn unless_failed_meanwhile(
+        self,
+        key: &ObjectKey,
+        redelivery: Redelivery,
+    ) -> Result<T, Unsuccessful> {
+        match (self.cleared, redelivery) {
+            (Cleared::Changed, Redelivery::Follows) => {
+                Err(Unsuccessful::TryAgain(failed_meanwhile(key)))
+            }
+            _ => Ok(self.value),
+        }
+    }
+}
+
 /// Brings an object's record up to date with how an attempt ended. A failure is recorded where it is parked, or
 /// where no other delivery follows. What cannot be recorded has to be tried again, so that nothing is acknowledged
 /// before it is stored.
@@ -138,18 +160,26 @@ pub async fn keep<R: FailureRecords, T>(
     key: &ObjectKey,
     attempt: Attempt<T>,
 ) -> Result<T, Unsuccessful> {
+    let redelivery = attempt.redelivery;
+    let success = clear_or_record(records, rule, key, attempt).await?;
+    success.unless_failed_meanwhile(key, redelivery)
+}
+
+/// As [`keep`], and tells whether another attempt failed meanwhile.
+pub(crate) async fn clear_or_record<R: FailureRecords, T>(
+    records: &R,
+    rule: &Rule,
+    key: &ObjectKey,
+    attempt: Attempt<T>,
+) -> Result<Success<T>, Unsuccessful> {
     let fault = match attempt.ended {
-        Ok(success) => {
+        Ok(value) => {
             let cleared = match &attempt.seen {
                 Some(seen) => records.clear_failure(&rule.id, key, seen).await,
                 None => Ok(Cleared::Gone),
             };
-            return match cleared.map_err(Unsuccessful::TryAgain)? {
-                Cleared::Changed if attempt.redelivery == Redelivery::Follows => {
-                    Err(Unsuccessful::TryAgain(failed_meanwhile(key)))
-                }
-                _ => Ok(success),
-            };
+            let cleared = cleared.map_err(Unsuccessful::TryAgain)?;
+            return Ok(Success { value, cleared });
         }
         Err(fault) => fault,
     };

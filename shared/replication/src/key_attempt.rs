@@ -9,7 +9,7 @@ use crate::admit::{Admission, SkipReason};
 use crate::deferral::{Admitted, Deferred, DeferredKey, DeferredKeys, admit_or_defer, defer};
 use crate::event::ObjectEvent;
 use crate::failure_record::{
-    Attempt, FailureRecords, FailureRevision, Redelivery, Unsuccessful, keep,
+    Attempt, Cleared, FailureRecords, FailureRevision, Redelivery, Unsuccessful, clear_or_record,
     needs_a_second_attempt,
 };
 use crate::fault::Fault;
@@ -98,8 +98,11 @@ where
                 removed_if_final(ports, &rule.id, deferred, settled).await
             }
             Err(error) => {
+                // Recorded, if this was the last delivery.
+                let fault: Fault = error.into();
+                let failed = async || Err(Fault::because(fault.reason, fault.message.clone()));
                 let attempt = attempt_at(event, &rule, known.has_failures, redelivery);
-                attempt.run(ports, async || Err(error.into())).await
+                attempt.run(ports, failed).await
             }
         },
     };
@@ -144,8 +147,15 @@ where
         Err(error) => return Settled::TryAgain(error.into()),
     };
     let attempt = async |rule: &Rule| {
-        let ended = carry(rule).await;
-        conclude(ports, rule, object, seen.clone(), redelivery, ended).await
+        let attempt = KeyAttempt {
+            rule,
+            key: &object.key,
+            may_have_failed: true,
+            redelivery,
+            overwrite: object.overwrite,
+        };
+        let carry = async || carry(rule).await;
+        attempt.run_having_seen(seen.clone(), ports, carry).await
     };
     match admitted {
         Admitted::Replicate(rule) => attempt(&rule).await,
@@ -166,6 +176,37 @@ where
     }
 }
 
+/// Settles one deferred key of a replay. A second attempt gets a message of its own: another worker may remove the
+/// deferred key before the replay's message is delivered again.
+pub async fn settle_deferred<P, C>(
+    ports: &P,
+    rule: &Rule,
+    deferred: &DeferredKey,
+    redelivery: Redelivery,
+    carry: C,
+) -> Settled
+where
+    P: DeferredKeys + FailureRecords,
+    C: AsyncFn() -> Result<Carried, Fault>,
+{
+    let attempt = KeyAttempt {
+        rule,
+        key: &deferred.key,
+        may_have_failed: true,
+        redelivery,
+        overwrite: deferred.overwrite,
+    };
+    match attempt.run(ports, carry).await {
+        Settled::AttemptedOnceMore(fault) => {
+            match ports.send_second_attempt(&rule.id, deferred).await {
+                Ok(()) => Settled::Parked(fault),
+                Err(error) => Settled::TryAgain(error.into()),
+            }
+        }
+        settled => settled,
+    }
+}
+
 /// One attempt at a key under one rule.
 #[derive(Debug, Clone, Copy)]
 pub struct KeyAttempt<'a> {
@@ -182,12 +223,15 @@ pub struct KeyAttempt<'a> {
     pub overwrite: Overwrite,
 }
 
+/// How often a key is attempted at once because another attempt at it failed meanwhile.
+const ATTEMPTS: u32 = 3;
+
 impl KeyAttempt<'_> {
     /// Carries the key and brings its failure record up to date.
     pub async fn run<R, C>(self, records: &R, carry: C) -> Settled
     where
         R: FailureRecords,
-        C: AsyncFnOnce() -> Result<Carried, Fault>,
+        C: AsyncFn() -> Result<Carried, Fault>,
     {
         let seen = if self.may_have_failed {
             match records.failure_revision(&self.rule.id, self.key).await {
@@ -197,55 +241,62 @@ impl KeyAttempt<'_> {
         } else {
             None
         };
-        let ended = carry().await;
-        conclude_key(records, self, seen, ended).await
+        self.run_having_seen(seen, records, carry).await
     }
-}
 
-async fn conclude<R: FailureRecords>(
-    records: &R,
-    rule: &Rule,
-    object: &DeferredKey,
-    seen: Option<FailureRevision>,
-    redelivery: Redelivery,
-    ended: Result<Carried, Fault>,
-) -> Settled {
-    let attempt = KeyAttempt {
-        rule,
-        key: &object.key,
-        may_have_failed: true,
-        redelivery,
-        overwrite: object.overwrite,
-    };
-    conclude_key(records, attempt, seen, ended).await
-}
-
-async fn conclude_key<R: FailureRecords>(
-    records: &R,
-    it: KeyAttempt<'_>,
-    seen: Option<FailureRevision>,
-    ended: Result<Carried, Fault>,
-) -> Settled {
-    let ended = match ended {
-        Ok(Carried::HandedOver) => return Settled::HandedOver,
-        Ok(Carried::Settled(outcome)) => Ok(outcome),
-        Err(fault) => Err(fault),
-    };
-    let attempt = Attempt {
-        ended,
-        seen,
-        redelivery: it.redelivery,
-        overwrite: it.overwrite,
-    };
-    match keep(records, it.rule, it.key, attempt).await {
-        Ok(outcome) => Settled::Carried(outcome),
-        Err(Unsuccessful::Parked { fault, recorded })
-            if needs_a_second_attempt(recorded, it.redelivery) =>
-        {
-            Settled::AttemptedOnceMore(fault)
+    /// As `run`; `seen` is the failure record that there was.
+    async fn run_having_seen<R, C>(
+        self,
+        mut seen: Option<FailureRevision>,
+        records: &R,
+        carry: C,
+    ) -> Settled
+    where
+        R: FailureRecords,
+        C: AsyncFn() -> Result<Carried, Fault>,
+    {
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let ended = match carry().await {
+                Ok(Carried::HandedOver) => return Settled::HandedOver,
+                Ok(Carried::Settled(outcome)) => Ok(outcome),
+                Err(fault) => Err(fault),
+            };
+            let attempt = Attempt {
+                ended,
+                seen,
+                redelivery: self.redelivery,
+                overwrite: self.overwrite,
+            };
+            let success = match clear_or_record(records, self.rule, self.key, attempt).await {
+                Ok(success) => success,
+                Err(unsuccessful) => return self.unsuccessful(unsuccessful),
+            };
+            if success.cleared == Cleared::Gone || attempts == ATTEMPTS {
+                return match success.unless_failed_meanwhile(self.key, self.redelivery) {
+                    Ok(outcome) => Settled::Carried(outcome),
+                    Err(unsuccessful) => self.unsuccessful(unsuccessful),
+                };
+            }
+            // Another attempt failed after this one began: this one may not have seen what that one saw.
+            seen = match records.failure_revision(&self.rule.id, self.key).await {
+                Ok(seen) => seen,
+                Err(fault) => return Settled::TryAgain(fault),
+            };
         }
-        Err(Unsuccessful::Parked { fault, .. }) => Settled::Parked(fault),
-        Err(Unsuccessful::TryAgain(fault)) => Settled::TryAgain(fault),
+    }
+
+    fn unsuccessful(self, unsuccessful: Unsuccessful) -> Settled {
+        match unsuccessful {
+            Unsuccessful::Parked { fault, recorded }
+                if needs_a_second_attempt(recorded, self.redelivery) =>
+            {
+                Settled::AttemptedOnceMore(fault)
+            }
+            Unsuccessful::Parked { fault, .. } => Settled::Parked(fault),
+            Unsuccessful::TryAgain(fault) => Settled::TryAgain(fault),
+        }
     }
 }
 

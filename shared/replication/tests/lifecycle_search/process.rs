@@ -25,11 +25,33 @@ use super::world::{Answer, Message, Without, World, key, time};
 pub struct Memory {
     by_bucket: RuleMemory<BucketName, Known>,
     by_id: RuleMemory<RuleId, Rule>,
-    /// The rule as it was when the key was deferred last.
+    /// The rule as it was read last.
+    last_read: Option<Rule>,
+    /// The rule as it was read before the key was deferred.
     when_deferred: Option<Option<Rule>>,
+    /// What is remembered, in short.
+    digest: [Option<(Moment, Brief)>; 2],
+    /// The latest that the wall clock has shown.
+    latest_wall: i64,
+}
+
+/// What matters of a rule: its revision, and whether it has failures.
+type Brief = (u64, bool);
+
+fn brief(rule: &Rule) -> Brief {
+    (rule.revision, false)
+}
+
+fn brief_of_known(known: &Known) -> Brief {
+    let revision = known.rule.as_ref().map_or(0, |rule| rule.revision);
+    (revision, known.has_failures)
 }
 
 impl Memory {
+    /// Stands for all that is remembered between attempts.
+    pub fn digest(&self) -> impl Hash + use<> {
+        self.digest
+    }
     /// Forgets what only one attempt knows.
     pub fn forget_deferral(&mut self) {
         self.when_deferred = None;
@@ -63,9 +85,19 @@ impl Process {
     }
 
     /// One request: it takes effect at one instant, and is answered as the schedule says.
-    async fn request<T: Debug>(
+    async fn request<T: Debug + Clone>(
         &self,
         name: &str,
+        effect: impl FnOnce(&mut World) -> T,
+    ) -> Result<T, Fault> {
+        self.request_in_short(name, T::clone, effect).await
+    }
+
+    /// As `request`, where `in_short` is all that matters of the answer.
+    async fn request_in_short<T, D: Debug>(
+        &self,
+        name: &str,
+        in_short: impl FnOnce(&T) -> D,
         effect: impl FnOnce(&mut World) -> T,
     ) -> Result<T, Fault> {
         step().await;
@@ -80,15 +112,18 @@ impl Process {
             }
         };
         drop(world);
-        self.observe(name, &result);
+        self.observe(name, &result.as_ref().ok().map(in_short));
         result
     }
 
     fn now(&self) -> Moment {
         let world = self.world.lock().unwrap();
         let monotonic = world.monotonic[self.id];
+        let mut memory = self.memory.lock().unwrap();
+        memory.latest_wall = memory.latest_wall.max(world.wall);
         let wall = match world.without {
             Without::WallClock => i64::try_from(monotonic).unwrap(),
+            Without::UnknownAges => memory.latest_wall,
             _ => world.wall,
         };
         Moment {
@@ -110,6 +145,9 @@ impl Process {
             let source = self.request("read source", |world| world.source).await?;
             let denied = self
                 .request("write replica", |world| {
+                    if world.replica == source {
+                        return false;
+                    }
                     if !world.denied {
                         world.write_replica(rule, began, source);
                     }
@@ -190,7 +228,7 @@ impl BucketRules for Process {
     fn remembered(&self, bucket: &BucketName) -> Option<Known> {
         let now = self.now();
         let known = self.memory.lock().unwrap().by_bucket.recall(bucket, now);
-        self.observe("remembered", &known);
+        self.observe("remembered", &known.as_ref().map(brief_of_known));
         known
     }
 
@@ -202,12 +240,14 @@ impl BucketRules for Process {
         }
         let read_at = self.now();
         let known = self
-            .request("read", |world| Known {
+            .request_in_short("read", brief_of_known, |world| Known {
                 rule: world.rule.clone().map(Arc::new),
                 has_failures: world.record.is_some(),
             })
             .await?;
         let mut memory = self.memory.lock().unwrap();
+        memory.last_read = known.rule.as_deref().cloned();
+        memory.digest[0] = Some((read_at, brief_of_known(&known)));
         memory
             .by_bucket
             .remember(bucket.clone(), read_at, known.clone());
@@ -221,7 +261,7 @@ impl Rules for Process {
     fn remembered_rule(&self, rule: &RuleId) -> Option<Rule> {
         let now = self.now();
         let known = self.memory.lock().unwrap().by_id.recall(rule, now);
-        self.observe("remembered rule", &known);
+        self.observe("remembered rule", &known.as_ref().map(brief));
         known
     }
 
@@ -234,8 +274,13 @@ impl Rules for Process {
         }
         let read_at = self.now();
         let mut rule = self
-            .request("read rule", |world| world.rule.clone())
+            .request_in_short(
+                "read rule",
+                |rule: &Option<Rule>| rule.as_ref().map(brief),
+                |world| world.rule.clone(),
+            )
             .await?;
+        self.memory.lock().unwrap().last_read.clone_from(&rule);
         if self.lacks(Without::CheckingAfterDeferring)
             && when_deferred.is_some()
             && let Some(rule) = &mut rule
@@ -245,6 +290,7 @@ impl Rules for Process {
         }
         if let Some(rule) = &rule {
             let mut memory = self.memory.lock().unwrap();
+            memory.digest[1] = Some((read_at, brief(rule)));
             memory.by_id.remember(id.clone(), read_at, rule.clone());
         }
         Ok(rule)
@@ -253,17 +299,16 @@ impl Rules for Process {
 
 impl DeferredKeys for Process {
     async fn put_deferred(&self, _rule: &RuleId, key: &DeferredKey) -> Result<(), Fault> {
-        let rule = self
-            .request("defer", |world| {
-                let weaker =
-                    |stored: &DeferredKey| strength(stored.overwrite) <= strength(key.overwrite);
-                if world.deferred.as_ref().is_none_or(weaker) {
-                    world.deferred = Some(key.clone());
-                }
-                world.rule.clone()
-            })
-            .await?;
-        self.memory.lock().unwrap().when_deferred = Some(rule);
+        self.request("defer", |world| {
+            let weaker =
+                |stored: &DeferredKey| strength(stored.overwrite) <= strength(key.overwrite);
+            if world.deferred.as_ref().is_none_or(weaker) {
+                world.deferred = Some(key.clone());
+            }
+        })
+        .await?;
+        let mut memory = self.memory.lock().unwrap();
+        memory.when_deferred = Some(memory.last_read.clone());
         Ok(())
     }
 
@@ -295,16 +340,8 @@ impl DeferredKeys for Process {
         _rule: &RuleId,
         _partition: u8,
     ) -> Result<Option<ReplayMark>, Fault> {
-        self.request("replay mark", |world| {
-            let mut mark = world.mark.clone();
-            if let (Some(mark), Some(rule)) = (&mut mark, &world.rule)
-                && world.without == Without::RevisionOfReplays
-            {
-                mark.revision = rule.revision;
-            }
-            mark
-        })
-        .await
+        self.request("replay mark", |world| world.mark.clone())
+            .await
     }
 
     async fn mark_replay(&self, rule: &Rule, _partition: u8) -> Result<(), Fault> {
@@ -313,6 +350,14 @@ impl DeferredKeys for Process {
                 revision: rule.revision,
                 at: time(world.wall),
             });
+        })
+        .await
+    }
+
+    async fn send_second_attempt(&self, _rule: &RuleId, _key: &DeferredKey) -> Result<(), Fault> {
+        const DELAY_SECS: i64 = 10;
+        self.request("send second attempt", |world| {
+            world.send_later(Message::Object, DELAY_SECS);
         })
         .await
     }

@@ -12,7 +12,7 @@ use tandem_replication::deferral::{
 use tandem_replication::event::{Change, ObjectEvent};
 use tandem_replication::failure_record::Redelivery;
 use tandem_replication::fault::Fault;
-use tandem_replication::key_attempt::{KeyAttempt, Settled, settle_change, settle_object};
+use tandem_replication::key_attempt::{Settled, settle_change, settle_deferred, settle_object};
 use tandem_replication::names::BucketName;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::{Policy, Rule, RuleState};
@@ -59,6 +59,8 @@ pub struct Case {
     pub failed_before: bool,
     /// A message of the work queue, besides the notifications.
     pub object: bool,
+    /// How often the hourly maintenance runs in the end, at most.
+    pub maintenance_max: u32,
 }
 
 impl Case {
@@ -78,6 +80,7 @@ impl Case {
             set_backs: 0,
             failed_before: false,
             object: false,
+            maintenance_max: 5,
         }
     }
 }
@@ -87,14 +90,33 @@ impl Case {
 pub enum Event {
     Write,
     Op,
-    Deliver { message: usize, worker: usize },
-    DeliverCopy { message: usize, worker: usize },
-    Step { process: usize, answer: Answer },
-    Crash { worker: usize },
+    Deliver {
+        message: usize,
+        worker: usize,
+    },
+    DeliverCopy {
+        message: usize,
+        worker: usize,
+    },
+    Step {
+        process: usize,
+        answer: Answer,
+    },
+    Crash {
+        worker: usize,
+    },
     HalfOp,
-    Flush { worker: usize },
-    Freeze { worker: usize },
-    SetBack,
+    Flush {
+        worker: usize,
+    },
+    Freeze {
+        worker: usize,
+    },
+    /// The process is frozen for an hour and the wall clock set back, to before or after what it showed.
+    SetBack {
+        worker: usize,
+        secs: i64,
+    },
     Wait,
     Maintenance,
 }
@@ -125,8 +147,6 @@ struct Run<'a> {
     maintained: u32,
 }
 
-/// How often the hourly maintenance runs in the end, at most.
-const MAINTENANCE_MAX: u32 = 5;
 const HOUR: u32 = 3_600;
 /// As `ComesAgain::SECOND_LOOK` and the first retry have it.
 const SECOND_ATTEMPT_SECS: i64 = 10;
@@ -165,6 +185,7 @@ impl<'a> Run<'a> {
             source: 0,
             replica: 0,
             denied: false,
+            kept: false,
             revisions: [(1, (case.state, None))].into(),
             rule: Some(rule),
             deferred: None,
@@ -236,13 +257,19 @@ impl<'a> Run<'a> {
             let idle = (0..self.case.workers).filter(|&worker| self.work[worker].is_none());
             events.extend(idle.map(|worker| Event::Freeze { worker }));
         }
-        if self.set_backs > 0 && !busy {
-            events.push(Event::SetBack);
+        if self.set_backs > 0 {
+            let idle = (0..self.case.workers).filter(|&worker| self.work[worker].is_none());
+            for worker in idle {
+                events.extend([-2, 2].map(|secs| Event::SetBack { worker, secs }));
+            }
         }
         if world.queue.iter().any(|delivery| !due(delivery)) && !busy {
             events.push(Event::Wait);
         }
-        if events.is_empty() && world.deferred.is_some() && self.maintained < MAINTENANCE_MAX {
+        if events.is_empty()
+            && world.deferred.is_some()
+            && self.maintained < self.case.maintenance_max
+        {
             events.push(Event::Maintenance);
         }
         events
@@ -283,6 +310,8 @@ impl<'a> Run<'a> {
                 self.written += 1;
                 let mut world = self.world.lock().unwrap();
                 world.source = object;
+                let policy = world.rule.as_ref().map(|rule| rule.policy);
+                world.kept = object == 0 && policy == Some(Policy::Write);
                 world.send(Message::Live(object));
             }
             Event::Op => {
@@ -338,11 +367,14 @@ impl<'a> Run<'a> {
                 world.pass(HOUR);
                 world.monotonic[worker] -= u64::from(HOUR);
             }
-            Event::SetBack => {
+            Event::SetBack { worker, secs } => {
                 self.set_backs -= 1;
                 world.pass(HOUR);
-                // It shows what it showed a few seconds before.
-                world.wall -= i64::from(HOUR) + 2;
+                world.wall += secs - i64::from(HOUR);
+                if secs < 0 {
+                    // No clock shows the hour, but one of them shows that it cannot be believed.
+                    world.monotonic[worker] -= u64::from(HOUR);
+                }
             }
             Event::Wait => {
                 let dues = world.queue.iter().map(|delivery| delivery.due);
@@ -355,9 +387,7 @@ impl<'a> Run<'a> {
                 world.pass(HOUR);
                 drop(world);
                 let admin = self.processes[self.admin()].clone();
-                if self.case.without != Without::Maintenance {
-                    self.begin(self.admin(), None, Box::pin(maintain(admin)));
-                }
+                self.begin(self.admin(), None, Box::pin(maintain(admin)));
             }
         }
     }
@@ -428,7 +458,7 @@ impl<'a> Run<'a> {
         if rule.state == RuleState::Deleting {
             return None;
         }
-        let keeps = rule.policy == Policy::Write && world.source == 0;
+        let keeps = world.source == 0 && (world.kept || rule.policy == Policy::Write);
         let in_sync = world.replica == world.source || keeps;
         let (source, replica) = (world.source, world.replica);
         let stored = rule.state == RuleState::Paused && world.deferred.is_some();
@@ -449,9 +479,9 @@ impl<'a> Run<'a> {
     fn digest(&self) -> u64 {
         let world = self.world.lock().unwrap();
         let mut hasher = DefaultHasher::new();
-        format!("{world:?}").hash(&mut hasher);
+        world.digest().hash(&mut hasher);
         for (process, work) in self.processes.iter().zip(&self.work) {
-            format!("{:?}", process.memory.lock().unwrap()).hash(&mut hasher);
+            process.memory.lock().unwrap().digest().hash(&mut hasher);
             let delivery = work.as_ref().map(|(delivery, _)| *delivery);
             let seen = work.as_ref().map(|_| *process.seen.lock().unwrap());
             (delivery, seen).hash(&mut hasher);
@@ -500,31 +530,23 @@ async fn large(process: Process, object: DeferredKey, began: i64) -> Ended {
 }
 
 /// Why a key of a replay is still deferred.
-enum NotReplayed {
-    SecondAttempt,
-    Failed,
-}
+struct NotReplayed;
 
 impl From<Fault> for NotReplayed {
     fn from(_: Fault) -> Self {
-        Self::Failed
+        Self
     }
 }
 
 async fn replay(process: Process, began: i64) -> Ended {
     let carry = async |rule: &Rule, deferred: &DeferredKey| {
-        let attempt = KeyAttempt {
-            rule,
-            key: &deferred.key,
-            may_have_failed: true,
-            redelivery: Redelivery::Follows,
-            overwrite: deferred.overwrite,
-        };
         let carry = async || process.carry(rule, began).await;
-        match attempt.run(&process, carry).await {
-            Settled::AttemptedOnceMore(_) => Err(NotReplayed::SecondAttempt),
-            settled if settled.is_final() => Ok(()),
-            _ => Err(NotReplayed::Failed),
+        let redelivery = Redelivery::Follows;
+        let settled = settle_deferred(&process, rule, deferred, redelivery, carry).await;
+        if settled.is_final() {
+            Ok(())
+        } else {
+            Err(NotReplayed)
         }
     };
     let (id, partition) = (rule_id(), held_partition(&key()));
@@ -546,8 +568,7 @@ async fn replay(process: Process, began: i64) -> Ended {
     }
     match again {
         None => Ended::Acknowledged,
-        Some(NotReplayed::SecondAttempt) => Ended::After(SECOND_ATTEMPT_SECS),
-        Some(NotReplayed::Failed) => Ended::After(0),
+        Some(NotReplayed) => Ended::After(0),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Plays every schedule of a case. A state that was seen before is not explored again.
 
 use std::collections::HashSet;
+use std::fmt;
 
 use super::run::{Case, Event, play};
 
@@ -9,6 +10,12 @@ use super::run::{Case, Event, play};
 pub struct Violation {
     pub schedule: Vec<Event>,
     pub wrong: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, by {:?}", self.wrong, self.schedule)
+    }
 }
 
 /// What a search has explored.

@@ -1,6 +1,7 @@
 //! What all processes share: one key in two buckets, its rule, what the table holds of it, and the queue.
 
 use std::collections::BTreeMap;
+use std::hash::Hash;
 
 use chrono::TimeDelta;
 use tandem_replication::Timestamp;
@@ -36,10 +37,8 @@ pub enum Without {
     MonotonicClock,
     /// A resume looks for keys before it writes the rule.
     RuleBeforeKeys,
-    /// Hourly maintenance replays nothing.
-    Maintenance,
-    /// A replay does not tell under which revision of the rule it was.
-    RevisionOfReplays,
+    /// A clock that was set back counts as one that stood still.
+    UnknownAges,
 }
 
 /// An object, or none (0). Every put has other bytes.
@@ -91,6 +90,8 @@ pub struct World {
     pub replica: Object,
     /// Whether the replica may not be written.
     pub denied: bool,
+    /// Whether the replica outlives the object: the rule was not to follow deletes.
+    pub kept: bool,
     pub rule: Option<Rule>,
     /// Every revision of the rule, with its state and when it was replaced.
     pub revisions: BTreeMap<u64, (RuleState, Option<i64>)>,
@@ -175,7 +176,12 @@ impl World {
 
     /// Adds a message that can be received now.
     pub fn send(&mut self, message: Message) {
-        let due = self.real;
+        self.send_later(message, 0);
+    }
+
+    /// Adds a message that can be received after so many seconds.
+    pub fn send_later(&mut self, message: Message, secs: i64) {
+        let due = self.real + secs;
         self.queue.push(Delivery {
             message,
             receives: 0,
@@ -197,6 +203,8 @@ impl World {
     pub fn write_replica(&mut self, rule: &Rule, began: i64, object: Object) {
         const IN_FORCE_SECS: i64 = 5;
         if object == 0 && rule.policy == Policy::Write {
+            // An attempt that is under way when the rule changes ends under the rule as it was.
+            self.kept = true;
             return;
         }
         let (state, replaced_at) = self.revisions[&rule.revision];
@@ -212,6 +220,37 @@ impl World {
             ));
         }
         self.replica = object;
+    }
+
+    /// Stands for all that the world is.
+    pub fn digest(&self) -> impl Hash + use<> {
+        let deferred = self.deferred.as_ref().map(|key| key.token.clone());
+        let mark = self.mark.as_ref().map(|mark| (mark.revision, mark.at));
+        let rule = self.rule.as_ref().map(|rule| rule.revision);
+        let revisions: Vec<(u64, Option<i64>)> = self
+            .revisions
+            .iter()
+            .map(|(revision, &(_, replaced_at))| (*revision, replaced_at))
+            .collect();
+        let objects = (self.source, self.replica, self.denied, self.kept);
+        let stored = (
+            deferred,
+            mark,
+            self.record,
+            self.records_written,
+            self.tokens,
+        );
+        let clocks = (self.real, self.wall, self.monotonic.clone());
+        let unsent = self.unsent_records.clone();
+        (
+            objects,
+            rule,
+            revisions,
+            stored,
+            self.queue.clone(),
+            clocks,
+            unsent,
+        )
     }
 
     pub fn pass(&mut self, secs: u32) {
