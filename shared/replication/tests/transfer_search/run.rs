@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::{BucketName, Region, RuleId, TransferId};
 use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
@@ -693,7 +694,9 @@ fn change(
         origin: if is_live {
             Origin::Live
         } else {
-            Origin::Job { own: Vec::new() }
+            Origin::Job {
+                own: OwnWrites::default(),
+            }
         },
     }
 }
