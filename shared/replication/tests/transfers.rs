@@ -291,6 +291,7 @@ fn another_writers_object_stays_in_the_modes_that_protect_it() {
             "if-older, onto an older object that is deleted meanwhile",
             Scenario {
                 has_replica: true,
+                began: Began::JobLastRange,
                 crashes: 1,
                 ..protecting(Overwrite::IfOlder, &[Write::DeleteReplica])
             },
@@ -299,6 +300,7 @@ fn another_writers_object_stays_in_the_modes_that_protect_it() {
             "if-older, onto an older object that is replaced meanwhile",
             Scenario {
                 has_replica: true,
+                began: Began::JobLastRange,
                 crashes: 1,
                 ..protecting(Overwrite::IfOlder, &[Write::PutReplica])
             },

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
+use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::{BucketName, Region, RuleId, TransferId};
 use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
@@ -417,7 +418,8 @@ impl<'a> Run<'a> {
                 world.source = None;
                 world.send(Body::Notification);
             }
-            Write::PutReplica => world.replica = Some(world.written("theirs", Writer::Another)),
+            // Other bytes than before: a condition cannot tell the same bytes written again.
+            Write::PutReplica => world.replica = Some(world.written("theirs too", Writer::Another)),
             Write::DeleteReplica => {
                 world.replica = None;
                 world.deleted_by_another = true;
@@ -693,7 +695,7 @@ fn change(
             Origin::Live
         } else {
             Origin::Job {
-                own: tandem_replication::in_flight::OwnWrites::default(),
+                own: OwnWrites::default(),
             }
         },
     }
