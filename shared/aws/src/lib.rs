@@ -7,6 +7,9 @@
 //! [`stacks`], [`callback`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
 
+// A shard's item has more attributes than the default lets `json!` expand.
+#![cfg_attr(test, recursion_limit = "256")]
+
 pub mod clients;
 pub mod clock;
 pub mod error;

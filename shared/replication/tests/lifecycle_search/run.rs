@@ -412,6 +412,7 @@ impl<'a> Run<'a> {
             changed_at: time(0),
             token,
             overwrite: Overwrite::Always,
+            own: None,
         };
         let work: Work = match delivery.message {
             Message::Live(object) => Box::pin(live(process, object, deferred, began)),
