@@ -10,7 +10,7 @@ mod lifecycle_search;
 use lifecycle_search::run::{Case, Op};
 use lifecycle_search::search::{Violation, exhaust};
 use lifecycle_search::world::Without;
-use tandem_replication::rule::Policy;
+use tandem_replication::rule::{Policy, RuleState};
 
 /// More than any case needs. A case that reached it would not be exhausted, and fails.
 const RUNS_MAX: u64 = 5_000_000;
@@ -230,8 +230,9 @@ fn without_any_of_its_rules_a_key_is_lost() {
         ..widened()
     });
     violation(&Case {
+        state: RuleState::Paused,
         writes: vec![1, 2],
-        ops: vec![Op::Pause, Op::Resume, Op::Pause, Op::Resume],
+        ops: vec![Op::Resume, Op::Pause],
         ..paused(Without::Tokens)
     });
     violation(&Case {

@@ -399,7 +399,9 @@ impl FailureRecords for Process {
     ) -> Result<Recorded, Fault> {
         let id = self.id;
         self.request("record failure", |world| {
-            let first = world.record.is_none() && world.without != Without::SecondAttempt;
+            let unsent = world.unsent_records.contains(&true);
+            let none = world.record.is_none() && !unsent;
+            let first = none && world.without != Without::SecondAttempt;
             if world.without == Without::RecordBeforeAcknowledging {
                 world.unsent_records[id] = true;
             } else {
