@@ -55,7 +55,7 @@ fn explore(name: &str, scenario: &Scenario) -> Result<Covered, Box<Violation>> {
 fn all_hold(cases: &[(&str, Scenario)]) {
     for (name, scenario) in cases {
         if let Err(violation) = explore(name, scenario) {
-            panic!("{name}: {violation:?}");
+            panic!("{name}: {}: {:?}", violation.wrong, violation.schedule);
         }
     }
 }
@@ -69,7 +69,13 @@ fn needs(removed: Removed, scenario: Scenario, wrong: &str) {
     };
     match explore("without the rule", &weakened) {
         Ok(covered) => panic!("nothing is wrong without {removed:?} in {covered:?}"),
-        Err(violation) => assert!(violation.wrong.contains(wrong), "{violation:?}"),
+        Err(violation) => {
+            let Violation {
+                schedule,
+                wrong: found,
+            } = *violation;
+            assert!(found.contains(wrong), "{found}: {schedule:?}");
+        }
     }
 }
 
