@@ -116,6 +116,19 @@ mod tests {
     }
 
     #[test]
+    fn every_reason_is_shown_by_its_own_name() {
+        for reason in [
+            SkipReason::NoRule,
+            SkipReason::RuleDeleting,
+            SkipReason::OutOfScope,
+            SkipReason::PolicyKeepsDeletes,
+            SkipReason::LifecycleExpiration,
+        ] {
+            assert_eq!(reason.as_str(), format!("{reason:?}"));
+        }
+    }
+
+    #[test]
     fn expirations_are_deletes_where_the_rule_says_so() {
         let expired = event("in/a", Change::Expired);
         for policy in [Policy::Full, Policy::Write] {
