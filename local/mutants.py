@@ -34,8 +34,10 @@ DOMAIN = [f"shared/replication/src/{name}.rs" for name in (
     "shard_state", "transfer")] + ["shared/replication/src/transfer/*.rs", "shared/replication/src/replicator/*.rs"]
 # Files that only the functions' processes exercise, with the tests that should notice.
 PROCESS = {
-    "functions/backfill-shard/src/page.rs": ["jobs::", "page::"],
-    "functions/backfill-shard/src/shard.rs": ["jobs::", "shard::"],
+    "functions/backfill-shard/src/listing_page.rs": ["jobs::"],
+    "functions/backfill-shard/src/manifest_page.rs": ["jobs::"],
+    "functions/backfill-shard/src/page_context.rs": ["jobs::"],
+    "functions/backfill-shard/src/shard_pages.rs": ["jobs::"],
     "shared/aws/src/multipart.rs": ["transfers::"],
     "shared/lambda/src/record.rs": ["failures::", "protocol_faults::"],
 }

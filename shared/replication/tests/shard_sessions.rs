@@ -73,12 +73,17 @@ fn workers_may_die_one_after_the_other() {
 
 #[test]
 fn a_message_may_come_to_two_workers_of_which_one_dies() {
-    let scenario = Scenario {
+    let scenario = |changes| Scenario {
         deaths: 1,
         duplicates: 1,
+        changes,
         ..Scenario::default()
     };
-    all_hold("one message at two workers", each_change(&scenario));
+    let changes = [
+        vec![Change::Put("a", "x", "new")],
+        vec![Change::Delete("a")],
+    ];
+    all_hold("one message at two workers", changes.map(scenario));
 }
 
 #[test]
@@ -88,11 +93,15 @@ fn the_maintenance_may_send_a_second_message_at_any_moment() {
         maintenance: 1,
         ..Scenario::default()
     };
-    let mut scenarios = each_change(&scenario(0));
-    scenarios.push(Scenario {
-        changes: vec![Change::Delete("a")],
-        ..scenario(1)
-    });
+    let changes = |deaths, changes| Scenario {
+        changes,
+        ..scenario(deaths)
+    };
+    let scenarios = [
+        changes(0, vec![Change::Put("a", "x", "new")]),
+        changes(0, vec![Change::Delete("a"), Change::Foreign("a")]),
+        changes(1, vec![Change::Delete("a")]),
+    ];
     all_hold("maintenance", scenarios);
 }
 
