@@ -242,6 +242,8 @@ fn tags_that_the_source_lost_are_removed() {
     let reconciled = run(replicator(&pair, &options).reconcile(&key())).unwrap();
     assert_eq!(reconciled, Outcome::Adjusted);
     assert_eq!(pair.replica().unwrap().labels, untagged("v1").labels);
+    // One round that sets them, and one that finds both sides in agreement.
+    assert_eq!(pair.count("head source"), 2);
 }
 
 /// The replica has to be read as closely in the round after the one that set its tags.
