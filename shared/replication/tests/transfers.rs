@@ -219,12 +219,29 @@ fn a_sweep_at_any_time_leaves_no_upload_and_aborts_no_other() {
     all_hold(&[
         ("two workers at the ranges", Scenario { sweeps: 1, ..CALM }),
         (
-            "from the beginning, a crash",
+            "from the beginning",
             Scenario {
                 began: Began::Live,
                 sweeps: 1,
+                ..CALM
+            },
+        ),
+        (
+            "from the beginning, one worker after another, a crash",
+            Scenario {
+                began: Began::Live,
+                workers: 1,
+                sweeps: 1,
                 crashes: 1,
                 ..CALM
+            },
+        ),
+        (
+            "at the last range, a crash",
+            Scenario {
+                sweeps: 1,
+                crashes: 1,
+                ..LAST_RANGE
             },
         ),
         (
