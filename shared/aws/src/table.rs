@@ -245,7 +245,7 @@ pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, mut item: Item) -> Result<T,
 /// Bytes that are not UTF-8, so that no field of ours accepts them.
 const UNREADABLE: &[u8] = &[0xff];
 
-/// Replaces every value of a type that Tandem never writes (binary values, sets of texts, types of later SDKs) by one
+/// Replaces every value of a type that Tandem never writes (binary values, other sets, types of later SDKs) by one
 /// that no field accepts, and notes its path. Without this, serde reads binary values as text where fields are
 /// flattened, and sets as lists. Attributes that this version does not know may still have any type.
 fn bar_foreign_types(path: &str, value: &mut AttributeValue, foreign: &mut Vec<String>) {
@@ -253,9 +253,9 @@ fn bar_foreign_types(path: &str, value: &mut AttributeValue, foreign: &mut Vec<S
         AttributeValue::S(_)
         | AttributeValue::N(_)
         | AttributeValue::Bool(_)
-        | AttributeValue::Null(_)
-        // The done ranges of a transfer.
-        | AttributeValue::Ns(_) => {}
+        | AttributeValue::Null(_) => {}
+        // The ranges of a transfer that are done: the only set that Tandem writes.
+        AttributeValue::Ns(_) if path == "done" => {}
         AttributeValue::L(values) => {
             for (at, value) in values.iter_mut().enumerate() {
                 bar_foreign_types(&format!("{path}[{at}]"), value, foreign);

@@ -131,10 +131,16 @@ mod tests {
     #[test]
     fn expirations_are_deletes_where_the_rule_says_so() {
         let expired = event("in/a", Change::Expired);
-        for policy in [Policy::Full, Policy::Write] {
+        for (policy, wanted) in [
+            (Policy::Full, Admission::Replicate),
+            (
+                Policy::Write,
+                Admission::Skip(SkipReason::PolicyKeepsDeletes),
+            ),
+        ] {
             let mut rule = rule(RuleState::Enabled, policy);
             rule.options.lifecycle_deletes = true;
-            assert_eq!(admit(Some(&rule), &expired), Admission::Replicate);
+            assert_eq!(admit(Some(&rule), &expired), wanted);
         }
     }
 
