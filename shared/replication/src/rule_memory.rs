@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use crate::admit::{Admission, admit};
 use crate::age::Moment;
-use crate::event::ObjectEvent;
+use crate::event::{Change, ObjectEvent};
 use crate::fault::Fault;
 use crate::names::BucketName;
-use crate::rule::Rule;
+use crate::rule::{Policy, Rule};
 
 /// How long a process remembers a rule: a change of a rule takes effect within this time.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(5);
@@ -71,7 +71,7 @@ pub trait BucketRules {
 }
 
 /// Returns what the rule of the event's bucket says of the event. Skips and defers only by a rule that it has just
-/// read.
+/// read, and so it does where the policy `write` may keep the replica of a deleted object.
 pub async fn admission<R: BucketRules>(
     rules: &R,
     event: &ObjectEvent,
@@ -79,12 +79,19 @@ pub async fn admission<R: BucketRules>(
     if let Some(known) = rules.remembered(&event.bucket)
         && admit(known.rule.as_deref(), event) == Admission::Replicate
         && was_sent_for(event, &known)
+        && !keeps_a_delete(event, &known)
     {
         return Ok((known, Admission::Replicate));
     }
     let known = rules.read(&event.bucket).await?;
     let admission = admit(known.rule.as_deref(), event);
     Ok((known, admission))
+}
+
+/// Whether the event is a delete whose replica the known policy may keep.
+fn keeps_a_delete(event: &ObjectEvent, known: &Known) -> bool {
+    let policy = known.rule.as_ref().map(|rule| rule.policy);
+    event.change == Change::Removed && policy == Some(Policy::Write)
 }
 
 /// Whether the event does not name another rule than the one that is known.

@@ -208,7 +208,7 @@ fn a_page_may_fail_after_its_copies_have_landed() {
 fn short_of_time() -> Scenario {
     Scenario {
         keys: &["a", "b"],
-        page_keys: 2,
+        page_keys: [2, 2],
         tasks_max: 1,
         workers: 1,
         deaths: 1,
@@ -233,7 +233,8 @@ fn with_a_child_that_inherits_nothing_the_search_finds_a_violation() {
 fn split_after_a_death() -> Scenario {
     Scenario {
         keys: &["a", "b", "c"],
-        page_keys: 3,
+        // So that only the successor splits the shard.
+        page_keys: [3, 1],
         changes: vec![Change::Delete("c")],
         workers: 1,
         deaths: 1,

@@ -38,6 +38,8 @@ pub struct Pages {
     pub ports: Ports,
     /// How many pages the worker has time for.
     pub pages_max: u32,
+    /// How many keys a listing shows.
+    pub page_keys: usize,
     /// How many tasks of a page it has time for.
     pub tasks_max: usize,
     pub begun: std::sync::atomic::AtomicU32,
@@ -109,8 +111,8 @@ impl Pages {
             .collect();
         world.observe(self.ports.worker, digest);
         Ok(ListingPage {
-            last: inside.len() <= world.page_keys,
-            objects: inside.into_iter().take(world.page_keys).collect(),
+            last: inside.len() <= self.page_keys,
+            objects: inside.into_iter().take(self.page_keys).collect(),
         })
     }
 
@@ -218,7 +220,12 @@ impl PageWork<Ports> for Pages {
         let rest = shard.rest();
         let source = self.list(Side::Source, &rest).await?;
         let replica = self.list(Side::Replica, &rest).await?;
-        let plan = PagePlan::new(source, replica, JobKind::Backfill, shard.in_flight.clone());
+        let forgets = {
+            let world = self.ports.world.lock().unwrap();
+            world.weakness == Weakness::StepForgetsSuspects && self.begun.load(Ordering::Relaxed) > 1
+        };
+        let suspects = shard.in_flight.clone().filter(|_| !forgets);
+        let plan = PagePlan::new(source, replica, JobKind::Backfill, suspects);
         let splits = {
             let mut world = self.ports.world.lock().unwrap();
             let splits = world.splits > 0 && !plan.source.last;

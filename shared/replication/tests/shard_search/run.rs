@@ -52,8 +52,8 @@ pub struct Scenario {
     pub splits: u32,
     /// How many pages a worker has time for.
     pub pages_max: u32,
-    /// How many keys a listing shows.
-    pub page_keys: usize,
+    /// How many keys a listing shows, to the first worker of a message and to its successors.
+    pub page_keys: [usize; 2],
     /// How many tasks of a page a successor has time for.
     pub tasks_max: usize,
     /// The keys are shared out among so many shards from the beginning, so many of them at once.
@@ -76,7 +76,7 @@ impl Default for Scenario {
             failures: 0,
             splits: 0,
             pages_max: 9,
-            page_keys: 1,
+            page_keys: [1, 1],
             tasks_max: 9,
             shards: 1,
             concurrency: 2,
@@ -165,7 +165,6 @@ impl<'s> Run<'s> {
             weakness: scenario.weakness,
             observed: vec![0; scenario.workers],
             excused: BTreeSet::new(),
-            page_keys: scenario.page_keys,
             failures: scenario.failures,
             splits: scenario.splits,
             concurrency: scenario.concurrency,
@@ -406,15 +405,17 @@ impl<'s> Run<'s> {
             lease_until,
         };
         let pages_max = self.scenario.pages_max;
-        let tasks_max = if receives > 1 {
-            self.scenario.tasks_max
+        let [page_keys, of_successors] = self.scenario.page_keys;
+        let (page_keys, tasks_max) = if receives > 1 {
+            (of_successors, self.scenario.tasks_max)
         } else {
-            usize::MAX
+            (page_keys, usize::MAX)
         };
         let attempt = Box::pin(async move {
             let pages = Pages {
                 ports: ports.clone(),
                 pages_max,
+                page_keys,
                 tasks_max,
                 begun: AtomicU32::new(0),
                 unanswered: AtomicBool::new(false),

@@ -98,8 +98,6 @@ pub struct World {
     /// Keys whose object of another writer a live change, or a copy that was under way, has replaced or deleted: nothing
     /// fences the destination.
     pub excused: BTreeSet<Key>,
-    /// How many keys a listing shows.
-    pub page_keys: usize,
     /// How many more requests of pages fail.
     pub failures: u32,
     pub splits: u32,
@@ -354,7 +352,6 @@ impl World {
 
     /// Writes the attributes that differ, and no others.
     fn change(&mut self, seen: &Shard, next: &Shard) {
-        let forgets = self.weakness == Weakness::StepForgetsSuspects && next.pages > seen.pages;
         let Some(shard) = self.shards.get_mut(&seen.index) else {
             return;
         };
@@ -385,8 +382,5 @@ impl World {
             s3_requests,
             counts
         );
-        if forgets {
-            shard.in_flight = None;
-        }
     }
 }
