@@ -173,8 +173,8 @@ fn a_replay_follows_the_policy_that_the_rule_has_by_then() {
 fn nothing_is_replicated_under_a_rule_that_is_being_deleted() {
     for (object, crashes) in [(false, 1), (true, 0)] {
         let case = Case {
-            object,
             crashes,
+            object,
             ..Case::new(&[1], &[Op::Pause, Op::Delete])
         };
         assert_exhausted(&format!("pause, delete, large object {object}"), &case);

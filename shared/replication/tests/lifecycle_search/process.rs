@@ -28,7 +28,7 @@ pub struct Memory {
     /// The rule as it was read last.
     last_read: Option<Rule>,
     /// The rule as it was read before the key was deferred.
-    when_deferred: Option<Option<Rule>>,
+    when_deferred: Option<Rule>,
     /// What is remembered, in short.
     digest: [Option<(Moment, Brief)>; 2],
     /// The latest that the wall clock has shown.
@@ -267,10 +267,8 @@ impl Rules for Process {
 
     async fn read_rule(&self, id: &RuleId) -> Result<Option<Rule>, Fault> {
         let when_deferred = self.memory.lock().unwrap().when_deferred.take();
-        if self.lacks(Without::ReadingAfterDeferring)
-            && let Some(rule) = when_deferred.clone()
-        {
-            return Ok(rule);
+        if self.lacks(Without::ReadingAfterDeferring) && when_deferred.is_some() {
+            return Ok(when_deferred);
         }
         let read_at = self.now();
         let mut rule = self
@@ -307,8 +305,8 @@ impl DeferredKeys for Process {
             }
         })
         .await?;
-        let mut memory = self.memory.lock().unwrap();
-        memory.when_deferred = Some(memory.last_read.clone());
+        let memory = &mut *self.memory.lock().unwrap();
+        memory.when_deferred.clone_from(&memory.last_read);
         Ok(())
     }
 
