@@ -115,6 +115,8 @@ mod tests {
         }
     }
 
+    // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
+    // (`lifecycle_deletes`).
     #[test]
     fn expirations_are_deletes_where_the_rule_says_so() {
         let expired = event("in/a", Change::Expired);
@@ -125,6 +127,8 @@ mod tests {
         }
     }
 
+    // Promise: A rule that is being deleted replicates nothing, deferred keys included, and its replicas
+    // outlive it.
     #[test]
     fn every_admission_has_its_reason() {
         use Admission::{Hold, Replicate, Skip};
