@@ -148,7 +148,8 @@ fn a_source_that_is_overwritten_meanwhile_arrives_as_it_is_at_the_end() {
     ]);
 }
 
-// Promise: A source that is deleted during its transfer leaves neither a replica nor an upload.
+// Promise: Under policy `full` a source that is deleted during its transfer leaves neither a replica nor an
+// upload.
 #[test]
 fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
     all_hold(&[

@@ -183,7 +183,8 @@ async fn what_another_writer_puts_over_a_completed_transfer_is_kept() {
     }
 }
 
-// Promise: A source that is deleted during its transfer leaves neither a replica nor an upload.
+// Promise: Under policy `full` a source that is deleted during its transfer leaves neither a replica nor an
+// upload.
 #[tokio::test]
 async fn what_a_transfer_wrote_is_deleted_with_its_source() {
     let stage = Stage::new().await;

@@ -389,7 +389,8 @@ async fn a_source_that_changes_while_its_copy_is_completed_is_copied_again() {
         .await;
 }
 
-// Promise: A source that is deleted during its transfer leaves neither a replica nor an upload.
+// Promise: Under policy `full` a source that is deleted during its transfer leaves neither a replica nor an
+// upload.
 #[tokio::test]
 async fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
     let stage = Stage::new().await;
