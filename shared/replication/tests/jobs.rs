@@ -26,8 +26,8 @@ fn replicator<'a>(
 
 const OTHER_WRITER: Outcome = Outcome::Kept(KeepReason::OtherWriter);
 
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn a_job_deletes_its_own_copy_of_a_key_that_was_deleted_meanwhile() {
     let options = Options::default();
@@ -96,8 +96,8 @@ fn a_job_leaves_another_version_of_the_bytes_that_it_wrote() {
     assert_eq!(run(job.reconcile(&key())).unwrap(), OTHER_WRITER);
 }
 
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn a_successor_deletes_what_its_predecessor_announced() {
     let options = Options::default();
@@ -136,8 +136,8 @@ fn a_live_attempt_deletes_any_replica_of_a_key_without_a_source() {
     assert_eq!(run(live.reconcile(&key())).unwrap(), Outcome::Deleted);
 }
 
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn a_job_announces_every_copy_before_it_sends_it_and_a_live_attempt_none() {
     let options = Options::default();

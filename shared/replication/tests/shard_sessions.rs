@@ -69,8 +69,8 @@ fn a_worker_may_die_at_any_step() {
 
 // Promise: A running job comes to its end whichever worker dies at whichever step, and whenever maintenance
 // runs.
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 // Promise: What is in flight stays recorded until the checkpoint has passed it, across hand-ons, splits and
 // further deaths.
 #[test]
@@ -211,8 +211,8 @@ fn a_stopped_job_is_recovered_and_a_resumed_one_completed() {
     all_hold("stop and resume", scenarios);
 }
 
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn a_page_may_fail_after_its_copies_have_landed() {
     let scenario = Scenario {
@@ -271,8 +271,8 @@ fn death_while(changes: Vec<Change>, weakness: Weakness) -> Scenario {
     }
 }
 
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_comes_back() {
     fails(death_while(

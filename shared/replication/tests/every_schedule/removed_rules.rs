@@ -238,8 +238,8 @@ fn rule_10_a_listing_is_no_reason_to_delete() {
     fails_without(Removed::ListingDoesNotDelete, put_again, NOT_RIGHT);
 }
 
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn rule_11_a_job_deletes_its_own_copy_of_a_key_that_is_deleted_meanwhile() {
     for kind in [JobKind::Backfill, JobKind::Named] {
@@ -264,8 +264,8 @@ fn rule_11_a_job_keeps_what_it_did_not_write() {
     );
 }
 
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn rule_12_a_successor_deletes_what_its_dead_predecessor_announced() {
     for kind in [JobKind::Backfill, JobKind::Named] {

@@ -174,8 +174,8 @@ async fn dies_with_a_copy_in_flight(jobs: &Jobs) -> QueuedMessage {
 /// A1 and A2 of a backfill: the key is deleted while its copy is in flight, the delete finds nothing on either side, and
 /// then the copy lands.
 // Promise: A job is complete only when none of its pages is in flight.
-// Promise: What a job copies is deleted again if its key is deleted meanwhile, also if the worker dies or its
-// page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 // Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
 // the source has the key.
 #[tokio::test]
