@@ -1,5 +1,7 @@
-//! What the documents say is so: tests that they name exist, and so do the files that they point to.
+//! What the documents say is so: tests that they name exist, tests quote what they promise, and the files that they
+//! point to exist.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tandem_replication::fault::REASONS;
@@ -15,15 +17,13 @@ fn read(path: &str) -> String {
 /// The texts between backticks, however the lines are broken.
 fn quoted(document: &str) -> Vec<String> {
     let texts = document.split('`').skip(1).step_by(2);
-    texts
-        .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
-        .collect()
+    texts.map(folded).collect()
 }
 
 #[test]
 fn every_test_that_a_document_names_exists() {
     let mut named = 0;
-    let documents = ["docs/semantics.md", "docs/cost.md", "docs/runbook.md"].map(read);
+    let documents = ["docs/cost.md", "docs/runbook.md"].map(read);
     for text in documents.iter().flat_map(|document| quoted(document)) {
         let Some((file, test)) = text.split_once(".rs: ") else {
             continue;
@@ -36,7 +36,128 @@ fn every_test_that_a_document_names_exists() {
         );
         named += 1;
     }
-    assert!(named > 20, "only {named} tests are named");
+    assert!(named > 0, "no test is named");
+}
+
+/// The text on one line.
+fn folded(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The promises of a document: its list items, each with the lines that continue it.
+fn promises(document: &str) -> Vec<String> {
+    let mut promises: Vec<String> = Vec::new();
+    let mut in_item = false;
+    for line in document.lines() {
+        if let Some(item) = line.strip_prefix("- ") {
+            promises.push(item.to_owned());
+            in_item = true;
+            continue;
+        }
+        in_item = in_item && line.starts_with("  ");
+        if let Some(promise) = promises.last_mut().filter(|_| in_item) {
+            promise.push_str(line);
+        }
+    }
+    promises.iter().map(|promise| folded(promise)).collect()
+}
+
+/// A promise that a comment quotes.
+#[derive(Debug, PartialEq, Eq)]
+struct Quote {
+    promise: String,
+    /// Whether the comment stands directly above a test.
+    proves: bool,
+}
+
+/// The promises that the comments of a file quote.
+fn quotes(code: &str) -> Vec<Quote> {
+    let mut quotes = Vec::new();
+    let mut open: Vec<String> = Vec::new();
+    for line in code.lines().map(str::trim_start).chain([""]) {
+        if let Some(promise) = line.strip_prefix("// Promise: ") {
+            open.push(promise.to_owned());
+        } else if let (Some(promise), Some(more)) = (open.last_mut(), line.strip_prefix("// ")) {
+            promise.push(' ');
+            promise.push_str(more);
+        } else {
+            let proves = line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+            quotes.extend(open.drain(..).map(|promise| Quote {
+                promise: folded(&promise),
+                proves,
+            }));
+        }
+    }
+    quotes
+}
+
+/// All files of Rust in a folder and below, but for what cargo has built.
+fn code_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            if !path.ends_with("target") {
+                found.extend(code_below(&path));
+            }
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn tests_quote_every_promise_and_nothing_else() {
+    let promises: BTreeSet<String> = promises(&read("docs/semantics.md")).into_iter().collect();
+    let mut quoted = BTreeSet::new();
+    let mut wrong = Vec::new();
+    let folders = ["shared", "functions", "cli", "tests"];
+    for path in folders
+        .map(|folder| code_below(&root().join(folder)))
+        .concat()
+    {
+        let code = std::fs::read_to_string(&path).unwrap();
+        for Quote { promise, proves } in quotes(&code) {
+            let file = path.display();
+            if !proves {
+                wrong.push(format!("{file}: no test follows the quote of: {promise}"));
+            }
+            if !promises.contains(&promise) {
+                wrong.push(format!(
+                    "{file}: docs/semantics.md does not promise: {promise}"
+                ));
+            }
+            quoted.insert(promise);
+        }
+    }
+    let unproven = promises.difference(&quoted);
+    wrong.extend(unproven.map(|promise| format!("no test quotes: {promise}")));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(promises.len() > 50, "only {} promises", promises.len());
+}
+
+#[test]
+fn a_promise_is_a_list_item_with_the_lines_that_continue_it() {
+    let document = "# A\n\n- One\n  thing.\n- Two.\n\nThat is - not one.\n  Nor that.\n";
+    assert_eq!(promises(document), ["One thing.", "Two."]);
+}
+
+#[test]
+fn a_quote_proves_something_only_directly_above_a_test() {
+    let quote = |promise: &str, proves| Quote {
+        promise: promise.to_owned(),
+        proves,
+    };
+    let above =
+        "// Promise: One\n// thing.\n    // Promise: Two.\n    #[tokio::test(flavor = \"x\")]\n";
+    let both = [quote("One thing.", true), quote("Two.", true)];
+    assert_eq!(quotes(above), both);
+    for follower in ["fn helper() {}", "", "/// Explained.\n#[test]"] {
+        let code = format!("// Promise: One.\n{follower}");
+        assert_eq!(quotes(&code), [quote("One.", false)], "{follower}");
+    }
+    assert_eq!(quotes("// Promise: One."), [quote("One.", false)]);
 }
 
 /// Every row of the table names its test, and every test its row.

@@ -348,6 +348,7 @@ fn granted(template: &Yaml, logical_id: &str) -> BTreeSet<String> {
     granted
 }
 
+// Promise: Each function may do what its code asks for, and nothing else, in a role of its own.
 #[test]
 fn every_function_may_do_what_its_code_asks_for_and_nothing_else() {
     let template = read();
@@ -373,6 +374,7 @@ fn every_function_may_do_what_its_code_asks_for_and_nothing_else() {
     assert!(wrong.is_empty(), "template.yaml:\n{}", wrong.join("\n"));
 }
 
+// Promise: Each function may do what its code asks for, and nothing else, in a role of its own.
 #[test]
 fn every_function_has_a_role_of_its_own_and_is_checked() {
     let template = read();
@@ -411,6 +413,7 @@ fn every_row_of_the_table_is_of_use() {
     }
 }
 
+// Promise: Queues take no unencrypted request.
 #[test]
 fn nothing_reaches_a_queue_unencrypted() {
     let template = read();

@@ -131,11 +131,15 @@ proptest! {
         read(&serde_json::json!({"action": action, "rule": value}));
     }
 
+    // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
+    // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
     fn a_damaged_request_is_a_request_of_the_contract_or_refused(request in damaged(requests())) {
         read(&request);
     }
 
+    // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
+    // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
     fn a_field_of_another_type_is_named(
         request in prop::sample::select(requests()), at in any::<prop::sample::Index>(), value in odd_value(),
@@ -152,6 +156,8 @@ proptest! {
         }
     }
 
+    // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
+    // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
     fn an_unknown_field_is_always_refused(
         (request, extended) in with_unknown_fields(requests(), |_| true),

@@ -233,11 +233,15 @@ proptest! {
         }
     }
 
+    // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
+    // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
     fn a_damaged_request_is_a_request_of_the_contract_or_refused(request in damaged(requests())) {
         read(&request);
     }
 
+    // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
+    // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
     fn a_field_of_another_type_is_named(
         request in prop::sample::select(requests()), at in any::<prop::sample::Index>(), value in odd_value(),
@@ -255,6 +259,8 @@ proptest! {
         }
     }
 
+    // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
+    // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
     fn an_unknown_field_is_always_refused(
         (request, extended) in with_unknown_fields(requests(), |_| true),

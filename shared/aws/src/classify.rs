@@ -293,6 +293,8 @@ mod tests {
         Doing::Copy.reason(Answer::of(code, status), "")
     }
 
+    // Promise: A failure that another attempt would not help is recorded at once, with its reason and its
+    // object.
     #[test]
     fn a_code_counts_before_the_status_it_came_with() {
         for status in [200, 503] {
@@ -414,6 +416,8 @@ mod tests {
         assert_eq!(codes.len(), count);
     }
 
+    // Promise: A failure that another attempt may help is tried again at growing distances: after 5, 10, 20
+    // seconds and so on, up to 15 minutes.
     #[test]
     fn whatever_the_stacks_own_services_answer_is_tried_again() {
         for code in CODES.iter().flat_map(|(_, codes)| *codes) {

@@ -282,6 +282,9 @@ mod tests {
         ))
     }
 
+    // Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error
+    // inside a 200, may have been carried out: its attempt does not repeat it, and its message is redelivered
+    // after the visibility timeout.
     #[test]
     fn only_a_request_to_slow_down_among_the_5xx_says_that_nothing_was_done() {
         let error =

@@ -143,6 +143,8 @@ mod tests {
         }
     }
 
+    // Promise: A process that was frozen, or whose clock was set back, sends no request on a connection from
+    // before.
     #[tokio::test]
     async fn a_process_that_was_frozen_uses_new_connections() {
         let built = Arc::new(AtomicU32::new(0));

@@ -355,6 +355,7 @@ fn of_one_type(one: &AttributeValue, other: &AttributeValue) -> bool {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
+    // Promise: An item of the table that a newer version has extended reads as the same value.
     #[test]
     fn an_item_of_a_newer_version_reads_as_the_same_value(
         form in form(), more in prop::collection::hash_map(unknown_name(), attribute(), 1..5),
@@ -366,6 +367,8 @@ proptest! {
         prop_assert_eq!(form.read(item).unwrap(), form.read(form.item()).unwrap());
     }
 
+    // Promise: An item with an attribute that is of another type, unknown to this version, or missing without a
+    // default is an error that names the item.
     #[test]
     fn an_attribute_of_another_type_is_refused(form in form(), at in any::<Index>(), value in attribute()) {
         let forms = forms();
@@ -421,6 +424,8 @@ proptest! {
         }
     }
 
+    // Promise: An item with an attribute that is of another type, unknown to this version, or missing without a
+    // default is an error that names the item.
     #[test]
     fn a_word_that_nobody_knows_is_refused(word in "[a-zA-Z]{0,9}|append|archiving|Full|Source") {
         for (kind, attribute, known) in [
@@ -478,6 +483,8 @@ fn the_bytes_of_a_text_are_refused_in_the_place_of_every_text() {
     }
 }
 
+// Promise: An item with an attribute that is of another type, unknown to this version, or missing without a
+// default is an error that names the item.
 #[test]
 fn an_item_without_an_attribute_reads_with_its_default_or_is_refused() {
     for form in forms() {

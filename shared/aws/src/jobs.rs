@@ -328,6 +328,8 @@ mod tests {
         assert_eq!(job().view(&shards).state, JobState::Complete);
     }
 
+    // Promise: A shard that may not be listed makes its job `failed`, with the reason, and resuming carries the
+    // job on.
     #[test]
     fn a_job_with_a_shard_that_could_not_be_finished_has_failed_when_all_have_ended() {
         let mut shards = [whole(), whole()];

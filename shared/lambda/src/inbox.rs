@@ -195,6 +195,8 @@ mod tests {
         assert_eq!(throttled.max(ComesAgain::UNREADABLE), throttled);
     }
 
+    // Promise: A failure that another attempt may help is tried again at growing distances: after 5, 10, 20
+    // seconds and so on, up to 15 minutes.
     #[test]
     fn retries_come_at_growing_distances() {
         assert_eq!(

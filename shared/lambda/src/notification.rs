@@ -227,6 +227,8 @@ mod tests {
         assert_eq!(events[0].key.as_str(), "a+b%20c");
     }
 
+    // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
+    // (`lifecycle_deletes`).
     #[test]
     fn a_lifecycle_expiration_is_told_from_a_delete() {
         let events =

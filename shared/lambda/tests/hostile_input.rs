@@ -109,6 +109,8 @@ fn with_message(batch: &Value, place: usize, message: Value) -> Value {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
+    // Promise: A function reads a notification wholly or refuses it; what it reads names a valid bucket and a
+    // valid key.
     #[test]
     fn anything_is_read_or_refused(document in any_value(), text in any_text()) {
         read(document.clone());
@@ -119,6 +121,8 @@ proptest! {
         }
     }
 
+    // Promise: A function reads a notification wholly or refuses it; what it reads names a valid bucket and a
+    // valid key.
     #[test]
     fn a_damaged_notification_is_read_with_valid_names_or_refused(document in damaged(notifications())) {
         let records = document["Records"].as_array().map(Vec::len);
@@ -130,6 +134,8 @@ proptest! {
         }
     }
 
+    // Promise: A function reads a notification wholly or refuses it; what it reads names a valid bucket and a
+    // valid key.
     #[test]
     fn a_record_with_any_value_in_a_field_is_read_with_valid_names_or_refused(
         record in prop::sample::select(records()), at in any::<Index>(), value in odd_value(),
@@ -151,6 +157,7 @@ proptest! {
         read(json!({"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": body}]}));
     }
 
+    // Promise: One record that cannot be read lets the whole notification be redelivered.
     #[test]
     fn a_bad_record_among_good_ones_is_never_passed_over(
         good in prop::sample::subsequence(records(), 1..4), bad in damaged(records()), place in any::<Index>(),
@@ -167,6 +174,7 @@ proptest! {
         }
     }
 
+    // Promise: Fields that S3, EventBridge or SQS add to a notification change nothing.
     #[test]
     fn fields_that_nobody_knows_change_no_notification(
         (document, extended) in with_unknown_fields(notifications(), |_| true),
@@ -174,6 +182,7 @@ proptest! {
         assert_eq!(parse(extended).unwrap(), parse(document).unwrap());
     }
 
+    // Promise: Fields that S3, EventBridge or SQS add to a notification change nothing.
     #[test]
     fn fields_that_nobody_knows_change_no_envelope(
         (document, extended) in with_unknown_fields(batches(), |_| true),
@@ -181,6 +190,7 @@ proptest! {
         assert_eq!(open(extended), open(document));
     }
 
+    // Promise: A message that cannot be read fails alone, and ends in the dead-letter queue.
     #[test]
     fn a_damaged_envelope_takes_nothing_away_from_its_neighbours(
         batch in prop::sample::select(batches()), bad in damaged(batches().iter().map(|batch| batch["Records"][0].clone()).collect()),

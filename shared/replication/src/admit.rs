@@ -115,6 +115,8 @@ mod tests {
         }
     }
 
+    // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
+    // (`lifecycle_deletes`).
     #[test]
     fn every_reason_is_shown_by_its_own_name() {
         for reason in [
@@ -144,6 +146,8 @@ mod tests {
         }
     }
 
+    // Promise: A rule that is being deleted replicates nothing, deferred keys included, and its replicas
+    // outlive it.
     #[test]
     fn every_admission_has_its_reason() {
         use Admission::{Hold, Replicate, Skip};

@@ -54,6 +54,8 @@ mod tests {
         }
     }
 
+    // Promise: A change of a rule takes effect within seconds: a remembered rule expires by the larger of the
+    // wall clock and the monotonic clock, and by a clock that was set back.
     #[test]
     fn an_age_is_the_larger_of_both_clocks() {
         let then = moment(100, 100);

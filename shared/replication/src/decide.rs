@@ -95,6 +95,9 @@ mod tests {
     use crate::object::Lock;
     use crate::object::tests::object;
 
+    // Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for
+    // the key: a 403, an error, a missing answer or a listing is never taken for absence.
+    // Promise: Under policy `write` nothing is deleted: a replica outlives its source.
     #[test]
     fn the_truth_table_holds() {
         let (a, b) = (object("a"), object("b"));
@@ -121,6 +124,8 @@ mod tests {
         decide(Policy::Full, options, Some(source), Some(replica))
     }
 
+    // Promise: An equal `ETag` does not prove an equal object: other metadata and other tags of the same bytes
+    // arrive.
     #[test]
     fn size_etag_and_metadata_each_tell_a_difference() {
         let source = object("a");
@@ -149,6 +154,8 @@ mod tests {
         assert_eq!(between(&without, &tagged, &object("a")), Decision::InSync);
     }
 
+    // Promise: An archived source counts as equal to a replica of another class; without a replica it is
+    // recorded as a failure, and carried over once it is restored.
     #[test]
     fn the_class_is_the_sources_or_the_rules_and_an_archived_source_is_left() {
         let of = |class: &str| ObjectState {

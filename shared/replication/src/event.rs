@@ -110,6 +110,8 @@ mod tests {
         }
     }
 
+    // Promise: Changes of one key in one batch are carried over once; the result acknowledges all their
+    // messages.
     #[test]
     fn same_key_events_become_the_newest_by_sequencer_and_keep_every_message() {
         let batch = [
@@ -124,6 +126,7 @@ mod tests {
         assert_eq!(changes[1].received_with, [2]);
     }
 
+    // Promise: A change of tags and a put of one key in one batch do not replace each other.
     #[test]
     fn a_change_of_tags_does_not_vanish_in_a_put_nor_a_put_in_it() {
         let retagged = |at| ObjectEvent {

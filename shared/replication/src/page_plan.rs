@@ -330,6 +330,8 @@ mod tests {
         assert_eq!((keys(&plan), plan.complete), (vec![], true));
     }
 
+    // Promise: A successor verifies every key that the dead worker may have written, although both sides look
+    // equal in the listings.
     #[test]
     fn a_backfill_lists_the_destination_up_to_the_last_key_that_a_dead_worker_may_have_written() {
         let source = || page(&["a"], true);
@@ -353,6 +355,8 @@ mod tests {
         assert!(matches!(leftovers[1], Task::Leftover(_)), "{leftovers:?}");
     }
 
+    // Promise: A successor verifies every key that the dead worker may have written, although both sides look
+    // equal in the listings.
     #[test]
     fn a_suspect_key_is_carried_although_it_looks_equal() {
         let plan = PagePlan::new(

@@ -106,6 +106,8 @@ mod tests {
         }
     }
 
+    // Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal
+    // although a worker dies.
     #[test]
     fn an_object_in_parts_is_copied_in_the_same_parts_even_or_not() {
         for sizes in [[8 << 20, 8 << 20, 4 << 20], [8 << 20, 5 << 20, 7 << 20]] {

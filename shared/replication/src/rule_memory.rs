@@ -109,6 +109,8 @@ mod tests {
     use super::*;
     use crate::Timestamp;
 
+    // Promise: A change of a rule takes effect within seconds: a remembered rule expires by the larger of the
+    // wall clock and the monotonic clock, and by a clock that was set back.
     #[test]
     fn a_memory_expires_by_either_clock_and_by_a_clock_that_was_set_back() {
         let moment = |wall_secs: i64, monotonic_secs: u64| Moment {

@@ -366,6 +366,7 @@ mod tests {
         assert_eq!(cut, None);
     }
 
+    // Promise: Keys under one prefix are spread over all shards.
     #[test]
     fn keys_under_one_prefix_of_any_kind_are_spread_over_all_shards() {
         let counted = |n: u32| format!("backup/2026/img-{n:07}.jpg");
@@ -416,6 +417,7 @@ mod tests {
     }
 
     proptest! {
+        // Promise: Every key belongs to one shard, however often shards are split, handed on and released.
         #[test]
         fn a_cut_leaves_every_key_in_one_half_and_what_was_listed_in_the_lower(
             keys in proptest::collection::btree_set("(a|b|dir/|ü|\\PC){1,6}", 1..200),
@@ -439,6 +441,7 @@ mod tests {
             }
         }
 
+        // Promise: Every key belongs to one shard, however often shards are split, handed on and released.
         #[test]
         fn every_key_is_seen_exactly_once_however_often_shards_are_cut(
             keys in proptest::collection::btree_set("(a|b|dir/|ü|\\PC){1,6}", 0..200),

@@ -470,6 +470,8 @@ pub(crate) mod tests {
         assert_eq!(far.in_flight, None, "nothing in flight lies behind the cut");
     }
 
+    // Promise: What is in flight stays recorded until the checkpoint has passed it, across hand-ons, splits and
+    // further deaths.
     #[test]
     fn what_is_in_flight_stays_until_the_checkpoint_has_passed_it() {
         let at = Timestamp::UNIX_EPOCH;

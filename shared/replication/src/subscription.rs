@@ -274,6 +274,8 @@ mod tests {
         assert_eq!(told, wanted);
     }
 
+    // Promise: If the current version of a source object is deleted by its id, the version that becomes current
+    // is carried over, under either policy.
     #[test]
     fn a_write_rule_asks_for_deletes_of_versions_and_not_for_delete_markers() {
         let entries = entries(&rule(Scope::All, Policy::Write));

@@ -71,6 +71,8 @@ mod tests {
 
     use super::*;
 
+    // Promise: A function that is asked to slow down halves the number of its concurrent requests, and nothing
+    // fails by that.
     #[test]
     fn one_burst_of_throttling_halves_once() {
         let mut window = Window::new(32);

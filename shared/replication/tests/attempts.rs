@@ -77,6 +77,8 @@ fn a_mode_that_protects_protects_from_a_put_too() {
     assert_eq!(pair.count("copy"), 0);
 }
 
+// Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
+// the tags again.
 #[test]
 fn a_slow_listed_copy_brings_no_old_tags() {
     for read in ["2", "1"] {
@@ -92,6 +94,8 @@ fn a_slow_listed_copy_brings_no_old_tags() {
     }
 }
 
+// Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
+// the tags again.
 #[test]
 fn a_slow_put_brings_no_old_tags() {
     let pair = Scripted::new(Some(untagged("v1")), None)
@@ -126,6 +130,8 @@ fn a_listed_copy_of_a_version_that_is_not_current_any_more_is_not_believed() {
     assert_eq!(cache_control.as_deref(), Some("public"));
 }
 
+// Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
+// replica becomes equal all the same.
 #[test]
 fn a_listing_without_certainty_is_followed_by_reading_both_sides() {
     let source = stored("v1", 1);
@@ -147,6 +153,8 @@ fn a_listing_without_certainty_is_followed_by_reading_both_sides() {
     }
 }
 
+// Promise: Where the destination's default encryption or the rule's key changes `ETag`s, the replica names its
+// source's `ETag` and becomes equal too.
 #[test]
 fn a_replica_with_an_etag_of_its_own_names_its_sources() {
     let options = Options::default();
@@ -297,6 +305,7 @@ fn the_tags_of_a_copy_in_parts_are_read_again() {
     assert_eq!(replica.labels, tagged("v1-2", "2").labels);
 }
 
+// Promise: A replica is deleted on the condition that it is the one that was seen.
 #[test]
 fn a_delete_is_over_only_when_the_replica_that_was_seen_is_gone() {
     let options = Options::default();
@@ -309,6 +318,9 @@ fn a_delete_is_over_only_when_the_replica_that_was_seen_is_gone() {
     assert_eq!(pair.count("delete v2"), 1);
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[test]
 fn an_object_that_comes_back_while_its_replica_is_deleted_is_copied() {
     let options = Options::default();

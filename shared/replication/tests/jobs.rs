@@ -26,6 +26,8 @@ fn replicator<'a>(
 
 const OTHER_WRITER: Outcome = Outcome::Kept(KeepReason::OtherWriter);
 
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn a_job_deletes_its_own_copy_of_a_key_that_was_deleted_meanwhile() {
     let options = Options::default();
@@ -56,6 +58,8 @@ fn a_listed_copy_of_a_key_that_was_deleted_meanwhile_is_deleted_when_it_is_settl
     assert_eq!(pair.replica(), None);
 }
 
+// Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
+// the source has the key.
 #[test]
 fn a_job_leaves_another_writers_object_of_a_key_without_a_source() {
     let options = Options::default();
@@ -92,6 +96,8 @@ fn a_job_leaves_another_version_of_the_bytes_that_it_wrote() {
     assert_eq!(run(job.reconcile(&key())).unwrap(), OTHER_WRITER);
 }
 
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn a_successor_deletes_what_its_predecessor_announced() {
     let options = Options::default();
@@ -107,6 +113,7 @@ fn a_successor_deletes_what_its_predecessor_announced() {
     }
 }
 
+// Promise: Under policy `write` nothing is deleted: a replica outlives its source.
 #[test]
 fn under_policy_write_a_job_deletes_nothing() {
     let options = Options::default();
@@ -119,6 +126,8 @@ fn under_policy_write_a_job_deletes_nothing() {
     assert_eq!(pair.count("delete"), 0);
 }
 
+// Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
+// key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[test]
 fn a_live_attempt_deletes_any_replica_of_a_key_without_a_source() {
     let options = Options::default();
@@ -127,6 +136,8 @@ fn a_live_attempt_deletes_any_replica_of_a_key_without_a_source() {
     assert_eq!(run(live.reconcile(&key())).unwrap(), Outcome::Deleted);
 }
 
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn a_job_announces_every_copy_before_it_sends_it_and_a_live_attempt_none() {
     let options = Options::default();
@@ -177,6 +188,8 @@ fn a_job_announces_every_copy_before_it_sends_it_and_a_live_attempt_none() {
 }
 
 /// The source is written in the very second in which its copy begins: the settling listing is not certain.
+// Promise: In the modes `never` and `if-older` a later round of an attempt replaces only what the attempt
+// itself, or a dead worker of its job, has written.
 #[test]
 fn a_protecting_mode_keeps_what_another_writer_puts_over_the_attempts_copy() {
     for mode in [Overwrite::Never, Overwrite::IfOlder] {
@@ -198,6 +211,8 @@ fn a_protecting_mode_keeps_what_another_writer_puts_over_the_attempts_copy() {
 }
 
 /// Another writer's object comes between the HEAD that shows the attempt's copy and the next copy.
+// Promise: In the modes `never` and `if-older` a later round of an attempt replaces only what the attempt
+// itself, or a dead worker of its job, has written.
 #[test]
 fn a_protecting_mode_replaces_the_attempts_copy_on_condition_that_it_is_still_there() {
     for mode in [Overwrite::Never, Overwrite::IfOlder] {
@@ -231,6 +246,8 @@ fn a_protecting_mode_lets_a_later_round_replace_the_attempts_own_copy() {
     }
 }
 
+// Promise: In the modes `never` and `if-older` a later round of an attempt replaces only what the attempt
+// itself, or a dead worker of its job, has written.
 #[test]
 fn a_protecting_mode_treats_a_predecessors_copy_as_the_jobs_own() {
     for mode in [Overwrite::Never, Overwrite::IfOlder] {

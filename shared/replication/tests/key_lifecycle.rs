@@ -54,6 +54,8 @@ fn at_once(case: Case) -> Case {
     }
 }
 
+// Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
+// under the policy that the rule has by then.
 #[test]
 fn no_key_is_lost_while_its_rule_is_paused_and_resumed() {
     for writes in [&[1][..], &[1, 2], &[1, 0]] {
@@ -62,12 +64,16 @@ fn no_key_is_lost_while_its_rule_is_paused_and_resumed() {
     }
 }
 
+// Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
+// under the policy that the rule has by then.
 #[test]
 fn no_key_is_lost_while_its_rule_is_paused_and_resumed_twice() {
     let case = Case::new(&[1], &[Op::Pause, Op::Resume, Op::Pause, Op::Resume]);
     assert_exhausted("pause, resume, twice", &at_once(case));
 }
 
+// Promise: A resume that dies half-way, a worker that dies, a message at two workers and a failed request lose
+// no deferred key.
 #[test]
 fn a_resume_that_dies_half_way_loses_no_key() {
     let case = Case {
@@ -77,6 +83,8 @@ fn a_resume_that_dies_half_way_loses_no_key() {
     assert_exhausted("a resume dies", &case);
 }
 
+// Promise: A resume that dies half-way, a worker that dies, a message at two workers and a failed request lose
+// no deferred key.
 #[test]
 fn a_resume_that_dies_after_an_earlier_one_was_replayed_loses_no_key() {
     let case = Case {
@@ -86,6 +94,8 @@ fn a_resume_that_dies_after_an_earlier_one_was_replayed_loses_no_key() {
     assert_exhausted("two resumes, one dies", &case);
 }
 
+// Promise: A resume that dies half-way, a worker that dies, a message at two workers and a failed request lose
+// no deferred key.
 #[test]
 fn a_worker_that_dies_while_it_defers_or_replays_loses_no_key() {
     let case = Case {
@@ -95,6 +105,8 @@ fn a_worker_that_dies_while_it_defers_or_replays_loses_no_key() {
     assert_exhausted("a worker dies", &case);
 }
 
+// Promise: A resume that dies half-way, a worker that dies, a message at two workers and a failed request lose
+// no deferred key.
 #[test]
 fn a_message_at_two_workers_loses_no_key() {
     let case = Case {
@@ -104,6 +116,8 @@ fn a_message_at_two_workers_loses_no_key() {
     assert_exhausted("a message at two workers", &at_once(case));
 }
 
+// Promise: A resume that dies half-way, a worker that dies, a message at two workers and a failed request lose
+// no deferred key.
 #[test]
 fn a_request_that_is_refused_or_whose_answer_is_lost_loses_no_key() {
     let case = Case {
@@ -113,6 +127,8 @@ fn a_request_that_is_refused_or_whose_answer_is_lost_loses_no_key() {
     assert_exhausted("a request fails", &case);
 }
 
+// Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
+// under the policy that the rule has by then.
 #[test]
 fn a_large_object_is_deferred_and_replayed_as_well() {
     let case = Case {
@@ -122,6 +138,8 @@ fn a_large_object_is_deferred_and_replayed_as_well() {
     assert_exhausted("a large object", &case);
 }
 
+// Promise: A change of a rule takes effect within seconds: a remembered rule expires by the larger of the wall
+// clock and the monotonic clock, and by a clock that was set back.
 #[test]
 fn a_frozen_process_does_not_follow_a_rule_that_is_long_gone() {
     for (ops, writes) in [
@@ -138,6 +156,8 @@ fn a_frozen_process_does_not_follow_a_rule_that_is_long_gone() {
     }
 }
 
+// Promise: A change of a rule takes effect within seconds: a remembered rule expires by the larger of the wall
+// clock and the monotonic clock, and by a clock that was set back.
 #[test]
 fn a_clock_that_is_set_back_keeps_no_rule_alive() {
     let case = Case {
@@ -155,11 +175,14 @@ fn widened() -> Case {
     }
 }
 
+// Promise: A function passes over a change only by a rule that it read after it received the message.
 #[test]
 fn a_rule_that_was_widened_a_moment_ago_loses_no_change() {
     assert_exhausted("from write to full", &widened());
 }
 
+// Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
+// under the policy that the rule has by then.
 #[test]
 fn a_replay_follows_the_policy_that_the_rule_has_by_then() {
     let ops = [Op::Pause, Op::Policy(Policy::Write), Op::Resume];
@@ -169,6 +192,8 @@ fn a_replay_follows_the_policy_that_the_rule_has_by_then() {
     );
 }
 
+// Promise: A rule that is being deleted replicates nothing, deferred keys included, and its replicas outlive
+// it.
 #[test]
 fn nothing_is_replicated_under_a_rule_that_is_being_deleted() {
     for (object, crashes) in [(false, 1), (true, 0)] {
@@ -188,6 +213,7 @@ fn denied(writes: &[u8]) -> Case {
     }
 }
 
+// Promise: A success clears the record of its key, but only the record that it saw before it read the source.
 #[test]
 fn a_success_clears_no_record_of_a_newer_failure() {
     assert_exhausted("two writes, denied", &denied(&[1, 2]));
@@ -206,6 +232,8 @@ fn a_success_clears_no_record_of_a_newer_failure() {
     assert_exhausted("denied while it is replayed", &case);
 }
 
+// Promise: No failure stays recorded of a key that is in sync: a change that fails for good, and of which there
+// was no record, is attempted once more.
 #[test]
 fn no_failure_is_shown_of_a_key_that_is_in_sync() {
     for failed_before in [false, true] {
@@ -217,6 +245,7 @@ fn no_failure_is_shown_of_a_key_that_is_in_sync() {
     }
 }
 
+// Promise: A function passes over a change only by a rule that it read after it received the message.
 #[test]
 fn without_any_of_its_rules_a_key_is_lost() {
     let paused = |without| Case {

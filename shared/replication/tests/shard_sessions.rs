@@ -51,6 +51,13 @@ fn each_change(scenario: &Scenario) -> Vec<Scenario> {
     changes().into_iter().map(with).collect()
 }
 
+// Promise: The counts of a job add up, `listed = copied + equal + kept + gone + failed + transfers + missing +
+// different`, although messages come twice and workers die.
+// Promise: A job is complete only when none of its pages is in flight.
+// Promise: A running job comes to its end whichever worker dies at whichever step, and whenever maintenance
+// runs.
+// Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
+// the source has the key.
 #[test]
 fn a_worker_may_die_at_any_step() {
     let scenario = Scenario {
@@ -60,6 +67,12 @@ fn a_worker_may_die_at_any_step() {
     all_hold("one death", each_change(&scenario));
 }
 
+// Promise: A running job comes to its end whichever worker dies at whichever step, and whenever maintenance
+// runs.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: What is in flight stays recorded until the checkpoint has passed it, across hand-ons, splits and
+// further deaths.
 #[test]
 fn workers_may_die_one_after_the_other() {
     let scenario = |changes| Scenario {
@@ -71,6 +84,9 @@ fn workers_may_die_one_after_the_other() {
     all_hold("two deaths", changes().into_iter().map(scenario));
 }
 
+// Promise: The counts of a job add up, `listed = copied + equal + kept + gone + failed + transfers + missing +
+// different`, although messages come twice and workers die.
+// Promise: No message of a healthy shard is received so often that it becomes a dead letter.
 #[test]
 fn a_message_may_come_to_two_workers_of_which_one_dies() {
     let scenario = |changes| Scenario {
@@ -86,6 +102,9 @@ fn a_message_may_come_to_two_workers_of_which_one_dies() {
     all_hold("one message at two workers", changes.map(scenario));
 }
 
+// Promise: A running job comes to its end whichever worker dies at whichever step, and whenever maintenance
+// runs.
+// Promise: No message of a healthy shard is received so often that it becomes a dead letter.
 #[test]
 fn the_maintenance_may_send_a_second_message_at_any_moment() {
     let scenario = |deaths| Scenario {
@@ -105,6 +124,7 @@ fn the_maintenance_may_send_a_second_message_at_any_moment() {
     all_hold("maintenance", scenarios);
 }
 
+// Promise: Every key belongs to one shard, however often shards are split, handed on and released.
 #[test]
 fn shards_may_be_handed_on_split_and_released_one_after_the_other() {
     let several = Scenario {
@@ -138,6 +158,8 @@ fn shards_may_be_handed_on_split_and_released_one_after_the_other() {
     all_hold("hand-on, split, release", scenarios);
 }
 
+// Promise: The redelivery of a shard's message recovers the page of a dead worker; if the message is gone,
+// hourly maintenance sends one once the lease has expired.
 #[test]
 fn a_successor_need_not_wait_for_the_maintenance() {
     let scenario = |scenario: Scenario| Scenario {
@@ -168,11 +190,14 @@ fn a_successor_need_not_wait_for_the_maintenance() {
     all_hold("without maintenance", scenarios.map(scenario));
 }
 
+// Promise: What is in flight stays recorded until the checkpoint has passed it, across hand-ons, splits and
+// further deaths.
 #[test]
 fn a_child_verifies_what_was_in_flight_when_its_parent_was_split() {
     all_hold("split after a death", [split_after_a_death()]);
 }
 
+// Promise: A dead worker's page is verified although the job is paused or cancelled meanwhile.
 #[test]
 fn a_stopped_job_is_recovered_and_a_resumed_one_completed() {
     let stops = [
@@ -195,6 +220,8 @@ fn a_stopped_job_is_recovered_and_a_resumed_one_completed() {
     all_hold("stop and resume", scenarios);
 }
 
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn a_page_may_fail_after_its_copies_have_landed() {
     let scenario = Scenario {
@@ -217,6 +244,8 @@ fn short_of_time() -> Scenario {
     }
 }
 
+// Promise: A successor verifies every key that the dead worker may have written, although both sides look equal
+// in the listings.
 #[test]
 fn a_successor_may_run_out_of_time_in_the_middle_of_its_predecessors_page() {
     all_hold("short of time", [short_of_time()]);
@@ -252,6 +281,8 @@ fn death_while(changes: Vec<Change>, weakness: Weakness) -> Scenario {
     }
 }
 
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_comes_back() {
     fails(death_while(
@@ -260,6 +291,8 @@ fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_comes_back()
     ));
 }
 
+// Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
+// the source has the key.
 #[test]
 fn with_every_leftover_taken_for_ours_the_search_finds_another_writers_object_deleted() {
     let changes = vec![Change::Delete("a"), Change::Foreign("a")];

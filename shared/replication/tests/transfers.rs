@@ -79,6 +79,8 @@ fn needs(removed: Removed, scenario: Scenario, wrong: &str) {
     }
 }
 
+// Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
+// any request, answers are lost, or another writer aborts its upload.
 #[test]
 fn an_object_that_does_not_change_arrives() {
     all_hold(&[
@@ -111,6 +113,8 @@ fn an_object_that_does_not_change_arrives() {
     ]);
 }
 
+// Promise: No object is completed from parts of two objects: a source that changes during its transfer arrives
+// as it is at the end.
 #[test]
 fn a_source_that_is_overwritten_meanwhile_arrives_as_it_is_at_the_end() {
     all_hold(&[
@@ -150,6 +154,8 @@ fn a_source_that_is_overwritten_meanwhile_arrives_as_it_is_at_the_end() {
     ]);
 }
 
+// Promise: Under policy `full` a source that is deleted during its transfer leaves neither a replica nor an
+// upload.
 #[test]
 fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
     all_hold(&[
@@ -192,6 +198,8 @@ fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
     ]);
 }
 
+// Promise: A pause keeps the parts that are copied; resuming copies the others, and none if the replica is
+// there by then.
 #[test]
 fn a_pause_in_the_middle_loses_nothing() {
     all_hold(&[
@@ -214,6 +222,7 @@ fn a_pause_in_the_middle_loses_nothing() {
     ]);
 }
 
+// Promise: A sweep aborts the uploads that functions have left behind, and no upload of another writer.
 #[test]
 fn a_sweep_at_any_time_leaves_no_upload_and_aborts_no_other() {
     all_hold(&[
@@ -255,6 +264,8 @@ fn a_sweep_at_any_time_leaves_no_upload_and_aborts_no_other() {
     ]);
 }
 
+// Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
+// any request, answers are lost, or another writer aborts its upload.
 #[test]
 fn an_upload_that_another_writer_aborts_is_restarted() {
     all_hold(&[(
@@ -290,6 +301,8 @@ fn protecting(mode: Overwrite, writes: &'static [Write]) -> Scenario {
     }
 }
 
+// Promise: The modes `never` and `if-older` are conditions on the write itself: an object that another writer
+// puts between the listing and the write stays.
 #[test]
 fn another_writers_object_stays_in_the_modes_that_protect_it() {
     let theirs: &'static [Write] = &[Write::PutReplica, Write::DeleteReplica];
@@ -389,6 +402,7 @@ fn without_aborting_before_the_decision_a_late_completion_brings_a_deleted_objec
     );
 }
 
+// Promise: A sweep aborts the uploads that functions have left behind, and no upload of another writer.
 #[test]
 fn without_the_log_the_sweep_aborts_another_writers_upload() {
     let scenario = Scenario { sweeps: 1, ..CALM };

@@ -110,6 +110,11 @@ impl Run {
     }
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
+// Promise: The deployed stack converges under chaos: errors, throttling, lost and late requests and answers,
+// killed and frozen functions, messages at two workers, and clocks that differ.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_converges_under_chaos() {
     let run = Run::from_environment();

@@ -84,6 +84,8 @@ fn counts(job: &Value) -> [u64; 5] {
 
 // ---- With the deployed functions -----------------------------------------------------------------
 
+// Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
+// replica becomes equal all the same.
 #[tokio::test]
 async fn five_thousand_objects_end_equal_though_puts_and_deletes_race_the_backfill() {
     const OBJECTS: usize = 5_000;
@@ -137,6 +139,7 @@ async fn five_thousand_objects_end_equal_though_puts_and_deletes_race_the_backfi
     );
 }
 
+// Promise: Only keys within the rule's prefixes are carried over.
 #[tokio::test]
 async fn only_the_rules_prefixes_are_backfilled() {
     let (cloud, buckets) = stage(false).await;
@@ -182,6 +185,8 @@ async fn an_empty_bucket_is_complete_at_once() {
     assert_eq!(counts(&job), [0; 5], "{job}");
 }
 
+// Promise: A paused job, or a backfill whose rule is paused, continues where it was; a cancelled job copies
+// nothing more.
 #[tokio::test]
 async fn a_backfill_waits_while_its_rule_is_paused_and_is_finished_by_resuming() {
     let (cloud, buckets) = stage(false).await;
@@ -279,6 +284,7 @@ async fn an_update_to_historical_starts_a_backfill() {
 }
 
 /// Where `backfill` is asked to begin and never hears of it.
+// Promise: Hourly maintenance begins a backfill whose request is lost.
 #[tokio::test]
 async fn a_backfill_that_nobody_begins_is_begun_by_the_hourly_look() {
     let (cloud, buckets) = stage(false).await;
@@ -436,6 +442,8 @@ fn bytes(count: usize) -> Vec<u8> {
         .collect()
 }
 
+// Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal although a
+// worker dies.
 #[tokio::test]
 async fn objects_in_parts_are_copied_in_the_same_parts_with_all_that_belongs_to_them() {
     let (cloud, buckets) = stage(false).await;
@@ -573,6 +581,8 @@ async fn a_large_object_whose_rule_is_paused_meanwhile_is_held_and_carried_by_re
     stage.buckets.become_equal("", SOON).await;
 }
 
+// Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
+// under the policy that the rule has by then.
 #[tokio::test]
 async fn many_held_keys_are_all_released() {
     let (cloud, buckets) = stage(false).await;

@@ -70,6 +70,8 @@ async fn a_rule_that_works_has_no_problem_paused_or_not() {
     assert_eq!(stage.problems().await, BTreeSet::new());
 }
 
+// Promise: The check reports notifications that another writer has removed or narrowed, and an update of the
+// rule attaches them again.
 #[tokio::test]
 async fn a_removed_notification_is_noticed_and_an_update_of_the_rule_attaches_it_again() {
     let stage = Stage::new(json!({})).await;
@@ -83,6 +85,8 @@ async fn a_removed_notification_is_noticed_and_an_update_of_the_rule_attaches_it
 }
 
 /// Earlier versions of Tandem attached no entry for deletes under policy `write`.
+// Promise: The check reports notifications that another writer has removed or narrowed, and an update of the
+// rule attaches them again.
 #[tokio::test]
 async fn a_write_rule_that_is_not_notified_of_deleted_versions_is_noticed_and_updated() {
     let stage = Stage::new(json!({"policy": "write"})).await;
@@ -102,6 +106,8 @@ async fn a_write_rule_that_is_not_notified_of_deleted_versions_is_noticed_and_up
     assert_eq!(stage.problems().await, BTreeSet::new());
 }
 
+// Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
+// rule that is later than its objective.
 #[tokio::test]
 async fn a_rule_that_is_later_than_its_objective_is_told_of() {
     let stage = Stage::new(json!({"options": {"rpo_secs": 60}})).await;
@@ -128,6 +134,8 @@ async fn a_rule_that_is_later_than_its_objective_is_told_of() {
     assert_eq!(stage.problems().await, BTreeSet::new());
 }
 
+// Promise: The check reports notifications that another writer has removed or narrowed, and an update of the
+// rule attaches them again.
 #[tokio::test]
 async fn what_still_arrives_under_another_name_is_no_problem_and_what_does_not_is_named() {
     let stage = Stage::new(json!({})).await;
@@ -169,6 +177,8 @@ async fn what_still_arrives_under_another_name_is_no_problem_and_what_does_not_i
     );
 }
 
+// Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
+// rule that is later than its objective.
 #[tokio::test]
 async fn a_destination_that_is_gone_is_noticed() {
     let stage = Stage::new(json!({})).await;
@@ -176,6 +186,8 @@ async fn a_destination_that_is_gone_is_noticed() {
     assert_eq!(stage.problems().await, only("BucketNotFound"));
 }
 
+// Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
+// rule that is later than its objective.
 #[tokio::test]
 async fn a_source_that_is_gone_is_noticed_once() {
     let stage = Stage::new(json!({})).await;
@@ -183,6 +195,8 @@ async fn a_source_that_is_gone_is_noticed_once() {
     assert_eq!(stage.problems().await, only("BucketNotFound"));
 }
 
+// Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
+// rule that is later than its objective.
 #[tokio::test]
 async fn buckets_that_cannot_be_read_any_more_and_answers_that_do_not_come_are_problems() {
     for (operation, action, code) in [
@@ -222,6 +236,8 @@ async fn buckets_that_cannot_be_read_any_more_and_answers_that_do_not_come_are_p
 }
 
 /// The queue is the stack's, shared with other tests: what SQS says of it is changed on its way.
+// Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
+// rule that is later than its objective.
 #[tokio::test]
 async fn a_queue_that_takes_nothing_from_s3_any_more_is_noticed() {
     let stage = Stage::new(json!({})).await;
@@ -251,6 +267,8 @@ async fn a_queue_that_takes_nothing_from_s3_any_more_is_noticed() {
     assert_eq!(answer["broken"], json!([]), "{answer}");
 }
 
+// Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
+// rule that is later than its objective.
 #[tokio::test]
 async fn a_rule_of_policy_write_needs_the_delete_queue_too() {
     let stage = Stage::new(json!({"policy": "write"})).await;
@@ -264,6 +282,7 @@ async fn a_rule_of_policy_write_needs_the_delete_queue_too() {
     assert_eq!(codes(&answer["broken"][0]), only("QueueClosed"), "{answer}");
 }
 
+// Promise: A rule with a problem is published as an event, and counted for an alarm.
 #[tokio::test]
 async fn a_broken_rule_is_told_to_the_event_bus_and_counted() {
     let stage = Stage::new(json!({})).await;

@@ -9,6 +9,7 @@ use tandem_lambda::notification::parse;
 use tandem_replication::event::{Change, ObjectEvent};
 use tandem_replication::work::{PartWork, Work};
 use tandem_tests::cloud::Cloud;
+use tandem_tests::notification;
 
 /// The files of a function, each with its name.
 fn files(function: &str) -> Vec<(String, Value)> {
@@ -155,6 +156,24 @@ async fn requests_are_understood_and_work_of_no_rule_is_done_at_once() {
             .unwrap_or_else(|error| panic!("{name}: {error:?}"));
         assert_eq!(answer["batchItemFailures"], json!([]), "{name}");
     }
+}
+
+// Promise: Fields that a newer version adds to a message of the work queue are passed over.
+// Promise: In an invocation of `backfill-shard` by hand an unknown field is refused.
+#[tokio::test]
+async fn a_field_that_no_work_has_is_passed_over_in_the_queue_and_refused_by_hand() {
+    let cloud = Cloud::connect().await;
+    let work = json!({
+        "kind": "held", "rule_id": "rule-00000000000000000000", "partition": 1, "priority": "high",
+    });
+    let queue = cloud.queue_arn(&cloud.queue_url("work").await).await;
+    let delivery = notification::batch(&queue, &[work.to_string()]);
+    let answer = cloud.invoke("backfill-shard", delivery).await;
+    let answer = answer.expect("an answer");
+    assert!(notification::kept(&answer).is_empty(), "{answer}");
+    let refusal = cloud.invoke("backfill-shard", work).await;
+    let refusal = refusal.expect_err("a refusal");
+    assert!(refusal.message.contains("priority"), "{refusal:?}");
 }
 
 /// The actions in the table of a function's section of `docs/contract.md`.

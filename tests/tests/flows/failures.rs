@@ -64,6 +64,9 @@ impl Stage {
     }
 }
 
+// Promise: `tandem failures retry` has failures reconciled from the source's present state, failed deletes
+// included, clears those that the rule does not cover any more, and moves messages out of the dead-letter
+// queues.
 #[tokio::test]
 async fn failures_are_listed_chosen_shown_and_retried() {
     let stage = Stage::new("replicate-put").await;
@@ -135,6 +138,9 @@ async fn a_retry_that_chooses_nothing_or_too_much_is_refused() {
     }
 }
 
+// Promise: `tandem failures retry` has failures reconciled from the source's present state, failed deletes
+// included, clears those that the rule does not cover any more, and moves messages out of the dead-letter
+// queues.
 #[tokio::test]
 async fn a_delete_that_failed_is_made_good_by_a_retry() {
     let stage = Stage::new("replicate-delete").await;
@@ -155,6 +161,8 @@ async fn a_delete_that_failed_is_made_good_by_a_retry() {
     assert!(stage.buckets.destination.head("a").await.is_none());
 }
 
+// Promise: A change of tags alone is set on the replica without a copy, also if it comes while the rule is
+// paused, or fails at first.
 #[tokio::test]
 async fn a_change_of_tags_that_failed_is_made_good_by_a_retry() {
     let stage = Stage::new("replicate-put").await;
@@ -175,6 +183,9 @@ async fn a_change_of_tags_that_failed_is_made_good_by_a_retry() {
     stage.buckets.assert_equal("").await;
 }
 
+// Promise: `tandem failures retry` has failures reconciled from the source's present state, failed deletes
+// included, clears those that the rule does not cover any more, and moves messages out of the dead-letter
+// queues.
 #[tokio::test]
 async fn messages_that_were_given_up_are_moved_back_and_what_cannot_be_read_is_shown() {
     let stage = Stage::new("replicate-put").await;
@@ -217,6 +228,8 @@ async fn messages_that_were_given_up_are_moved_back_and_what_cannot_be_read_is_s
     stage.buckets.vanish("deleted", SOON).await;
 }
 
+// Promise: Every failure that is recorded is published as an event; its message is not acknowledged before both
+// are done.
 #[tokio::test]
 async fn every_failure_is_told_to_the_event_bus() {
     let stage = Stage::new("replicate-put").await;
@@ -264,6 +277,8 @@ async fn every_failure_is_told_to_the_event_bus() {
     assert_eq!(event["resources"][0], source, "{event}");
 }
 
+// Promise: Every failure that is recorded is published as an event; its message is not acknowledged before both
+// are done.
 #[tokio::test]
 async fn a_failure_that_cannot_be_recorded_or_told_is_not_acknowledged() {
     for unreachable in [
@@ -292,6 +307,7 @@ async fn a_failure_that_cannot_be_recorded_or_told_is_not_acknowledged() {
 /// What becomes of which requests.
 type Script = Vec<(Box<dyn Fn(&Seen) -> bool + Send + Sync>, Action)>;
 
+// Promise: A failure that another attempt would not help is recorded at once, with its reason and its object.
 #[tokio::test]
 async fn denials_are_told_apart_by_looking_once_more() {
     let denied = || Action::s3_error(403, "AccessDenied");
@@ -333,6 +349,7 @@ async fn denials_are_told_apart_by_looking_once_more() {
     }
 }
 
+// Promise: A failure that another attempt would not help is recorded at once, with its reason and its object.
 #[tokio::test]
 async fn what_aws_answers_is_what_the_failure_says() {
     let stage = Stage::new("replicate-put").await;
@@ -356,6 +373,7 @@ async fn what_aws_answers_is_what_the_failure_says() {
     }
 }
 
+// Promise: What fails eight times is recorded, and its message goes to the dead-letter queue.
 #[tokio::test]
 async fn what_fails_for_the_last_time_is_recorded_and_goes_to_the_dead_letters() {
     let stage = Stage::new("replicate-put").await;
@@ -374,6 +392,9 @@ async fn what_fails_for_the_last_time_is_recorded_and_goes_to_the_dead_letters()
     assert_eq!(stage.configure(one).await["failure"]["reason"], "Throttled");
 }
 
+// Promise: `tandem failures retry` has failures reconciled from the source's present state, failed deletes
+// included, clears those that the rule does not cover any more, and moves messages out of the dead-letter
+// queues.
 #[tokio::test]
 async fn what_the_rule_does_not_cover_any_more_has_not_failed_any_more() {
     let stage = Stage::new("replicate-put").await;
@@ -387,6 +408,8 @@ async fn what_the_rule_does_not_cover_any_more_has_not_failed_any_more() {
 }
 
 /// A service that bears only so many requests at once is not asked for more than it bears for long.
+// Promise: A function that is asked to slow down halves the number of its concurrent requests, and nothing
+// fails by that.
 #[tokio::test]
 async fn throttling_slows_the_sender_down_and_fails_nothing() {
     const OBJECTS: usize = 200;

@@ -69,6 +69,7 @@ async fn assert_nothing_left(cloud: &Cloud, buckets: &Buckets) {
     }
 }
 
+// Promise: Hundreds of hostile requests leave no half of a rule.
 #[tokio::test]
 async fn hundreds_of_hostile_requests_never_leave_half_a_rule() {
     let cloud = Cloud::connect().await;
@@ -188,6 +189,7 @@ async fn items(
     items
 }
 
+// Promise: A change whose rule cannot be read stays in its queue.
 #[tokio::test]
 async fn a_change_whose_rule_cannot_be_understood_stays_in_its_queue() {
     let cloud = Cloud::connect().await;

@@ -27,6 +27,7 @@ async fn put_red(bucket: &Bucket) -> Value {
     notification::put(bucket, "a", &etag, object.body.len())
 }
 
+// Promise: A replica has its source's tags, or none where the rule says so.
 #[tokio::test]
 async fn tags_stay_at_the_source_where_the_rule_says_so() {
     let cloud = Cloud::connect().await;
@@ -57,6 +58,8 @@ async fn tags_stay_at_the_source_where_the_rule_says_so() {
 }
 
 /// The emulator tells nobody of tags that change, so the test does.
+// Promise: A change of tags alone is set on the replica without a copy, also if it comes while the rule is
+// paused, or fails at first.
 #[tokio::test]
 async fn a_change_of_tags_alone_arrives_without_a_copy() {
     let cloud = Cloud::connect().await;
@@ -82,6 +85,8 @@ async fn a_change_of_tags_alone_arrives_without_a_copy() {
     assert_eq!(head.last_modified, written.last_modified, "it was copied");
 }
 
+// Promise: A change of tags alone is set on the replica without a copy, also if it comes while the rule is
+// paused, or fails at first.
 #[tokio::test]
 async fn a_change_of_tags_alone_costs_no_copy() {
     let stage = Stage::new("replicate-put").await;
@@ -112,6 +117,8 @@ async fn a_change_of_tags_alone_costs_no_copy() {
     );
 }
 
+// Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
+// the tags again.
 #[tokio::test]
 async fn tags_that_changed_a_moment_ago_are_looked_at_later() {
     let stage = Stage::new("replicate-put").await;
@@ -122,6 +129,8 @@ async fn tags_that_changed_a_moment_ago_are_looked_at_later() {
     assert_eq!(story, ["SQS.ChangeMessageVisibility"]);
 }
 
+// Promise: A change of tags alone is set on the replica without a copy, also if it comes while the rule is
+// paused, or fails at first.
 #[tokio::test]
 async fn tags_that_changed_while_the_rule_was_paused_arrive_by_resuming() {
     let stage = Stage::new("replicate-put").await;
@@ -144,6 +153,7 @@ async fn tags_that_changed_while_the_rule_was_paused_arrive_by_resuming() {
     stage.buckets.become_equal("", SOON).await;
 }
 
+// Promise: Grants to others than the owner are kept where the rule says so, and so are changes of them.
 #[tokio::test]
 async fn grants_are_kept_where_the_rule_says_so() {
     let cloud = Cloud::connect().await;
@@ -188,6 +198,7 @@ async fn grants_are_kept_where_the_rule_says_so() {
     }
 }
 
+// Promise: A lock that the rule keeps is part of the copy, and is never taken off a replica or shortened.
 #[tokio::test]
 async fn a_lock_is_kept_from_the_beginning_and_when_it_changes() {
     let cloud = Cloud::connect().await;

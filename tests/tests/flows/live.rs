@@ -78,21 +78,29 @@ async fn changes_are_carried(policy: &str, versioned: bool) {
     );
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[tokio::test]
 async fn puts_overwrites_and_deletes_are_carried_without_versions() {
     changes_are_carried("full", false).await;
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[tokio::test]
 async fn puts_overwrites_and_deletes_are_carried_between_versioned_buckets() {
     changes_are_carried("full", true).await;
 }
 
+// Promise: Under policy `write` nothing is deleted: a replica outlives its source.
 #[tokio::test]
 async fn policy_write_keeps_what_is_deleted_without_versions() {
     changes_are_carried("write", false).await;
 }
 
+// Promise: Under policy `write` nothing is deleted: a replica outlives its source.
 #[tokio::test]
 async fn policy_write_keeps_what_is_deleted_between_versioned_buckets() {
     changes_are_carried("write", true).await;
@@ -110,6 +118,8 @@ async fn delete_current_version(bucket: &Bucket, key: &str) {
 }
 
 /// S3 sends only `ObjectRemoved:Delete` when an older version becomes the current one.
+// Promise: If the current version of a source object is deleted by its id, the version that becomes current is
+// carried over, under either policy.
 #[tokio::test]
 async fn the_version_that_becomes_current_is_carried_under_either_policy() {
     for policy in ["write", "full"] {
@@ -128,6 +138,7 @@ async fn the_version_that_becomes_current_is_carried_under_either_policy() {
     }
 }
 
+// Promise: Under policy `write` nothing is deleted: a replica outlives its source.
 #[tokio::test]
 async fn policy_write_keeps_the_replica_of_a_source_whose_last_version_is_deleted() {
     let (cloud, buckets, _) = stage(true, json!({"policy": "write"})).await;
@@ -143,6 +154,8 @@ async fn policy_write_keeps_the_replica_of_a_source_whose_last_version_is_delete
     assert_eq!(kept.as_deref(), Some(&b"one"[..]));
 }
 
+// Promise: A delete marker at the source hides the replica by a delete marker, and keeps the replica's
+// versions.
 #[tokio::test]
 async fn a_delete_marker_hides_the_replica_and_keeps_its_versions() {
     let (_, buckets, _) = stage(true, json!({})).await;
@@ -162,6 +175,8 @@ async fn a_delete_marker_hides_the_replica_and_keeps_its_versions() {
     assert!(!versions.delete_markers().is_empty(), "{versions:?}");
 }
 
+// Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal although a
+// worker dies.
 #[tokio::test]
 async fn an_object_completed_from_parts_and_one_copied_at_the_source_are_carried() {
     let (_, buckets, _) = stage(false, json!({})).await;
@@ -188,6 +203,8 @@ async fn an_object_completed_from_parts_and_one_copied_at_the_source_are_carried
     );
 }
 
+// Promise: An equal `ETag` does not prove an equal object: other metadata and other tags of the same bytes
+// arrive.
 #[tokio::test]
 async fn other_tags_on_the_same_bytes_are_carried() {
     let (_, buckets, _) = stage(true, json!({})).await;
@@ -232,6 +249,7 @@ fn awkward_keys() -> Vec<String> {
     keys
 }
 
+// Promise: Awkward keys, keys with line breaks and empty objects are carried over and deleted.
 #[tokio::test]
 async fn awkward_keys_and_empty_objects_are_carried_and_deleted() {
     let (_, buckets, _) = stage(false, json!({})).await;
@@ -248,6 +266,7 @@ async fn awkward_keys_and_empty_objects_are_carried_and_deleted() {
     assert_eq!(buckets.destination.list("").await.len(), 1);
 }
 
+// Promise: Only keys within the rule's prefixes are carried over.
 #[tokio::test]
 async fn only_keys_within_the_prefixes_are_carried() {
     let prefixes = ["in/", "ä b+%/", "ä c"];
@@ -267,6 +286,7 @@ async fn only_keys_within_the_prefixes_are_carried() {
 
 // ---- Late, outdated and unwanted notifications, by name -----------------------------------------
 
+// Promise: A source that is gone by the time its put is processed is no failure.
 #[tokio::test]
 async fn a_put_whose_object_is_gone_by_then_is_a_success() {
     let cloud = Cloud::connect().await;
@@ -282,6 +302,7 @@ async fn a_put_whose_object_is_gone_by_then_is_a_success() {
     buckets.assert_equal("").await;
 }
 
+// Promise: Notifications may come in any order, late, and more than once: the source's present state decides.
 #[tokio::test]
 async fn a_delete_whose_key_was_put_again_by_then_carries_the_new_object() {
     let cloud = Cloud::connect().await;
@@ -343,6 +364,8 @@ async fn every_change_that_is_passed_over_has_a_name() {
     assert!(left.keys().eq(["in/a"]), "{left:?}");
 }
 
+// Promise: A rule that is being deleted replicates nothing, deferred keys included, and its replicas outlive
+// it.
 #[tokio::test]
 async fn after_its_rule_is_deleted_nothing_of_a_bucket_is_carried() {
     let (cloud, buckets, rule) = stage(false, json!({})).await;
@@ -365,6 +388,7 @@ async fn after_its_rule_is_deleted_nothing_of_a_bucket_is_carried() {
 
 /// The emulator's IAM finds no permission for a key with a line break, so this one is carried by a function
 /// with all of them.
+// Promise: Awkward keys, keys with line breaks and empty objects are carried over and deleted.
 #[tokio::test]
 async fn a_key_with_line_breaks_is_carried_and_deleted() {
     let cloud = Cloud::connect().await;
@@ -436,6 +460,8 @@ async fn held(cloud: &Cloud, rule: &str) -> u64 {
         .expect("a count")
 }
 
+// Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
+// under the policy that the rule has by then.
 #[tokio::test]
 async fn a_paused_rule_keeps_changes_and_resuming_carries_them_all() {
     let (cloud, buckets, rule) = stage(false, json!({})).await;
@@ -500,6 +526,8 @@ async fn all_say(cloud: &Cloud, function: &str, notification: &Value, wanted: &s
     .await;
 }
 
+// Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
+// under the policy that the rule has by then.
 #[tokio::test]
 async fn nothing_is_lost_while_a_rule_is_paused_and_resumed_again_and_again() {
     let (cloud, buckets, rule) = stage(false, json!({})).await;
@@ -529,6 +557,7 @@ async fn nothing_is_lost_while_a_rule_is_paused_and_resumed_again_and_again() {
 
 // ---- Messages that cannot be read ---------------------------------------------------------------
 
+// Promise: A message that cannot be read fails alone, and ends in the dead-letter queue.
 #[tokio::test]
 async fn a_bad_body_fails_alone() {
     let cloud = Cloud::connect().await;
@@ -554,6 +583,7 @@ async fn function_queue(cloud: &Cloud, queue: &str) -> String {
     cloud.queue_arn(&cloud.queue_url(queue).await).await
 }
 
+// Promise: A message that cannot be read fails alone, and ends in the dead-letter queue.
 #[tokio::test]
 async fn a_message_that_cannot_be_read_ends_in_the_dead_letter_queue_and_stops_nobody() {
     let (cloud, buckets, _) = stage(false, json!({})).await;

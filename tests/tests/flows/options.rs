@@ -109,6 +109,8 @@ fn wrong_options() -> Vec<(Value, &'static str, [&'static str; 3])> {
     ]
 }
 
+// Promise: An update of a rule changes the options that it names and no others; a refused update or creation
+// changes nothing.
 #[tokio::test]
 async fn options_that_cannot_be_are_refused_and_leave_nothing_behind() {
     let cloud = Cloud::connect().await;
@@ -135,6 +137,8 @@ async fn options_that_cannot_be_are_refused_and_leave_nothing_behind() {
     assert!(found.queue_configurations().is_empty(), "{found:?}");
 }
 
+// Promise: An update of a rule changes the options that it names and no others; a refused update or creation
+// changes nothing.
 #[tokio::test]
 async fn a_refused_update_leaves_the_rule_as_it_is() {
     let cloud = Cloud::connect().await;
@@ -230,6 +234,7 @@ fn expects(bucket: &Bucket, account: &'static str) -> impl Fn(&Seen) -> bool + S
     }
 }
 
+// Promise: A destination of another account has to be named as such, and its owner owns the replicas.
 #[tokio::test]
 async fn a_destination_of_another_account_has_to_be_named_as_such() {
     let cloud = Cloud::connect().await;
@@ -293,6 +298,7 @@ async fn the_own_account_is_as_good_as_none() {
     );
 }
 
+// Promise: A destination of another account has to be named as such, and its owner owns the replicas.
 #[tokio::test]
 async fn replicas_in_another_accounts_bucket_are_handed_over_to_it() {
     let cloud = Cloud::connect().await;
@@ -373,6 +379,7 @@ async fn another_account_has_to_allow_no_more_than_the_readme_says() {
 
 // ---- Storage classes and keys --------------------------------------------------------------------
 
+// Promise: A replica has the storage class of its source when it was copied, or the rule's.
 #[tokio::test]
 async fn replicas_are_written_in_the_rules_storage_class() {
     let cloud = Cloud::connect().await;
@@ -394,6 +401,7 @@ async fn replicas_are_written_in_the_rules_storage_class() {
     }
 }
 
+// Promise: A replica has the storage class of its source when it was copied, or the rule's.
 #[tokio::test]
 async fn a_storage_class_is_kept() {
     let cloud = Cloud::connect().await;
@@ -432,6 +440,7 @@ async fn a_copy_names_the_class_and_the_redirect_of_its_source() {
     );
 }
 
+// Promise: A website redirect is carried over.
 #[tokio::test]
 async fn a_website_redirect_is_carried() {
     let cloud = Cloud::connect().await;
@@ -448,6 +457,8 @@ async fn a_website_redirect_is_carried() {
     assert_eq!(redirect, Some("/elsewhere.html"));
 }
 
+// Promise: Where the destination's default encryption or the rule's key changes `ETag`s, the replica names its
+// source's `ETag` and becomes equal too.
 #[tokio::test]
 async fn replicas_are_encrypted_with_the_rules_key_and_name_their_source() {
     let cloud = Cloud::connect().await;
@@ -467,6 +478,8 @@ async fn replicas_are_encrypted_with_the_rules_key_and_name_their_source() {
 
 // ---- Expirations ---------------------------------------------------------------------------------
 
+// Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
+// (`lifecycle_deletes`).
 #[tokio::test]
 async fn an_expiration_is_passed_over_unless_the_rule_carries_it() {
     let cloud = Cloud::connect().await;
@@ -512,6 +525,8 @@ fn set(events: &[&str]) -> BTreeSet<String> {
     events.iter().map(|event| (*event).to_owned()).collect()
 }
 
+// Promise: An update of a rule changes the options that it names and no others; a refused update or creation
+// changes nothing.
 #[tokio::test]
 async fn an_update_changes_what_it_names_and_asks_for_other_notifications() {
     let cloud = Cloud::connect().await;

@@ -21,6 +21,8 @@ fn count(story: &[String], request: &str) -> usize {
 
 // ---- Copies that are refused, or fail, or are not answered ---------------------------------------
 
+// Promise: A copy names the accounts that have to own its buckets, so that a bucket that has changed hands
+// refuses it.
 #[tokio::test]
 async fn a_copy_is_pinned_to_the_etag_of_its_notification_and_guarded_against_other_owners() {
     let stage = Stage::new("replicate-put").await;
@@ -44,6 +46,9 @@ async fn a_copy_is_pinned_to_the_etag_of_its_notification_and_guarded_against_ot
     }
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[tokio::test]
 async fn a_pinned_copy_that_finds_another_object_or_none_is_no_success() {
     for refusal in [(412, "PreconditionFailed"), (404, "NoSuchKey")] {
@@ -59,6 +64,9 @@ async fn a_pinned_copy_that_finds_another_object_or_none_is_no_success() {
     }
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[tokio::test]
 async fn a_stale_replica_is_removed_though_the_pinned_copy_found_nothing() {
     let stage = Stage::new("replicate-put").await;
@@ -111,6 +119,9 @@ async fn a_service_that_asks_to_slow_down_is_asked_again_at_once() {
 }
 
 /// Sent again at once it could be verified before the first try lands, stale.
+// Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error inside a
+// 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
+// visibility timeout.
 #[tokio::test]
 async fn a_copy_that_failed_with_a_5xx_or_inside_a_200_is_left_to_the_visibility_timeout() {
     for (status, code) in [
@@ -136,6 +147,9 @@ async fn a_copy_that_failed_with_a_5xx_or_inside_a_200_is_left_to_the_visibility
     }
 }
 
+// Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error inside a
+// 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
+// visibility timeout.
 #[tokio::test]
 async fn a_delete_that_failed_with_a_5xx_is_left_to_the_visibility_timeout() {
     for action in [
@@ -156,6 +170,9 @@ async fn a_delete_that_failed_with_a_5xx_is_left_to_the_visibility_timeout() {
     }
 }
 
+// Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error inside a
+// 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
+// visibility timeout.
 #[tokio::test]
 async fn tags_whose_write_failed_with_a_5xx_are_left_to_the_visibility_timeout() {
     let stage = Stage::new("replicate-put").await;
@@ -207,6 +224,9 @@ async fn a_service_that_keeps_failing_keeps_the_message_and_puts_it_off() {
 }
 
 /// Sent again at once it could be verified before the first try lands, stale.
+// Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error inside a
+// 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
+// visibility timeout.
 #[tokio::test]
 async fn a_copy_that_is_not_answered_is_left_to_the_visibility_timeout() {
     for action in [
@@ -255,6 +275,7 @@ async fn a_message_with_one_copy_that_is_not_answered_waits_whatever_else_it_hol
     }
 }
 
+// Promise: A success clears the record of its key, but only the record that it saw before it read the source.
 #[tokio::test]
 async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success() {
     let stage = Stage::new("replicate-put").await;
@@ -290,6 +311,8 @@ async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success()
     stage.buckets.assert_equal("").await;
 }
 
+// Promise: No failure stays recorded of a key that is in sync: a change that fails for good, and of which there
+// was no record, is attempted once more.
 #[tokio::test]
 async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
     let stage = Stage::new("replicate-put").await;
@@ -314,6 +337,8 @@ async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
 
 // ---- Deletes ------------------------------------------------------------------------------------
 
+// Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
+// key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[tokio::test]
 async fn only_the_sources_own_404_deletes_a_replica() {
     for (action, parked) in [
@@ -341,6 +366,7 @@ async fn only_the_sources_own_404_deletes_a_replica() {
     }
 }
 
+// Promise: A replica is deleted on the condition that it is the one that was seen.
 #[tokio::test]
 async fn a_replica_is_deleted_only_if_it_is_the_one_that_was_seen() {
     let stage = Stage::new("replicate-delete").await;
@@ -387,6 +413,9 @@ async fn a_server_without_conditional_deletes_deletes_without_a_condition() {
     stage.buckets.assert_equal("").await;
 }
 
+// Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error inside a
+// 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
+// visibility timeout.
 #[tokio::test]
 async fn a_delete_that_is_not_answered_is_left_to_the_visibility_timeout() {
     let stage = Stage::new("replicate-delete").await;
@@ -444,6 +473,9 @@ impl Meanwhile {
     }
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[tokio::test]
 async fn whatever_happens_after_a_copy_landed_is_seen_by_the_look_that_follows() {
     for meanwhile in Meanwhile::ALL {
@@ -477,6 +509,9 @@ async fn whatever_happens_before_a_copy_lands_is_what_is_carried() {
     }
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[tokio::test]
 async fn a_put_during_a_delete_survives_it() {
     for before in [true, false] {
@@ -500,6 +535,8 @@ async fn a_put_during_a_delete_survives_it() {
 
 // ---- Processes that die --------------------------------------------------------------------------
 
+// Promise: A worker may die at any step, and S3 may send a notification twice: the replica becomes equal all
+// the same.
 #[tokio::test]
 async fn a_function_killed_between_any_two_requests_is_made_good_by_the_redelivery() {
     for at in ["CopyObject", "HeadObject"] {

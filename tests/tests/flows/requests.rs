@@ -86,6 +86,7 @@ async fn grow_old() {
     .await;
 }
 
+// Promise: A small put on a versioned source costs one COPY and one HEAD, and no write to the table.
 #[tokio::test]
 async fn a_small_put_costs_one_copy_and_one_head_and_no_write_to_the_table() {
     let stage = Stage::new("replicate-put", true, json!({})).await;
@@ -117,6 +118,7 @@ async fn metadata_and_tags_cost_nothing_more() {
     stage.buckets.assert_equal("").await;
 }
 
+// Promise: Without versions it costs one HEAD more if the object was written within the last two seconds.
 #[tokio::test]
 async fn without_versions_an_object_older_than_two_seconds_costs_the_same() {
     let stage = Stage::new("replicate-put", false, json!({})).await;
@@ -129,6 +131,7 @@ async fn without_versions_an_object_older_than_two_seconds_costs_the_same() {
     );
 }
 
+// Promise: Without versions it costs one HEAD more if the object was written within the last two seconds.
 #[tokio::test]
 async fn without_versions_an_object_just_written_costs_a_look_at_the_replica() {
     let stage = Stage::new("replicate-put", false, json!({})).await;
@@ -144,6 +147,7 @@ async fn without_versions_an_object_just_written_costs_a_look_at_the_replica() {
     );
 }
 
+// Promise: A delete costs three HEAD and one DELETE.
 #[tokio::test]
 async fn a_delete_costs_three_looks_and_the_delete() {
     for versioned in [true, false] {
@@ -167,6 +171,7 @@ async fn a_delete_costs_three_looks_and_the_delete() {
     }
 }
 
+// Promise: Changes of one key in one batch are carried over once; the result acknowledges all their messages.
 #[tokio::test]
 async fn changes_of_one_key_in_a_batch_are_one_copy_of_the_newest() {
     let stage = Stage::new("replicate-put", true, json!({})).await;
@@ -183,6 +188,7 @@ async fn changes_of_one_key_in_a_batch_are_one_copy_of_the_newest() {
     stage.buckets.assert_equal("").await;
 }
 
+// Promise: Notifications may come in any order, late, and more than once: the source's present state decides.
 #[tokio::test]
 async fn an_outdated_put_changes_nothing_and_ends_in_agreement() {
     let stage = Stage::new("replicate-put", true, json!({})).await;
@@ -201,6 +207,7 @@ async fn an_outdated_put_changes_nothing_and_ends_in_agreement() {
     stage.buckets.assert_equal("").await;
 }
 
+// Promise: What the rule does not cover costs no request to S3.
 #[tokio::test]
 async fn what_the_rule_does_not_cover_costs_no_request_to_s3() {
     let stage = Stage::new(

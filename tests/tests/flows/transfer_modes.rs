@@ -126,6 +126,8 @@ async fn is_acknowledged(function: &FunctionProcess, message: &str, receives: u3
     notification::kept(&answer.expect("an answer")).is_empty()
 }
 
+// Promise: A completion onto an object that is deleted meanwhile keeps its parts, and lands at the next
+// delivery.
 #[tokio::test]
 async fn a_completion_onto_an_object_that_is_deleted_meanwhile_lands_at_the_next_delivery() {
     let stage = Stage::new().await;
@@ -152,6 +154,8 @@ async fn a_completion_onto_an_object_that_is_deleted_meanwhile_lands_at_the_next
     assert_eq!(stage.body(destination), stage.body(source));
 }
 
+// Promise: In the modes `never` and `if-older` a later round of an attempt replaces only what the attempt
+// itself, or a dead worker of its job, has written.
 #[tokio::test]
 async fn what_another_writer_puts_over_a_completed_transfer_is_kept() {
     let stage = Stage::new().await;
@@ -179,6 +183,8 @@ async fn what_another_writer_puts_over_a_completed_transfer_is_kept() {
     }
 }
 
+// Promise: Under policy `full` a source that is deleted during its transfer leaves neither a replica nor an
+// upload.
 #[tokio::test]
 async fn what_a_transfer_wrote_is_deleted_with_its_source() {
     let stage = Stage::new().await;

@@ -206,6 +206,7 @@ async fn put_uneven(stage: &Stage, key: &str, seed: u64) -> Vec<u8> {
     object.body
 }
 
+// Promise: The death of a worker costs the parts that it was copying, and no others.
 #[tokio::test]
 async fn a_transfer_of_hundreds_of_mib_is_killed_resumed_and_copies_no_part_twice() {
     let mut stage = Stage::new().await;
@@ -276,6 +277,7 @@ async fn a_transfer_of_hundreds_of_mib_is_killed_resumed_and_copies_no_part_twic
     assert_eq!(sent.get("UploadPartCopy"), None, "{sent:?}");
 }
 
+// Promise: A large object counts once its transfer has begun, and may arrive after the job is complete.
 #[tokio::test]
 async fn a_backfill_begins_transfers_and_counts_them() {
     let stage = Stage::new().await;
@@ -307,6 +309,8 @@ async fn a_backfill_begins_transfers_and_counts_them() {
     stage.assert_done("large", &large, "of a backfill").await;
 }
 
+// Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
+// any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
 async fn ranges_at_once_and_twice_complete_one_object() {
     let stage = Stage::new().await;
@@ -334,6 +338,8 @@ async fn ranges_at_once_and_twice_complete_one_object() {
     stage.assert_done("large", &large, "at once").await;
 }
 
+// Promise: No object is completed from parts of two objects: a source that changes during its transfer arrives
+// as it is at the end.
 #[tokio::test]
 async fn a_source_that_changes_between_its_ranges_makes_no_mixture() {
     for smaller in [false, true] {
@@ -358,6 +364,8 @@ async fn a_source_that_changes_between_its_ranges_makes_no_mixture() {
     }
 }
 
+// Promise: No object is completed from parts of two objects: a source that changes during its transfer arrives
+// as it is at the end.
 #[tokio::test]
 async fn a_source_that_changes_while_its_copy_is_completed_is_copied_again() {
     let stage = Stage::new().await;
@@ -381,6 +389,8 @@ async fn a_source_that_changes_while_its_copy_is_completed_is_copied_again() {
         .await;
 }
 
+// Promise: Under policy `full` a source that is deleted during its transfer leaves neither a replica nor an
+// upload.
 #[tokio::test]
 async fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
     let stage = Stage::new().await;
@@ -420,6 +430,8 @@ async fn dies_at(stage: &Stage, function: &FunctionProcess, message: &str, at: u
     }
 }
 
+// Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
+// any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
 async fn the_beginning_may_die_before_any_request_and_is_made_good() {
     for at in 0.. {
@@ -438,6 +450,8 @@ async fn the_beginning_may_die_before_any_request_and_is_made_good() {
     }
 }
 
+// Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
+// any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
 async fn the_last_range_may_die_before_any_request_and_is_made_good() {
     for at in 0.. {
@@ -460,6 +474,8 @@ async fn the_last_range_may_die_before_any_request_and_is_made_good() {
     }
 }
 
+// Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
+// any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
 async fn beginning_anew_may_die_before_any_request_and_is_made_good() {
     for at in 0.. {
@@ -483,6 +499,8 @@ async fn beginning_anew_may_die_before_any_request_and_is_made_good() {
     }
 }
 
+// Promise: A pause keeps the parts that are copied; resuming copies the others, and none if the replica is
+// there by then.
 #[tokio::test]
 async fn a_pause_keeps_the_parts_and_resuming_copies_the_others() {
     let stage = Stage::new().await;
@@ -529,6 +547,8 @@ async fn resume(stage: &Stage, copier: &FunctionProcess) {
     stage.run_dry(&stage.worker().await, copier).await;
 }
 
+// Promise: A pause keeps the parts that are copied; resuming copies the others, and none if the replica is
+// there by then.
 #[tokio::test]
 async fn a_held_transfer_is_over_if_its_replica_is_there_by_then() {
     let stage = Stage::new().await;
@@ -544,6 +564,7 @@ async fn a_held_transfer_is_over_if_its_replica_is_there_by_then() {
         .await;
 }
 
+// Promise: A comparison that was made before a transfer began does not end that transfer.
 #[tokio::test]
 async fn a_transfer_that_is_just_begun_is_not_ended_by_a_look_that_came_before() {
     let stage = Stage::new().await;
@@ -580,6 +601,7 @@ async fn a_transfer_that_is_just_begun_is_not_ended_by_a_look_that_came_before()
     stage.assert_done("large", &newer, "begun meanwhile").await;
 }
 
+// Promise: A transfer leaves no upload if it is denied, or if its rule is deleted.
 #[tokio::test]
 async fn the_end_of_a_rule_aborts_its_uploads() {
     let stage = Stage::new().await;
@@ -596,6 +618,7 @@ async fn the_end_of_a_rule_aborts_its_uploads() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+// Promise: A transfer leaves no upload if it is denied, or if its rule is deleted.
 #[tokio::test]
 async fn a_transfer_that_is_denied_is_recorded_and_leaves_nothing() {
     let stage = Stage::new().await;
@@ -613,6 +636,8 @@ async fn a_transfer_that_is_denied_is_recorded_and_leaves_nothing() {
     stage.assert_nothing_left("denied").await;
 }
 
+// Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
+// any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
 async fn a_transfer_whose_upload_somebody_aborts_begins_anew() {
     let stage = Stage::new().await;
@@ -635,6 +660,7 @@ async fn a_transfer_whose_upload_somebody_aborts_begins_anew() {
         .await;
 }
 
+// Promise: A sweep aborts the uploads that functions have left behind, and no upload of another writer.
 #[tokio::test]
 async fn the_sweep_aborts_what_was_left_behind_and_nothing_else() {
     let stage = Stage::new().await;
@@ -708,6 +734,8 @@ async fn a_transfer_that_cannot_be_begun_at_once_is_not_lost_to_the_backfill() {
 }
 
 /// Whoever had the message before may have completed the upload late, on top of what came since.
+// Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
+// any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
 async fn a_range_that_comes_again_after_its_transfer_has_the_object_looked_at() {
     let stage = Stage::new().await;
@@ -726,6 +754,7 @@ async fn a_range_that_comes_again_after_its_transfer_has_the_object_looked_at() 
     stage.assert_done("large", &large, "landed late").await;
 }
 
+// Promise: A sweep aborts the uploads that functions have left behind, and no upload of another writer.
 #[tokio::test]
 async fn the_sweep_tells_a_dead_beginning_from_the_one_that_followed_for_the_same_key() {
     let stage = Stage::new().await;

@@ -78,6 +78,9 @@ pub fn exhaust(name: &str, scenarios: impl IntoIterator<Item = Scenario>) -> Sea
     all
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[test]
 fn two_writes_with_two_workers_converge() {
     let mut scenarios = Vec::new();
@@ -110,6 +113,8 @@ pub const CRASH: Budget = Budget {
     ..CRASH_AND_DUPLICATE
 };
 
+// Promise: A worker may die at any step, and S3 may send a notification twice: the replica becomes equal all
+// the same.
 #[test]
 fn two_writes_with_a_crash_and_a_duplicate_converge() {
     let scenarios = pairs(&WRITES).into_iter().map(|writes| Scenario {
@@ -122,6 +127,9 @@ fn two_writes_with_a_crash_and_a_duplicate_converge() {
     );
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[test]
 fn three_writes_with_two_workers_converge() {
     let writes = [
@@ -138,6 +146,8 @@ fn three_writes_with_two_workers_converge() {
 }
 
 /// The number of tags does not tell their values.
+// Promise: An equal `ETag` does not prove an equal object: other metadata and other tags of the same bytes
+// arrive.
 #[test]
 fn the_same_object_put_with_other_tags_converges_with_a_crash() {
     let writes = [
@@ -183,6 +193,8 @@ fn tags_that_no_head_counts_converge_with_a_crash() {
     exhaust("tags_that_no_head_counts_converge_with_a_crash", scenarios);
 }
 
+// Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal although a
+// worker dies.
 #[test]
 fn objects_in_parts_converge_with_a_crash() {
     let writes = [
@@ -206,6 +218,8 @@ fn objects_in_parts_converge_with_a_crash() {
 }
 
 /// The replica's `ETag` is not the source's; the replica names it.
+// Promise: Where the destination's default encryption or the rule's key changes `ETag`s, the replica names its
+// source's `ETag` and becomes equal too.
 #[test]
 fn an_encrypting_destination_converges_with_a_crash() {
     let writes = [
@@ -229,6 +243,8 @@ fn an_encrypting_destination_converges_with_a_crash() {
 }
 
 /// The current version is deleted by its id: an older one becomes current, and S3 notifies of a delete only.
+// Promise: If the current version of a source object is deleted by its id, the version that becomes current is
+// carried over, under either policy.
 #[test]
 fn an_older_version_that_becomes_current_converges() {
     let older = Object::old('x', '0');
@@ -265,6 +281,8 @@ const CHANGES: [Write; 4] = [
     Write::Delete,
 ];
 
+// Promise: S3 may refuse a request, leave it unanswered, or carry it out and answer with an error: the replica
+// becomes equal all the same.
 #[test]
 fn a_request_that_is_refused_while_its_sender_lives_is_made_good() {
     let scenarios = pairs(&WRITES).into_iter().map(|writes| Scenario {
@@ -282,6 +300,8 @@ fn a_request_that_is_refused_while_its_sender_lives_is_made_good() {
 }
 
 /// Its sender gets no answer, or a 5xx; the request lands before, later or never.
+// Promise: S3 may refuse a request, leave it unanswered, or carry it out and answer with an error: the replica
+// becomes equal all the same.
 #[test]
 fn a_write_without_an_answer_is_made_good() {
     let mut scenarios = Vec::new();
@@ -301,6 +321,8 @@ fn a_write_without_an_answer_is_made_good() {
     exhaust("a_write_without_an_answer_is_made_good", scenarios);
 }
 
+// Promise: On a server that ignores the pin of a copy or the conditions on its destination, the replica becomes
+// equal too.
 #[test]
 fn a_server_that_ignores_pins_and_conditions_is_borne() {
     let mut scenarios = Vec::new();
@@ -325,6 +347,7 @@ fn a_server_that_ignores_pins_and_conditions_is_borne() {
 }
 
 /// SQS delivers one message to two workers, and both live.
+// Promise: SQS may give one message to two workers at once: as long as both live, the replica becomes equal.
 #[test]
 fn one_message_at_two_workers_that_live_converges() {
     let scenarios = pairs(&WRITES).into_iter().map(|writes| Scenario {
@@ -374,6 +397,9 @@ fn large(case: u64) -> Scenario {
 }
 
 /// Too large to visit every state.
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[test]
 fn bounded_random_schedules_of_four_writes_and_three_workers_converge() {
     const CASES: u64 = 1_500;

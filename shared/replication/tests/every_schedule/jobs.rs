@@ -23,6 +23,8 @@ fn kinds_and_policies() -> Vec<(JobKind, Policy)> {
     KINDS.into_iter().flat_map(both).collect()
 }
 
+// Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
+// replica becomes equal all the same.
 #[test]
 fn a_job_and_one_change_converge_with_a_crash() {
     let mut scenarios = Vec::new();
@@ -41,6 +43,8 @@ fn a_job_and_one_change_converge_with_a_crash() {
     exhaust("a_job_and_one_change_converge_with_a_crash", scenarios);
 }
 
+// Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
+// replica becomes equal all the same.
 #[test]
 fn a_job_and_two_changes_converge() {
     let writes = [
@@ -63,6 +67,8 @@ fn a_job_and_two_changes_converge() {
 }
 
 /// 503, no answer, or a 5xx of a request that was carried out.
+// Promise: S3 may refuse a request, leave it unanswered, or carry it out and answer with an error: the replica
+// becomes equal all the same.
 #[test]
 fn a_job_whose_requests_fail_converges() {
     let mut scenarios = Vec::new();
@@ -84,6 +90,8 @@ fn a_job_whose_requests_fail_converges() {
     exhaust("a_job_whose_requests_fail_converges", scenarios);
 }
 
+// Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
+// replica becomes equal all the same.
 #[test]
 fn a_job_on_a_source_with_tags_in_parts_or_without_counted_tags_converges_with_a_crash() {
     let mut scenarios = Vec::new();
@@ -126,6 +134,8 @@ fn a_job_on_a_source_with_tags_in_parts_or_without_counted_tags_converges_with_a
 }
 
 /// The object that a job lists is deleted by its version's id, and one of the same bytes becomes current.
+// Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
+// replica becomes equal all the same.
 #[test]
 fn a_job_and_an_older_version_that_becomes_current_converge() {
     let older = Object::old('x', '0');
@@ -157,6 +167,8 @@ fn a_job_and_an_older_version_that_becomes_current_converge() {
 }
 
 /// Another writer's object is at the destination before the job, or comes at any time.
+// Promise: The modes `never` and `if-older` are conditions on the write itself: an object that another writer
+// puts between the listing and the write stays.
 #[test]
 fn a_job_keeps_another_writers_object_as_its_mode_says() {
     let changes: [&[Write]; 4] = [
@@ -190,6 +202,8 @@ fn a_job_keeps_another_writers_object_as_its_mode_says() {
 }
 
 /// Of a key that the source does not have, a job that is no repair deletes nothing.
+// Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
+// the source has the key.
 #[test]
 fn a_job_keeps_another_writers_object_of_a_key_without_a_source() {
     let mut scenarios = Vec::new();
@@ -220,6 +234,8 @@ fn a_job_keeps_another_writers_object_of_a_key_without_a_source() {
 }
 
 /// Another writer's object may then be lost. What the job and the live changes write still converges.
+// Promise: On a server that ignores the pin of a copy or the conditions on its destination, the replica becomes
+// equal too.
 #[test]
 fn a_job_converges_on_a_server_that_ignores_conditions() {
     let mut scenarios = Vec::new();
@@ -245,6 +261,8 @@ fn a_job_converges_on_a_server_that_ignores_conditions() {
 }
 
 /// Without a crash. With one, see `an_unmarked_replica_of_a_dead_job_is_not_recognised`.
+// Promise: Where the destination's default encryption or the rule's key changes `ETag`s, the replica names its
+// source's `ETag` and becomes equal too.
 #[test]
 fn a_job_to_an_encrypting_destination_converges() {
     let mut scenarios = Vec::new();

@@ -32,6 +32,7 @@ fn fails_without(removed: Removed, scenario: Scenario, wrong: &str) -> Box<Viola
     violation
 }
 
+// Promise: Notifications may come in any order, late, and more than once: the source's present state decides.
 #[test]
 fn rule_1_the_sources_state_decides_and_not_the_notification() {
     let old = Scenario {
@@ -42,6 +43,8 @@ fn rule_1_the_sources_state_decides_and_not_the_notification() {
     fails_without(Removed::StateDecides, old, NOT_RIGHT);
 }
 
+// Promise: On a server that ignores the pin of a copy or the conditions on its destination, the replica becomes
+// equal too.
 #[test]
 fn rule_2_a_pin_is_not_needed_where_the_source_is_read_again() {
     let unpinned = Scenario {
@@ -54,17 +57,25 @@ fn rule_2_a_pin_is_not_needed_where_the_source_is_read_again() {
     fails_without(Removed::ReadAgain, unpinned, NOT_RIGHT);
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[test]
 fn rule_3_the_source_is_read_again_after_a_copy() {
     fails_without(Removed::ReadAgain, scenario(&[PUT_X, PUT_Y]), NOT_RIGHT);
 }
 
+// Promise: An equal `ETag` does not prove an equal object: other metadata and other tags of the same bytes
+// arrive.
 #[test]
 fn rule_3_an_equal_etag_does_not_prove_an_equal_object() {
     let rewritten = scenario(&[PUT_X, Write::Put('x', '2', None)]);
     fails_without(Removed::EqualEtagIsNoProof, rewritten, NOT_RIGHT);
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[test]
 fn rule_4_a_refused_copy_is_no_success() {
     let crashed = Scenario {
@@ -74,6 +85,8 @@ fn rule_4_a_refused_copy_is_no_success() {
     fails_without(Removed::RefusedIsNoSuccess, crashed, NOT_RIGHT);
 }
 
+// Promise: S3 may refuse a request, leave it unanswered, or carry it out and answer with an error: the replica
+// becomes equal all the same.
 #[test]
 fn rule_5_an_attempt_that_did_not_settle_goes_back_to_the_queue() {
     let refused = Scenario {
@@ -86,6 +99,8 @@ fn rule_5_an_attempt_that_did_not_settle_goes_back_to_the_queue() {
     fails_without(Removed::BackToTheQueue, refused, NOT_RIGHT);
 }
 
+// Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
+// key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[test]
 fn rule_6_only_a_404_of_the_source_is_a_reason_to_delete() {
     let refused = Scenario {
@@ -100,6 +115,9 @@ fn rule_6_only_a_404_of_the_source_is_a_reason_to_delete() {
     fails_without(Removed::OnlyThe404Deletes, refused, NOT_RIGHT);
 }
 
+// Promise: Once a key stops changing at the source, and each of its notifications has been delivered at least
+// once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
+// the source has no object.
 #[test]
 fn rule_6_the_source_is_read_again_after_a_delete() {
     let same_bytes_again = Scenario {
@@ -110,6 +128,7 @@ fn rule_6_the_source_is_read_again_after_a_delete() {
     fails_without(Removed::ReadAgainAfterDelete, same_bytes_again, NOT_RIGHT);
 }
 
+// Promise: A replica is deleted on the condition that it is the one that was seen.
 #[test]
 fn rule_6_a_job_deletes_only_the_replica_that_it_has_seen() {
     let others = Scenario {
@@ -123,6 +142,8 @@ fn rule_6_a_job_deletes_only_the_replica_that_it_has_seen() {
     );
 }
 
+// Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
+// the tags again.
 #[test]
 fn rule_6_a_change_of_tags_is_processed_when_earlier_quick_copies_have_landed() {
     let tagged = Scenario {
@@ -135,6 +156,8 @@ fn rule_6_a_change_of_tags_is_processed_when_earlier_quick_copies_have_landed() 
     fails_without(Removed::LabelsSettle, tagged, NOT_RIGHT);
 }
 
+// Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
+// the tags again.
 #[test]
 fn rule_6_a_slow_copy_reads_the_tags_again() {
     let tagged = scenario(&[PUT_X, Write::Tag(Some('1'))]);
@@ -154,6 +177,8 @@ fn rule_6_a_redelivery_reads_the_tags() {
     fails_without(Removed::RedeliveriesLookClosely, crashed, NOT_RIGHT);
 }
 
+// Promise: A worker may die at any step, and S3 may send a notification twice: the replica becomes equal all
+// the same.
 #[test]
 fn rule_8_a_message_is_redelivered_when_nothing_of_its_dead_worker_is_in_flight() {
     let crashed = Scenario {
@@ -163,6 +188,7 @@ fn rule_8_a_message_is_redelivered_when_nothing_of_its_dead_worker_is_in_flight(
     fails_without(Removed::VisibilityTimeout, crashed, NOT_RIGHT);
 }
 
+// Promise: A change of tags and a put of one key in one batch do not replace each other.
 #[test]
 fn rule_9_a_change_of_tags_stays_apart_from_the_puts_of_its_batch() {
     let twice = Scenario {
@@ -183,6 +209,7 @@ fn rule_9_a_change_of_tags_stays_apart_from_the_puts_of_its_batch() {
 }
 
 /// Any of a key's messages would do, since its source decides. The newest costs the fewest requests.
+// Promise: Notifications may come in any order, late, and more than once: the source's present state decides.
 #[test]
 fn rule_9_the_promise_does_not_rest_on_which_message_of_a_batch_is_kept() {
     let changes = [PUT_X, PUT_Y, Write::Delete];
@@ -199,6 +226,8 @@ fn rule_9_the_promise_does_not_rest_on_which_message_of_a_batch_is_kept() {
     );
 }
 
+// Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
+// key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[test]
 fn rule_10_a_listing_is_no_reason_to_delete() {
     let put_again = job(
@@ -209,6 +238,8 @@ fn rule_10_a_listing_is_no_reason_to_delete() {
     fails_without(Removed::ListingDoesNotDelete, put_again, NOT_RIGHT);
 }
 
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn rule_11_a_job_deletes_its_own_copy_of_a_key_that_is_deleted_meanwhile() {
     for kind in [JobKind::Backfill, JobKind::Named] {
@@ -217,6 +248,8 @@ fn rule_11_a_job_deletes_its_own_copy_of_a_key_that_is_deleted_meanwhile() {
     }
 }
 
+// Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
+// the source has the key.
 #[test]
 fn rule_11_a_job_keeps_what_it_did_not_write() {
     let extra = Scenario {
@@ -231,6 +264,8 @@ fn rule_11_a_job_keeps_what_it_did_not_write() {
     );
 }
 
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn rule_12_a_successor_deletes_what_its_dead_predecessor_announced() {
     for kind in [JobKind::Backfill, JobKind::Named] {
@@ -244,6 +279,8 @@ fn rule_12_a_successor_deletes_what_its_dead_predecessor_announced() {
     }
 }
 
+// Promise: In the modes `never` and `if-older` a later round of an attempt replaces only what the attempt
+// itself, or a dead worker of its job, has written.
 #[test]
 fn rule_13_a_protecting_mode_has_conditions_in_every_round() {
     for overwrite in [Overwrite::Never, Overwrite::IfOlder] {
@@ -255,6 +292,9 @@ fn rule_13_a_protecting_mode_has_conditions_in_every_round() {
     }
 }
 
+// Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error inside a
+// 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
+// visibility timeout.
 #[test]
 fn rule_16_a_write_that_was_not_answered_is_not_repeated_at_once() {
     let carried_out = Scenario {

@@ -8,6 +8,8 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType};
 use tandem_replication::object::PROVENANCE_KEY;
 use tandem_replication::options::Options;
 
+// Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal although a
+// worker dies.
 #[tokio::test]
 async fn bytes_size_and_etag_however_it_was_cut() {
     let pair = strict().await;
@@ -150,6 +152,7 @@ async fn checksum_algorithms() {
     }
 }
 
+// Promise: A website redirect is carried over.
 #[tokio::test]
 async fn website_redirect() {
     let pair = strict().await;

@@ -10,6 +10,7 @@ use tandem_replication::options::{AclChoice, Options};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::Outcome;
 
+// Promise: A replica has its source's tags, or none where the rule says so.
 #[tokio::test]
 async fn tags() {
     for tags in [true, false] {
@@ -70,6 +71,7 @@ async fn tags_that_change_alone_are_set_without_a_copy() {
     }
 }
 
+// Promise: Grants to others than the owner are kept where the rule says so, and so are changes of them.
 #[tokio::test]
 async fn acls_are_reset_or_kept() {
     for acl in [AclChoice::Reset, AclChoice::Keep] {
@@ -150,6 +152,7 @@ async fn acls_that_change_alone_are_set_without_a_copy() {
     }
 }
 
+// Promise: A destination of another account has to be named as such, and its owner owns the replicas.
 #[tokio::test]
 async fn another_accounts_bucket_owns_its_replicas() {
     let options = Options {

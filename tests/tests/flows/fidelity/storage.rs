@@ -13,6 +13,7 @@ use tandem_replication::object::PROVENANCE_KEY;
 use tandem_replication::options::{ClassChoice, Options};
 use tandem_replication::replicator::Outcome;
 
+// Promise: A replica has the storage class of its source when it was copied, or the rule's.
 #[tokio::test]
 async fn storage_class_as_the_source_has_it_or_as_the_rule_says() {
     let always = ClassChoice::Always(Class::new("GLACIER_IR"));
@@ -65,6 +66,8 @@ async fn a_class_that_comes_again_costs_one_copy() {
     }
 }
 
+// Promise: An archived source counts as equal to a replica of another class; without a replica it is recorded
+// as a failure, and carried over once it is restored.
 #[tokio::test]
 async fn an_archived_source_is_parked_and_carried_when_it_is_restored() {
     let pair = strict().await;
@@ -192,6 +195,8 @@ async fn assert_encrypted(pair: &Pair) {
     }
 }
 
+// Promise: Where the destination's default encryption or the rule's key changes `ETag`s, the replica names its
+// source's `ETag` and becomes equal too.
 #[tokio::test]
 async fn where_an_etag_cannot_be_the_same_the_replica_names_its_sources() {
     // As under KMS: an ETag that is no digest.

@@ -41,6 +41,7 @@ async fn object_lock_as_the_bucket_has_it_or_as_the_source_has() {
     }
 }
 
+// Promise: A lock that the rule keeps is part of the copy, and is never taken off a replica or shortened.
 #[tokio::test]
 async fn a_lock_that_is_prolonged_is_prolonged_without_a_copy_and_never_shortened() {
     let options = Options {

@@ -17,6 +17,8 @@ use super::{Jobs, counts, keys, number};
 /// More than a page, so that the shard gives a part away.
 const OBJECTS: usize = 1_200;
 
+// Promise: The counts of a job add up, `listed = copied + equal + kept + gone + failed + transfers + missing +
+// different`, although messages come twice and workers die.
 #[tokio::test]
 async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice() {
     let jobs = Jobs::new(json!({})).await;
@@ -86,6 +88,8 @@ async fn dies_at(
     died
 }
 
+// Promise: The counts of a job add up, `listed = copied + equal + kept + gone + failed + transfers + missing +
+// different`, although messages come twice and workers die.
 #[tokio::test]
 async fn a_worker_may_die_before_any_request_and_the_books_add_up() {
     for at in 0.. {
@@ -121,6 +125,8 @@ async fn a_worker_may_die_before_any_request_and_the_books_add_up() {
     }
 }
 
+// Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
+// replica becomes equal all the same.
 #[tokio::test]
 async fn a_copy_that_is_overtaken_before_the_listing_settles_it_is_made_good() {
     let jobs = Jobs::new(json!({})).await;
@@ -167,6 +173,11 @@ async fn dies_with_a_copy_in_flight(jobs: &Jobs) -> QueuedMessage {
 
 /// A1 and A2 of a backfill: the key is deleted while its copy is in flight, the delete finds nothing on either side, and
 /// then the copy lands.
+// Promise: A job is complete only when none of its pages is in flight.
+// Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
+// worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
+// Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
+// the source has the key.
 #[tokio::test]
 async fn a_copy_of_a_dead_worker_does_not_bring_a_deleted_key_back() {
     for manifest in [false, true] {
@@ -208,6 +219,7 @@ async fn a_copy_of_a_dead_worker_does_not_bring_a_deleted_key_back() {
     }
 }
 
+// Promise: A second message of a shard is acknowledged and does nothing.
 #[tokio::test]
 async fn a_second_message_of_a_shard_is_acknowledged_and_does_nothing() {
     let jobs = Jobs::new(json!({})).await;
@@ -230,6 +242,7 @@ async fn a_second_message_of_a_shard_is_acknowledged_and_does_nothing() {
 }
 
 /// A message of the version before this one has no epoch.
+// Promise: A message of the older version, which has no epoch, is worked on under the lease.
 #[tokio::test]
 async fn a_message_without_an_epoch_is_worked_on_under_the_lease() {
     let jobs = Jobs::new(json!({})).await;
@@ -257,6 +270,7 @@ async fn a_message_without_an_epoch_is_worked_on_under_the_lease() {
     assert_eq!(counts(&job), [("listed", 3), ("copied", 3)], "{job}");
 }
 
+// Promise: A dead worker's page is verified although the job is paused or cancelled meanwhile.
 #[tokio::test]
 async fn old_metadata_that_a_dead_worker_left_is_found_though_the_job_was_paused_or_cancelled() {
     for stop in ["rule", "job"] {
@@ -292,6 +306,8 @@ async fn old_metadata_that_a_dead_worker_left_is_found_though_the_job_was_paused
     }
 }
 
+// Promise: The redelivery of a shard's message recovers the page of a dead worker; if the message is gone,
+// hourly maintenance sends one once the lease has expired.
 #[tokio::test]
 async fn the_maintenance_sends_a_message_for_a_dead_workers_shard_whose_message_is_gone() {
     let jobs = Jobs::new(json!({})).await;

@@ -22,6 +22,7 @@ async fn jobs(fields: Value) -> Jobs {
     jobs
 }
 
+// Promise: A verification reports what differs, and changes nothing.
 #[tokio::test]
 async fn a_verification_tells_what_differs_and_changes_nothing() {
     let jobs = jobs(json!({})).await;
@@ -44,6 +45,8 @@ async fn a_verification_tells_what_differs_and_changes_nothing() {
     );
 }
 
+// Promise: A repair deletes extra objects under policy `full` only, no more than it may, and none that is put
+// at the source while it lists.
 #[tokio::test]
 async fn a_repair_makes_good_what_differs_and_deletes_extras_under_policy_full() {
     let jobs = jobs(json!({})).await;
@@ -59,6 +62,8 @@ async fn a_repair_makes_good_what_differs_and_deletes_extras_under_policy_full()
     assert_eq!(jobs.source(), jobs.destination());
 }
 
+// Promise: A repair deletes extra objects under policy `full` only, no more than it may, and none that is put
+// at the source while it lists.
 #[tokio::test]
 async fn a_repair_under_policy_write_deletes_nothing() {
     let jobs = jobs(json!({"policy": "write"})).await;
@@ -71,6 +76,8 @@ async fn a_repair_under_policy_write_deletes_nothing() {
     assert!(jobs.destination().contains_key("e extra"));
 }
 
+// Promise: A repair deletes extra objects under policy `full` only, no more than it may, and none that is put
+// at the source while it lists.
 #[tokio::test]
 async fn a_repair_deletes_no_more_than_it_may() {
     let jobs = Jobs::new(json!({})).await;
@@ -88,6 +95,8 @@ async fn a_repair_deletes_no_more_than_it_may() {
     assert_eq!(counts(&job), [("extra", 25)]);
 }
 
+// Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
+// key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[tokio::test]
 async fn only_the_sources_own_404_makes_an_extra_one() {
     for answer in [
@@ -110,6 +119,8 @@ async fn only_the_sources_own_404_makes_an_extra_one() {
     }
 }
 
+// Promise: A repair deletes extra objects under policy `full` only, no more than it may, and none that is put
+// at the source while it lists.
 #[tokio::test]
 async fn what_is_put_while_a_repair_lists_is_no_extra() {
     let jobs = Jobs::new(json!({})).await;

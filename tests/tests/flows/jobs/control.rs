@@ -7,6 +7,8 @@ use tandem_tests::proxy::{Action, Seen};
 
 use super::{Jobs, counts, keys, number};
 
+// Promise: A paused job, or a backfill whose rule is paused, continues where it was; a cancelled job copies
+// nothing more.
 #[tokio::test]
 async fn a_paused_job_waits_and_is_carried_on_from_where_it_was() {
     let jobs = Jobs::new(json!({})).await;
@@ -46,6 +48,8 @@ async fn a_paused_job_waits_and_is_carried_on_from_where_it_was() {
     assert_eq!(again.0, "JobStateConflict", "{}", again.1);
 }
 
+// Promise: A paused job, or a backfill whose rule is paused, continues where it was; a cancelled job copies
+// nothing more.
 #[tokio::test]
 async fn a_cancelled_job_copies_nothing_more() {
     let jobs = Jobs::new(json!({})).await;
@@ -96,6 +100,8 @@ async fn jobs_are_listed_the_newest_first_and_one_of_another_kind_takes_nobodys_
     assert_ne!(newer["id"], backfill["id"]);
 }
 
+// Promise: A shard that may not be listed makes its job `failed`, with the reason, and resuming carries the job
+// on.
 #[tokio::test]
 async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed() {
     let jobs = Jobs::new(json!({})).await;
@@ -135,6 +141,8 @@ async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed()
     assert_eq!(counts(&job), [("listed", 20), ("copied", 20)]);
 }
 
+// Promise: A shard that may not be listed makes its job `failed`, with the reason, and resuming carries the job
+// on.
 #[tokio::test]
 async fn a_job_that_may_not_list_any_more_after_its_first_page_ends_as_failed_as_well() {
     let jobs = Jobs::new(json!({})).await;

@@ -37,6 +37,8 @@ fn compressed(text: &str) -> Vec<u8> {
     gz.finish().expect("compressed")
 }
 
+// Promise: A list of keys is carried over as it names them: a line that names another bucket fails alone, and a
+// key that is only at the destination stays.
 #[tokio::test]
 async fn the_keys_that_a_csv_names_are_carried_and_no_others() {
     let jobs = jobs().await;

@@ -76,6 +76,8 @@ async fn with_another_writer(mode: &str) -> (Jobs, serde_json::Value) {
     (jobs, job)
 }
 
+// Promise: The modes `never` and `if-older` are conditions on the write itself: an object that another writer
+// puts between the listing and the write stays.
 #[tokio::test]
 async fn what_comes_between_the_look_and_the_write_is_kept() {
     for mode in ["never", "if-older"] {
@@ -88,6 +90,7 @@ async fn what_comes_between_the_look_and_the_write_is_kept() {
     assert_eq!(texts(&jobs), ["source"]);
 }
 
+// Promise: An object that failed keeps its job's mode when it is tried again.
 #[tokio::test]
 async fn a_failed_object_keeps_its_mode_when_it_is_tried_again() {
     let jobs = Jobs::new(json!({})).await;
@@ -110,6 +113,8 @@ async fn a_failed_object_keeps_its_mode_when_it_is_tried_again() {
     assert_eq!(jobs.cloud.progress(&jobs.rule).await["failures"], 0);
 }
 
+// Promise: The modes `never` and `if-older` are conditions on the write itself: an object that another writer
+// puts between the listing and the write stays.
 #[tokio::test]
 async fn an_object_in_parts_is_completed_only_where_it_may_land() {
     use tandem_memory_s3::{Attributes, Object};

@@ -10,6 +10,8 @@ fn requests(jobs: &Jobs) -> u64 {
     jobs.memory.take_counts().values().sum()
 }
 
+// Promise: A backfill costs at most 1.02 requests for each small object that it copies, and at most 2.1
+// requests for 1,000 keys that are equal.
 #[tokio::test]
 async fn a_copied_small_object_costs_at_most_1_02_requests() {
     const OBJECTS: u64 = 5_000;
@@ -35,6 +37,8 @@ async fn a_copied_small_object_costs_at_most_1_02_requests() {
     assert_eq!(jobs.source(), jobs.destination());
 }
 
+// Promise: A backfill costs at most 1.02 requests for each small object that it copies, and at most 2.1
+// requests for 1,000 keys that are equal.
 #[tokio::test]
 async fn equal_buckets_cost_at_most_2_1_requests_a_thousand_keys() {
     const OBJECTS: u64 = 20_000;

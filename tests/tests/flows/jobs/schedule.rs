@@ -75,6 +75,8 @@ async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
     assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1), "{listed}");
 }
 
+// Promise: The redelivery of a shard's message recovers the page of a dead worker; if the message is gone,
+// hourly maintenance sends one once the lease has expired.
 #[tokio::test]
 async fn a_job_whose_messages_are_lost_is_helped_on() {
     let jobs = Jobs::new(json!({})).await;

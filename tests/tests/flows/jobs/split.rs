@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::{Jobs, counts, keys, number};
 
+// Promise: Keys under one prefix are spread over all shards.
 #[tokio::test]
 async fn keys_under_one_prefix_end_up_on_all_workers() {
     let jobs = Jobs::new(json!({})).await;
@@ -23,6 +24,7 @@ async fn keys_under_one_prefix_end_up_on_all_workers() {
     assert_eq!(jobs.source(), jobs.destination());
 }
 
+// Promise: The limits on a job's rate and on its concurrent shards hold for the whole job.
 #[tokio::test]
 async fn a_job_has_no_more_shards_under_way_than_it_was_allowed() {
     let jobs = Jobs::new(json!({"scope": {"prefixes": ["a/", "b/", "c/"]}})).await;
@@ -51,6 +53,7 @@ async fn a_job_has_no_more_shards_under_way_than_it_was_allowed() {
     assert_eq!(number(&job, "listed"), 4_500);
 }
 
+// Promise: The limits on a job's rate and on its concurrent shards hold for the whole job.
 #[tokio::test]
 async fn a_job_keeps_to_its_pace() {
     let jobs = Jobs::new(json!({})).await;

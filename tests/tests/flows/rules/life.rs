@@ -35,6 +35,8 @@ async fn pausing_resuming_and_deleting_can_be_repeated() {
     cloud.rule(&buckets, json!({})).await;
 }
 
+// Promise: A rule can be deleted although its source has changed hands; if the source may not be read, a later
+// delete ends the rule once it may.
 #[tokio::test]
 async fn a_rule_whose_source_has_changed_hands_can_be_deleted() {
     let cloud = Cloud::connect().await;
@@ -53,6 +55,8 @@ async fn a_rule_whose_source_has_changed_hands_can_be_deleted() {
     assert!(cloud.items_with(&buckets.destination.name).await.is_empty());
 }
 
+// Promise: A rule can be deleted although its source has changed hands; if the source may not be read, a later
+// delete ends the rule once it may.
 #[tokio::test]
 async fn a_source_that_may_not_be_read_keeps_its_rule_until_it_is_detached() {
     let cloud = Cloud::connect().await;
@@ -131,6 +135,8 @@ async fn nothing_is_left_of_it(cloud: &Cloud, buckets: &Buckets) {
     cloud.rule(buckets, json!({})).await;
 }
 
+// Promise: A rule is made wholly or not at all: the next creation takes over what a killed one has left, and of
+// racing rules for one bucket one wins.
 #[tokio::test]
 async fn a_creation_that_fails_half_way_leaves_nothing_behind() {
     let cloud = Cloud::connect().await;
@@ -222,6 +228,8 @@ async fn make_older(cloud: &Cloud, buckets: &Buckets) {
     }
 }
 
+// Promise: A rule is made wholly or not at all: the next creation takes over what a killed one has left, and of
+// racing rules for one bucket one wins.
 #[tokio::test]
 async fn what_a_killed_creation_left_is_taken_over_by_the_next_one() {
     let cloud = Cloud::connect().await;

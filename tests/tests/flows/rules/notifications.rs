@@ -49,6 +49,7 @@ fn entry(queue: &str, prefix: &str) -> (String, String, String) {
     (queue.to_owned(), event.to_owned(), prefix.to_owned())
 }
 
+// Promise: A rule leaves the bucket's other notifications as they are.
 #[tokio::test]
 async fn a_rule_joins_the_notifications_that_are_there_and_leaves_them_there() {
     let cloud = Cloud::connect().await;
@@ -115,6 +116,8 @@ async fn a_notification_for_the_same_keys_is_a_conflict() {
     );
 }
 
+// Promise: If the current version of a source object is deleted by its id, the version that becomes current is
+// carried over, under either policy.
 #[tokio::test]
 async fn prefixes_and_policy_are_told_to_s3_and_an_update_tells_it_anew() {
     let cloud = Cloud::connect().await;

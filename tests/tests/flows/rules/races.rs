@@ -68,6 +68,8 @@ async fn race(cloud: &Cloud, pairs: Vec<Buckets>) {
     }
 }
 
+// Promise: A rule is made wholly or not at all: the next creation takes over what a killed one has left, and of
+// racing rules for one bucket one wins.
 #[tokio::test]
 async fn of_fifty_racing_rules_for_one_source_one_wins() {
     let cloud = Cloud::connect().await;
@@ -81,6 +83,8 @@ async fn of_fifty_racing_rules_for_one_source_one_wins() {
     race(&cloud, pairs.collect()).await;
 }
 
+// Promise: A rule is made wholly or not at all: the next creation takes over what a killed one has left, and of
+// racing rules for one bucket one wins.
 #[tokio::test]
 async fn of_fifty_racing_rules_for_one_destination_one_wins() {
     let cloud = Cloud::connect().await;

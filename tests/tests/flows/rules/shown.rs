@@ -133,6 +133,7 @@ async fn progress_shows_counts_bytes_and_lag() {
     assert!(lag("max") < 60_000.0, "{shown}");
 }
 
+// Promise: The watermark moves on only while nothing waits in the stack's queues, and does not go back.
 #[tokio::test]
 async fn the_watermark_moves_on_only_while_nothing_waits() {
     let cloud = Cloud::connect().await;
@@ -208,6 +209,8 @@ async fn the_watermark_moves_on_only_while_nothing_waits() {
     assert!(watermark().await.0 > Some(first));
 }
 
+// Promise: A change of a rule takes effect within seconds: a remembered rule expires by the larger of the wall
+// clock and the monotonic clock, and by a clock that was set back.
 #[tokio::test]
 async fn changes_of_a_rule_take_effect_within_seconds() {
     let cloud = Cloud::connect().await;

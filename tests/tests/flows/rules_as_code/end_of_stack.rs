@@ -98,6 +98,8 @@ async fn theirs(cloud: &Cloud) -> QueueConfiguration {
     entry.build().expect("an entry")
 }
 
+// Promise: Deleting Tandem's stack leaves the buckets' notifications as they were, and taking back an update of
+// it detaches nothing.
 #[tokio::test]
 async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
     let first = Cloud::connect().await;
@@ -129,6 +131,8 @@ async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
     );
 }
 
+// Promise: Deleting Tandem's stack leaves the buckets' notifications as they were, and taking back an update of
+// it detaches nothing.
 #[tokio::test]
 async fn a_resource_that_goes_without_its_stack_detaches_nothing() {
     let declared = Declared::new().await;

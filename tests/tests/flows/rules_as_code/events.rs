@@ -67,6 +67,7 @@ async fn a_resource_is_a_rule_from_its_creation_to_its_deletion() {
     );
 }
 
+// Promise: A resource of a stack is one rule, although its requests come twice or at once.
 #[tokio::test]
 async fn a_request_that_comes_twice_or_at_once_is_one_rule() {
     let declared = Declared::new().await;
@@ -167,6 +168,7 @@ async fn an_update_that_is_rolled_back_leaves_no_rule_of_which_nobody_was_told()
     assert_eq!(super::counts(&declared.cloud, &others).await, (0, 0));
 }
 
+// Promise: A replacement that is rolled back does not backfill the old rule again.
 #[tokio::test]
 async fn a_replacement_that_is_rolled_back_backfills_the_old_rule_not_once_more() {
     let declared = Declared::new().await;
@@ -197,6 +199,8 @@ async fn a_replacement_that_is_rolled_back_backfills_the_old_rule_not_once_more(
     assert_eq!(jobs, Some(1));
 }
 
+// Promise: CloudFormation is answered whatever it sends, and what is refused leaves nothing; neither does a
+// creation whose backfill cannot be requested.
 #[tokio::test]
 async fn a_rule_whose_backfill_cannot_be_begun_is_not_made() {
     let declared = Declared::new().await;
@@ -233,6 +237,8 @@ async fn what_was_never_made_can_be_deleted() {
     assert_eq!(declared.counts().await, (0, 0));
 }
 
+// Promise: CloudFormation is answered whatever it sends, and what is refused leaves nothing; neither does a
+// creation whose backfill cannot be requested.
 #[tokio::test]
 async fn bad_properties_are_answered_with_the_property_and_leave_nothing() {
     let declared = Declared::new().await;
@@ -285,6 +291,8 @@ async fn bad_properties_are_answered_with_the_property_and_leave_nothing() {
     );
 }
 
+// Promise: CloudFormation is answered whatever it sends, and what is refused leaves nothing; neither does a
+// creation whose backfill cannot be requested.
 #[tokio::test]
 async fn hostile_events_are_answered_and_leave_no_half_a_rule() {
     let declared = Declared::new().await;
@@ -371,6 +379,7 @@ async fn a_creation_that_fails_half_way_is_answered_and_taken_back() {
     );
 }
 
+// Promise: If a function dies half-way, the repetition of its request carries it on.
 #[tokio::test]
 async fn a_function_that_died_half_way_is_carried_on_by_the_next_try() {
     let declared = Declared::new().await;

@@ -168,6 +168,8 @@ async fn a_stack_makes_changes_replaces_and_ends_a_rule() {
     assert_eq!(super::counts(&cloud, &others).await, (0, 0));
 }
 
+// Promise: CloudFormation is answered whatever it sends, and what is refused leaves nothing; neither does a
+// creation whose backfill cannot be requested.
 #[tokio::test]
 async fn a_stack_with_a_wrong_property_fails_with_the_reason_and_leaves_nothing() {
     let cloud = Cloud::connect().await;
