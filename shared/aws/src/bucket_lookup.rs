@@ -117,13 +117,18 @@ async fn locate(aws: &Aws, bucket: &BucketName, owner: Option<&str>) -> Result<R
     }
 }
 
+/// Returns the region of one of the account's own buckets; none if there is no such bucket. A service that fails is an
+/// error: it says nothing about the bucket.
 pub(crate) async fn region_of(aws: &Aws, bucket: &BucketName) -> Result<Option<Region>, AwsError> {
-    Ok(
-        match head(aws, aws.region(), bucket, Some(aws.account_id())).await {
-            Ok(answer) => answer.bucket_region().map(Region::new),
-            Err(error) => bucket_region(&error),
+    match head(aws, aws.region(), bucket, Some(aws.account_id())).await {
+        Ok(answer) => Ok(answer.bucket_region().map(Region::new)),
+        Err(error) => match (bucket_region(&error), Refused::of(&error).status) {
+            (Some(region), _) => Ok(Some(region)),
+            // The bucket is missing, or it is another account's.
+            (None, Some(403 | 404)) => Ok(None),
+            (None, _) => Err(AwsError::request(format!("locating {bucket}"), &error)),
         },
-    )
+    }
 }
 
 /// Finds out what `bucket` is set up for, as far as `options` depend on it. What S3 does not say, for whatever

@@ -222,7 +222,8 @@ impl PageWork<Ports> for Pages {
         let replica = self.list(Side::Replica, &rest).await?;
         let forgets = {
             let world = self.ports.world.lock().unwrap();
-            world.weakness == Weakness::StepForgetsSuspects && self.begun.load(Ordering::Relaxed) > 1
+            world.weakness == Weakness::StepForgetsSuspects
+                && self.begun.load(Ordering::Relaxed) > 1
         };
         let suspects = shard.in_flight.clone().filter(|_| !forgets);
         let plan = PagePlan::new(source, replica, JobKind::Backfill, suspects);
