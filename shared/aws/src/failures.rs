@@ -228,9 +228,11 @@ impl Table {
                 .expression_attribute_values(":seen", text(seen.as_str()))
         };
         let doing = format!("clearing the failure of {:?}", object.as_str());
-        Ok(match conditional(doing, delete.send().await)? {
-            true => Cleared::Gone,
-            false => Cleared::Changed,
+        let is_deleted = conditional(doing, delete.send().await)?;
+        Ok(if is_deleted {
+            Cleared::Gone
+        } else {
+            Cleared::Changed
         })
     }
 

@@ -212,7 +212,7 @@ pub fn in_flight(tasks: &[Task<'_>]) -> Option<InFlight> {
             _ => None,
         })
     };
-    let last = carried().last()?.key.clone();
+    let last = carried().next_back()?.key.clone();
     let writes = carried().map(|source| (source.key.as_str(), &source.etag));
     Some(InFlight::new(last, writes))
 }

@@ -197,10 +197,9 @@ enum Need {
 
 fn need(gate: Gate, shard: &Shard) -> Need {
     match gate {
-        Gate::Gone | Gate::Shut => Need::Nothing,
         Gate::Open if !shard.has_ended() => Need::Pages,
         Gate::Open | Gate::Recoveries if shard.in_flight.is_some() => Need::Recovery,
-        Gate::Open | Gate::Recoveries => Need::Nothing,
+        Gate::Open | Gate::Recoveries | Gate::Shut | Gate::Gone => Need::Nothing,
     }
 }
 

@@ -6,10 +6,10 @@
 
 mod shard_search;
 
-use shard_search::run::{Change, Scenario};
+use shard_search::run::{Change, Run, Scenario};
 use shard_search::search::exhaust;
 use shard_search::world::Weakness;
-use tandem_replication::shard_session::Gate;
+use tandem_replication::shard_session::{Gate, RECOVERIES_MAX};
 
 /// Exhausts every scenario, and says how many states each had.
 fn all_hold(about: &str, scenarios: impl IntoIterator<Item = Scenario>) {
@@ -270,6 +270,24 @@ fn split_after_a_death() -> Scenario {
         splits: 1,
         ..Scenario::default()
     }
+}
+
+#[test]
+fn a_recovery_that_fails_three_times_ends_its_shard_as_failed() {
+    let scenario = Scenario::default();
+    let mut run = Run::new(&scenario);
+    run.leave_in_flight("a");
+    let ended = run.fail_for_the_last_time();
+    assert!(ended.has_ended() && ended.in_flight.is_some(), "{ended:?}");
+    for failed in 1..RECOVERIES_MAX {
+        let shard = run.fail_for_the_last_time();
+        assert_eq!(shard.recoveries_failed, failed);
+        assert!(shard.in_flight.is_some(), "{shard:?}");
+    }
+    let shard = run.fail_for_the_last_time();
+    assert_eq!(shard.in_flight, None);
+    let problem = shard.error.expect("an error");
+    assert!(problem.contains("verify --repair"), "{problem}");
 }
 
 fn death_while(changes: Vec<Change>, weakness: Weakness) -> Scenario {

@@ -65,10 +65,10 @@ pub async fn begin_upload<U: Uploads>(
     // If this function dies after the creation, the sweep finds the upload by this entry.
     let mut entry = uploads.log(key).await?;
     let mut created = uploads.create(key, source, &tags, record_etag).await?;
-    let mut records_etag = record_etag;
+    let mut names_source = record_etag;
     if !created.makes_digest && !record_etag {
         uploads.abort(key, &created.id).await?;
-        records_etag = true;
+        names_source = true;
         created = uploads.create(key, source, &tags, true).await?;
     }
     entry.upload_id = Some(created.id.clone());
@@ -76,7 +76,7 @@ pub async fn begin_upload<U: Uploads>(
     Ok(Upload {
         entry,
         id: created.id,
-        records_etag,
+        records_etag: names_source,
     })
 }
 

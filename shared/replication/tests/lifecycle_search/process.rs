@@ -19,7 +19,7 @@ use tandem_replication::rule::{Policy, Rule, RuleState};
 use tandem_replication::rule_memory::{BucketRules, Known, RuleMemory};
 use tandem_replication::work::held_partition;
 
-use super::world::{Answer, Message, Without, World, key, time};
+use super::world::{Answer, Began, Message, Without, World, key, time};
 
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -140,7 +140,7 @@ impl Process {
     }
 
     /// One attempt at the key under a rule, as the protocol's own search shows it.
-    pub async fn carry(&self, rule: &Rule, began: i64) -> Result<Carried, Fault> {
+    pub async fn carry(&self, rule: &Rule, began: Began) -> Result<Carried, Fault> {
         loop {
             let source = self.request("read source", |world| world.source).await?;
             let denied = self

@@ -19,7 +19,9 @@ use tandem_replication::rule::{Policy, Rule, RuleState};
 use tandem_replication::work::held_partition;
 
 use super::process::Process;
-use super::world::{Answer, Delivery, Message, Object, Record, Without, World, etag, key, rule};
+use super::world::{
+    Answer, Began, Delivery, Message, Object, Record, Without, World, etag, key, rule,
+};
 use super::world::{rule_id, time};
 
 /// What the administrator does, one after the other.
@@ -395,7 +397,7 @@ impl<'a> Run<'a> {
     fn begin(&mut self, process: usize, delivery: Option<Delivery>, work: Work) {
         let process_seen = &self.processes[process];
         *process_seen.seen.lock().unwrap() = 0;
-        process_seen.observe("begin", &(delivery, self.world.lock().unwrap().real));
+        process_seen.observe("begin", &(delivery, self.world.lock().unwrap().began()));
         self.work[process] = Some((delivery, work));
     }
 
@@ -404,7 +406,7 @@ impl<'a> Run<'a> {
         let (began, token) = {
             let mut world = self.world.lock().unwrap();
             world.tokens += 1;
-            (world.real, world.tokens.to_string())
+            (world.began(), world.tokens.to_string())
         };
         process.memory.lock().unwrap().forget_deferral();
         let deferred = DeferredKey {
@@ -502,7 +504,7 @@ fn ended(settled: &Settled) -> Ended {
     }
 }
 
-async fn live(process: Process, object: Object, deferred: DeferredKey, began: i64) -> Ended {
+async fn live(process: Process, object: Object, deferred: DeferredKey, began: Began) -> Ended {
     let change = match object {
         0 => Change::Removed,
         object => Change::Created {
@@ -524,7 +526,7 @@ async fn live(process: Process, object: Object, deferred: DeferredKey, began: i6
     ended(&settled)
 }
 
-async fn large(process: Process, object: DeferredKey, began: i64) -> Ended {
+async fn large(process: Process, object: DeferredKey, began: Began) -> Ended {
     let carry = async |rule: &Rule| process.carry(rule, began).await;
     let settled = settle_object(&process, &rule_id(), &object, Redelivery::Follows, carry).await;
     ended(&settled)
@@ -539,7 +541,7 @@ impl From<Fault> for NotReplayed {
     }
 }
 
-async fn replay(process: Process, began: i64) -> Ended {
+async fn replay(process: Process, began: Began) -> Ended {
     let carry = async |rule: &Rule, deferred: &DeferredKey| {
         let carry = async || process.carry(rule, began).await;
         let redelivery = Redelivery::Follows;

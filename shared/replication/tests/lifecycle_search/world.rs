@@ -151,6 +151,15 @@ pub fn rule(state: RuleState, policy: Policy) -> Rule {
     }
 }
 
+/// When an attempt began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Began {
+    /// By the real time, in seconds.
+    pub at: i64,
+    /// The revision that the rule had.
+    pub revision: Option<u64>,
+}
+
 impl World {
     /// Writes the rule if it is the next revision.
     pub fn write_rule(&mut self, rule: &Rule) {
@@ -199,12 +208,21 @@ impl World {
         });
     }
 
+    /// What an attempt that begins now has to know later.
+    pub fn began(&self) -> Began {
+        Began {
+            at: self.real,
+            revision: self.rule.as_ref().map(|rule| rule.revision),
+        }
+    }
+
     /// Writes the replica under a rule, in an attempt that began at `began`.
-    pub fn write_replica(&mut self, rule: &Rule, began: i64, object: Object) {
+    pub fn write_replica(&mut self, rule: &Rule, began: Began, object: Object) {
         const IN_FORCE_SECS: i64 = 5;
         if object == 0 && rule.policy == Policy::Write {
-            // An attempt that is under way when the rule changes ends under the rule as it was.
-            self.kept = true;
+            // An attempt that is under way when the rule changes ends under the rule as it was. One that began
+            // afterwards must not.
+            self.kept |= began.revision <= Some(rule.revision);
             return;
         }
         let (state, replaced_at) = self.revisions[&rule.revision];
@@ -213,7 +231,7 @@ impl World {
                 "the replica is written while the rule is {state:?}"
             ));
         }
-        if replaced_at.is_some_and(|at| at + IN_FORCE_SECS < began) {
+        if replaced_at.is_some_and(|at| at + IN_FORCE_SECS < began.at) {
             let old = rule.revision;
             self.wrong = Some(format!(
                 "an attempt follows revision {old}, which is long gone"

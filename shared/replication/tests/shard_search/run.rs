@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use chrono::TimeDelta;
+use tandem_replication::in_flight::InFlight;
+use tandem_replication::names::Etag;
 use tandem_replication::shard::ShardRange;
 use tandem_replication::shard_session::{Ended, Gate, ShardDelivery, Wake, wake, work};
 use tandem_replication::shard_state::Shard;
@@ -179,6 +181,46 @@ impl<'s> Run<'s> {
             maintenance: scenario.maintenance,
             maintenance_at_rest: 0,
         }
+    }
+
+    /// Lets a worker receive the last delivery of the shard's newest message while every listing fails. Returns the shard
+    /// as it is then.
+    pub fn fail_for_the_last_time(&mut self) -> Shard {
+        let (epoch, ports) = {
+            let mut world = self.world.lock().unwrap();
+            world.failures = u32::MAX;
+            (world.shards[&0].epoch, self.ports(0))
+        };
+        let delivery = ShardDelivery {
+            index: 0,
+            epoch: Some(epoch),
+            message: Some(format!("0-{epoch}-0")),
+            invocation: "invocation/0".to_owned(),
+            is_redelivery: false,
+            is_last: true,
+            lease_until: chrono::DateTime::UNIX_EPOCH + TimeDelta::days(1),
+        };
+        finish(Box::pin(async move {
+            let pages = Pages {
+                ports: ports.clone(),
+                pages_max: 9,
+                page_keys: 1,
+                tasks_max: 9,
+                begun: AtomicU32::new(0),
+                unanswered: AtomicBool::new(false),
+            };
+            work(&ports, &pages, &delivery).await.ok()
+        }));
+        finish(self.woken(Wake::Stalled, 0));
+        self.world.lock().unwrap().shards[&0].clone()
+    }
+
+    /// Takes this object for in flight, as if a worker had died.
+    pub fn leave_in_flight(&mut self, key: Key) {
+        let mut world = self.world.lock().unwrap();
+        let shard = world.shards[&0].clone();
+        let page = InFlight::new(key, [(key, &Etag::new("x"))]);
+        world.shards.insert(0, shard.with_in_flight(page));
     }
 
     /// What can happen next; nothing at the end.
