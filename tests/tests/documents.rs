@@ -94,8 +94,10 @@ fn quotes(code: &str) -> Vec<Quote> {
 /// All files of Rust in a folder and below, but for what cargo has built.
 fn code_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in
+        std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+    {
+        let path = entry.unwrap_or_else(|error| panic!("{error}")).path();
         if path.is_dir() {
             if !path.ends_with("target") {
                 found.extend(code_below(&path));
@@ -164,7 +166,8 @@ fn a_quote_proves_something_only_directly_above_a_test() {
 #[test]
 fn every_row_of_fidelity_has_its_tests() {
     let folder = root().join("tests/tests/flows/fidelity");
-    let files = std::fs::read_dir(folder).unwrap();
+    let files =
+        std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let code: String = files
         .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
         .collect();

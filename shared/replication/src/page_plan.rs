@@ -264,10 +264,10 @@ mod tests {
         plan.tasks().iter().map(Task::key).collect()
     }
 
-    fn suspects(keys: &[&str]) -> Option<InFlight> {
+    fn suspects(keys: &[&str]) -> InFlight {
         let etag = Etag::new("e");
         let last = keys.last().copied().unwrap_or_default();
-        Some(InFlight::new(last, keys.iter().map(|&key| (key, &etag))))
+        InFlight::new(last, keys.iter().map(|&key| (key, &etag)))
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_backfill_lists_the_destination_up_to_the_last_key_that_a_dead_worker_may_have_written() {
         let source = || page(&["a"], true);
-        let dead = || suspects(&["a", "b", "d"]);
+        let dead = || Some(suspects(&["a", "b", "d"]));
         let plan = PagePlan::new(
             source(),
             page(&["a", "b", "c"], false),
@@ -363,7 +363,7 @@ mod tests {
             page(&["a", "b"], true),
             page(&["a", "b"], true),
             JobKind::Backfill,
-            suspects(&["b"]),
+            Some(suspects(&["b"])),
         );
         let tasks = plan.tasks();
         assert!(matches!(tasks[0], Task::Equal(_)));

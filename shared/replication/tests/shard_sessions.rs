@@ -23,8 +23,8 @@ fn all_hold(about: &str, scenarios: impl IntoIterator<Item = Scenario>) {
     println!("{about}: {cases} cases, {states} states, all exhausted");
 }
 
-fn fails(scenario: Scenario) {
-    let violation = exhaust(&scenario).expect_err("the search is blind");
+fn fails(scenario: &Scenario) {
+    let violation = exhaust(scenario).expect_err("the search is blind");
     println!("{:?}: {violation}", scenario.weakness);
 }
 
@@ -253,7 +253,7 @@ fn a_successor_may_run_out_of_time_in_the_middle_of_its_predecessors_page() {
 
 #[test]
 fn with_a_child_that_inherits_nothing_the_search_finds_a_violation() {
-    fails(Scenario {
+    fails(&Scenario {
         weakness: Weakness::ChildInheritsNothing,
         ..split_after_a_death()
     });
@@ -303,7 +303,7 @@ fn death_while(changes: Vec<Change>, weakness: Weakness) -> Scenario {
 // worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
 fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_comes_back() {
-    fails(death_while(
+    fails(&death_while(
         vec![Change::Delete("a")],
         Weakness::PageNotRecorded,
     ));
@@ -314,12 +314,12 @@ fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_comes_back()
 #[test]
 fn with_every_leftover_taken_for_ours_the_search_finds_another_writers_object_deleted() {
     let changes = vec![Change::Delete("a"), Change::Foreign("a")];
-    fails(death_while(changes, Weakness::EveryLeftoverIsOwn));
+    fails(&death_while(changes, Weakness::EveryLeftoverIsOwn));
 }
 
 #[test]
 fn without_a_lease_the_search_finds_wrong_counts() {
-    fails(Scenario {
+    fails(&Scenario {
         duplicates: 1,
         weakness: Weakness::NoLease,
         ..Scenario::default()
@@ -328,7 +328,7 @@ fn without_a_lease_the_search_finds_wrong_counts() {
 
 #[test]
 fn with_a_lease_that_ends_too_early_the_search_finds_a_violation() {
-    fails(death_while(
+    fails(&death_while(
         vec![Change::Put("a", "x", "new")],
         Weakness::LeaseEndsAtOnce,
     ));
@@ -344,12 +344,12 @@ fn with_a_release_that_ignores_the_epoch_the_search_finds_a_job_that_stands_stil
         weakness: Weakness::ReleaseIgnoresEpoch,
         ..Scenario::default()
     };
-    fails(scenario);
+    fails(&scenario);
 }
 
 #[test]
 fn with_nothing_sent_again_the_search_finds_a_violation() {
-    fails(Scenario {
+    fails(&Scenario {
         keys: &["a", "b"],
         pages_max: 1,
         workers: 1,
@@ -362,7 +362,7 @@ fn with_nothing_sent_again_the_search_finds_a_violation() {
 
 #[test]
 fn with_a_step_that_forgets_suspects_the_search_finds_a_violation() {
-    fails(Scenario {
+    fails(&Scenario {
         weakness: Weakness::StepForgetsSuspects,
         ..short_of_time()
     });

@@ -2,6 +2,17 @@
 //! die at any request, a source that changes, completions that land late or unanswered, pauses, sweeps, another
 //! writer at the destination. Each case is searched until no state is left, and prints how many there were.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(
+    clippy::struct_excessive_bools,
+    reason = "a scenario says what may happen in it"
+)]
+#![allow(
+    clippy::needless_pass_by_value,
+    reason = "a scenario is written where it is used"
+)]
+#![allow(clippy::enum_variant_names, reason = "the name that the product uses")]
+
 mod transfer_search;
 
 use tandem_replication::overwrite::Overwrite;

@@ -37,7 +37,7 @@ pub const KEYS: [Key; 3] = ["a", "b", "c"];
 pub struct Pages {
     pub ports: Ports,
     /// How many pages the worker has time for.
-    pub pages_max: u32,
+    pub count_max: u32,
     /// How many keys a listing shows.
     pub page_keys: usize,
     /// How many tasks of a page it has time for.
@@ -153,7 +153,7 @@ impl Pages {
                 Task::Extra(_) => continue,
                 Task::Leftover(_) => {
                     let ended = replicator(own).reconcile(&key).await;
-                    self.conclude(ended).await?;
+                    Self::conclude(&ended)?;
                     continue;
                 }
                 Task::Carry(carry) => match carry.begin(&replicator(own.clone()), &key, true).await
@@ -171,7 +171,7 @@ impl Pages {
                     }
                 },
             };
-            counts.add(&self.conclude(ended).await?);
+            counts.add(&Self::conclude(&ended)?);
         }
         Ok(counts)
     }
@@ -193,7 +193,7 @@ impl Pages {
         Ok(page.objects.into_iter().next())
     }
 
-    async fn conclude(&self, ended: Result<Outcome, Fault>) -> Result<Counts, Failed> {
+    fn conclude(ended: &Result<Outcome, Fault>) -> Result<Counts, Failed> {
         let listed = Counts {
             listed: 1,
             ..Counts::default()
@@ -274,7 +274,7 @@ impl PageWork<Ports> for Pages {
     }
 
     fn has_time(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) < self.pages_max
+        self.begun.load(Ordering::Relaxed) < self.count_max
     }
 
     fn all_answered(&self) -> bool {

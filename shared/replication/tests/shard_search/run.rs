@@ -203,7 +203,7 @@ impl<'s> Run<'s> {
         finish(Box::pin(async move {
             let pages = Pages {
                 ports: ports.clone(),
-                pages_max: 9,
+                count_max: 9,
                 page_keys: 1,
                 tasks_max: 9,
                 begun: AtomicU32::new(0),
@@ -265,7 +265,7 @@ impl<'s> Run<'s> {
                         worker,
                     });
                 }
-                (MessageState::Hidden, _) if self.may_come_back(&world, message) => {
+                (MessageState::Hidden, _) if may_come_back(&world, message) => {
                     events.push(Event::Redeliver { message: at });
                 }
                 _ => {}
@@ -310,16 +310,6 @@ impl<'s> Run<'s> {
         let lives = running.any(|running| running.invocation == lease.holder);
         let slot = lease.holder.rsplit('/').next().unwrap();
         !lives && !is_copying(world, slot.parse().unwrap())
-    }
-
-    /// A message is hidden for longer than a lease lasts.
-    fn may_come_back(&self, world: &World, message: &Message) -> bool {
-        let of_message = |shard: &&Shard| {
-            let lease = shard.lease.as_ref();
-            lease.is_some_and(|lease| lease.message.as_ref() == Some(&message.id))
-        };
-        let mut leased = world.shards.values().filter(of_message);
-        leased.all(|shard| !shard.is_leased(world.now()))
     }
 
     pub fn happen(&mut self, event: Event) {
@@ -456,7 +446,7 @@ impl<'s> Run<'s> {
         let attempt = Box::pin(async move {
             let pages = Pages {
                 ports: ports.clone(),
-                pages_max,
+                count_max: pages_max,
                 page_keys,
                 tasks_max,
                 begun: AtomicU32::new(0),
@@ -609,6 +599,16 @@ impl<'s> Run<'s> {
         }
         None
     }
+}
+
+/// A message is hidden for longer than a lease lasts.
+fn may_come_back(world: &World, message: &Message) -> bool {
+    let of_message = |shard: &&Shard| {
+        let lease = shard.lease.as_ref();
+        lease.is_some_and(|lease| lease.message.as_ref() == Some(&message.id))
+    };
+    let mut leased = world.shards.values().filter(of_message);
+    leased.all(|shard| !shard.is_leased(world.now()))
 }
 
 fn is_copying(world: &World, worker: usize) -> bool {

@@ -396,12 +396,12 @@ impl Uploads for Ports {
         last: u32,
     ) -> Answer<Option<Vec<SimulatedPart>>> {
         let upload = upload_number(upload);
-        let list = |world: &mut World| {
+        let listed = |world: &mut World| {
             let open = world.uploads.get(&upload)?;
             let within = open.parts.range(first..=last);
             Some(within.map(|(number, _)| SimulatedPart(*number)).collect())
         };
-        Ok(self.alone(self.is_gone(upload), list, digest).await)
+        Ok(self.alone(self.is_gone(upload), listed, digest).await)
     }
 
     async fn complete(
