@@ -16,7 +16,8 @@ use crate::worker::Worker;
 
 impl Worker {
     /// Makes one key's replica agree with its source, whatever its size. [`Outcome::TooLargeHere`] then
-    /// says that a transfer does it. `closely` as [`Replicator::looking_closely`] says.
+    /// says that a transfer does it. `closely` as
+    /// [`looking_closely`](tandem_replication::replicator::Replicator::looking_closely) says.
     pub(crate) async fn carry(
         &self,
         pair: &S3Pair,

@@ -17,7 +17,7 @@
 //! 7. A mode that protects the destination's objects protects them in every round: only the replica that the
 //!    attempt wrote is replaced, by a copy conditional on its `ETag`.
 //!
-//! [`attempt`] holds what one attempt remembers, `rounds` reconciles, and `verify` reads the source again after a
+//! `attempt` holds what one attempt remembers, `rounds` reconciles, and `verify` reads the source again after a
 //! write.
 
 mod attempt;
