@@ -11,172 +11,25 @@
 //! - **Follow-up.** [`wake`] sends a message for every shard that needs one: the hourly maintenance for those whose
 //!   worker died or whose message is lost, a resume for all that wait.
 
-use std::future::Future;
+mod ports;
+mod sending;
 
 use futures::lock::Mutex;
 
-use crate::Timestamp;
+pub use ports::{Ended, Gate, PageWork, Paged, Recovered, SessionError, ShardDelivery, ShardPorts};
+pub use sending::{STALLED_AFTER, Wake, release_waiting, wake};
+
 use crate::in_flight::InFlight;
 use crate::names::{Etag, ObjectKey};
 use crate::shard::Hint;
-use crate::shard_state::{Guard, Lease, Shard, Step};
-
-/// A shard under way that has not moved for longer has lost its message.
-pub const STALLED_AFTER: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+use crate::shard_state::{Guard, Lease, Shard};
+use sending::send_what_a_predecessor_did_not;
 
 /// How many messages a recovery may use up before the shard is given up.
 pub const RECOVERIES_MAX: u32 = 3;
 
 /// How often a worker that meets another writer of the shard's item reads it again.
 const ATTEMPTS: usize = 10;
-
-/// Whether the rule and the job let a shard go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Gate {
-    /// The rule is enabled, and the job is running.
-    Open,
-    /// The rule is enabled, but the job is paused, cancelled or not planned: only recoveries go on.
-    Recoveries,
-    /// The rule is not enabled: nothing goes on. A resume wakes the shard.
-    Shut,
-    /// There is no such rule or job.
-    Gone,
-}
-
-/// The items of a job's shards, and the queue of their messages.
-pub trait ShardPorts: Sync {
-    /// Why a request failed.
-    type Error: std::fmt::Display + Send;
-
-    /// Returns whether the shards of the job may go on. Strongly consistent.
-    fn gate(&self) -> impl Future<Output = Result<Gate, Self::Error>> + Send;
-
-    /// Returns a shard. Strongly consistent.
-    fn shard(&self, index: u32) -> impl Future<Output = Result<Option<Shard>, Self::Error>> + Send;
-
-    /// Returns all shards of the job; each before those that were split off from it. Strongly consistent.
-    fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, Self::Error>> + Send;
-
-    /// Writes what differs between `seen` and `next` into the shard's item, if `guard` allows it. Returns whether it
-    /// did. Other attributes stay as they are. A repetition of a write that was carried out may return `false`.
-    fn update(
-        &self,
-        guard: Guard<'_>,
-        seen: &Shard,
-        next: &Shard,
-    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-
-    /// Returns an index that no shard of the job has; none if the job is gone.
-    fn new_index(&self) -> impl Future<Output = Result<Option<u32>, Self::Error>> + Send;
-
-    /// Updates a shard as [`Self::update`] does and stores its child: both or neither.
-    fn split(
-        &self,
-        guard: Guard<'_>,
-        seen: &Shard,
-        kept: &Shard,
-        child: &Shard,
-    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
-
-    /// Sends a shard's message of this epoch, which is received no sooner than after `delay_secs`.
-    fn send(
-        &self,
-        index: u32,
-        epoch: u64,
-        delay_secs: i32,
-    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
-
-    /// How many shards of the job are worked on at once.
-    fn concurrency(&self) -> usize;
-
-    /// The present.
-    fn now(&self) -> Timestamp;
-}
-
-/// The pages of a shard.
-pub trait PageWork<P: ShardPorts>: Sync {
-    /// Does one page of the session's shard, or as much of it as time allows.
-    fn page(
-        &self,
-        session: &Session<'_, P>,
-    ) -> impl Future<Output = Result<Paged, SessionError<P::Error>>>;
-
-    /// Verifies what is in flight of the session's shard, and nothing else.
-    fn recover(
-        &self,
-        session: &Session<'_, P>,
-    ) -> impl Future<Output = Result<Recovered, SessionError<P::Error>>>;
-
-    /// Whether there is time for another page.
-    fn has_time(&self) -> bool;
-
-    /// Whether every write that was sent has been answered, so that nothing of this session can be in flight.
-    fn all_answered(&self) -> bool;
-}
-
-/// Where a page leaves its shard.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Paged {
-    /// This much is done.
-    Done(Step),
-    /// The rate limit lets nothing begin before so many seconds are over.
-    Limited(i32),
-}
-
-/// How far a recovery came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recovered {
-    /// Everything that was in flight is verified.
-    All,
-    /// Time ran out.
-    Part,
-}
-
-/// A message of a shard, as one worker received it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardDelivery {
-    /// Which shard.
-    pub index: u32,
-    /// The message's epoch; none where the worker was invoked by hand, or by an older version.
-    pub epoch: Option<u64>,
-    /// The message's id; none where the worker was invoked by hand.
-    pub message: Option<String>,
-    /// The invocation.
-    pub invocation: String,
-    /// Whether the message was received before.
-    pub is_redelivery: bool,
-    /// Whether the message is not received again.
-    pub is_last: bool,
-    /// When nothing of this invocation can be in flight any more, for a reader whose clock is ahead.
-    pub lease_until: Timestamp,
-}
-
-impl ShardDelivery {
-    /// By what a successor recognises what this worker was about to send.
-    fn sender(&self) -> &str {
-        self.message.as_deref().unwrap_or(&self.invocation)
-    }
-}
-
-/// What to do with the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// Delete it.
-    Acknowledge,
-    /// Let it be redelivered when the lease of an earlier delivery has expired.
-    RedeliverAt(Timestamp),
-}
-
-/// Why a session stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum SessionError<E> {
-    /// The lease is gone: it expired, or the item was replaced.
-    #[error("another worker has taken shard {0} over")]
-    Lost(u32),
-    /// A request failed.
-    #[error(transparent)]
-    Failed(#[from] E),
-}
 
 /// One worker's work on one shard, under its lease.
 #[derive(Debug)]
@@ -530,110 +383,4 @@ impl<'a, P: ShardPorts> Session<'a, P> {
             Err(SessionError::Lost(self.delivery.index))
         }
     }
-}
-
-/// Sends again what an earlier delivery of the same message raised and may have died before sending.
-async fn send_what_a_predecessor_did_not<P: ShardPorts>(
-    ports: &P,
-    delivery: &ShardDelivery,
-) -> Result<(), SessionError<P::Error>> {
-    for shard in ports.shards().await? {
-        let is_ours = shard.sent_by.as_deref() == Some(delivery.sender());
-        let is_over = shard.has_ended() && shard.in_flight.is_none();
-        // The shard's own message is this one, unless its epoch was raised since.
-        let is_this = shard.index == delivery.index && Some(shard.epoch) == delivery.epoch;
-        if is_ours && !is_over && !is_this {
-            ports.send(shard.index, shard.epoch, 0).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Sends messages to shards that have had none, while fewer than the job's concurrency are under way.
-pub async fn release_waiting<P: ShardPorts>(
-    ports: &P,
-    sender: &str,
-) -> Result<(), SessionError<P::Error>> {
-    let shards = ports.shards().await?;
-    let under_way = shards.iter().filter(|shard| shard.is_under_way()).count();
-    let room = ports.concurrency().saturating_sub(under_way);
-    let waiting = shards
-        .iter()
-        .filter(|shard| !shard.sent && !shard.has_ended());
-    for shard in waiting.take(room) {
-        raise(ports, shard, Guard::Unsent(shard.epoch), sender).await?;
-    }
-    Ok(())
-}
-
-/// Which shards [`wake`] sends a message for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wake {
-    /// Those whose worker died or whose message is lost: for the hourly maintenance.
-    Stalled,
-    /// All that have had a message and have not ended, and those with pages in flight: after a resume, which acknowledged
-    /// messages do not survive.
-    All,
-}
-
-/// Sends messages for shards that need one. Returns how many.
-pub async fn wake<P: ShardPorts>(
-    ports: &P,
-    sender: &str,
-    which: Wake,
-) -> Result<usize, SessionError<P::Error>> {
-    let gate = ports.gate().await?;
-    if matches!(gate, Gate::Gone | Gate::Shut) {
-        return Ok(0);
-    }
-    let now = ports.now();
-    let mut woken = 0;
-    for shard in ports.shards().await? {
-        if needs_message(&shard, gate, which, now) {
-            raise(ports, &shard, Guard::Epoch(shard.epoch), sender).await?;
-            woken += 1;
-        }
-    }
-    if gate == Gate::Open {
-        release_waiting(ports, sender).await?;
-    }
-    Ok(woken)
-}
-
-fn needs_message(shard: &Shard, gate: Gate, which: Wake, now: Timestamp) -> bool {
-    let is_work =
-        need(gate, shard) == Need::Recovery || (need(gate, shard) == Need::Pages && shard.sent);
-    let has_stalled = shard
-        .progressed_at
-        .is_none_or(|moved_at| now - moved_at > STALLED_AFTER);
-    match which {
-        Wake::All => is_work,
-        Wake::Stalled => match &shard.lease {
-            Some(_) if shard.is_leased(now) => false,
-            // The lease of a worker that died.
-            Some(_) => is_work,
-            None => is_work && (shard.has_ended() || gate != Gate::Open || has_stalled),
-        },
-    }
-}
-
-/// Raises the epoch of a shard and sends its message, unless another sender does.
-async fn raise<P: ShardPorts>(
-    ports: &P,
-    shard: &Shard,
-    guard: Guard<'_>,
-    sender: &str,
-) -> Result<(), SessionError<P::Error>> {
-    let next = shard.raised(sender, ports.now());
-    if !ports.update(guard, shard, &next).await? {
-        // The write may have been carried out and repeated.
-        let found = ports.shard(shard.index).await?;
-        let is_ours = found.is_some_and(|found| {
-            found.epoch == next.epoch && found.sent_by.as_deref() == Some(sender)
-        });
-        if !is_ours {
-            return Ok(());
-        }
-    }
-    Ok(ports.send(shard.index, next.epoch, 0).await?)
 }

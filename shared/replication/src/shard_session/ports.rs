@@ -1,0 +1,155 @@
+//! What a session of a shard needs from outside, and what goes in and out.
+
+use std::future::Future;
+
+use super::Session;
+use crate::Timestamp;
+use crate::shard_state::{Guard, Shard, Step};
+
+/// Whether the rule and the job let a shard go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// The rule is enabled, and the job is running.
+    Open,
+    /// The rule is enabled, but the job is paused, cancelled or not planned: only recoveries go on.
+    Recoveries,
+    /// The rule is not enabled: nothing goes on. A resume wakes the shard.
+    Shut,
+    /// There is no such rule or job.
+    Gone,
+}
+
+/// The items of a job's shards, and the queue of their messages.
+pub trait ShardPorts: Sync {
+    /// Why a request failed.
+    type Error: std::fmt::Display + Send;
+
+    /// Returns whether the shards of the job may go on. Strongly consistent.
+    fn gate(&self) -> impl Future<Output = Result<Gate, Self::Error>> + Send;
+
+    /// Returns a shard. Strongly consistent.
+    fn shard(&self, index: u32) -> impl Future<Output = Result<Option<Shard>, Self::Error>> + Send;
+
+    /// Returns all shards of the job; each before those that were split off from it. Strongly consistent.
+    fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, Self::Error>> + Send;
+
+    /// Writes what differs between `seen` and `next` into the shard's item, if `guard` allows it. Returns whether it
+    /// did. Other attributes stay as they are. A repetition of a write that was carried out may return `false`.
+    fn update(
+        &self,
+        guard: Guard<'_>,
+        seen: &Shard,
+        next: &Shard,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// Returns an index that no shard of the job has; none if the job is gone.
+    fn new_index(&self) -> impl Future<Output = Result<Option<u32>, Self::Error>> + Send;
+
+    /// Updates a shard as [`Self::update`] does and stores its child: both or neither.
+    fn split(
+        &self,
+        guard: Guard<'_>,
+        seen: &Shard,
+        kept: &Shard,
+        child: &Shard,
+    ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
+
+    /// Sends a shard's message of this epoch, which is received no sooner than after `delay_secs`.
+    fn send(
+        &self,
+        index: u32,
+        epoch: u64,
+        delay_secs: i32,
+    ) -> impl Future<Output = Result<(), Self::Error>> + Send;
+
+    /// How many shards of the job are worked on at once.
+    fn concurrency(&self) -> usize;
+
+    /// The present.
+    fn now(&self) -> Timestamp;
+}
+
+/// The pages of a shard.
+pub trait PageWork<P: ShardPorts>: Sync {
+    /// Does one page of the session's shard, or as much of it as time allows.
+    fn page(
+        &self,
+        session: &Session<'_, P>,
+    ) -> impl Future<Output = Result<Paged, SessionError<P::Error>>>;
+
+    /// Verifies what is in flight of the session's shard, and nothing else.
+    fn recover(
+        &self,
+        session: &Session<'_, P>,
+    ) -> impl Future<Output = Result<Recovered, SessionError<P::Error>>>;
+
+    /// Whether there is time for another page.
+    fn has_time(&self) -> bool;
+
+    /// Whether every write that was sent has been answered, so that nothing of this session can be in flight.
+    fn all_answered(&self) -> bool;
+}
+
+/// Where a page leaves its shard.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Paged {
+    /// This much is done.
+    Done(Step),
+    /// The rate limit lets nothing begin before so many seconds are over.
+    Limited(i32),
+}
+
+/// How far a recovery came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovered {
+    /// Everything that was in flight is verified.
+    All,
+    /// Time ran out.
+    Part,
+}
+
+/// A message of a shard, as one worker received it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShardDelivery {
+    /// Which shard.
+    pub index: u32,
+    /// The message's epoch; none where the worker was invoked by hand, or by an older version.
+    pub epoch: Option<u64>,
+    /// The message's id; none where the worker was invoked by hand.
+    pub message: Option<String>,
+    /// The invocation.
+    pub invocation: String,
+    /// Whether the message was received before.
+    pub is_redelivery: bool,
+    /// Whether the message is not received again.
+    pub is_last: bool,
+    /// When nothing of this invocation can be in flight any more, for a reader whose clock is ahead.
+    pub lease_until: Timestamp,
+}
+
+impl ShardDelivery {
+    /// By what a successor recognises what this worker was about to send.
+    pub(super) fn sender(&self) -> &str {
+        self.message.as_deref().unwrap_or(&self.invocation)
+    }
+}
+
+/// What to do with the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Delete it.
+    Acknowledge,
+    /// Let it be redelivered when the lease of an earlier delivery has expired.
+    RedeliverAt(Timestamp),
+}
+
+/// Why a session stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError<E> {
+    /// The lease is gone: it expired, or the item was replaced.
+    #[error("another worker has taken shard {0} over")]
+    Lost(u32),
+    /// A request failed.
+    #[error(transparent)]
+    Failed(#[from] E),
+}
