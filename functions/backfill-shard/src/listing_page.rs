@@ -173,7 +173,7 @@ impl PageContext<'_> {
             .collect::<Vec<_>>()
             .await
             .into_iter()
-            // What comes after the first that had no permit is looked at again, and found equal.
+            // The next page lists again what comes after the first task without a permit.
             .map_while(Result::transpose)
             .collect::<Result<_, _>>()?;
         Ok(begun)

@@ -38,7 +38,7 @@ pub struct Job {
     pub settled: bool,
     /// When it was started.
     pub started_at: Timestamp,
-    /// When the table may forget it, in seconds since 1970; never if nobody says.
+    /// When the table may forget it, in seconds since 1970; never if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
 }

@@ -83,7 +83,7 @@ pub enum Redelivery {
     Follows,
     /// This was its last delivery: it goes to the dead-letter queue.
     WasTheLast,
-    /// There is no message: somebody invoked the function by hand.
+    /// There is no message: a person invoked the function by hand.
     ByHand,
 }
 

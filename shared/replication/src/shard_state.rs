@@ -87,7 +87,7 @@ pub struct Shard {
     /// What became of its objects so far.
     #[serde(flatten)]
     pub counts: Counts,
-    /// When the table may forget it, in seconds since 1970; never if nobody says.
+    /// When the table may forget it, in seconds since 1970; never if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
 }
@@ -161,7 +161,7 @@ pub struct ManifestPart {
     pub gzip: bool,
     /// Its lines begin at this byte or later.
     pub from: u64,
-    /// ... and before this one; to the end if nobody says.
+    /// ... and before this one; to the end if it is missing.
     pub until: Option<u64>,
 }
 

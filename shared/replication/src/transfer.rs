@@ -8,7 +8,7 @@
 //! 3. After a completion, answered or not, the source is read again; its present state decides.
 //! 4. A transfer that has to be restarted is invalidated before its object is sent, so that the receiver does
 //!    not join it.
-//! 5. **The upload is the fence.** Whoever gives a transfer up aborts its upload before the source is read for
+//! 5. **The upload is the fence.** A worker that gives a transfer up aborts its upload before the source is read for
 //!    what follows. A completion that is still in flight has landed by then, and is seen, or never lands.
 //! 6. In modes that protect the destination's objects, a completion is conditional, and what follows it may
 //!    replace only what this transfer wrote.

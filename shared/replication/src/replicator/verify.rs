@@ -37,7 +37,7 @@ impl<P: BucketPair> Replicator<'_, P> {
     ///
     /// The same `ETag` does not rule out that the same bytes were written with other metadata since. A
     /// version tells for certain, and so does a `Last-Modified` before the copy began; where neither
-    /// does, the replica is looked at too.
+    /// does, the replica is read too.
     pub(super) async fn standing(
         &self,
         key: &ObjectKey,

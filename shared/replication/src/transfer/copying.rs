@@ -132,7 +132,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
                 RangeFilled::NoTime => return Ok(Progress::NoTime),
             }
         }
-        // Only now: whoever reads that all ranges are done completes the upload.
+        // Only now: the worker that reads that all ranges are done completes the upload.
         let now = self.ports.now();
         match self.ports.range_done(transfer, range.index, now).await? {
             None => Ok(Progress::Gone),

@@ -98,7 +98,7 @@ pub enum Completed {
     OtherEtag,
     /// The upload does not exist any more: it was completed or aborted.
     NoUpload,
-    /// Nothing was done: the destination does not hold what the upload may replace. Whoever tries again decides
+    /// Nothing was done: the destination does not hold what the upload may replace. The next attempt decides
     /// again what it may replace.
     Overtaken,
 }
