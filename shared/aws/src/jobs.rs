@@ -210,7 +210,8 @@ impl Table {
         conditional(format!("settling {}", job.id), written).map(|_| ())
     }
 
-    /// Brings a job from the state it was seen in to another. Answers whether it was still there.
+    /// Brings a job from the state it was seen in to another. Answers whether it is there now: another request may have
+    /// changed it. The client sends a write again whose answer was lost, so the state may have been reached already.
     pub async fn change_job(&self, job: &Job, to: JobState) -> Result<bool, AwsError> {
         let written = self
             .client
@@ -218,7 +219,7 @@ impl Table {
             .table_name(&self.name)
             .set_key(Some(key(&jobs_of(&job.rule_id), job.id.as_str())))
             .update_expression("SET #state = :to")
-            .condition_expression("#state = :from")
+            .condition_expression("#state IN (:from, :to)")
             .expression_attribute_names("#state", "state")
             .expression_attribute_values(":from", text(job.state.as_str()))
             .expression_attribute_values(":to", text(to.as_str()))

@@ -11,7 +11,7 @@ use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
 
 use crate::AwsError;
-use crate::table::{Item, Table, item, key};
+use crate::table::{Item, Table, conditional, item, key};
 use tandem_replication::by_name;
 
 const RULES: &str = "rule";
@@ -100,12 +100,12 @@ impl Table {
 
     /// Replaces a rule by its next revision, if it is still at the one before. Claims do not change.
     pub async fn replace_rule(&self, next: &Rule) -> Result<(), WriteError> {
-        let item = item(RULES, next.id.as_str(), &RuleItem::from(next.clone()))?;
+        let wanted = item(RULES, next.id.as_str(), &RuleItem::from(next.clone()))?;
         let written = self
             .client
             .put_item()
             .table_name(&self.name)
-            .set_item(Some(item))
+            .set_item(Some(wanted.clone()))
             .condition_expression("revision = :before")
             .expression_attribute_values(
                 ":before",
@@ -113,17 +113,16 @@ impl Table {
             )
             .send()
             .await;
-        match written {
-            Ok(_) => Ok(()),
-            Err(error) => {
-                let error = AwsError::request(format!("writing {}", next.id), &error);
-                let conflict = error.is("ConditionalCheckFailedException");
-                Err(if conflict {
-                    WriteError::Conflict(next.id.clone())
-                } else {
-                    error.into()
-                })
-            }
+        if conditional(format!("writing {}", next.id), written)? {
+            return Ok(());
+        }
+        // The client sends a write again whose answer was lost, and the second one meets the first.
+        let found = self.rule(&next.id).await?.map(RuleItem::from);
+        let found = found.map(|found| item(RULES, next.id.as_str(), &found));
+        if found.transpose()?.is_some_and(|found| found == wanted) {
+            Ok(())
+        } else {
+            Err(WriteError::Conflict(next.id.clone()))
         }
     }
 

@@ -15,11 +15,6 @@ use crate::stage::Stage;
 pub const OPERATORS: &str = "operators";
 /// Under which the ledger counts requests that failed and were repeated.
 const REPEATED: &str = "requests that failed and were repeated";
-/// A refusal that is wrong, and harmless because the request can be repeated: the answer to a conditional write of the
-/// rule was lost, the function's client repeated the write, and took its own first one for another request's. Nothing
-/// else changes these rules.
-const OWN_CONFLICT: &str = "RuleStateConflict";
-
 /// How long an operator waits between two requests, at the least and at the most.
 const BREAK_SECS: (f64, f64) = (1.0, 5.0);
 
@@ -88,9 +83,8 @@ pub async fn persistently(
 /// # Panics
 /// If they do not.
 pub fn explained(request: &Value, error: &FunctionError) -> String {
-    let is_conflict = error.code == OWN_CONFLICT && error.message.contains("at the same time");
     assert!(
-        is_conflict || EXPLAINED.contains(&error.code.as_str()),
+        EXPLAINED.contains(&error.code.as_str()),
         "{request} is refused: {error:?}"
     );
     format!("{error:?}")

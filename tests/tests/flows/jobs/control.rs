@@ -48,6 +48,27 @@ async fn a_paused_job_waits_and_is_carried_on_from_where_it_was() {
     assert_eq!(again.0, "JobStateConflict", "{}", again.1);
 }
 
+// Promise: A pause, resume or deletion of a rule, or a change of a job, is not refused because the table's answer was
+// lost.
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_not_taken_for_another_requests() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(5));
+    jobs.start(json!({})).await;
+    for (action, state) in [
+        ("pause", "paused"),
+        ("resume", "running"),
+        ("cancel", "cancelled"),
+    ] {
+        jobs.aws.take();
+        let updates = |seen: &Seen| seen.is("DynamoDB.UpdateItem");
+        jobs.aws.script(1, updates, Action::BreakAfter);
+        assert_eq!(jobs.change(action).await["state"], state);
+        let writes = jobs.aws.take_counts()["DynamoDB.UpdateItem"];
+        assert!(writes >= 2, "{action}: the client sent its write once only");
+    }
+}
+
 // Promise: A paused job, or a backfill whose rule is paused, continues where it was; a cancelled job copies
 // nothing more.
 #[tokio::test]

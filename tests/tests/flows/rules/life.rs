@@ -304,3 +304,29 @@ async fn what_a_killed_creation_left_can_be_deleted_at_once() {
     cloud.change("delete", &buckets.source.name).await;
     nothing_is_left_of_it(&cloud, &buckets).await;
 }
+
+// Promise: A pause, resume or deletion of a rule, or a change of a job, is not refused because the table's answer was
+// lost.
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_is_not_taken_for_another_requests() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.rule(&buckets, json!({})).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    for (action, state) in [
+        ("pause", "paused"),
+        ("resume", "enabled"),
+        ("delete", "deleting"),
+    ] {
+        proxy.script(1, |seen| seen.is("DynamoDB.PutItem"), Action::BreakAfter);
+        let request = json!({"action": action, "rule": rule});
+        let answer = function.invoke(request).await;
+        let changed = answer.unwrap_or_else(|error| panic!("{action}: {error:?}"));
+        assert_eq!(changed["rule"]["state"], state);
+        let writes = proxy.take_counts()["DynamoDB.PutItem"];
+        assert!(writes >= 2, "{action}: the client sent its write once only");
+    }
+    nothing_is_left_of_it(&cloud, &buckets).await;
+}
