@@ -11,7 +11,7 @@ use tandem_lambda::measure::{Tally, write_tallies};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::Timestamp;
 use tandem_replication::admit::SkipReason;
-use tandem_replication::deferral::{DeferredKey, Replayed, replay_page};
+use tandem_replication::deferral::{DeferredKey, Reached, Replayed, replay_page};
 use tandem_replication::failure_record::Redelivery;
 use tandem_replication::fault::Fault;
 use tandem_replication::in_flight::OwnWrites;
@@ -46,24 +46,27 @@ impl Worker {
             self.replay_key(&store, rule, deferred, redelivery, deadline)
                 .await
         };
-        let mut after: Option<ObjectKey> = None;
+        let mut reached: Option<Reached> = None;
         let mut to_come_again = None;
         loop {
-            if after.is_some() && deadline.left() < PAGE_TIME {
+            if reached.is_some() && deadline.left() < PAGE_TIME {
                 self.queues.send(&self.config.work_queue_url, work).await?;
                 return Ok(());
             }
             let page = (rule_id, partition);
             let lanes = OBJECTS_AT_ONCE_MAX;
-            match replay_page(&store, page, after.as_ref(), lanes, &carry).await? {
+            match replay_page(&store, page, reached.as_ref(), lanes, &carry).await? {
                 Replayed::End => break,
                 Replayed::Stopped => return Ok(()),
-                Replayed::Page { last, failed } => {
+                Replayed::Page {
+                    reached: here,
+                    failed,
+                } => {
                     if failed.iter().any(|end| matches!(end, Unfinished::NoTurn)) {
                         self.queues.send(&self.config.work_queue_url, work).await?;
                         return Ok(());
                     }
-                    after = Some(last);
+                    reached = Some(here);
                     to_come_again = failed.into_iter().next().or(to_come_again);
                 }
             }

@@ -1,5 +1,6 @@
 //! Changing a rule's life: update, pause, resume, delete. Each can be repeated until it is through.
 
+use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 use tandem_aws::notifications::detach;
 use tandem_aws::s3_pair::S3Pair;
@@ -13,10 +14,12 @@ use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard_session::Wake;
 use tandem_replication::transfer::uploads::abort_logged;
-use uuid::Uuid;
 
 use crate::request::{Changes, RuleName};
 use crate::stack::Stack;
+
+/// How many jobs a resume looks at together.
+const JOBS_AT_ONCE: usize = 8;
 
 impl Stack {
     /// Changes scope, policy and options.
@@ -98,15 +101,19 @@ impl Stack {
         Ok(json!({"rule": rule}))
     }
 
-    /// Shards whose message was acknowledged because the rule was paused. A cancelled job may have pages in flight.
+    /// Shards whose message was acknowledged because the rule was paused. A cancelled job may have pages in flight. A
+    /// resume that is repeated is the same sender.
     async fn wake_shards(&self, rule: &Rule) -> Result<(), RequestError> {
-        let sender = Uuid::now_v7().simple().to_string();
-        for job in self.table.jobs(&rule.id).await? {
-            if !job.settled {
+        let sender = format!("resume-{}", rule.revision);
+        let jobs = self.table.jobs(&rule.id).await?;
+        stream::iter(jobs.into_iter().filter(|job| !job.settled))
+            .map(async |job| {
                 let shards = JobShards::new(&self.table, &self.queues, &self.config, job);
-                shards.wake(&sender, Wake::All).await?;
-            }
-        }
+                shards.wake(&sender, Wake::All).await
+            })
+            .buffer_unordered(JOBS_AT_ONCE)
+            .try_for_each(async |_| Ok(()))
+            .await?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_replication::Timestamp;
 use tandem_replication::deferral::{
-    DeferredKey, DeferredKeys, ReplayMark, Rules, Which, send_replays,
+    DeferredKey, DeferredKeys, REPLAY_STALLED_AFTER, ReplayMark, Rules, send_replays,
 };
 use tandem_replication::failure_record::{Cleared, FailureRecords, FailureRevision, Recorded};
 use tandem_replication::fault::Fault;
@@ -65,7 +65,7 @@ pub async fn replay_deferred(
 ) -> Result<u32, AwsError> {
     let rules = RuleCache::new(table.clone());
     let deferrals = Deferrals::new(table, &rules, queues, config);
-    send_replays(&deferrals, rule, Which::Stalled { at: now() }).await
+    send_replays(&deferrals, rule, now(), REPLAY_STALLED_AFTER).await
 }
 
 impl Rules for Deferrals {

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
@@ -20,6 +20,11 @@ use crate::work::HELD_PARTITIONS;
 
 /// A replay that has not shown itself for longer has no message any more: twice what the work queue hides one for.
 pub const REPLAY_STALLED_AFTER: chrono::TimeDelta = chrono::TimeDelta::hours(3);
+/// A resume that is repeated sends a partition again whose replay has not shown itself for longer. A second message does
+/// no harm.
+const RESUME_AGAIN_AFTER: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
+/// How many partitions a resume looks at together.
+const PARTITIONS_AT_ONCE: usize = HELD_PARTITIONS as usize;
 
 /// A key that waits for its rule to be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,7 +46,7 @@ pub struct DeferredKey {
 /// The last sign of life of a partition's replay.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReplayMark {
-    /// The revision of the rule under which it was sent or worked.
+    /// The revision of the rule. The replay began with the partition's first key under this revision.
     pub revision: u64,
     /// When.
     pub at: Timestamp,
@@ -190,7 +195,7 @@ pub async fn admit_or_defer<D: DeferredKeys>(
 
 /// Resumes a rule, and replays what was deferred. `write` stores the rule in its new state. The rule is written first:
 /// a worker that defers a key later reads the rule again, and a key that was deferred earlier is found here. May be
-/// repeated until it is through; if it never is, hourly maintenance replays the keys ([`Which::Stalled`]).
+/// repeated until it is through, and then goes on where it was; if it never is, hourly maintenance replays the keys.
 pub async fn resume<D, E, W>(store: &D, rule: Rule, at: Timestamp, write: W) -> Result<Rule, E>
 where
     D: DeferredKeys,
@@ -205,59 +210,50 @@ where
         resumed.updated_at = at;
         write(&resumed).await?;
     }
-    send_replays(store, &resumed, Which::All).await?;
+    send_replays(store, &resumed, at, RESUME_AGAIN_AFTER).await?;
     Ok(resumed)
 }
 
-/// Which partitions of deferred keys get a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// Every one that has keys: the rule was resumed.
-    All,
-    /// Those whose replay has stopped, or was never sent because the resume died: hourly maintenance.
-    Stalled {
-        /// The present.
-        at: Timestamp,
-    },
-}
-
-/// Sends a message for each partition of a rule's deferred keys that needs one. Returns how many it sent. A
-/// partition may be sent twice, and is never forgotten. A rule that is not enabled gets none.
+/// Sends a message for each partition of a rule's deferred keys whose replay has not begun under the rule's present
+/// revision, or has not shown itself for longer than `stalled_after`. Returns how many it sent. A partition may be sent
+/// twice, and is never forgotten. A rule that is not enabled gets none.
 pub async fn send_replays<D: DeferredKeys>(
     store: &D,
     rule: &Rule,
-    which: Which,
+    at: Timestamp,
+    stalled_after: chrono::TimeDelta,
 ) -> Result<u32, D::Error> {
     if !replicates(rule) {
         return Ok(0);
     }
-    let mut sent = 0;
-    for partition in 0..HELD_PARTITIONS {
-        if store.deferred(&rule.id, partition, None).await?.is_empty()
-            || !needs_a_message(store, rule, partition, which).await?
-        {
-            continue;
-        }
-        store.send_replay(&rule.id, partition).await?;
-        store.mark_replay(rule, partition).await?;
-        sent += 1;
-    }
-    Ok(sent)
+    stream::iter(0..HELD_PARTITIONS)
+        .map(|partition| async move {
+            if store.deferred(&rule.id, partition, None).await?.is_empty() {
+                return Ok(0);
+            }
+            let mark = store.replay_mark(&rule.id, partition).await?;
+            let is_alive = mark.is_some_and(|mark| {
+                mark.revision == rule.revision && (at - mark.at).abs() <= stalled_after
+            });
+            if is_alive {
+                return Ok(0);
+            }
+            store.send_replay(&rule.id, partition).await?;
+            store.mark_replay(rule, partition).await?;
+            Ok(1)
+        })
+        .buffer_unordered(PARTITIONS_AT_ONCE)
+        .try_fold(0, async |sent, count: u32| Ok(sent + count))
+        .await
 }
 
-async fn needs_a_message<D: DeferredKeys>(
-    store: &D,
-    rule: &Rule,
-    partition: u8,
-    which: Which,
-) -> Result<bool, D::Error> {
-    let Which::Stalled { at } = which else {
-        return Ok(true);
-    };
-    let mark = store.replay_mark(&rule.id, partition).await?;
-    Ok(mark.is_none_or(|mark| {
-        mark.revision != rule.revision || (at - mark.at).abs() > REPLAY_STALLED_AFTER
-    }))
+/// How far a replay has come in its partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The revision of the rule under which it began with the first key.
+    revision: u64,
+    /// The last key that it has attempted.
+    last: ObjectKey,
 }
 
 /// What a page of a replay came to.
@@ -269,19 +265,21 @@ pub enum Replayed<E> {
     Stopped,
     /// A page of keys was replayed.
     Page {
-        /// The last key of the page.
-        last: ObjectKey,
+        /// Where the next page begins.
+        reached: Reached,
         /// Why keys of the page are still deferred.
         failed: Vec<E>,
     },
 }
 
-/// Replays the first page of a partition's deferred keys after `after`, `at_once` keys at a time: `carry`
-/// replicates one under the rule it is given, and each key that it has settled is removed.
+/// Replays the first page of a partition's deferred keys behind `reached`, `at_once` keys at a time: `carry`
+/// replicates one under the rule it is given, and each key that it has settled is removed. If the rule was changed, the
+/// page is the partition's first: a pause that is over may have deferred keys before `reached`, and its resume sends no
+/// message to a partition whose replay is alive.
 pub async fn replay_page<D, E, C>(
     store: &D,
     (rule_id, partition): (&RuleId, u8),
-    after: Option<&ObjectKey>,
+    reached: Option<&Reached>,
     at_once: usize,
     carry: &C,
 ) -> Result<Replayed<E>, E>
@@ -294,6 +292,8 @@ where
     let Some(rule) = rule.filter(replicates) else {
         return Ok(Replayed::Stopped);
     };
+    let same = reached.filter(|reached| reached.revision == rule.revision);
+    let after = same.map(|reached| &reached.last);
     let page = store.deferred(rule_id, partition, after).await?;
     let Some(last) = page.last().map(|deferred| deferred.key.clone()) else {
         return Ok(Replayed::End);
@@ -308,7 +308,11 @@ where
         return Ok(Replayed::Stopped);
     }
     let failed = ended.into_iter().filter_map(Result::err).collect();
-    Ok(Replayed::Page { last, failed })
+    let reached = Reached {
+        revision: rule.revision,
+        last,
+    };
+    Ok(Replayed::Page { reached, failed })
 }
 
 enum Step {

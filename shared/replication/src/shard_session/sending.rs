@@ -52,7 +52,7 @@ pub enum Wake {
     All,
 }
 
-/// Sends messages for shards that need one. Returns how many.
+/// Sends messages for shards that need one. Returns how many. A sender that repeats itself raises no epoch twice.
 pub async fn wake<P: ShardPorts>(
     ports: &P,
     sender: &str,
@@ -65,10 +65,16 @@ pub async fn wake<P: ShardPorts>(
     let now = ports.now();
     let mut woken = 0;
     for shard in ports.shards().await? {
-        if needs_message(&shard, gate, which, now) {
-            raise(ports, &shard, Guard::Epoch(shard.epoch), sender).await?;
-            woken += 1;
+        if !needs_message(&shard, gate, which, now) {
+            continue;
         }
+        if shard.sent_by.as_deref() == Some(sender) {
+            // An earlier attempt may have ended before it sent the message.
+            ports.send(shard.index, shard.epoch, 0).await?;
+        } else {
+            raise(ports, &shard, Guard::Epoch(shard.epoch), sender).await?;
+        }
+        woken += 1;
     }
     if gate == Gate::Open {
         release_waiting(ports, sender).await?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use tandem_replication::deferral::{
-    DeferredKey, Replayed, Which, replay_page, resume, send_replays,
+    DeferredKey, REPLAY_STALLED_AFTER, Replayed, replay_page, resume, send_replays,
 };
 use tandem_replication::event::{Change, ObjectEvent};
 use tandem_replication::failure_record::Redelivery;
@@ -553,14 +553,17 @@ async fn replay(process: Process, began: Began) -> Ended {
         }
     };
     let (id, partition) = (rule_id(), held_partition(&key()));
-    let mut after = None;
+    let mut reached = None;
     let mut again = None;
     loop {
-        match replay_page(&process, (&id, partition), after.as_ref(), 1, &carry).await {
+        match replay_page(&process, (&id, partition), reached.as_ref(), 1, &carry).await {
             Ok(Replayed::End) => break,
             Ok(Replayed::Stopped) => return Ended::Acknowledged,
-            Ok(Replayed::Page { last, failed }) => {
-                after = Some(last);
+            Ok(Replayed::Page {
+                reached: here,
+                failed,
+            }) => {
+                reached = Some(here);
                 again = failed.into_iter().next().or(again);
             }
             Err(error) => {
@@ -602,7 +605,7 @@ async fn resumed(process: &Process) -> Result<(), Fault> {
             state: RuleState::Enabled,
             ..rule.clone()
         };
-        send_replays(process, &enabled, Which::All).await?;
+        send_replays(process, &enabled, time(0), REPLAY_STALLED_AFTER).await?;
         return process.change_rule(Some(RuleState::Enabled), None).await;
     }
     let write = async |rule: &Rule| process.write_rule(rule).await;
@@ -613,7 +616,7 @@ async fn maintain(process: Process) -> Ended {
     use tandem_replication::deferral::Rules;
     let at = time(process.world.lock().unwrap().wall);
     if let Ok(Some(rule)) = process.read_rule(&rule_id()).await {
-        drop(send_replays(&process, &rule, Which::Stalled { at }).await);
+        drop(send_replays(&process, &rule, at, REPLAY_STALLED_AFTER).await);
     }
     Ended::Acknowledged
 }
