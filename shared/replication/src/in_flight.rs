@@ -211,6 +211,18 @@ mod tests {
         assert_eq!(page.last, "c");
     }
 
+    /// A function of another version reads the entries that this one writes.
+    #[test]
+    fn the_hashes_of_entries_are_the_same_in_every_version() {
+        let (x, y) = (etag("x"), etag("y"));
+        let page = InFlight::new("b", [("a", &x), ("b", &y)]);
+        let json = serde_json::to_value(&page).unwrap();
+        assert_eq!(
+            json["writes"],
+            "GT8QIK8HbbVQ1vQa6Z2bdlMmUM9uPxw4omgvohdXa7U"
+        );
+    }
+
     #[test]
     fn entries_are_read_as_they_were_written() {
         let x = etag("x");

@@ -380,4 +380,28 @@ mod tests {
         assert!(written.suspects("b") && !written.suspects("a"));
         assert_eq!(written.last, "b");
     }
+
+    /// The rate limit counts what needs work, and the split of a shard what is copied.
+    #[test]
+    fn an_equal_key_needs_no_work_and_only_what_differs_is_copied() {
+        let mut source = page(&["a", "b", "c"], true);
+        source.objects[1].etag = Etag::new("other");
+        let replica = page(&["a", "b", "d"], true);
+        let plan = PagePlan::new(source, replica, JobKind::Repair, None);
+        let tasks = plan.tasks();
+        let work: Vec<&str> = tasks
+            .iter()
+            .filter(|task| task.needs_work())
+            .map(Task::key)
+            .collect();
+        assert_eq!(work, ["b", "c", "d"], "{tasks:?}");
+        assert_eq!(plan.copies(), 2, "b and c");
+        let equal = PagePlan::new(
+            page(&["a"], true),
+            page(&["a"], true),
+            JobKind::Repair,
+            None,
+        );
+        assert_eq!(equal.copies(), 0);
+    }
 }
