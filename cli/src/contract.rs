@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::backfill::{Backfill, JobName, Kind, Overwrite, Start};
+pub use self::backfill::{Backfill, JobName, Keys, Kind, Overwrite, Start};
 pub use self::options::{AclChoice, KeyChoice, LockChoice, OptionChanges, Options, Reconcile};
 pub use self::progress::{Backlog, Job, Lag, Live, Progress, Transfer, Transfers};
 

@@ -74,7 +74,7 @@ pub async fn parts(
                 );
                 return Err(refused(uri, problem).into());
             }
-            file_parts(&place, uri, source, KeyEncoding::Encoded, columns).await
+            file_parts(&place, uri, source, keys, columns).await
         }
     });
     let parts = files.buffered(FILES_AT_ONCE).collect::<Vec<_>>().await;

@@ -303,6 +303,18 @@ fn rows_of_old_versions_and_delete_markers_say_that_their_object_may_be_absent()
         .collect();
     let expected = [("a", false), ("a", true), ("b", true), ("c", false)];
     assert_eq!(said, expected.map(|(key, absent)| (key.to_owned(), absent)));
+    // Some programs write the columns' names into an inventory's files, too.
+    let with_names = b"Bucket,Key,VersionId,IsLatest,IsDeleteMarker\nphotos,a,v3,true,false\n";
+    let head = Head {
+        bytes: with_names,
+        ..head
+    };
+    let columns = Columns::named(schema.split(','));
+    let (_, layout) = inspect(head, &photos(), KeyEncoding::Plain, columns).unwrap();
+    assert!(
+        layout.header && layout.keys == KeyEncoding::Plain,
+        "{layout:?}"
+    );
     // The same columns as a header.
     let list = b"Bucket,Key,IsLatest\nphotos,a,FALSE\nphotos,b,TRUE\n";
     let found = entries(list, KeyEncoding::Encoded).unwrap();

@@ -76,7 +76,7 @@ impl Layout {
             }
             (None, []) => return Ok(Entry::Blank),
         };
-        if bucket.is_some_and(|bucket| bucket.text.trim_ascii() != source.as_str().as_bytes()) {
+        if bucket.is_some_and(|bucket| !bucket.says(source.as_str())) {
             return Ok(Entry::Wrong(LineProblem::OtherBucket));
         }
         let text = utf8(key)?;
@@ -106,12 +106,7 @@ impl Layout {
         };
         let says = |column: Option<usize>, word: &str| {
             let field = column.and_then(|column| record.fields.get(column));
-            field.is_some_and(|field| {
-                field
-                    .text
-                    .trim_ascii()
-                    .eq_ignore_ascii_case(word.as_bytes())
-            })
+            field.is_some_and(|field| field.without_spaces().eq_ignore_ascii_case(word.as_bytes()))
         };
         says(columns.is_latest, "false")
             || says(columns.is_delete_marker, "true")
@@ -121,7 +116,7 @@ impl Layout {
 
 /// Refuses what is no bucket's name: then the separator is part of a key.
 fn check_bucket(field: &Field) -> Result<(), Refused> {
-    let name = std::str::from_utf8(field.text.trim_ascii()).unwrap_or_default();
+    let name = std::str::from_utf8(field.without_spaces()).unwrap_or_default();
     match BucketName::parse(name) {
         Ok(_) => Ok(()),
         Err(_) => Err(Refused::at(field.place, Problem::NotABucket)),

@@ -68,10 +68,7 @@ pub fn inspect(
     };
     refuse_other_formats(&text)?;
     let layout = match columns {
-        Some(columns) => Layout {
-            columns: Some(columns),
-            ..Layout::default()
-        },
+        Some(columns) => layout_of_inventory(&text, source, keys, columns),
         None => layout_of(&text, source, keys),
     };
     check(&text, gzip, head, &layout, source)?;
@@ -111,6 +108,26 @@ fn refuse_other_formats(text: &[u8]) -> Result<(), Refused> {
             Err(Refused::whole(Problem::Json))
         }
         _ => Ok(()),
+    }
+}
+
+/// The columns are known; a program may have written their names all the same.
+fn layout_of_inventory(
+    text: &[u8],
+    source: &BucketName,
+    keys: KeyEncoding,
+    columns: Columns,
+) -> Layout {
+    let layout = Layout {
+        keys,
+        columns: Some(columns),
+        ..Layout::default()
+    };
+    let first = first_records(text, &layout).into_iter().next();
+    let named = first.and_then(|first| with_header(&layout, &first, source));
+    Layout {
+        header: named.is_some_and(|named| named.columns == layout.columns),
+        ..layout
     }
 }
 
@@ -155,7 +172,7 @@ fn first_records(text: &[u8], layout: &Layout) -> Vec<Record> {
 
 fn is_row_of(record: &Record, source: &BucketName) -> bool {
     match record.fields.as_slice() {
-        [bucket, _, ..] => bucket.text.trim_ascii() == source.as_str().as_bytes(),
+        [bucket, _, ..] => bucket.says(source.as_str()),
         _ => false,
     }
 }

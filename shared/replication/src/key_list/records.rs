@@ -48,6 +48,22 @@ impl Field {
         place
     }
 
+    /// Whether the column says this, spaces around it aside.
+    pub fn says(&self, word: &str) -> bool {
+        self.without_spaces() == word.as_bytes()
+    }
+
+    /// What the column says, without spaces around it. A tab may be a separator, and stays.
+    pub(super) fn without_spaces(&self) -> &[u8] {
+        let is_text = |byte: &u8| *byte != b' ';
+        let first = self.text.iter().position(is_text);
+        let last = self.text.iter().rposition(is_text);
+        match (first, last) {
+            (Some(first), Some(last)) => self.text.get(first..=last).unwrap_or_default(),
+            _ => &[],
+        }
+    }
+
     fn at(place: Place) -> Self {
         Self {
             text: Vec::new(),
