@@ -87,6 +87,10 @@ impl Lines {
                     };
                     return Ok(Some(record));
                 }
+                Ok(Read::End) if until.is_some() && !is_beyond(self.reader.at()) => {
+                    let problem = "the answer ended before the part did";
+                    return Err(AwsError::unexpected(reading(&self.part), problem).into());
+                }
                 Ok(Read::End) => return Ok(None),
                 Ok(Read::NeedsMore) => match self.body.next().await? {
                     Some(bytes) => self.reader.feed(bytes.as_ref()),
