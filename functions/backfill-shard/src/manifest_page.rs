@@ -1,6 +1,8 @@
 //! One page of a shard whose keys a list in S3 names: some records are read, each source is looked up, and each key is
 //! reconciled. The checkpoint is the number of bytes that are done with, or of records of a compressed list.
 
+use std::collections::BTreeMap;
+
 use futures::{StreamExt, stream};
 use tandem_aws::AwsError;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
@@ -10,6 +12,7 @@ use tandem_replication::failure_record::FailureRevision;
 use tandem_replication::fault::Fault;
 use tandem_replication::in_flight::InFlight;
 use tandem_replication::key_list::{Entry, NamedKey, Record};
+use tandem_replication::names::ObjectKey;
 use tandem_replication::object::ObjectState;
 use tandem_replication::progress::Counts;
 use tandem_replication::shard_session::{Paged, Recovered, SessionError};
@@ -24,9 +27,18 @@ use crate::worker::PAGE_TIME;
 /// How many records a page has.
 const RECORDS: usize = 500;
 
-/// A key that a record names, looked up.
+/// A key, and how many records of the page name it: an inventory may have one for each version.
+struct Rows {
+    key: ObjectKey,
+    /// Records that say nothing else.
+    plain: u64,
+    /// Records that say themselves that the source may not have the object.
+    may_be_absent: u64,
+}
+
+/// A key that records name, looked up.
 struct Found {
-    named: NamedKey,
+    rows: Rows,
     /// The failure record that there was before the source was read.
     seen: Option<FailureRevision>,
     /// What a HEAD of the source has shown.
@@ -163,20 +175,17 @@ impl PageContext<'_> {
 
     /// Looks up the sources of the keys, under the job's rate limit.
     async fn looked_up(&self, keys: Vec<NamedKey>) -> Result<Vec<Found>, AwsError> {
+        let keys = by_key(keys);
         let rate = self.reserve(keys.len() as u64).await?;
         let rate = rate.as_ref();
-        let heads = stream::iter((0..).zip(keys)).map(|(number, named)| async move {
+        let heads = stream::iter((0..).zip(keys)).map(|(number, rows)| async move {
             if let Some(rate) = rate {
                 rate.wait_for(number).await;
             }
             let _permit = self.worker.aws.turns().take().await;
-            let seen = self.seen_failure(&named.key).await?;
-            let source = self.pair.head(Side::Source, &named.key).await;
-            Ok(Found {
-                named,
-                seen,
-                source,
-            })
+            let seen = self.seen_failure(&rows.key).await?;
+            let source = self.pair.head(Side::Source, &rows.key).await;
+            Ok(Found { rows, seen, source })
         });
         let heads = heads.buffered(OBJECTS_AT_ONCE_MAX);
         heads.collect::<Vec<_>>().await.into_iter().collect()
@@ -186,7 +195,7 @@ impl PageContext<'_> {
     async fn record_page(&self, last: &str, found: &[Found]) -> Result<(), SessionError<AwsError>> {
         let sources = || {
             found.iter().filter_map(|found| match &found.source {
-                Ok(Some(source)) => Some((found.named.key.as_str(), &source.etag)),
+                Ok(Some(source)) => Some((found.rows.key.as_str(), &source.etag)),
                 _ => None,
             })
         };
@@ -199,27 +208,17 @@ impl PageContext<'_> {
 
     async fn reconcile_all(&self, found: Vec<Found>) -> Result<Vec<Counts>, AwsError> {
         stream::iter(found)
-            .map(
-                |Found {
-                     named,
-                     seen,
-                     source,
-                 }| async move {
-                    let key = &named.key;
-                    let permit = self.worker.aws.turns().take().await;
-                    let ended = match source {
-                        Ok(source) => self.reconcile(key, source).await,
-                        Err(fault) => self.beyond(key, Err(fault)).await,
-                    };
-                    drop(permit);
-                    let counts = self.conclude(key, None, seen, ended).await?;
-                    Ok(if named.may_be_absent {
-                        expected_absent(counts)
-                    } else {
-                        counts
-                    })
-                },
-            )
+            .map(|Found { rows, seen, source }| async move {
+                let key = &rows.key;
+                let permit = self.worker.aws.turns().take().await;
+                let ended = match source {
+                    Ok(source) => self.reconcile(key, source).await,
+                    Err(fault) => self.beyond(key, Err(fault)).await,
+                };
+                drop(permit);
+                let counts = self.conclude(key, None, seen, ended).await?;
+                Ok(rows.counts(counts))
+            })
             .buffer_unordered(OBJECTS_AT_ONCE_MAX)
             .collect::<Vec<_>>()
             .await
@@ -228,13 +227,36 @@ impl PageContext<'_> {
     }
 }
 
-/// The counts of an object whose record itself says that the source may not have it: then nothing is to be carried
-/// over, and nothing is gone unexpectedly.
-fn expected_absent(counts: Counts) -> Counts {
-    Counts {
-        kept: counts.kept + counts.gone,
-        gone: 0,
-        ..counts
+/// Groups the records that name one key, so that a page does not copy an object twice at once.
+fn by_key(keys: Vec<NamedKey>) -> Vec<Rows> {
+    let mut rows: BTreeMap<ObjectKey, Rows> = BTreeMap::new();
+    for NamedKey { key, may_be_absent } in keys {
+        let rows = rows.entry(key.clone()).or_insert(Rows {
+            key,
+            plain: 0,
+            may_be_absent: 0,
+        });
+        rows.plain += u64::from(!may_be_absent);
+        rows.may_be_absent += u64::from(may_be_absent);
+    }
+    rows.into_values().collect()
+}
+
+impl Rows {
+    /// The counts of all records, where those of their object are `object`. What is copied once is equal for the
+    /// others; and where a record says itself that the source may not have the object, nothing is gone.
+    fn counts(&self, object: Counts) -> Counts {
+        let all = self.plain + self.may_be_absent;
+        let others = all.saturating_sub(1);
+        Counts {
+            listed: object.listed * all,
+            equal: object.equal * all + object.copied * others,
+            gone: object.gone * self.plain,
+            kept: object.kept * all + object.gone * self.may_be_absent,
+            failed: object.failed * all,
+            transfers: object.transfers * all,
+            ..object
+        }
     }
 }
 
@@ -255,4 +277,47 @@ async fn read(
         }
     }
     Ok((records, false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_one_key_are_one_object_and_all_of_them_count() {
+        let named = |key: &str, may_be_absent| NamedKey {
+            key: ObjectKey::parse(key).unwrap(),
+            may_be_absent,
+        };
+        let rows = by_key(vec![
+            named("a", false),
+            named("b", true),
+            named("a", true),
+            named("a", true),
+        ]);
+        assert_eq!(rows.len(), 2);
+        let one = |counts| Counts {
+            listed: 1,
+            ..counts
+        };
+        let copied = one(Counts {
+            copied: 1,
+            bytes_copied: 7,
+            ..Counts::default()
+        });
+        let counts = rows[0].counts(copied);
+        assert_eq!(
+            (counts.copied, counts.equal, counts.bytes_copied),
+            (1, 2, 7)
+        );
+        let gone = one(Counts {
+            gone: 1,
+            ..Counts::default()
+        });
+        let counts_gone = rows[0].counts(gone);
+        assert_eq!((counts_gone.gone, counts_gone.kept), (1, 2));
+        for counts in [counts, counts_gone, rows[1].counts(gone)] {
+            assert!(counts.add_up(), "{counts:?}");
+        }
+    }
 }
