@@ -34,7 +34,8 @@ A RULE is a rule's id, or the name of either of its buckets.
 
 Exit codes:
   0    done; for verify, the two buckets agree
-  1    verify found differences, a backfill has failed, or one that was waited for had failures
+  1    verify found differences, a backfill has failed or has a warning, or one that was waited for
+       had failures
   2    wrong usage, or the request was refused; nothing was done
   3    AWS, the network or the credentials failed
   130  ended by Ctrl-C"
@@ -169,7 +170,9 @@ A repair copies what is missing or different, each object from the source as it 
 under policy full deletes what is at the destination only, if the source itself says that it has no
 such object. It says what it will do first, and asks before it deletes.
 
-A report has every difference, not only those that are shown.
+A report has every difference, not only those that are shown. In a CSV report an apostrophe stands
+in front of what a spreadsheet would take for a formula, and in front of an apostrophe; `tandem
+backfill start --manifest` reads such a report as the list of its keys.
 
 Exit codes: 0 they agree, or do after the repair; 1 they differ; 2 wrong usage or refused;
 3 AWS failed.")]

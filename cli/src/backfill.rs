@@ -41,6 +41,7 @@ async fn start(client: &Client, output: Output, args: &StartArgs) -> Result<Exit
         overwrite: args.overwrite,
         prefix: args.prefix.as_deref(),
         manifest: args.manifest.as_deref(),
+        keys: args.keys,
         objects_per_sec: args.objects_per_sec,
         concurrency: args.concurrency,
         ..Start::default()
@@ -121,7 +122,7 @@ fn name(job: &JobArgs) -> JobName<'_> {
 
 /// Of a job that may still be at work.
 fn stands(job: &Job) -> Exit {
-    if job.state == "failed" {
+    if job.state == "failed" || job.warning.is_some() {
         Exit::Differences
     } else {
         Exit::Ok

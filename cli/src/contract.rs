@@ -12,7 +12,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::backfill::{Backfill, JobName, Kind, Overwrite, Start};
+pub use self::backfill::{Backfill, JobName, Keys, Kind, Overwrite, Start};
 pub use self::options::{AclChoice, KeyChoice, LockChoice, OptionChanges, Options, Reconcile};
 pub use self::progress::{Backlog, Job, Lag, Live, Progress, Transfer, Transfers};
 
@@ -352,6 +352,7 @@ mod tests {
             overwrite: Some(Overwrite::IfOlder),
             prefix: Some("x/"),
             manifest: Some("s3://b/k"),
+            keys: Some(backfill::Keys::Plain),
             objects_per_sec: Some(1.5),
             concurrency: Some(4),
             deletes_max: Some(0),
@@ -360,7 +361,7 @@ mod tests {
         assert_eq!(
             wire(Backfill::Start(repair)),
             json!({"action": "start", "rule": "a", "kind": "repair", "overwrite": "if-older",
-                   "prefix": "x/", "manifest": "s3://b/k", "objects_per_sec": 1.5,
+                   "prefix": "x/", "manifest": "s3://b/k", "keys": "plain", "objects_per_sec": 1.5,
                    "concurrency": 4, "deletes_max": 0, "report": "s3://b/r/"})
         );
         assert_eq!(

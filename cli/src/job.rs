@@ -79,6 +79,9 @@ pub async fn status(client: &Client, rule: &str, job_id: Option<&str>) -> Result
 /// Prints a job, as it came or as a table.
 pub fn show(output: Output, answer: &Answer) -> Result<Job, Error> {
     let job = answer.read::<JobAnswer>()?.job;
+    if let Some(warning) = &job.warning {
+        terminal::note(format!("warning: {warning}"));
+    }
     if output == Output::Json {
         terminal::print_json(&answer.json)?;
         return Ok(job);

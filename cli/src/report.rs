@@ -3,6 +3,7 @@
 
 pub mod store;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::str::FromStr;
 
 use csv::WriterBuilder;
 use serde::Serialize;
+use tandem_replication::key_list::report::{COLUMNS, cell};
 
 use crate::compare::{Field, Kind, Listed, Verdict};
 use crate::contract::Policy;
@@ -84,33 +86,44 @@ impl fmt::Display for Place {
 /// One difference; in a CSV file one row, whose columns are these fields.
 #[derive(Debug, Serialize)]
 struct Row<'a> {
-    key: &'a str,
+    key: Cow<'a, str>,
     kind: Kind,
     differs_in: &'static str,
     source_bytes: Option<u64>,
-    source_etag: Option<&'a str>,
+    source_etag: Option<Cow<'a, str>>,
     source_modified_at: Option<String>,
     destination_bytes: Option<u64>,
-    destination_etag: Option<&'a str>,
+    destination_etag: Option<Cow<'a, str>>,
     destination_modified_at: Option<String>,
 }
 
 impl<'a> Row<'a> {
+    /// The row whose texts no spreadsheet takes for formulas.
+    fn for_spreadsheets(self) -> Self {
+        Self {
+            key: escaped(self.key),
+            source_etag: self.source_etag.map(escaped),
+            destination_etag: self.destination_etag.map(escaped),
+            ..self
+        }
+    }
+
     /// Nothing, where there is no difference.
     fn of(verdict: &'a Verdict) -> Option<Self> {
         let row =
             |kind, by: &[Field], source: Option<&'a Listed>, destination: Option<&'a Listed>| {
                 let key = source.or(destination).map_or("", |listed| &listed.key);
                 let modified = |listed: &Listed| listed.modified_at.map(|at| at.to_rfc3339());
+                let etag = |listed: &'a Listed| Cow::Borrowed(listed.etag.as_str());
                 Row {
-                    key,
+                    key: Cow::Borrowed(key),
                     kind,
                     differs_in: Field::words(by),
                     source_bytes: source.map(|listed| listed.size),
-                    source_etag: source.map(|listed| listed.etag.as_str()),
+                    source_etag: source.map(etag),
                     source_modified_at: source.and_then(modified),
                     destination_bytes: destination.map(|listed| listed.size),
-                    destination_etag: destination.map(|listed| listed.etag.as_str()),
+                    destination_etag: destination.map(etag),
                     destination_modified_at: destination.and_then(modified),
                 }
             };
@@ -134,18 +147,12 @@ impl<'a> Row<'a> {
     }
 }
 
-/// The columns of a CSV report, so that an empty one has them too.
-const COLUMNS: [&str; 9] = [
-    "key",
-    "kind",
-    "differs_in",
-    "source_bytes",
-    "source_etag",
-    "source_modified_at",
-    "destination_bytes",
-    "destination_etag",
-    "destination_modified_at",
-];
+fn escaped(text: Cow<'_, str>) -> Cow<'_, str> {
+    match cell(&text) {
+        Cow::Owned(cell) => Cow::Owned(cell),
+        Cow::Borrowed(_) => text,
+    }
+}
 
 /// Writes differences as they are found.
 pub struct Report<W: Write> {
@@ -165,6 +172,7 @@ impl<W: Write> Report<W> {
             Format::Jsonl => Sink::Jsonl(writer),
             Format::Csv => {
                 let mut csv = WriterBuilder::new().has_headers(false).from_writer(writer);
+                // An empty report has its columns, too.
                 csv.write_record(COLUMNS)?;
                 Sink::Csv(Box::new(csv))
             }
@@ -183,7 +191,9 @@ impl<W: Write> Report<W> {
             return Ok(());
         }
         match &mut self.sink {
-            Sink::Csv(csv) => csv.serialize(row).map_err(io::Error::other),
+            Sink::Csv(csv) => csv
+                .serialize(row.for_spreadsheets())
+                .map_err(io::Error::other),
             Sink::Jsonl(writer) => {
                 serde_json::to_writer(&mut *writer, &row)?;
                 writer.write_all(b"\n")
@@ -206,11 +216,25 @@ impl<W: Write> Report<W> {
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
+    use tandem_replication::key_list::{
+        Entry, Head, KeyEncoding, ListReader, Read, Start, inspect, report,
+    };
+    use tandem_replication::names::BucketName;
 
     use super::*;
     use crate::survey::tests::{different, object};
 
-    const ODD_KEYS: [&str; 6] = ["a,b", "say \"x\"", "line\nbreak\r", "é😀", " lead", ""];
+    const ODD_KEYS: [&str; 9] = [
+        "a,b",
+        "say \"x\"",
+        "line\nbreak\r",
+        "é😀",
+        " lead",
+        "=cmd|' /C calc'!A0",
+        "'quoted'",
+        "-1+2",
+        "a%20b+c",
+    ];
 
     fn written(format: Format, policy: Policy, verdicts: &[Verdict]) -> String {
         let mut report = Report::new(Vec::new(), format, policy).unwrap();
@@ -225,16 +249,44 @@ mod tests {
         ODD_KEYS.into_iter().map(missing).collect()
     }
 
+    // Promise: A CSV report can be given back as a list of keys, and no cell of it begins like a spreadsheet's
+    // formula.
     #[test]
-    fn odd_keys_come_back_from_a_csv_report() {
+    fn odd_keys_come_back_from_a_csv_report_and_none_is_a_formula() {
         let text = written(Format::Csv, Policy::Full, &odd());
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         assert_eq!(reader.headers().unwrap(), &COLUMNS[..]);
-        let keys: Vec<String> = reader
-            .records()
-            .map(|record| record.unwrap()[0].to_owned())
-            .collect();
-        assert_eq!(keys, ODD_KEYS);
+        for (record, key) in reader.records().zip(ODD_KEYS) {
+            let record = record.unwrap();
+            let is_formula =
+                |cell: &str| cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', ' ']);
+            assert!(!record.iter().any(is_formula), "{record:?}");
+            assert_eq!(report::text(&record[0]), key);
+        }
+        assert_eq!(keys_of_the_list(text.as_bytes()), ODD_KEYS);
+    }
+
+    /// The keys that a job reads from a list.
+    fn keys_of_the_list(bytes: &[u8]) -> Vec<String> {
+        let source = BucketName::parse("photos").unwrap();
+        let head = Head {
+            bytes,
+            is_whole: true,
+            is_named_gzip: false,
+        };
+        let (gzip, layout) = inspect(head, &source, KeyEncoding::Encoded, None).unwrap();
+        let mut reader = ListReader::new(&layout, gzip, Start::LineAt(0));
+        reader.feed(bytes);
+        reader.end();
+        let mut keys = Vec::new();
+        while let Read::Record(record) = reader.read().unwrap() {
+            match layout.entry(&record, &source).unwrap() {
+                Entry::Key(named) => keys.push(named.key.as_str().to_owned()),
+                Entry::Header => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        keys
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::RuleName;
-use crate::contract::Overwrite;
+use crate::contract::{Keys, Overwrite};
 use crate::error::Error;
 
 #[derive(Debug, Subcommand)]
@@ -36,9 +36,15 @@ Examples:
   tandem backfill start photos --wait    exit code 1 if any object failed
   tandem backfill start photos --overwrite never --prefix 2025/
   tandem backfill start photos --manifest s3://tandem-lists/photos/manifest.json
+  tandem backfill start photos --manifest s3://tandem-lists/keys.csv --keys plain
   tandem backfill start photos --objects-per-sec 200 --concurrency 4
 
-`tandem backfill plan` shows beforehand what would be copied, replaced and paid.")]
+A list has one key a line, or a bucket, a key and any other columns, separated by `,`, `;` or tabs,
+compressed by gzip or not. A list that cannot be read is refused with line and column.
+
+`tandem backfill plan` shows beforehand what would be copied, replaced and paid.
+
+Exit code 1 if more than half of the keys that a list names do not exist.")]
     Start(StartArgs),
 
     /// Show how far a rule's backfill is
@@ -167,9 +173,14 @@ pub struct StartArgs {
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
     pub prefix: Option<String>,
 
-    /// Only the keys that a CSV file or an S3 Inventory's manifest.json lists
+    /// Only the keys that a CSV file, a CSV report of `tandem verify` or the manifest.json of an
+    /// inventory lists
     #[arg(long, value_name = "s3://BUCKET/KEY", value_parser = object_url)]
     pub manifest: Option<String>,
+
+    /// How the CSV file of --manifest writes its keys [default: encoded]
+    #[arg(long, value_name = "ENCODING", value_enum, requires = "manifest")]
+    pub keys: Option<Keys>,
 
     /// Begin at most so many objects a second
     #[arg(long, value_name = "N", value_parser = rate)]
@@ -233,6 +244,8 @@ mod tests {
             ("start a --concurrency 0", "1..=1000"),
             ("start a --manifest keys.csv", "s3://BUCKET/KEY"),
             ("start a --manifest s3://bucket", "s3://BUCKET/KEY"),
+            ("start a --keys plain", "--manifest"),
+            ("start a --manifest s3://b/k --keys raw", "plain"),
             ("plan a --concurrency 1001", "1..=1000"),
             ("plan a --examples few", "--examples"),
         ];

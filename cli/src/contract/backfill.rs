@@ -28,6 +28,8 @@ pub struct Start<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Keys>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub objects_per_sec: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u64>,
@@ -51,6 +53,16 @@ pub struct JobName<'a> {
 pub enum Kind {
     Verify,
     Repair,
+}
+
+/// How the keys of a list are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keys {
+    /// As in a URL, as S3 Inventory and S3 Batch Operations write them: a+b is "a b"
+    Encoded,
+    /// As they are: a+b is "a+b"
+    Plain,
 }
 
 /// What becomes of another object of the same name at the destination; the most careful way first.

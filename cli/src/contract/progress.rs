@@ -16,6 +16,8 @@ pub struct Job {
     pub overwrite: Option<String>,
     pub prefix: Option<String>,
     pub manifest: Option<String>,
+    /// How the keys of the manifest are written.
+    pub keys: Option<String>,
     pub report: Option<String>,
     pub objects_per_sec: Option<f64>,
     pub concurrency: Option<u64>,
@@ -27,6 +29,8 @@ pub struct Job {
     pub state: String,
     /// Why it failed.
     pub error: Option<String>,
+    /// What is odd about it, though it is over and nothing failed.
+    pub warning: Option<String>,
     pub fraction: Option<f64>,
     pub shards: Option<Shards>,
     pub listed: u64,
@@ -68,7 +72,7 @@ impl Job {
 
     /// Whether all went well that was to be done.
     pub fn has_succeeded(&self) -> bool {
-        self.state == "complete" && self.failed == 0
+        self.state == "complete" && self.failed == 0 && self.warning.is_none()
     }
 
     /// What a comparison found, extras only where they count.

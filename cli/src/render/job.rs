@@ -21,6 +21,9 @@ pub fn job(job: &Job, pace: Option<Pace>) -> String {
     if let Some(error) = &job.error {
         table.add_row(["Error", error]);
     }
+    if let Some(warning) = &job.warning {
+        table.add_row(["Warning", warning]);
+    }
     table
         .add_row(["Progress", &fraction(job)])
         .add_row(["Objects", &counts(job)]);
@@ -134,6 +137,7 @@ fn asked_for(job: &Job) -> Vec<(&'static str, String)> {
         ("Overwrite", overwrite.map(str::to_owned)),
         ("Prefix", prefix),
         ("Manifest", job.manifest.clone()),
+        ("Keys", job.keys.clone().filter(|keys| keys != "encoded")),
         ("Limit", rate),
         ("Concurrency", concurrency),
         ("Report", job.report.clone()),

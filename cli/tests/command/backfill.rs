@@ -29,14 +29,14 @@ fn a_backfill_that_is_waited_for_ends_with_its_outcome() {
 fn a_backfill_is_started_with_what_is_asked_for_and_nothing_else() {
     let server = functions(|_, request| {
         let expected = json!({"action": "start", "rule": "photos", "overwrite": "if-older",
-            "prefix": "2025/", "manifest": "s3://inventory/keys.csv", "objects_per_sec": 12.5,
-            "concurrency": 4});
+            "prefix": "2025/", "manifest": "s3://inventory/keys.csv", "keys": "plain",
+            "objects_per_sec": 12.5, "concurrency": 4});
         assert_eq!(request, expected);
         Response::new(200, job("planning", 0).to_string())
     });
     let output = server.run(
         "backfill start photos --overwrite if-older --prefix 2025/ \
-         --manifest s3://inventory/keys.csv --objects-per-sec 12.5 --concurrency 4",
+         --manifest s3://inventory/keys.csv --keys plain --objects-per-sec 12.5 --concurrency 4",
     );
     assert_eq!(exit(&output), 0, "{}", stderr(&output));
     let server = functions(|_, request| {
@@ -67,6 +67,30 @@ fn a_backfill_that_has_failed_says_why_and_is_exit_code_1() {
             "{}",
             stdout(&output)
         );
+    }
+}
+
+// Promise: A finished job of which more than half of the listed keys do not exist has a warning, and the command
+// ends with exit code 1.
+#[test]
+fn a_backfill_whose_list_names_keys_that_do_not_exist_warns_and_is_exit_code_1() {
+    let odd = || {
+        let mut odd = job("complete", 0);
+        odd["job"]["warning"] = "2 of 3 keys in the list do not exist".into();
+        odd
+    };
+    for line in [
+        "backfill status photos",
+        "backfill status photos --watch",
+        "backfill status photos --watch --output json",
+        "backfill start photos --manifest s3://tandem-lists/keys.csv --wait",
+        "backfill start photos --manifest s3://tandem-lists/keys.csv --wait --output json",
+    ] {
+        let server = functions(move |_, _| Response::new(200, odd().to_string()));
+        let output = server.run(line);
+        assert_eq!(exit(&output), 1, "{line}: {}", stderr(&output));
+        let told = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(told.contains("2 of 3 keys"), "{line}: {told}");
     }
 }
 

@@ -38,7 +38,7 @@ impl BucketPair for JobPair<'_> {
     async fn announce(&self, key: &ObjectKey, etag: &Etag) -> Result<(), Fault> {
         let announced = self.session.announce(key, etag).await;
         announced.map_err(|error| match error {
-            SessionError::Failed(error) => error.into_fault(),
+            SessionError::Failed(error) | SessionError::Final(error) => error.into_fault(),
             lost @ SessionError::Lost(_) => Fault::because(
                 Reason::ServiceFailed,
                 format!("did not copy {:?}: {lost}", key.as_str()),

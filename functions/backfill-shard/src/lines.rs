@@ -1,125 +1,170 @@
-//! The lines of a list in S3, or of a part of it, read as they come.
+//! The records of a list in S3, or of a part of it, read as they come.
 
-use async_compression::tokio::bufread::GzipDecoder;
-use tandem_aws::places::Place;
+use tandem_aws::places::{Body, Place};
 use tandem_aws::{Aws, AwsError};
+use tandem_replication::key_list::{ListReader, Read, Record, Refused, Start};
 use tandem_replication::names::{BucketName, Region};
 use tandem_replication::s3_uri::S3Uri;
+use tandem_replication::shard_session::SessionError;
 use tandem_replication::shard_state::ManifestPart;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, BufReader};
 
-/// A line that is longer is none: a bucket's name, a key of 1,024 bytes encoded, and some columns.
-const LINE_BYTES_MAX: u64 = 16 << 10;
-
-/// The lines of a part of a list, one after the other.
+/// The records of a part of a list, one after the other.
 pub(crate) struct Lines {
-    reader: Box<dyn AsyncBufRead + Send + Sync + Unpin>,
-    gzip: bool,
-    until: Option<u64>,
-    /// Where the next line begins: a byte, or a line's number.
+    place: Place,
+    part: ManifestPart,
+    body: Body,
+    reader: ListReader,
+    /// Where the next record begins: a byte, or in a compressed list the number of the record.
     at: u64,
 }
 
 impl std::fmt::Debug for Lines {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Lines")
+            .field("part", &self.part)
             .field("at", &self.at)
             .finish_non_exhaustive()
     }
 }
 
 impl Lines {
-    /// The lines of `part` from `at` on.
-    pub(crate) async fn open(aws: &Aws, part: &ManifestPart, at: u64) -> Result<Self, AwsError> {
-        let doing = format!("reading s3://{}/{}", part.bucket, part.key);
-        let unexpected = |error: String| AwsError::unexpected(doing.clone(), error);
-        let bucket =
-            BucketName::parse(&part.bucket).map_err(|error| unexpected(error.to_string()))?;
+    /// The records of `part` from `at` on.
+    pub(crate) async fn open(
+        aws: &Aws,
+        part: &ManifestPart,
+        at: u64,
+    ) -> Result<Self, SessionError<AwsError>> {
+        let bucket = BucketName::parse(&part.bucket)
+            .map_err(|error| AwsError::unexpected(reading(part), error))?;
         let uri = S3Uri {
             bucket,
             key: part.key.clone(),
         };
         let place = Place::of(aws, uri, Region::new(part.region.clone()));
-        // A part begins with the first line that begins in it: the byte before tells whether one does.
-        let is_first_byte = at == part.from && at > 0 && !part.gzip;
-        let from = match (part.gzip, is_first_byte) {
-            (true, _) => 0,
-            (false, true) => at - 1,
-            (false, false) => at,
+        let start = start(part, at);
+        let from = match start {
+            Start::LineAt(from) => from,
+            // The byte before tells whether a line begins at this one.
+            Start::AfterByte(after) => after - 1,
         };
-        let body = place.read(&part.etag, from).await?.into_async_read();
-        let reader: Box<dyn AsyncBufRead + Send + Sync + Unpin> = if part.gzip {
-            Box::new(BufReader::new(GzipDecoder::new(BufReader::new(body))))
-        } else {
-            Box::new(BufReader::new(body))
-        };
+        let body = body(&place, part, from).await?;
         let mut lines = Self {
-            reader,
-            gzip: part.gzip,
-            until: part.until,
+            reader: ListReader::new(&part.layout, part.gzip, start),
+            part: part.clone(),
+            place,
+            body,
             at: if part.gzip { 0 } else { from },
         };
-        let failed = |error: std::io::Error| unexpected(error.to_string());
-        if is_first_byte {
-            lines.read().await.map_err(failed)?;
-        }
-        while part.gzip && lines.at < at && lines.read().await.map_err(failed)?.is_some() {}
+        while part.gzip && lines.at < at && lines.read().await?.is_some() {}
         Ok(lines)
     }
 
-    /// Where the next line begins: a byte of the list, or a line's number in a compressed one.
+    /// Where the next record begins: a byte of the list, or in a compressed one the number of the record.
     pub(crate) const fn at(&self) -> u64 {
         self.at
     }
 
-    /// The next line; `None` at the end of the part.
-    pub(crate) async fn read(&mut self) -> std::io::Result<Option<Vec<u8>>> {
-        if self.until.is_some_and(|until| self.at >= until) {
+    /// The part of the list that is read.
+    pub(crate) const fn part(&self) -> &ManifestPart {
+        &self.part
+    }
+
+    /// The next record; `None` at the end of the part.
+    pub(crate) async fn read(&mut self) -> Result<Option<Record>, SessionError<AwsError>> {
+        let until = self.part.until.filter(|_| !self.part.gzip);
+        let is_beyond = |at: u64| until.is_some_and(|until| at >= until);
+        if is_beyond(self.reader.at()) {
             return Ok(None);
         }
-        let mut line = Vec::new();
-        let mut limited = (&mut self.reader).take(LINE_BYTES_MAX);
-        let bytes = limited.read_until(b'\n', &mut line).await? as u64;
-        if bytes == 0 {
-            return Ok(None);
+        loop {
+            match self.reader.read() {
+                Ok(Read::Record(record)) if is_beyond(record.at) => return Ok(None),
+                Ok(Read::Record(record)) => {
+                    self.at = if self.part.gzip {
+                        self.at + 1
+                    } else {
+                        self.reader.at()
+                    };
+                    return Ok(Some(record));
+                }
+                Ok(Read::End) if until.is_some() && !is_beyond(self.reader.at()) => {
+                    let problem = "the answer ended before the part did";
+                    return Err(AwsError::unexpected(reading(&self.part), problem).into());
+                }
+                Ok(Read::End) => return Ok(None),
+                Ok(Read::NeedsMore) => match self.body.next().await? {
+                    Some(bytes) => self.reader.feed(bytes.as_ref()),
+                    None => self.reader.end(),
+                },
+                Err(refused) => return Err(self.refusal(refused).await?),
+            }
         }
-        if bytes == LINE_BYTES_MAX && line.last() != Some(&b'\n') {
-            let problem =
-                format!("a line has more than {LINE_BYTES_MAX} bytes: this is no list of keys");
-            return Err(std::io::Error::other(problem));
+    }
+
+    /// Makes an error of a refusal. No repetition would read the list better.
+    pub(crate) async fn refusal(
+        &self,
+        refused: Refused,
+    ) -> Result<SessionError<AwsError>, AwsError> {
+        let lines = self.lines_before(self.reader.first_line_at()).await?;
+        let said = format!("it cannot be read: {}", refused.after_lines(lines));
+        Ok(SessionError::Final(AwsError::unexpected(
+            reading(&self.part),
+            said,
+        )))
+    }
+
+    /// Counts the line breaks before a byte of the list, for people who look for a line.
+    async fn lines_before(&self, byte: u64) -> Result<u64, AwsError> {
+        let mut left = usize::try_from(byte).unwrap_or(usize::MAX);
+        if left == 0 {
+            return Ok(0);
         }
-        self.at += if self.gzip { 1 } else { bytes };
-        Ok(Some(line))
+        let mut body = self.place.read(&self.part.etag, 0).await?;
+        let mut lines = 0;
+        while left > 0
+            && let Some(bytes) = body.next().await?
+        {
+            let bytes = bytes.as_ref();
+            let before = bytes.get(..left.min(bytes.len())).unwrap_or_default();
+            lines += before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            left -= before.len();
+        }
+        Ok(lines)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Every line of `text` is read in exactly one of its parts.
-    #[tokio::test]
-    async fn parts_share_the_lines_out() {
-        let text = b"one\ntwo\nthree\nfour";
-        for cut in 0..text.len() as u64 {
-            let mut seen = Vec::new();
-            for (from, until) in [(0, Some(cut)), (cut, Some(text.len() as u64))] {
-                let begins = if from > 0 { from - 1 } else { 0 };
-                let rest = &text[usize::try_from(begins).unwrap()..];
-                let mut lines = Lines {
-                    reader: Box::new(rest),
-                    gzip: false,
-                    until,
-                    at: begins,
-                };
-                if from > 0 {
-                    lines.read().await.unwrap();
-                }
-                while let Some(line) = lines.read().await.unwrap() {
-                    seen.push(String::from_utf8(line).unwrap().trim_end().to_owned());
-                }
-            }
-            assert_eq!(seen, ["one", "two", "three", "four"], "cut at {cut}");
-        }
+/// A part begins with the first line that begins in it; a checkpoint is where a record begins.
+fn start(part: &ManifestPart, at: u64) -> Start {
+    if part.gzip {
+        Start::LineAt(0)
+    } else if at == part.from && at > 0 {
+        Start::AfterByte(at)
+    } else {
+        Start::LineAt(at)
     }
+}
+
+async fn body(
+    place: &Place,
+    part: &ManifestPart,
+    from: u64,
+) -> Result<Body, SessionError<AwsError>> {
+    place.read(&part.etag, from).await.map_err(|error| {
+        match error.status {
+            // Source: S3 API reference, "GetObject": 404 for an object that is gone, 412 for another `ETag`.
+            Some(404 | 412) => SessionError::Final(AwsError {
+                said: format!(
+                    "{}: the list was deleted or replaced after the job began; start a new job",
+                    error.said
+                ),
+                ..error
+            }),
+            _ => SessionError::Failed(error),
+        }
+    })
+}
+
+fn reading(part: &ManifestPart) -> String {
+    format!("reading s3://{}/{}", part.bucket, part.key)
 }

@@ -50,12 +50,16 @@ enum Doing {
 
 impl PageContext<'_> {
     /// Lists both sides of a range, and plans the page.
-    pub(crate) async fn list(&self, range: &ShardRange) -> Result<Listings, AwsError> {
+    pub(crate) async fn list(
+        &self,
+        range: &ShardRange,
+    ) -> Result<Listings, SessionError<AwsError>> {
         let seen = self.seen_failures(range).await?;
         let (source, replica) = futures::try_join!(
             self.pair.s3.list(Side::Source, range),
             self.pair.s3.list(Side::Replica, range),
-        )?;
+        )
+        .map_err(unless_the_bucket_is_gone)?;
         let (kind, suspects) = (self.job.spec.kind, self.suspects.clone());
         let plan = PagePlan::new(source, replica, kind, suspects);
         Ok(Listings { plan, seen })
@@ -384,7 +388,7 @@ impl PageContext<'_> {
     }
 
     /// Writes what was found at the job's report.
-    async fn report(&self, concluded: &[(Task<'_>, Counts)]) -> Result<(), AwsError> {
+    async fn report(&self, concluded: &[(Task<'_>, Counts)]) -> Result<(), SessionError<AwsError>> {
         if self.job.spec.report.is_none() {
             return Ok(());
         }
@@ -394,5 +398,14 @@ impl PageContext<'_> {
             .collect();
         let shard = self.pair.session.shard().await;
         self.write_report(&shard, lines).await
+    }
+}
+
+/// A bucket that is gone does not come back by itself. A denied listing may be allowed again a minute later.
+fn unless_the_bucket_is_gone(error: AwsError) -> SessionError<AwsError> {
+    if error.is("NoSuchBucket") {
+        SessionError::Final(error)
+    } else {
+        SessionError::Failed(error)
     }
 }

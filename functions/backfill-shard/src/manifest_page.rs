@@ -1,10 +1,9 @@
-//! One page of a shard whose keys a list in S3 names: some lines are read, each source is looked up, and each key is
-//! reconciled. The checkpoint is the number of bytes that are done with, or of lines of a compressed list.
+//! One page of a shard whose keys a list in S3 names: some records are read, each source is looked up, and each key is
+//! reconciled. The checkpoint is the number of bytes that are done with, or of records of a compressed list.
 
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use futures::{StreamExt, stream};
-use percent_encoding::percent_decode_str;
 use tandem_aws::AwsError;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_lambda::runtime::now;
@@ -12,7 +11,8 @@ use tandem_replication::bucket_pair::{BucketPair, Side};
 use tandem_replication::failure_record::FailureRevision;
 use tandem_replication::fault::Fault;
 use tandem_replication::in_flight::InFlight;
-use tandem_replication::names::{BucketName, ObjectKey};
+use tandem_replication::key_list::{Entry, NamedKey, Record};
+use tandem_replication::names::ObjectKey;
 use tandem_replication::object::ObjectState;
 use tandem_replication::progress::Counts;
 use tandem_replication::shard_session::{Paged, Recovered, SessionError};
@@ -24,28 +24,37 @@ use crate::page_context::{LISTED, PageContext};
 use crate::rate_limit::Room;
 use crate::worker::PAGE_TIME;
 
-/// How many lines a page has.
-const LINES: usize = 500;
+/// How many records a page has.
+const RECORDS: usize = 500;
 
-/// A key that a line names.
-struct Named {
+/// A key, and how many records of the page name it: an inventory may have one for each version.
+struct Rows {
     key: ObjectKey,
+    /// Records that say nothing else.
+    plain: u64,
+    /// Records that say themselves that the source may not have the object.
+    may_be_absent: u64,
+}
+
+/// A key that records name, looked up.
+struct Found {
+    rows: Rows,
     /// The failure record that there was before the source was read.
     seen: Option<FailureRevision>,
     /// What a HEAD of the source has shown.
     source: Result<Option<ObjectState>, Fault>,
 }
 
-/// What a line is about.
-enum Entry {
+/// What is to be done about a record.
+enum Todo {
     /// It names a key that the rule covers.
-    Key(ObjectKey),
+    Key(NamedKey),
     /// Nothing is to be done.
     Counted(Counts),
 }
 
 impl PageContext<'_> {
-    /// Does some lines of the shard's list.
+    /// Does some records of the shard's list.
     pub(crate) async fn page_of_manifest(
         &self,
         kept: &Mutex<Option<Lines>>,
@@ -55,24 +64,24 @@ impl PageContext<'_> {
             return Ok(Paged::Done(Step::default()));
         };
         let mut lines = self.lines_at_checkpoint(&shard, part, kept).await?;
-        let lines_max = match self.room().await? {
-            Room::Unlimited => LINES,
-            Room::For(room) => room.min(LINES),
+        let records_max = match self.room().await? {
+            Room::Unlimited => RECORDS,
+            Room::For(room) => room.min(RECORDS),
             Room::Later(secs) => return Ok(Paged::Limited(secs)),
         };
-        let (read, ended) = read(&mut lines, part, lines_max, None).await?;
+        let (records, ended) = read(&mut lines, records_max, None).await?;
         let checkpoint = lines.at().to_string();
         let mut counts = Counts::default();
-        let mut keys = Vec::with_capacity(read.len());
-        for line in &read {
-            match self.entry(line) {
-                Entry::Key(key) => keys.push(key),
-                Entry::Counted(counted) => counts.add(&counted),
+        let mut keys = Vec::with_capacity(records.len());
+        for record in &records {
+            match self.todo(record, &lines).await? {
+                Todo::Key(key) => keys.push(key),
+                Todo::Counted(counted) => counts.add(&counted),
             }
         }
-        let named = self.looked_up(keys).await?;
-        self.record_page(&checkpoint, &named).await?;
-        for counted in self.reconcile_all(named).await? {
+        let found = self.looked_up(keys).await?;
+        self.record_page(&checkpoint, &found).await?;
+        for counted in self.reconcile_all(found).await? {
             counts.add(&counted);
         }
         *kept.lock().await = (!ended).then_some(lines);
@@ -96,13 +105,16 @@ impl PageContext<'_> {
         let until = suspects.last.parse().ok();
         let mut lines = self.lines_at_checkpoint(&shard, part, kept).await?;
         loop {
-            let (read, ended) = read(&mut lines, part, LINES, until).await?;
-            let keys = read.iter().filter_map(|line| match self.entry(line) {
-                Entry::Key(key) if self.is_suspect(&key) => Some(key),
-                Entry::Key(_) | Entry::Counted(_) => None,
-            });
-            let named = self.looked_up(keys.collect()).await?;
-            self.reconcile_all(named).await?;
+            let (records, ended) = read(&mut lines, RECORDS, until).await?;
+            let mut keys = Vec::new();
+            for record in &records {
+                match self.todo(record, &lines).await? {
+                    Todo::Key(named) if self.is_suspect(&named.key) => keys.push(named),
+                    Todo::Key(_) | Todo::Counted(_) => {}
+                }
+            }
+            let found = self.looked_up(keys).await?;
+            self.reconcile_all(found).await?;
             if ended {
                 return Ok(Recovered::All);
             }
@@ -118,7 +130,7 @@ impl PageContext<'_> {
         shard: &Shard,
         part: &ManifestPart,
         kept: &Mutex<Option<Lines>>,
-    ) -> Result<Lines, AwsError> {
+    ) -> Result<Lines, SessionError<AwsError>> {
         let at = match &shard.checkpoint {
             None => part.from,
             Some(place) => place.parse().map_err(|_| {
@@ -132,54 +144,58 @@ impl PageContext<'_> {
         }
     }
 
-    /// Says what a line is about. A line that names no key fails alone.
-    fn entry(&self, line: &[u8]) -> Entry {
-        let text = String::from_utf8_lossy(line);
-        let text = text.trim_end_matches(['\r', '\n']);
-        if text.is_empty() {
-            return Entry::Counted(Counts::default());
-        }
-        match named_key(text, &self.rule.source.name) {
-            Ok(key) if self.rule.scope.covers(&key) => Entry::Key(key),
-            Ok(_) => Entry::Counted(Counts { kept: 1, ..LISTED }),
-            Err(problem) => {
+    /// Says what is to be done about a record. A record that names no key of the source fails alone.
+    async fn todo(&self, record: &Record, lines: &Lines) -> Result<Todo, SessionError<AwsError>> {
+        let entry = lines.part().layout.entry(record, &self.rule.source.name);
+        let entry = match entry {
+            Ok(entry) => entry,
+            Err(refused) => return Err(lines.refusal(refused).await?),
+        };
+        Ok(match entry {
+            Entry::Key(named) if self.rule.scope.covers(&named.key) => Todo::Key(named),
+            Entry::Key(_) => Todo::Counted(Counts { kept: 1, ..LISTED }),
+            Entry::Blank | Entry::Header => Todo::Counted(Counts::default()),
+            Entry::Wrong(problem) => {
+                let line = record.fields.first().map(|field| field.place.line);
                 tracing::error!(
                     rule.id = self.rule.id.as_str(),
                     job.id = self.job.id.as_str(),
-                    line = text,
-                    problem,
-                    "a line of the manifest names no object"
+                    line,
+                    byte = record.at,
+                    %problem,
+                    "a line of the manifest names no object of the source"
                 );
-                Entry::Counted(Counts {
+                Todo::Counted(Counts {
                     failed: 1,
                     ..LISTED
                 })
             }
-        }
+        })
     }
 
     /// Looks up the sources of the keys, under the job's rate limit.
-    async fn looked_up(&self, keys: Vec<ObjectKey>) -> Result<Vec<Named>, AwsError> {
+    async fn looked_up(&self, keys: Vec<NamedKey>) -> Result<Vec<Found>, AwsError> {
+        let keys = by_key(keys);
         let rate = self.reserve(keys.len() as u64).await?;
         let rate = rate.as_ref();
-        let heads = stream::iter((0..).zip(keys)).map(|(number, key)| async move {
+        let heads = stream::iter((0..).zip(keys)).map(|(number, rows)| async move {
             if let Some(rate) = rate {
                 rate.wait_for(number).await;
             }
             let _permit = self.worker.aws.turns().take().await;
-            let seen = self.seen_failure(&key).await?;
-            let source = self.pair.head(Side::Source, &key).await;
-            Ok(Named { key, seen, source })
+            let seen = self.seen_failure(&rows.key).await?;
+            let source = self.pair.head(Side::Source, &rows.key).await;
+            Ok(Found { rows, seen, source })
         });
         let heads = heads.buffered(OBJECTS_AT_ONCE_MAX);
         heads.collect::<Vec<_>>().await.into_iter().collect()
     }
 
     /// Stores which objects the page may write: those whose source exists.
-    async fn record_page(&self, last: &str, named: &[Named]) -> Result<(), SessionError<AwsError>> {
+    async fn record_page(&self, last: &str, found: &[Found]) -> Result<(), SessionError<AwsError>> {
         let sources = || {
-            named.iter().filter_map(|named| match &named.source {
-                Ok(Some(source)) => Some((named.key.as_str(), &source.etag)),
+            found.iter().filter_map(|found| match &found.source {
+                Ok(Some(source)) => Some((found.rows.key.as_str(), &source.etag)),
                 _ => None,
             })
         };
@@ -190,16 +206,18 @@ impl PageContext<'_> {
         self.pair.session.record(page).await
     }
 
-    async fn reconcile_all(&self, named: Vec<Named>) -> Result<Vec<Counts>, AwsError> {
-        stream::iter(named)
-            .map(|Named { key, seen, source }| async move {
+    async fn reconcile_all(&self, found: Vec<Found>) -> Result<Vec<Counts>, AwsError> {
+        stream::iter(found)
+            .map(|Found { rows, seen, source }| async move {
+                let key = &rows.key;
                 let permit = self.worker.aws.turns().take().await;
                 let ended = match source {
-                    Ok(source) => self.reconcile(&key, source).await,
-                    Err(fault) => self.beyond(&key, Err(fault)).await,
+                    Ok(source) => self.reconcile(key, source).await,
+                    Err(fault) => self.beyond(key, Err(fault)).await,
                 };
                 drop(permit);
-                self.conclude(&key, None, seen, ended).await
+                let counts = self.conclude(key, None, seen, ended).await?;
+                Ok(rows.counts(counts))
             })
             .buffer_unordered(OBJECTS_AT_ONCE_MAX)
             .collect::<Vec<_>>()
@@ -209,59 +227,56 @@ impl PageContext<'_> {
     }
 }
 
-/// Reads some lines, those before `until`. Returns them, and whether there are no more.
-async fn read(
-    lines: &mut Lines,
-    part: &ManifestPart,
-    lines_max: usize,
-    until: Option<u64>,
-) -> Result<(Vec<Vec<u8>>, bool), AwsError> {
-    let mut read = Vec::with_capacity(lines_max);
-    while read.len() < lines_max {
-        if until.is_some_and(|until| lines.at() >= until) {
-            return Ok((read, true));
-        }
-        let line = lines.read().await.map_err(|error| {
-            let doing = format!("reading s3://{}/{}", part.bucket, part.key);
-            AwsError::unexpected(doing, error)
-        })?;
-        match line {
-            Some(line) => read.push(line),
-            None => return Ok((read, true)),
+/// Groups the records that name one key, so that a page does not copy an object twice at once.
+fn by_key(keys: Vec<NamedKey>) -> Vec<Rows> {
+    let mut rows: BTreeMap<ObjectKey, Rows> = BTreeMap::new();
+    for NamedKey { key, may_be_absent } in keys {
+        let rows = rows.entry(key.clone()).or_insert(Rows {
+            key,
+            plain: 0,
+            may_be_absent: 0,
+        });
+        rows.plain += u64::from(!may_be_absent);
+        rows.may_be_absent += u64::from(may_be_absent);
+    }
+    rows.into_values().collect()
+}
+
+impl Rows {
+    /// The counts of all records, where those of their object are `object`. What is copied once is equal for the
+    /// others; and where a record says itself that the source may not have the object, nothing is gone.
+    fn counts(&self, object: Counts) -> Counts {
+        let all = self.plain + self.may_be_absent;
+        let others = all.saturating_sub(1);
+        Counts {
+            listed: object.listed * all,
+            equal: object.equal * all + object.copied * others,
+            gone: object.gone * self.plain,
+            kept: object.kept * all + object.gone * self.may_be_absent,
+            failed: object.failed * all,
+            transfers: object.transfers * all,
+            ..object
         }
     }
-    Ok((read, false))
 }
 
-/// The key that a line names: `key`, or `bucket,key` and perhaps more columns, each quoted or not, the key
-/// encoded as in a URL, as S3 Inventory and S3 Batch Operations write it.
-fn named_key(line: &str, source: &BucketName) -> Result<ObjectKey, &'static str> {
-    let mut columns = columns(line);
-    let first = columns.next().unwrap_or_default();
-    let encoded = match columns.next() {
-        None => first,
-        Some(key) if first == source.as_str() => key,
-        Some(_) => return Err("the bucket is not the rule's source"),
-    };
-    let spaced = encoded.replace('+', " ");
-    let key = percent_decode_str(&spaced)
-        .decode_utf8()
-        .map_err(|_| "the key is not UTF-8")?;
-    ObjectKey::parse(key.into_owned()).map_err(|_| "the key has to have 1 to 1,024 bytes")
-}
-
-/// The columns of a line. A key that is encoded holds neither commas nor quotes of its own.
-fn columns(line: &str) -> impl Iterator<Item = Cow<'_, str>> {
-    line.split(',').map(|column| {
-        let column = column.trim();
-        let quoted = column
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'));
-        match quoted {
-            Some(inner) => Cow::Owned(inner.replace("\"\"", "\"")),
-            None => Cow::Borrowed(column),
+/// Reads some records, those before `until`. Returns them, and whether there are no more.
+async fn read(
+    lines: &mut Lines,
+    records_max: usize,
+    until: Option<u64>,
+) -> Result<(Vec<Record>, bool), SessionError<AwsError>> {
+    let mut records = Vec::with_capacity(records_max);
+    while records.len() < records_max {
+        if until.is_some_and(|until| lines.at() >= until) {
+            return Ok((records, true));
         }
-    })
+        match lines.read().await? {
+            Some(record) => records.push(record),
+            None => return Ok((records, true)),
+        }
+    }
+    Ok((records, false))
 }
 
 #[cfg(test)]
@@ -269,21 +284,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_names_a_key_however_it_is_written() {
-        let photos = BucketName::parse("photos").unwrap();
-        for (line, key) in [
-            ("a/b.jpg", "a/b.jpg"),
-            ("photos,a/b.jpg", "a/b.jpg"),
-            (
-                "\"photos\",\"a/red+flower%2B1%2C2.jpg\",\"v1\",\"17\"",
-                "a/red flower+1,2.jpg",
-            ),
-            ("photos,%C3%BC%0A", "ü\n"),
-        ] {
-            assert_eq!(named_key(line, &photos).unwrap().as_str(), key, "{line}");
-        }
-        for line in ["films,a", "photos,", "photos,%FF", &"k".repeat(1_025)] {
-            assert!(named_key(line, &photos).is_err(), "{line}");
+    fn records_of_one_key_are_one_object_and_all_of_them_count() {
+        let named = |key: &str, may_be_absent| NamedKey {
+            key: ObjectKey::parse(key).unwrap(),
+            may_be_absent,
+        };
+        let rows = by_key(vec![
+            named("a", false),
+            named("b", true),
+            named("a", true),
+            named("a", true),
+        ]);
+        assert_eq!(rows.len(), 2);
+        let one = |counts| Counts {
+            listed: 1,
+            ..counts
+        };
+        let copied = one(Counts {
+            copied: 1,
+            bytes_copied: 7,
+            ..Counts::default()
+        });
+        let counts = rows[0].counts(copied);
+        assert_eq!(
+            (counts.copied, counts.equal, counts.bytes_copied),
+            (1, 2, 7)
+        );
+        let gone = one(Counts {
+            gone: 1,
+            ..Counts::default()
+        });
+        let counts_gone = rows[0].counts(gone);
+        assert_eq!((counts_gone.gone, counts_gone.kept), (1, 2));
+        for counts in [counts, counts_gone, rows[1].counts(gone)] {
+            assert!(counts.add_up(), "{counts:?}");
         }
     }
 }

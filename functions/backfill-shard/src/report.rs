@@ -6,6 +6,7 @@ use tandem_aws::places::Place;
 use tandem_replication::diff::{Finding, Listed};
 use tandem_replication::progress::Counts;
 use tandem_replication::s3_uri::S3Uri;
+use tandem_replication::shard_session::SessionError;
 use tandem_replication::shard_state::Shard;
 
 use crate::page_context::PageContext;
@@ -79,7 +80,7 @@ impl PageContext<'_> {
         &self,
         shard: &Shard,
         lines: Vec<Line<'_>>,
-    ) -> Result<(), AwsError> {
+    ) -> Result<(), SessionError<AwsError>> {
         let Some(uri) = &self.job.spec.report else {
             return Ok(());
         };
@@ -90,7 +91,11 @@ impl PageContext<'_> {
         let place = S3Uri::parse(uri).map_err(unexpected)?;
         let place = Place::find(&self.worker.aws, &place)
             .await?
-            .ok_or_else(|| unexpected("its bucket cannot be found any more".to_owned()))?;
+            .ok_or_else(|| {
+                let problem =
+                    "its bucket cannot be found any more; make it again, then resume the job";
+                SessionError::Final(unexpected(problem.to_owned()))
+            })?;
         let mut body = Vec::new();
         for line in &lines {
             serde_json::to_writer(&mut body, line)
@@ -105,6 +110,6 @@ impl PageContext<'_> {
             "{}/{:06}-{:06}{attempt}.jsonl",
             self.job.id, shard.index, shard.pages
         );
-        place.write(&name, body).await
+        Ok(place.write(&name, body).await?)
     }
 }

@@ -75,7 +75,7 @@ impl Worker {
         match work(&shards, &pages, &delivery).await {
             Ok(Ended::Acknowledge) => Ok(()),
             Ok(Ended::RedeliverAt(at)) => Err(Unfinished::Leased(at)),
-            Err(SessionError::Failed(error)) => Err(error.into()),
+            Err(SessionError::Failed(error) | SessionError::Final(error)) => Err(error.into()),
             Err(lost @ SessionError::Lost(_)) => Err(Unfinished::Lost(lost.to_string())),
         }
     }

@@ -27,7 +27,7 @@ fn requests() -> Vec<Value> {
 }
 
 /// The fields of a request.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "action",
     "rule",
     "job_id",
@@ -35,6 +35,7 @@ const FIELDS: [&str; 11] = [
     "overwrite",
     "prefix",
     "manifest",
+    "keys",
     "report",
     "objects_per_sec",
     "concurrency",
@@ -92,6 +93,8 @@ fn is_of_the_contract(request: &Value) -> bool {
         && is("overwrite", &["always", "if-older", "never"])
         && text("prefix", 1_024)
         && place("manifest", true)
+        && is("keys", &["encoded", "plain"])
+        && !(said("keys").is_some() && said("manifest").is_none())
         && place("report", false)
         && said("objects_per_sec")
             .is_none_or(|rate| rate.as_f64().is_some_and(|rate| rate > 0.0 && rate <= 1e6))

@@ -1,11 +1,14 @@
-//! Lists of keys in S3, as a job is given them: a CSV, or what an S3 Inventory's `manifest.json` names. What
-//! they hold is cut into parts that can be worked on at once; `backfill-shard` reads their lines.
+//! Lists of keys in S3, as a job is given them: a CSV, or what an inventory's `manifest.json` names. What
+//! they hold is cut into parts that can be worked on at once; `backfill-shard` reads their records. A list whose
+//! beginning cannot be read is refused here, before anything begins.
 
+use futures::{StreamExt, stream};
 use serde::Deserialize;
 use tandem_aws::Aws;
-use tandem_aws::places::Place;
+use tandem_aws::places::{Found, Place};
 use tandem_lambda::request::RequestError;
 use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::key_list::{Columns, HEAD_BYTES, Head, KeyEncoding, inspect};
 use tandem_replication::names::BucketName;
 use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard_state::ManifestPart;
@@ -16,8 +19,11 @@ const PART_BYTES: u64 = 4 << 20;
 const PARTS_MAX: u64 = 256;
 /// How large an inventory's `manifest.json` may be.
 const INVENTORY_BYTES_MAX: u64 = 16 << 20;
+/// How many files of an inventory are looked at at once.
+const FILES_AT_ONCE: usize = 16;
 
-/// What an S3 Inventory's `manifest.json` says, as far as it matters here (S3 user guide, "Inventory manifest").
+/// What an inventory's `manifest.json` says, as far as it matters here. Sources: S3 user guide, "Inventory manifest";
+/// OSS user guide, "Bucket inventory", whose manifest has the same fields.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Inventory {
@@ -32,40 +38,57 @@ struct InventoryFile {
     key: String,
 }
 
-/// The parts of the list at `uri`, whose keys are of `source`.
+/// The parts of the list at `uri`, whose keys are of `source` and written as `keys` says.
 pub async fn parts(
     aws: &Aws,
     uri: &str,
     source: &BucketName,
+    keys: Option<KeyEncoding>,
 ) -> Result<Vec<ManifestPart>, RequestError> {
     let list = S3Uri::parse(uri).map_err(|problem| refused(uri, problem))?;
-    let is_inventory = list.key.ends_with("manifest.json");
     let place = Place::find(aws, &list).await?.ok_or_else(|| {
         refused(
             uri,
             "is in a bucket that cannot be found; create it, or correct its name",
         )
     })?;
-    if !is_inventory {
-        return file_parts(&place, uri).await;
+    let keys = keys.unwrap_or_default();
+    if !is_inventory(&list.key) {
+        return file_parts(&place, uri, source, keys, None).await;
     }
     let inventory = read_inventory(&place, uri).await?;
-    check(&inventory, uri, source)?;
-    let mut parts = Vec::new();
-    for file in inventory.files {
-        let key = file.key.clone();
+    let columns = check(&inventory, uri, source)?;
+    let files = stream::iter(inventory.files).map(|file| {
         let file = S3Uri {
-            key,
+            key: file.key,
             ..list.clone()
         };
         let place = Place::of(aws, file, place.region().clone());
-        parts.extend(file_parts(&place, uri).await?);
-    }
-    Ok(parts)
+        let columns = Some(columns.clone());
+        async move {
+            if is_inventory(&place.uri().key) {
+                let problem = format!(
+                    "names another manifest, s3://{}/{}, among its files; give each inventory to a job of its own",
+                    place.uri().bucket,
+                    place.uri().key
+                );
+                return Err(refused(uri, problem).into());
+            }
+            file_parts(&place, uri, source, keys, columns).await
+        }
+    });
+    let parts = files.buffered(FILES_AT_ONCE).collect::<Vec<_>>().await;
+    let parts: Result<Vec<_>, RequestError> = parts.into_iter().collect();
+    Ok(parts?.concat())
+}
+
+/// Whether a key names the `manifest.json` of an inventory.
+fn is_inventory(key: &str) -> bool {
+    key.ends_with("manifest.json")
 }
 
 async fn read_inventory(place: &Place, uri: &str) -> Result<Inventory, RequestError> {
-    let found = place.head().await?.ok_or_else(|| missing(place, uri))?;
+    let found = head(place, uri).await?;
     if found.bytes > INVENTORY_BYTES_MAX {
         let problem = format!(
             "has {} bytes, which no inventory's manifest has; give its manifest.json",
@@ -73,18 +96,16 @@ async fn read_inventory(place: &Place, uri: &str) -> Result<Inventory, RequestEr
         );
         return Err(refused(uri, problem).into());
     }
-    let body = place.read(&found.etag, 0).await?;
-    let body = body
-        .collect()
-        .await
-        .map_err(|error| tandem_aws::AwsError::unexpected(format!("reading {uri}"), error))?;
-    serde_json::from_slice(&body.into_bytes()).map_err(|error| {
+    let bytes = place.read(&found.etag, 0).await?.all().await?;
+    let json = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    serde_json::from_slice(json).map_err(|error| {
         let problem = format!("is no S3 Inventory manifest: {error}");
         refused(uri, problem).into()
     })
 }
 
-fn check(inventory: &Inventory, uri: &str, source: &BucketName) -> Result<(), Refusal> {
+/// Returns the columns of an inventory that can be read.
+fn check(inventory: &Inventory, uri: &str, source: &BucketName) -> Result<Columns, Refusal> {
     if inventory.source_bucket != source.as_str() {
         let problem = format!(
             "is the inventory of {}, and the rule's source is {source}; give one of {source}",
@@ -92,46 +113,91 @@ fn check(inventory: &Inventory, uri: &str, source: &BucketName) -> Result<(), Re
         );
         return Err(refused(uri, problem));
     }
-    if inventory.file_format != "CSV" {
+    if !inventory.file_format.eq_ignore_ascii_case("CSV") {
         let problem = format!(
             "lists {} files, which cannot be read here; set the inventory's format to CSV",
             inventory.file_format
         );
         return Err(refused(uri, problem));
     }
-    let mut columns = inventory.file_schema.split(',').map(str::trim);
-    if columns.next() != Some("Bucket") || columns.next() != Some("Key") {
-        let problem = format!(
-            "has the columns {:?}; they have to begin with Bucket, Key",
-            inventory.file_schema
-        );
-        return Err(refused(uri, problem));
-    }
-    Ok(())
+    let columns = Columns::named(inventory.file_schema.split(','));
+    columns
+        .filter(|columns| columns.bucket.is_some())
+        .ok_or_else(|| {
+            let problem = format!(
+                "has the columns {:?}; Bucket and Key have to be among them",
+                inventory.file_schema
+            );
+            refused(uri, problem)
+        })
 }
 
-/// The parts of one file. What is compressed can only be read from its beginning, and is one part.
-async fn file_parts(place: &Place, uri: &str) -> Result<Vec<ManifestPart>, RequestError> {
-    let found = place.head().await?.ok_or_else(|| missing(place, uri))?;
-    let gzip = std::path::Path::new(&place.uri().key)
-        .extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+/// The parts of one file. What is compressed can only be read from its beginning, and in what is not encoded a line
+/// break may be part of a key: either is one part.
+async fn file_parts(
+    place: &Place,
+    uri: &str,
+    source: &BucketName,
+    keys: KeyEncoding,
+    columns: Option<Columns>,
+) -> Result<Vec<ManifestPart>, RequestError> {
+    let found = head(place, uri).await?;
+    let bytes = match found.bytes {
+        0 => Vec::new(),
+        _ => place.read_head(&found.etag, HEAD_BYTES).await?,
+    };
+    let head = Head {
+        bytes: &bytes,
+        is_whole: bytes.len() as u64 == found.bytes,
+        is_named_gzip: is_named_gzip(&place.uri().key),
+    };
+    let (gzip, layout) = inspect(head, source, keys, columns)
+        .map_err(|problem| unreadable(place, uri, &problem.to_string()))?;
     let part = |from, until| ManifestPart {
         bucket: place.uri().bucket.to_string(),
         region: place.region().to_string(),
         key: place.uri().key.clone(),
         etag: found.etag.clone(),
         gzip,
+        layout: layout.clone(),
         from,
         until,
     };
     if gzip {
         return Ok(vec![part(0, None)]);
     }
+    if layout.keys != KeyEncoding::Encoded {
+        return Ok(vec![part(0, Some(found.bytes))]);
+    }
     Ok(cuts(found.bytes)
         .into_iter()
         .map(|(from, until)| part(from, Some(until)))
         .collect())
+}
+
+fn is_named_gzip(key: &str) -> bool {
+    std::path::Path::new(key)
+        .extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+}
+
+/// Returns what is there, which has to be something that can be read.
+async fn head(place: &Place, uri: &str) -> Result<Found, RequestError> {
+    match place.head().await {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => {
+            let problem = "there is no such object; upload it, or correct the name";
+            Err(unreadable(place, uri, problem).into())
+        }
+        // A HEAD's answer has no code.
+        Err(error) if error.status == Some(403) => {
+            let problem = format!(
+                "{error}; its bucket has to be one of this account that the stack's parameter JobBucketPattern allows"
+            );
+            Err(unreadable(place, uri, &problem).into())
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The bytes from each of which on, and before which, a part's lines begin.
@@ -143,13 +209,16 @@ fn cuts(bytes: u64) -> Vec<(u64, u64)> {
         .collect()
 }
 
-fn missing(place: &Place, uri: &str) -> Refusal {
-    let problem = format!(
-        "cannot be read: there is no object s3://{}/{}; upload it, or correct the name",
-        place.uri().bucket,
-        place.uri().key
-    );
-    refused(uri, problem)
+fn unreadable(place: &Place, uri: &str, problem: &str) -> Refusal {
+    let (bucket, key) = (&place.uri().bucket, &place.uri().key);
+    let file = format!("s3://{bucket}/{key}");
+    if file == uri {
+        return refused(uri, format!("cannot be read: {problem}"));
+    }
+    refused(
+        uri,
+        format!("names {file}, which cannot be read: {problem}"),
+    )
 }
 
 fn refused(uri: &str, problem: impl Into<String>) -> Refusal {
@@ -181,13 +250,22 @@ mod tests {
             files: Vec::new(),
         };
         let schema = "Bucket, Key, Size";
-        assert!(check(&inventory("photos", "CSV", schema), "s3://a/b", &photos).is_ok());
+        let columns = check(&inventory("photos", "CSV", schema), "s3://a/b", &photos).unwrap();
+        assert_eq!((columns.bucket, columns.key), (Some(0), 1));
+        let turned = inventory("photos", "CSV", "Key,Bucket,IsDeleteMarker");
+        let columns = check(&turned, "s3://a/b", &photos).unwrap();
+        assert_eq!((columns.bucket, columns.key), (Some(1), 0));
+        assert_eq!(columns.is_delete_marker, Some(2));
         for (wrong, said) in [
             (inventory("films", "CSV", schema), "inventory of films"),
             (inventory("photos", "ORC", schema), "to CSV"),
             (
-                inventory("photos", "CSV", "Key, Bucket"),
-                "begin with Bucket, Key",
+                inventory("photos", "Parquet", schema),
+                "lists Parquet files",
+            ),
+            (
+                inventory("photos", "CSV", "Bucket, Size"),
+                "Bucket and Key have to be",
             ),
         ] {
             let refusal = check(&wrong, "s3://a/b", &photos).unwrap_err().to_string();

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tandem_lambda::request::{name, text};
 use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::key_list::KeyEncoding;
 use tandem_replication::names::JobId;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::progress::{JobKind, JobSpec};
@@ -80,6 +81,7 @@ struct SpecFields {
     overwrite: Option<Value>,
     prefix: Option<Value>,
     manifest: Option<Value>,
+    keys: Option<Value>,
     report: Option<Value>,
     objects_per_sec: Option<Value>,
     concurrency: Option<Value>,
@@ -147,6 +149,7 @@ impl SpecFields {
             ("overwrite", &self.overwrite),
             ("prefix", &self.prefix),
             ("manifest", &self.manifest),
+            ("keys", &self.keys),
             ("report", &self.report),
             ("objects_per_sec", &self.objects_per_sec),
             ("concurrency", &self.concurrency),
@@ -163,11 +166,14 @@ impl SpecFields {
         let kind = self.kind.map_or(Ok(JobKind::Backfill), kind)?;
         let overwrite = self.overwrite.map(overwrite).transpose()?;
         let deletes_max = self.deletes_max.as_ref().map(deletes_max).transpose()?;
+        let manifest = self.manifest.map(manifest).transpose()?;
+        let keys = self.keys.map(keys).transpose()?;
         let spec = JobSpec {
             kind,
             overwrite: overwrite.unwrap_or_default(),
             prefix: self.prefix.map(prefix).transpose()?,
-            manifest: self.manifest.map(manifest).transpose()?,
+            keys: manifest.is_some().then(|| keys.unwrap_or_default()),
+            manifest,
             report: self.report.map(report).transpose()?,
             objects_per_sec: self
                 .objects_per_sec
@@ -205,6 +211,10 @@ impl SpecFields {
                 return Err(invalid(field, value, problem));
             }
         }
+        if let (Some(keys), None) = (keys, &spec.manifest) {
+            let problem = "goes only with a manifest, whose keys it is about; leave it out";
+            return Err(invalid("keys", keys.as_str(), problem));
+        }
         if let (Some(prefix), Some(_)) = (&spec.prefix, &spec.manifest) {
             let problem =
                 "does not go with a manifest, which says which keys are meant; leave it out";
@@ -216,7 +226,7 @@ impl SpecFields {
 
 fn fields(payload: Value) -> Result<Fields, Refusal> {
     const FORM: &str = "send {\"action\": \"start\" or another, \"rule\": \"...\"}";
-    const KNOWN: [&str; 11] = [
+    const KNOWN: [&str; 12] = [
         "action",
         "rule",
         "job_id",
@@ -224,6 +234,7 @@ fn fields(payload: Value) -> Result<Fields, Refusal> {
         "overwrite",
         "prefix",
         "manifest",
+        "keys",
         "report",
         "objects_per_sec",
         "concurrency",
@@ -285,6 +296,14 @@ fn manifest(value: Value) -> Result<String, Refusal> {
         }
         Ok(_) => Ok(uri),
     }
+}
+
+fn keys(value: Value) -> Result<KeyEncoding, Refusal> {
+    let word = text("keys", value)?;
+    KeyEncoding::parse(&word).ok_or_else(|| {
+        let problem = "is not known; use \"encoded\" if the list's keys are encoded as in a URL, or \"plain\"";
+        invalid("keys", word, problem)
+    })
 }
 
 fn report(value: Value) -> Result<String, Refusal> {
@@ -386,6 +405,33 @@ mod tests {
     }
 
     #[test]
+    fn the_keys_of_a_manifest_are_encoded_unless_they_are_said_to_be_plain() {
+        for (fields, keys) in [
+            (
+                json!({"manifest": "s3://lists/a"}),
+                Some(KeyEncoding::Encoded),
+            ),
+            (
+                json!({"manifest": "s3://lists/a", "keys": "encoded"}),
+                Some(KeyEncoding::Encoded),
+            ),
+            (
+                json!({"manifest": "s3://lists/a", "keys": "plain"}),
+                Some(KeyEncoding::Plain),
+            ),
+            (json!({}), None),
+        ] {
+            let mut request = json!({"action": "start", "rule": "photos"});
+            let all = request.as_object_mut().unwrap();
+            all.extend(fields.as_object().unwrap().clone());
+            let Request::Start { spec, .. } = Request::parse(request).unwrap() else {
+                panic!("another request");
+            };
+            assert_eq!(spec.keys, keys, "{fields}");
+        }
+    }
+
+    #[test]
     fn a_refusal_names_the_field_and_what_to_do() {
         for (fields, field, said) in [
             (json!({"kind": "sync"}), "kind", "use \"backfill\""),
@@ -409,6 +455,12 @@ mod tests {
                 "prefix",
                 "manifest",
             ),
+            (
+                json!({"manifest": "s3://lists/a", "keys": "report"}),
+                "keys",
+                "\"plain\"",
+            ),
+            (json!({"keys": "plain"}), "keys", "only with a manifest"),
             (json!({"objects_per_sec": 0}), "objects_per_sec", "above 0"),
             (json!({"concurrency": 1.5}), "concurrency", "give 1 to"),
         ] {

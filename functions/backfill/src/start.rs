@@ -107,7 +107,7 @@ impl Backfill {
     async fn first_shards(&self, rule: &Rule, job: &Job) -> Result<Vec<Shard>, RequestError> {
         let at = now();
         if let Some(uri) = &job.spec.manifest {
-            let parts = manifest::parts(&self.aws, uri, &rule.source.name).await?;
+            let parts = manifest::parts(&self.aws, uri, &rule.source.name, job.spec.keys).await?;
             let weight = 1.0 / parts.len().max(1) as f64;
             return Ok((0..)
                 .zip(parts)

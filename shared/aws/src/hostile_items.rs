@@ -107,11 +107,11 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
             Kind::Job,
             json!({"id": "job-1", "rule_id": "rule-1", "state": "running", "plan_id": "p", "shards": 3,
                 "started_at": at, "kind": "repair", "overwrite": "never", "prefix": "a/",
-                "manifest": "s3://lists/keys.csv", "report": "s3://reports/a/", "objects_per_sec": 2.5,
+                "manifest": "s3://lists/keys.csv", "keys": "plain", "report": "s3://reports/a/", "objects_per_sec": 2.5,
                 "concurrency": 3, "deletes_max": 10, "scheduled": true, "settled": true, "expires_at": 1_800_000_000}),
             &["id", "rule_id", "state", "started_at"],
             json!({"plan_id": null, "shards": 0, "kind": "backfill", "overwrite": "always", "prefix": null,
-                "manifest": null, "report": null, "objects_per_sec": null, "concurrency": null,
+                "manifest": null, "keys": null, "report": null, "objects_per_sec": null, "concurrency": null,
                 "deletes_max": null, "scheduled": false, "settled": false, "expires_at": null}),
         ),
         Form::of(
@@ -126,7 +126,9 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "lease": {"holder": "invocation", "message": "message", "until": 1_800_000_000_000_i64},
                 "in_flight": {"last": "a/4", "writes": "AAAAAAAAAAAAAAAAAAAAAA"},
                 "manifest": {"bucket": "lists", "region": "us-east-1", "key": "keys.csv", "etag": "e",
-                    "gzip": false, "from": 0, "until": 9}}),
+                    "gzip": false, "from": 0, "until": 9,
+                    "layout": {"separator": ";", "keys": "plain", "header": true,
+                        "columns": {"bucket": 0, "key": 1, "is_latest": 3}}}}),
             // Steps are conditional on `pages`, and counts that are not there cannot be added to.
             &[
                 "index",

@@ -6,7 +6,9 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::names::{JobId, RuleId};
-use tandem_replication::progress::{Counts, JobKind, JobSpec, JobState, JobView, ShardCounts};
+use tandem_replication::progress::{
+    Counts, JobKind, JobSpec, JobState, JobView, ShardCounts, warning,
+};
 use tandem_replication::shard_state::Shard;
 
 use crate::AwsError;
@@ -93,6 +95,7 @@ impl Job {
             spec: self.spec.clone(),
             state,
             error: shards.iter().find_map(|shard| shard.error.clone()),
+            warning: over.then(|| warning(&self.spec, &counts)).flatten(),
             fraction: if complete {
                 1.0
             } else {

@@ -27,6 +27,30 @@ pub struct Found {
     pub bytes: u64,
 }
 
+/// The bytes of an object, as they come.
+#[derive(Debug)]
+pub struct Body {
+    stream: ByteStream,
+    doing: String,
+}
+
+impl Body {
+    /// The next bytes; `None` at the end. An error says that the connection failed: another read may succeed.
+    pub async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, AwsError> {
+        let next = self.stream.next().await.transpose();
+        next.map_err(|error| AwsError::unexpected(self.doing.as_str(), error))
+    }
+
+    /// All bytes.
+    pub async fn all(mut self) -> Result<Vec<u8>, AwsError> {
+        let mut all = Vec::new();
+        while let Some(bytes) = self.next().await? {
+            all.extend_from_slice(bytes.as_ref());
+        }
+        Ok(all)
+    }
+}
+
 impl Place {
     /// The place, if its bucket can be found.
     pub async fn find(aws: &Aws, uri: &S3Uri) -> Result<Option<Self>, AwsError> {
@@ -82,19 +106,34 @@ impl Place {
     }
 
     /// The object's bytes from `from` on; refused if it is not the one of this `ETag` any more.
-    pub async fn read(&self, etag: &str, from: u64) -> Result<ByteStream, AwsError> {
+    pub async fn read(&self, etag: &str, from: u64) -> Result<Body, AwsError> {
+        let range = (from > 0).then(|| format!("bytes={from}-"));
+        self.get(etag, range).await
+    }
+
+    /// The object's first bytes, at most so many; refused if it is not the one of this `ETag` any more. The object
+    /// must not be empty: S3 refuses any range of an empty object.
+    pub async fn read_head(&self, etag: &str, bytes_max: u64) -> Result<Vec<u8>, AwsError> {
+        let range = format!("bytes=0-{}", bytes_max.saturating_sub(1));
+        self.get(etag, Some(range)).await?.all().await
+    }
+
+    async fn get(&self, etag: &str, range: Option<String>) -> Result<Body, AwsError> {
         let answer = self
             .client
             .get_object()
             .bucket(self.uri.bucket.as_str())
             .key(&self.uri.key)
             .if_match(format!("\"{etag}\""))
-            .set_range((from > 0).then(|| format!("bytes={from}-")))
+            .set_range(range)
             .expected_bucket_owner(&self.owner)
             .send()
             .await
             .map_err(|error| AwsError::request(self.doing("reading"), &error))?;
-        Ok(answer.body)
+        Ok(Body {
+            stream: answer.body,
+            doing: self.doing("reading"),
+        })
     }
 
     /// Writes an object of this name within the place.

@@ -62,7 +62,7 @@ impl<'a> JobShards<'a> {
 /// Neither waking nor releasing takes a lease that it could lose.
 fn into_aws(error: SessionError<AwsError>) -> AwsError {
     match error {
-        SessionError::Failed(error) => error,
+        SessionError::Failed(error) | SessionError::Final(error) => error,
         lost @ SessionError::Lost(_) => AwsError::unexpected("sending shards", lost.to_string()),
     }
 }

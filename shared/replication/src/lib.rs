@@ -8,7 +8,7 @@
 //! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`object`], [`event`]), the checks on a
 //! rule ([`draft`], [`option_checks`], [`region`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
 //! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
-//! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`], [`in_flight`], [`page_plan`], [`shard_state`], [`shard_session`],
+//! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`], [`in_flight`], [`key_list`], [`page_plan`], [`shard_state`], [`shard_session`],
 //! [`progress`], [`s3_uri`], [`work`], [`window`]).
 
 pub mod event;
@@ -42,6 +42,7 @@ pub mod transfer;
 pub mod by_name;
 pub mod diff;
 pub mod in_flight;
+pub mod key_list;
 pub mod keyspace;
 pub mod page_plan;
 pub mod progress;

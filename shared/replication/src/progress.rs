@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
+use crate::key_list::KeyEncoding;
 use crate::names::{JobId, RuleId};
 use crate::overwrite::Overwrite;
 use crate::rule::Rule;
@@ -146,6 +147,9 @@ pub struct JobSpec {
     /// Where the keys are listed, instead of in the bucket itself: `s3://bucket/key`.
     #[serde(default)]
     pub manifest: Option<String>,
+    /// How the keys of that list are written; none without a list.
+    #[serde(default)]
+    pub keys: Option<KeyEncoding>,
     /// Where what was found is written: `s3://bucket/prefix/`.
     #[serde(default)]
     pub report: Option<String>,
@@ -178,6 +182,9 @@ pub struct JobView {
     /// Why a shard ended before its end.
     #[serde(default)]
     pub error: Option<String>,
+    /// What is odd about a job that is over, though nothing failed.
+    #[serde(default)]
+    pub warning: Option<String>,
     /// How far it has come, 0 to 1; an estimate from the place in the key space until it is complete.
     pub fraction: f64,
     /// Its shards.
@@ -192,6 +199,26 @@ pub struct JobView {
     pub started_at: Timestamp,
     /// When its last shard ended.
     pub finished_at: Option<Timestamp>,
+}
+
+/// Returns what is odd about a finished job with this outcome: most of the keys that its list names do not exist.
+/// Then the list is probably of another bucket, or its keys are written in another way than was said.
+pub fn warning(spec: &JobSpec, counts: &Counts) -> Option<String> {
+    let (Some(_), true) = (&spec.manifest, counts.gone > counts.listed / 2) else {
+        return None;
+    };
+    let keys = spec.keys.unwrap_or_default();
+    Some(format!(
+        "{} of {} keys in the list do not exist at the source; check that the list is of this bucket, and that its \
+         keys are {} (`keys` says \"{}\")",
+        counts.gone,
+        counts.listed,
+        match keys {
+            KeyEncoding::Encoded => "encoded as in a URL",
+            KeyEncoding::Plain | KeyEncoding::Report => "written as they are",
+        },
+        keys.as_str()
+    ))
 }
 
 /// How many shards there are, and how many have ended.
@@ -279,4 +306,42 @@ pub struct Lag {
     pub p99: f64,
     /// The slowest.
     pub max: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Promise: A finished job of which more than half of the listed keys do not exist has a warning, and the command
+    // ends with exit code 1.
+    #[test]
+    fn a_list_of_which_more_than_half_is_not_there_has_a_warning() {
+        let spec = JobSpec {
+            manifest: Some("s3://lists/keys.csv".into()),
+            keys: Some(KeyEncoding::Encoded),
+            ..JobSpec::default()
+        };
+        let counts = |listed, gone| Counts {
+            listed,
+            gone,
+            ..Counts::default()
+        };
+        for (listed, gone, is_odd) in [
+            (0, 0, false),
+            (1, 0, false),
+            (1, 1, true),
+            (2, 1, false),
+            (3, 1, false),
+            (3, 2, true),
+            (1_000, 500, false),
+            (1_000, 501, true),
+        ] {
+            let warning = warning(&spec, &counts(listed, gone));
+            assert_eq!(warning.is_some(), is_odd, "{gone} of {listed}");
+        }
+        let text = warning(&spec, &counts(3, 2)).unwrap();
+        assert!(text.contains("2 of 3 keys"), "{text}");
+        assert!(text.contains("\"encoded\""), "{text}");
+        assert_eq!(warning(&JobSpec::default(), &counts(3, 3)), None);
+    }
 }

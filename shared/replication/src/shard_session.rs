@@ -168,8 +168,13 @@ impl<'a, P: ShardPorts> Session<'a, P> {
             match done {
                 Ok(true) => return Ok(Ended::Acknowledge),
                 Ok(false) => {}
+                Err(SessionError::Final(error)) => {
+                    self.give_up(pages, need, RECOVERIES_MAX, error.to_string())
+                        .await?;
+                    return Ok(Ended::Acknowledge);
+                }
                 Err(SessionError::Failed(error)) if self.delivery.is_last => {
-                    self.give_up(pages, need, error.to_string()).await?;
+                    self.give_up(pages, need, 1, error.to_string()).await?;
                     return Ok(Ended::Acknowledge);
                 }
                 Err(error) => {
@@ -212,12 +217,14 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         }
     }
 
-    /// Ends a shard that failed at its message's last delivery: the job has to come to an end all the same. What is
-    /// in flight stays, so that the maintenance sends another message for its recovery, but not without end.
+    /// Ends a shard that failed at its message's last delivery, or for good: the job has to come to an end all the
+    /// same. What is in flight stays, so that the maintenance sends another message for its recovery, but not without
+    /// end: a failed recovery counts as `recoveries`.
     async fn give_up<W: PageWork<P>>(
         &self,
         pages: &W,
         need: Need,
+        recoveries: u32,
         error: String,
     ) -> Result<(), SessionError<P::Error>> {
         let at = self.ports.now();
@@ -227,7 +234,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
             if need == Need::Pages {
                 next = next.given_up(error.clone(), at);
             } else {
-                next.recoveries_failed += 1;
+                next.recoveries_failed += recoveries;
                 if next.recoveries_failed >= RECOVERIES_MAX {
                     let problem = format!(
                         "objects that a worker may have left half-written cannot be verified: {error}; run \

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::by_name;
 use crate::in_flight::InFlight;
+use crate::key_list::Layout;
 use crate::keyspace::fraction;
 use crate::progress::Counts;
 use crate::shard::{Hint, ShardRange};
@@ -26,7 +27,7 @@ pub struct Shard {
     /// The part of a manifest that names the shard's keys, instead of a range of them.
     #[serde(default, deserialize_with = "by_name::optional")]
     pub manifest: Option<ManifestPart>,
-    /// The last key that is accounted for; in a manifest the number of bytes, or of lines of a compressed
+    /// The last key that is accounted for; in a manifest the number of bytes, or of records of a compressed
     /// one, that are.
     #[serde(default)]
     pub checkpoint: Option<String>,
@@ -159,6 +160,9 @@ pub struct ManifestPart {
     pub etag: String,
     /// Whether it is compressed by gzip.
     pub gzip: bool,
+    /// How it is laid out.
+    #[serde(default, deserialize_with = "by_name::required")]
+    pub layout: Layout,
     /// Its lines begin at this byte or later.
     pub from: u64,
     /// ... and before this one; to the end if it is missing.
@@ -496,6 +500,7 @@ pub(crate) mod tests {
             key: "keys.csv".to_owned(),
             etag: "e".to_owned(),
             gzip: false,
+            layout: Layout::default(),
             from: 0,
             until: None,
         };

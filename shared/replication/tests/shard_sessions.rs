@@ -290,6 +290,29 @@ fn a_recovery_that_fails_three_times_ends_its_shard_as_failed() {
     assert!(problem.contains("verify --repair"), "{problem}");
 }
 
+// Promise: A compressed list that is truncated or damaged, or is not what its name says, ends its job at once with
+// the reason.
+#[test]
+fn what_no_redelivery_improves_ends_its_shard_at_the_first_delivery() {
+    let scenario = Scenario::default();
+    let mut run = Run::new(&scenario);
+    let shard = run.fail_for_good();
+    assert!(shard.has_ended() && shard.lease.is_none(), "{shard:?}");
+    assert_eq!(shard.error.as_deref(), Some("the service failed"));
+    // A recovery that cannot succeed is not repeated either.
+    let mut run = Run::new(&scenario);
+    run.leave_in_flight("a");
+    let shard = run.fail_for_good();
+    assert!(shard.has_ended() && shard.in_flight.is_some(), "{shard:?}");
+    let shard = run.fail_for_good();
+    assert_eq!(shard.in_flight, None);
+    assert!(
+        shard
+            .error
+            .is_some_and(|problem| problem.contains("verify --repair"))
+    );
+}
+
 fn death_while(changes: Vec<Change>, weakness: Weakness) -> Scenario {
     Scenario {
         deaths: 1,

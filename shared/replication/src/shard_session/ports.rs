@@ -149,7 +149,10 @@ pub enum SessionError<E> {
     /// The lease is gone: it expired, or the item was replaced.
     #[error("another worker has taken shard {0} over")]
     Lost(u32),
-    /// A request failed.
+    /// A request failed. A redelivery may succeed.
     #[error(transparent)]
     Failed(#[from] E),
+    /// Something is wrong that no redelivery can improve, such as a list of keys that cannot be read.
+    #[error("{0}")]
+    Final(E),
 }

@@ -44,6 +44,8 @@ pub struct Pages {
     pub tasks_max: usize,
     pub begun: std::sync::atomic::AtomicU32,
     pub unanswered: AtomicBool,
+    /// Whether a request that fails would fail again at any redelivery.
+    pub fails_for_good: bool,
 }
 
 struct Pair<'a> {
@@ -213,8 +215,15 @@ impl Pages {
     }
 }
 
-impl PageWork<Ports> for Pages {
-    async fn page(&self, session: &Session<'_, Ports>) -> Result<Paged, SessionError<Failed>> {
+impl Pages {
+    fn failure(&self, error: SessionError<Failed>) -> SessionError<Failed> {
+        match error {
+            SessionError::Failed(failed) if self.fails_for_good => SessionError::Final(failed),
+            error => error,
+        }
+    }
+
+    async fn one_page(&self, session: &Session<'_, Ports>) -> Result<Paged, SessionError<Failed>> {
         self.begun.fetch_add(1, Ordering::Relaxed);
         let shard = session.shard().await;
         let rest = shard.rest();
@@ -249,7 +258,7 @@ impl PageWork<Ports> for Pages {
         }))
     }
 
-    async fn recover(
+    async fn recovery(
         &self,
         session: &Session<'_, Ports>,
     ) -> Result<Recovered, SessionError<Failed>> {
@@ -271,6 +280,21 @@ impl PageWork<Ports> for Pages {
             }
             range.after.clone_from(&plan.until);
         }
+    }
+}
+
+impl PageWork<Ports> for Pages {
+    async fn page(&self, session: &Session<'_, Ports>) -> Result<Paged, SessionError<Failed>> {
+        let page = self.one_page(session).await;
+        page.map_err(|error| self.failure(error))
+    }
+
+    async fn recover(
+        &self,
+        session: &Session<'_, Ports>,
+    ) -> Result<Recovered, SessionError<Failed>> {
+        let recovered = self.recovery(session).await;
+        recovered.map_err(|error| self.failure(error))
     }
 
     fn has_time(&self) -> bool {

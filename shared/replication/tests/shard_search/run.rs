@@ -186,6 +186,16 @@ impl<'s> Run<'s> {
     /// Lets a worker receive the last delivery of the shard's newest message while every listing fails. Returns the shard
     /// as it is then.
     pub fn fail_for_the_last_time(&mut self) -> Shard {
+        self.fail(true, false)
+    }
+
+    /// Lets a worker receive the first delivery of the shard's newest message while every listing fails, and would fail
+    /// at any other delivery. Returns the shard as it is then.
+    pub fn fail_for_good(&mut self) -> Shard {
+        self.fail(false, true)
+    }
+
+    fn fail(&mut self, is_last: bool, fails_for_good: bool) -> Shard {
         let (epoch, ports) = {
             let mut world = self.world.lock().unwrap();
             world.failures = u32::MAX;
@@ -197,7 +207,7 @@ impl<'s> Run<'s> {
             message: Some(format!("0-{epoch}-0")),
             invocation: "invocation/0".to_owned(),
             is_redelivery: false,
-            is_last: true,
+            is_last,
             lease_until: chrono::DateTime::UNIX_EPOCH + TimeDelta::days(1),
         };
         finish(Box::pin(async move {
@@ -208,6 +218,7 @@ impl<'s> Run<'s> {
                 tasks_max: 9,
                 begun: AtomicU32::new(0),
                 unanswered: AtomicBool::new(false),
+                fails_for_good,
             };
             work(&ports, &pages, &delivery).await.ok()
         }));
@@ -451,6 +462,7 @@ impl<'s> Run<'s> {
                 tasks_max,
                 begun: AtomicU32::new(0),
                 unanswered: AtomicBool::new(false),
+                fails_for_good: false,
             };
             work(&ports, &pages, &delivery).await.ok()
         });

@@ -189,3 +189,20 @@ async fn a_job_that_may_not_list_any_more_after_its_first_page_ends_as_failed_as
     let job = jobs.job().await;
     assert_eq!(counts(&job), [("listed", 1_200), ("copied", 1_200)]);
 }
+
+#[tokio::test]
+async fn a_job_whose_bucket_is_gone_ends_as_failed_at_the_first_delivery() {
+    let jobs = Jobs::new(json!({})).await;
+    jobs.fill_source(keys(20));
+    jobs.start(json!({})).await;
+    let worker = jobs.worker().await;
+    let messages = jobs.messages().await;
+    let gone = Action::s3_error(404, "NoSuchBucket");
+    jobs.s3
+        .script(1, |seen: &Seen| seen.is("ListObjectsV2"), gone);
+    assert!(jobs.acknowledged(&worker, &messages[0], 1).await);
+    let job = jobs.job().await;
+    assert_eq!(job["state"], "failed", "{job}");
+    let error = job["error"].as_str().expect("an error");
+    assert!(error.contains("NoSuchBucket"), "{error}");
+}

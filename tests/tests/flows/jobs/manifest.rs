@@ -137,12 +137,23 @@ async fn a_long_list_is_gone_through_page_by_page_and_goes_on_where_it_was() {
     }
 }
 
+/// Starts a job that has to be refused because of its manifest. Returns the message.
+async fn refused(jobs: &Jobs, key: &str, bytes: Vec<u8>) -> String {
+    store(jobs, key, bytes);
+    let uri = format!("s3://{LISTS}/{key}");
+    let request = json!({"action": "start", "rule": jobs.rule, "manifest": uri});
+    let (code, message) = jobs.refused(request).await;
+    assert_eq!(code, "InvalidRequest", "{key}: {message}");
+    assert!(message.contains(&uri), "{key}: {message}");
+    message
+}
+
 #[tokio::test]
 async fn a_list_that_is_none_is_refused_before_anything_begins() {
     let jobs = jobs().await;
     store(&jobs, "broken/manifest.json", b"{\"files\": 3}".to_vec());
     for (uri, said) in [
-        ("s3://tandem-lists/nothing.csv", "there is no object"),
+        ("s3://tandem-lists/nothing.csv", "there is no such object"),
         (
             "s3://tandem-lists/broken/manifest.json",
             "is no S3 Inventory manifest",
@@ -154,8 +165,290 @@ async fn a_list_that_is_none_is_refused_before_anything_begins() {
         assert_eq!(code, "InvalidRequest", "{message}");
         assert!(message.contains(said) && message.contains(uri), "{message}");
     }
+    let source = jobs.buckets.source.name.clone();
+    let good = compressed(&format!("{source},a\n"));
+    let mut damaged = good.clone();
+    damaged[good.len() - 6] ^= 0xFF;
+    for (key, bytes, said) in [
+        (
+            "named.csv.gz",
+            format!("{source},a\n").into_bytes(),
+            "is not gzip",
+        ),
+        ("empty.csv.gz", Vec::new(), "is not gzip"),
+        ("cut.csv.gz", good[..good.len() - 3].to_vec(), "truncated"),
+        ("cut.csv", good[..12].to_vec(), "truncated"),
+        ("damaged.csv.gz", damaged, "damaged"),
+        ("more.csv.gz", [good.as_slice(), b"x"].concat(), "follow"),
+        ("utf16.csv", b"\xFF\xFEa\0\n\0".to_vec(), "UTF-16"),
+        ("keys.parquet", b"PAR1\x15\x04".to_vec(), "Parquet"),
+        ("keys.csv.zst", b"\x28\xB5\x2F\xFD\x04".to_vec(), "zstd"),
+        ("percent.csv", b"a\n100%.txt\n".to_vec(), "line 2, column 4"),
+        (
+            "mixed.csv",
+            "ü+1.txt\n".as_bytes().to_vec(),
+            "line 1, column 1",
+        ),
+        ("latin.csv", b"caf\xE9\n".to_vec(), "line 1, column 4"),
+        ("open.csv", b"a\n\"b\n".to_vec(), "line 2, column"),
+    ] {
+        let message = refused(&jobs, key, bytes).await;
+        assert!(message.contains(said), "{key}: {message}");
+    }
     let (code, _) = jobs
         .refused(json!({"action": "status", "rule": jobs.rule}))
         .await;
     assert_eq!(code, "JobNotFound");
+}
+
+// Promise: A list of keys is read wholly or refused with line and column: its separator, byte order mark, header,
+// quotes and compression are recognised by its content, and no byte of it is passed over.
+#[tokio::test]
+async fn lists_are_carried_over_however_they_are_written_and_compressed() {
+    let jobs = jobs().await;
+    for key in ["f,g.txt", "a+b", "100%", " lead", "line\nbreak"] {
+        jobs.at_source(key, key, TimeDelta::days(1));
+    }
+    let source = jobs.buckets.source.name.clone();
+    let text = format!("{source},a\n{source},b\n{source},red+flower%2B1.jpg\n");
+    let in_members = |at: usize| [compressed(&text[..at]), compressed(&text[at..])].concat();
+    let (line, middle) = (source.len() + 3, source.len() + 9);
+    let padded = [compressed(&text), compressed(""), vec![0; 600]].concat();
+    for (key, list, fields, found) in [
+        ("members.csv.gz", in_members(line), json!({}), 3),
+        ("in-a-line.csv.gz", in_members(middle), json!({}), 3),
+        ("padded.csv.gz", padded, json!({}), 3),
+        ("no-suffix", compressed(&text), json!({}), 3),
+        (
+            "mark.csv",
+            format!("\u{feff}{}", text.replace('\n', "\r\n")).into_bytes(),
+            json!({}),
+            3,
+        ),
+        (
+            "semicolons.csv",
+            format!("Bucket;Key\n{}", text.replace(',', ";")).into_bytes(),
+            json!({}),
+            3,
+        ),
+        (
+            "tabs.tsv",
+            text.replace(',', "\t").into_bytes(),
+            json!({}),
+            3,
+        ),
+        (
+            "quoted.csv",
+            format!("\"{source}\",\"f,g.txt\"\n").into_bytes(),
+            json!({}),
+            1,
+        ),
+        (
+            "plain.csv",
+            format!("{source},a+b\n{source},100%\n{source}, lead\n{source},\"line\nbreak\"\n")
+                .into_bytes(),
+            json!({"keys": "plain"}),
+            4,
+        ),
+    ] {
+        store(&jobs, key, list);
+        let mut request = fields.as_object().cloned().expect("fields");
+        request.insert("manifest".into(), json!(format!("s3://{LISTS}/{key}")));
+        let job = jobs.complete(request.into()).await;
+        let done = number(&job, "copied") + number(&job, "equal");
+        assert_eq!(
+            (number(&job, "listed"), done),
+            (found, found),
+            "{key}: {job}"
+        );
+        assert!(job["warning"].is_null(), "{key}: {job}");
+    }
+    for key in [
+        "a",
+        "b",
+        "red flower+1.jpg",
+        "f,g.txt",
+        "a+b",
+        "100%",
+        " lead",
+        "line\nbreak",
+    ] {
+        assert!(jobs.destination().contains_key(key), "{key}");
+    }
+}
+
+/// Text that does not become smaller.
+fn noise(bytes: usize) -> String {
+    let mut random = fastrand::Rng::with_seed(7);
+    (0..bytes).map(|_| random.alphanumeric()).collect()
+}
+
+// Promise: A compressed list that is truncated or damaged, or is not what its name says, ends its job at once with
+// the reason.
+#[tokio::test]
+async fn a_list_that_turns_out_unreadable_later_ends_its_job_at_the_first_delivery() {
+    let jobs = jobs().await;
+    let source = jobs.buckets.source.name.clone();
+    let row = |key: &str| format!("{source},{key},{}\n", noise(60_000));
+    let whole = compressed(&(0..4).map(|_| row("a")).collect::<String>());
+    let truncated = whole[..whole.len() - 20].to_vec();
+    let rows = |last: &str| (0..75).map(|_| row("b")).collect::<String>() + &row(last);
+    for (key, list, said) in [
+        ("late.csv.gz", truncated, "truncated".to_owned()),
+        // In the second part of the list, whose lines are counted from the list's beginning all the same.
+        (
+            "late.csv",
+            rows("50%").into_bytes(),
+            format!("line 76, column {}", source.len() + 4),
+        ),
+    ] {
+        store(&jobs, key, list);
+        let uri = format!("s3://{LISTS}/{key}");
+        let job = jobs.start(json!({"manifest": uri})).await;
+        assert_eq!(job["state"], "running", "{job}");
+        let worker = jobs.worker().await;
+        for message in jobs.messages().await {
+            assert!(jobs.acknowledged(&worker, &message, 1).await, "{key}");
+        }
+        let job = jobs.job().await;
+        assert_eq!(job["state"], "failed", "{job}");
+        let error = job["error"].as_str().expect("an error");
+        assert!(error.contains(&said) && error.contains(&uri), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_replaced_or_deleted_after_the_start_ends_its_job_at_the_first_delivery() {
+    let jobs = jobs().await;
+    let uri = store_list(&jobs, "a\n");
+    jobs.start(json!({ "manifest": uri })).await;
+    store_list(&jobs, "b\n");
+    let worker = jobs.worker().await;
+    for message in jobs.messages().await {
+        assert!(jobs.acknowledged(&worker, &message, 1).await);
+    }
+    let job = jobs.job().await;
+    assert_eq!(job["state"], "failed", "{job}");
+    let error = job["error"].as_str().expect("an error");
+    assert!(error.contains("start a new job"), "{error}");
+    assert!(jobs.destination().keys().all(|key| key == "only there"));
+}
+
+// Promise: A finished job of which more than half of the listed keys do not exist has a warning, and the command
+// ends with exit code 1.
+#[tokio::test]
+async fn a_list_of_keys_that_are_not_there_has_a_warning_unless_its_rows_say_so() {
+    let jobs = jobs().await;
+    let uri = store_list(&jobs, "a\nnone\nnor+this\n");
+    let job = jobs.complete(json!({ "manifest": uri })).await;
+    assert_eq!(counts(&job), [("listed", 3), ("copied", 1), ("gone", 2)]);
+    let warning = job["warning"].as_str().expect("a warning");
+    assert!(warning.contains("2 of 3 keys"), "{warning}");
+    // Old versions, and delete markers.
+    let source = &jobs.buckets.source.name;
+    let list = format!(
+        "Bucket,Key,VersionId,IsLatest,IsDeleteMarker\n{source},a,v2,true,false\n{source},a,v1,false,false\n\
+         {source},deleted,v4,true,true\n{source},deleted,v3,false,false\n{source},forgotten,v1,false,false\n"
+    );
+    let uri = store_list(&jobs, &list);
+    let job = jobs.complete(json!({ "manifest": uri })).await;
+    assert_eq!(counts(&job), [("listed", 5), ("equal", 2), ("kept", 3)]);
+    assert!(job["warning"].is_null(), "{job}");
+}
+
+// Promise: A CSV report can be given back as a list of keys, and no cell of it begins like a spreadsheet's formula.
+#[tokio::test]
+async fn a_report_is_carried_over_as_a_list_of_keys() {
+    let jobs = jobs().await;
+    let keys = ["=cmd|' /C calc'!A0", "'a", "-1+2", "a%20b"];
+    for key in keys {
+        jobs.at_source(key, key, TimeDelta::days(1));
+    }
+    let mut list = tandem_replication::key_list::report::COLUMNS.join(",");
+    for key in keys {
+        let cell = tandem_replication::key_list::report::cell(key);
+        list += &format!("\n\"{cell}\",missing,,1,e,,,,");
+    }
+    list += "\nonly there,extra,,,,,1,e,\n";
+    let uri = store_list(&jobs, &list);
+    let job = jobs.complete(json!({ "manifest": uri })).await;
+    assert_eq!(counts(&job), [("listed", 5), ("copied", 4), ("kept", 1)]);
+    assert!(keys.iter().all(|key| jobs.destination().contains_key(*key)));
+}
+
+#[tokio::test]
+async fn inventories_of_s3_and_oss_are_read_wherever_they_are_and_others_are_refused_by_name() {
+    let jobs = jobs().await;
+    let source = jobs.buckets.source.name.clone();
+    let rows = format!(
+        "\"{source}\",\"a\",\"v2\",\"true\",\"false\",\"5\"\n\"{source}\",\"a\",\"v1\",\"false\",\"false\",\"5\"\n\
+         \"{source}\",\"deleted\",\"v3\",\"true\",\"true\",\"\"\n"
+    );
+    let data = format!("lists/of/{source}/weekly/data/5f2c.csv.gz");
+    store(&jobs, &data, compressed(&rows));
+    let manifest = |format: &str, file: &str, schema: &str| {
+        json!({
+            "sourceBucket": source, "destinationBucket": "arn:aws:s3:::tandem-lists", "version": "2016-11-30",
+            "creationTimestamp": "1790000000000", "fileFormat": format, "fileSchema": schema,
+            "files": [{"key": file, "size": 1, "MD5checksum": "x"}]
+        })
+        .to_string()
+        .into_bytes()
+    };
+    let versions = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size";
+    let nested = format!("lists/of/{source}/weekly/2026-11-24T00-00Z/manifest.json");
+    store(&jobs, &nested, manifest("CSV", &data, versions));
+    let job = jobs
+        .complete(json!({"manifest": format!("s3://{LISTS}/{nested}")}))
+        .await;
+    assert_eq!(
+        counts(&job),
+        [("listed", 3), ("copied", 1), ("equal", 1), ("kept", 1)]
+    );
+    assert!(job["warning"].is_null(), "{job}");
+
+    let none =
+        json!({"sourceBucket": source, "fileFormat": "CSV", "fileSchema": versions, "files": []});
+    store(&jobs, "none/manifest.json", none.to_string().into_bytes());
+    let job = jobs
+        .complete(json!({"manifest": format!("s3://{LISTS}/none/manifest.json")}))
+        .await;
+    assert_eq!(counts(&job), []);
+
+    for (key, bytes, said) in [
+        (
+            "orc/manifest.json",
+            manifest("ORC", "x.orc", "struct<bucket:string>"),
+            "ORC",
+        ),
+        (
+            "parquet/manifest.json",
+            manifest("Parquet", "x.parquet", "message"),
+            "Parquet",
+        ),
+        (
+            "keyless/manifest.json",
+            manifest("CSV", &data, "Bucket, Size"),
+            "Bucket and Key",
+        ),
+        (
+            "inner/manifest.json",
+            manifest("CSV", &nested, versions),
+            "another manifest",
+        ),
+        (
+            "missing/manifest.json",
+            manifest("CSV", "x.csv.gz", versions),
+            "s3://tandem-lists/x.csv.gz",
+        ),
+        (
+            "symlink.txt",
+            b"s3://tandem-lists/x.csv.gz\n".to_vec(),
+            "line 1, column 1",
+        ),
+        ("keys.json", b"[{\"key\": \"a\"}]".to_vec(), "JSON"),
+    ] {
+        let message = refused(&jobs, key, bytes).await;
+        assert!(message.contains(said), "{key}: {message}");
+    }
 }

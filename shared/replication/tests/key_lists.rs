@@ -1,0 +1,543 @@
+//! Lists of keys as people, spreadsheets, scripts and inventories write them, and as any bytes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says why")]
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use tandem_replication::key_list::{
+    Columns, Entry, Head, KeyEncoding, Layout, LineProblem, ListReader, Place, Problem, Read,
+    Refused, Start, inspect, report,
+};
+use tandem_replication::names::BucketName;
+
+const CASES: u32 = 2_000;
+
+fn photos() -> BucketName {
+    BucketName::parse("photos").unwrap()
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Reads a list that comes in these pieces.
+fn entries_of<'a>(
+    layout: &Layout,
+    is_gzip: bool,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> Result<Vec<Entry>, Refused> {
+    let mut reader = ListReader::new(layout, is_gzip, Start::LineAt(0));
+    let mut pieces = pieces.into_iter();
+    let mut entries = Vec::new();
+    loop {
+        match reader.read()? {
+            Read::Record(record) => entries.push(layout.entry(&record, &photos())?),
+            Read::End => return Ok(entries),
+            Read::NeedsMore => match pieces.next() {
+                Some(piece) => reader.feed(piece),
+                None => reader.end(),
+            },
+        }
+    }
+}
+
+/// Inspects a list and reads it whole.
+fn entries(list: &[u8], keys: KeyEncoding) -> Result<Vec<Entry>, Refused> {
+    let head = Head {
+        bytes: list,
+        is_whole: true,
+        is_named_gzip: false,
+    };
+    let (is_gzip, layout) = inspect(head, &photos(), keys, None)?;
+    entries_of(&layout, is_gzip, [list])
+}
+
+/// The keys of a list, none of whose lines may be wrong.
+fn keys(list: &[u8], keys: KeyEncoding) -> Result<Vec<String>, Refused> {
+    let entries = entries(list, keys)?;
+    Ok(entries.iter().filter_map(key_of).collect())
+}
+
+fn key_of(entry: &Entry) -> Option<String> {
+    match entry {
+        Entry::Key(named) => Some(named.key.as_str().to_owned()),
+        Entry::Header | Entry::Blank => None,
+        Entry::Wrong(problem) => panic!("{problem}"),
+    }
+}
+
+// Promise: A list of keys is read wholly or refused with line and column: its separator, byte order mark, header,
+// quotes and compression are recognised by its content, and no byte of it is passed over.
+#[test]
+fn lists_as_spreadsheets_scripts_and_inventories_write_them_are_read() {
+    let encoded: [(&[u8], &[&str]); 23] = [
+        (b"a.txt\nb.txt\n", &["a.txt", "b.txt"]),
+        (b"a.txt\r\nb.txt", &["a.txt", "b.txt"]),
+        (b"\n\r\na.txt\n\n\nb.txt\n\n", &["a.txt", "b.txt"]),
+        (b"\xEF\xBB\xBFa.txt\nm1\n", &["a.txt", "m1"]),
+        (
+            b"\xEF\xBB\xBFphotos,a.txt\r\nphotos,m1\r\n",
+            &["a.txt", "m1"],
+        ),
+        (b"\xEF\xBB\xBF\"photos\",\"a.txt\"\r\n", &["a.txt"]),
+        (b"\xEF\xBB\xBF", &[]),
+        (b"photos;a.txt\nphotos;b,c.txt\n", &["a.txt", "b,c.txt"]),
+        (b"photos\ta.txt\t17\nphotos\tb;c\t1\n", &["a.txt", "b;c"]),
+        (b"\"photos\";\"a;b\"\n", &["a;b"]),
+        (b"\"photos\",\"f,g.txt\"\n", &["f,g.txt"]),
+        (b"\"f,g.txt\"\nh\n", &["f,g.txt", "h"]),
+        (b"\"photos\" , \"say \"\"x\"\"\" , 17\n", &["say \"x\""]),
+        (
+            b"photos,red+flower%2B1%2C2.jpg,v1\n",
+            &["red flower+1,2.jpg"],
+        ),
+        (b"photos,%C3%BC%0A\n", &["ü\n"]),
+        // Neither % nor +: the same key in either encoding.
+        ("photos,ü b.txt\n".as_bytes(), &["ü b.txt"]),
+        (b"Bucket,Key,VersionId\nphotos,a,v1\n", &["a"]),
+        (b"bucket;key\nphotos;a\n", &["a"]),
+        (b"key,size\na,1\n", &["a"]),
+        (
+            b"\"Key\",\"ETag\",\"Bucket\"\n\"a\",\"e\",\"photos\"\n",
+            &["a"],
+        ),
+        // One column is no header.
+        (b"key\nbucket\n", &["key", "bucket"]),
+        (
+            b"ORCHID.jpg\nPAR.jpg\nBZ.jpg\n",
+            &["ORCHID.jpg", "PAR.jpg", "BZ.jpg"],
+        ),
+        (b"", &[]),
+    ];
+    for (list, expected) in encoded {
+        let shown = String::from_utf8_lossy(list);
+        assert_eq!(
+            keys(list, KeyEncoding::Encoded).unwrap(),
+            expected,
+            "{shown:?}"
+        );
+        let compressed = gzip(list);
+        assert_eq!(
+            keys(&compressed, KeyEncoding::Encoded).unwrap(),
+            expected,
+            "{shown:?}"
+        );
+    }
+    let plain: [(&[u8], &[&str]); 8] = [
+        (
+            b"a+b.txt\n100%.txt\n50%20off.txt\n",
+            &["a+b.txt", "100%.txt", "50%20off.txt"],
+        ),
+        (b"photos, lead.txt\nphotos,a \n", &[" lead.txt", "a "]),
+        (
+            b"\"photos\",\"line\nbreak\r\"\nphotos,b\n",
+            &["line\nbreak\r", "b"],
+        ),
+        (b"photos,a\"b\"c\n", &["a\"b\"c"]),
+        ("photos,ü+é%\n".as_bytes(), &["ü+é%"]),
+        (b"photos\t a,b;c \n", &[" a,b;c "]),
+        (b"photos,s3://x/y\n", &["s3://x/y"]),
+        (b" \n", &[" "]),
+    ];
+    for (list, expected) in plain {
+        let shown = String::from_utf8_lossy(list);
+        assert_eq!(
+            keys(list, KeyEncoding::Plain).unwrap(),
+            expected,
+            "{shown:?}"
+        );
+    }
+}
+
+// Promise: A list of keys is read wholly or refused with line and column: its separator, byte order mark, header,
+// quotes and compression are recognised by its content, and no byte of it is passed over.
+#[test]
+fn lists_that_cannot_be_read_are_refused_with_line_and_column() {
+    let at = |line, column, problem| Refused::at(Place { line, column }, problem);
+    let encoded: [(&[u8], Refused); 23] = [
+        (
+            b"photos,a\nphotos,100%.txt\n",
+            at(2, 11, Problem::BadEscape),
+        ),
+        (b"photos,a%zz\n", at(1, 9, Problem::BadEscape)),
+        (
+            b"photos,a\n\nphotos,red flower+1\n",
+            at(3, 11, Problem::NotEncoded(' ')),
+        ),
+        (
+            "photos,ü+b\n".as_bytes(),
+            at(1, 8, Problem::NotEncoded('ü')),
+        ),
+        (
+            b"photos,\"say \"\"x\"\"+\"\n",
+            at(1, 12, Problem::NotEncoded(' ')),
+        ),
+        (b"photos, a.txt\n", at(1, 8, Problem::OuterSpace)),
+        (b"a.txt \n", at(1, 1, Problem::OuterSpace)),
+        (b"photos,caf\xE9.txt\n", at(1, 11, Problem::NotUtf8(0xE9))),
+        (b"a\nb\0c\n", at(2, 2, Problem::Nul)),
+        (b"a\0\n\0", at(1, 2, Problem::Nul)),
+        (b"a\rb\n", at(1, 2, Problem::LoneReturn)),
+        (b"a\r\r\n", at(1, 2, Problem::LoneReturn)),
+        (b"a\nb\r", at(2, 2, Problem::LoneReturn)),
+        (b"photos,a\"b\n", at(1, 9, Problem::StrayQuote)),
+        (b"photos,\"a\"b\n", at(1, 11, Problem::AfterQuote)),
+        (b"x\nphotos,\"a", at(2, 8, Problem::OpenQuote)),
+        (b"photos,\"a\nb\"\n", at(1, 10, Problem::QuotedLineBreak)),
+        (b"a\n\xEF\xBB\xBFb\n", at(2, 1, Problem::ByteOrderMark)),
+        (b"a\ns3://photos/b\n", at(2, 1, Problem::Uri)),
+        (
+            b"photos,a\nRed, blue.jpg,x\n",
+            at(2, 1, Problem::NotABucket),
+        ),
+        (b"[\"a\", \"b\"]", Refused::whole(Problem::Json)),
+        (b" {\n \"files\": []}", Refused::whole(Problem::Json)),
+        (
+            b"<?xml version=\"1.0\"?>",
+            Refused::whole(Problem::Foreign("XML")),
+        ),
+    ];
+    for (list, expected) in encoded {
+        let shown = String::from_utf8_lossy(list);
+        assert_eq!(
+            keys(list, KeyEncoding::Encoded),
+            Err(expected.clone()),
+            "{shown:?}"
+        );
+        assert_eq!(
+            keys(&gzip(list), KeyEncoding::Encoded),
+            Err(expected),
+            "{shown:?}"
+        );
+    }
+    let long = [b"a\n".as_slice(), &[b'k'; 70_000]].concat();
+    assert_eq!(
+        keys(&long, KeyEncoding::Plain),
+        Err(at(2, 1, Problem::LongLine))
+    );
+    let open = [b"a\nb,\"".as_slice(), &[b'\n'; 70_000]].concat();
+    assert_eq!(
+        keys(&open, KeyEncoding::Plain),
+        Err(at(2, 3, Problem::OpenQuote))
+    );
+    assert_eq!(
+        at(3, 11, Problem::BadEscape).to_string(),
+        "line 3, column 11: two hexadecimal digits have to follow the %; write % as %25, or give `keys` as \"plain\""
+    );
+}
+
+#[test]
+fn other_formats_are_refused_by_name() {
+    for (list, name) in [
+        (b"\xFF\xFEa\0".as_slice(), "UTF-16"),
+        (b"\xFE\xFF\0a", "UTF-16"),
+        (b"\0\0\xFE\xFF\0\0\0a", "UTF-32"),
+        (b"\x28\xB5\x2F\xFD\x04", "zstd"),
+        (b"BZh91AY", "bzip2"),
+        (b"\xFD7zXZ\0", "xz"),
+        (b"PK\x03\x04\x14", "zip"),
+        (b"PAR1\x15", "Parquet"),
+        (b"ORC\x08\x03", "ORC"),
+        (b"Obj\x01", "Avro"),
+    ] {
+        for list in [list.to_vec(), gzip(list)] {
+            let refused = keys(&list, KeyEncoding::Encoded).unwrap_err().to_string();
+            assert!(refused.contains(name), "{name}: {refused}");
+        }
+    }
+    let twice = keys(&gzip(&gzip(b"a\n")), KeyEncoding::Plain).unwrap_err();
+    assert_eq!(twice, Refused::whole(Problem::Foreign("gzip within gzip")));
+}
+
+#[test]
+fn a_line_that_names_no_key_of_the_source_fails_alone() {
+    let long = format!("photos,{}", "k".repeat(1_025));
+    let list = format!("photos,a\nfilms,b\nphotos,\nphotos,%FF\n{long}\nphotos,c\n");
+    let found = entries(list.as_bytes(), KeyEncoding::Encoded).unwrap();
+    let wrong: Vec<LineProblem> = found
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Wrong(problem) => Some(*problem),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(
+        wrong,
+        [
+            LineProblem::OtherBucket,
+            LineProblem::KeyLength,
+            LineProblem::NotUtf8,
+            LineProblem::KeyLength
+        ]
+    );
+    assert_eq!(found.len(), 6);
+    let short = entries(b"Bucket,VersionId,Key\nphotos,v\n", KeyEncoding::Encoded).unwrap();
+    assert_eq!(short[1], Entry::Wrong(LineProblem::NoKey));
+}
+
+#[test]
+fn rows_of_old_versions_and_delete_markers_say_that_their_object_may_be_absent() {
+    let list = b"\"photos\",\"a\",\"v3\",\"true\",\"false\"\n\"photos\",\"a\",\"v2\",\"false\",\"false\"\n\
+                 \"photos\",\"b\",\"v9\",\"true\",\"true\"\n\"photos\",\"c\",\"null\",\"\",\"\"\n";
+    let schema = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker";
+    let columns = Columns::named(schema.split(','));
+    let head = Head {
+        bytes: list,
+        is_whole: true,
+        is_named_gzip: false,
+    };
+    let (_, layout) = inspect(head, &photos(), KeyEncoding::Encoded, columns).unwrap();
+    let found = entries_of(&layout, false, [list.as_slice()]).unwrap();
+    let said: Vec<(String, bool)> = found
+        .iter()
+        .map(|entry| match entry {
+            Entry::Key(named) => (named.key.as_str().to_owned(), named.may_be_absent),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let expected = [("a", false), ("a", true), ("b", true), ("c", false)];
+    assert_eq!(said, expected.map(|(key, absent)| (key.to_owned(), absent)));
+    // Some programs write the columns' names into an inventory's files, too.
+    let with_names = b"Bucket,Key,VersionId,IsLatest,IsDeleteMarker\nphotos,a,v3,true,false\n";
+    let head = Head {
+        bytes: with_names,
+        ..head
+    };
+    let columns = Columns::named(schema.split(','));
+    let (_, layout) = inspect(head, &photos(), KeyEncoding::Plain, columns).unwrap();
+    assert!(
+        layout.header && layout.keys == KeyEncoding::Plain,
+        "{layout:?}"
+    );
+    // The same columns as a header.
+    let list = b"Bucket,Key,IsLatest\nphotos,a,FALSE\nphotos,b,TRUE\n";
+    let found = entries(list, KeyEncoding::Encoded).unwrap();
+    let absent = |entry: &Entry| matches!(entry, Entry::Key(named) if named.may_be_absent);
+    assert_eq!(
+        found.iter().map(absent).collect::<Vec<_>>(),
+        [false, true, false]
+    );
+}
+
+#[test]
+fn zeros_after_a_gzip_are_padding_and_anything_else_is_refused() {
+    let whole = gzip(b"photos,a\n");
+    let empty = gzip(b"");
+    let zeros = vec![0; 700];
+    let padded = [whole.as_slice(), &empty, &zeros].concat();
+    assert_eq!(keys(&padded, KeyEncoding::Encoded).unwrap(), ["a"]);
+    let continued = [whole.as_slice(), &zeros, &gzip(b"photos,b\n")].concat();
+    assert_eq!(keys(&continued, KeyEncoding::Encoded).unwrap(), ["a", "b"]);
+    for tail in [b"photos,b\n".as_slice(), b"\0\0x", b"\x1fx"] {
+        let list = [whole.as_slice(), tail].concat();
+        let refused = keys(&list, KeyEncoding::Encoded);
+        assert_eq!(refused, Err(Refused::whole(Problem::AfterGzip)), "{tail:?}");
+    }
+    let cut = [whole.as_slice(), b"\x1f"].concat();
+    assert_eq!(
+        keys(&cut, KeyEncoding::Encoded),
+        Err(Refused::whole(Problem::Truncated))
+    );
+}
+
+#[test]
+fn a_list_that_is_named_gz_and_is_not_gzip_is_refused() {
+    for bytes in [b"photos,a\n".as_slice(), b"", b"\x1f"] {
+        let head = Head {
+            bytes,
+            is_whole: true,
+            is_named_gzip: true,
+        };
+        let refused = inspect(head, &photos(), KeyEncoding::Encoded, None);
+        assert_eq!(refused, Err(Refused::whole(Problem::NotGzip)), "{bytes:?}");
+    }
+}
+
+#[test]
+fn the_beginning_of_a_long_list_is_enough() {
+    let text = "photos,a+b%2C\r\n".repeat(20_000);
+    for (list, is_named_gzip) in [
+        (text.clone().into_bytes(), false),
+        (gzip(text.as_bytes()), true),
+    ] {
+        let head = Head {
+            bytes: &list[..list.len().min(1_000) - 1],
+            is_whole: false,
+            is_named_gzip,
+        };
+        let (is_gzip, layout) = inspect(head, &photos(), KeyEncoding::Encoded, None).unwrap();
+        assert_eq!((is_gzip, layout), (is_named_gzip, Layout::default()));
+    }
+}
+
+/// Bytes that look like lists, more or less.
+fn list_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        Just(b"photos".to_vec()),
+        Just(b"films".to_vec()),
+        Just(b"Bucket,Key".to_vec()),
+        Just(b"\xEF\xBB\xBF".to_vec()),
+        Just(b"\r\n".to_vec()),
+        prop::sample::select(&b",;\t\"\"'%+ \n\n\n\r\0=a"[..]).prop_map(|byte| vec![byte]),
+        "%[0-9A-F]{2}".prop_map(String::into_bytes),
+        "\\PC{1,3}".prop_map(String::into_bytes),
+        vec(any::<u8>(), 1..4),
+    ];
+    vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+}
+
+fn encoding() -> impl Strategy<Value = KeyEncoding> {
+    prop::sample::select(vec![KeyEncoding::Encoded, KeyEncoding::Plain])
+}
+
+/// A list cut at these places.
+fn pieces<'a>(list: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+    let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(list.len() + 1)).collect();
+    places.extend([0, list.len()]);
+    places.sort_unstable();
+    places
+        .windows(2)
+        .map(|pair| &list[pair[0]..pair[1]])
+        .collect()
+}
+
+/// Keys as S3 has them.
+fn any_key() -> impl Strategy<Value = String> {
+    let odd = "[-=+@'\"%,; \\n\\r\\t/a]{1,6}";
+    prop_oneof![
+        odd.prop_map(String::from),
+        "\\PC{1,8}".prop_map(String::from),
+        "[a-z/.]{1,12}".prop_map(String::from)
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(CASES))]
+
+    // Promise: A list of keys is read wholly or refused with line and column: its separator, byte order mark, header,
+    // quotes and compression are recognised by its content, and no byte of it is passed over.
+    #[test]
+    fn any_bytes_are_read_alike_however_they_are_cut_and_compressed(
+        list in list_bytes(), keys in encoding(), cuts in vec(any::<prop::sample::Index>(), 0..5),
+        members in vec(any::<prop::sample::Index>(), 0..4), padding in 0..3_usize,
+    ) {
+        let whole = entries(&list, keys);
+        let head = Head { bytes: &list, is_whole: true, is_named_gzip: false };
+        let Ok((false, layout)) = inspect(head, &photos(), keys, None) else {
+            return Ok(());
+        };
+        let cut = entries_of(&layout, false, pieces(&list, &cuts));
+        prop_assert_eq!(&whole, &cut, "in pieces");
+        let mut compressed: Vec<u8> = pieces(&list, &members).into_iter().flat_map(gzip).collect();
+        compressed.extend(vec![0; padding * 300]);
+        let in_members = entries_of(&layout, true, pieces(&compressed, &cuts));
+        prop_assert_eq!(&whole, &in_members, "in members");
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused_as_gzip(
+        bytes in vec(any::<u8>(), 0..40), magic in any::<bool>(), keys in encoding(), is_whole in any::<bool>(),
+    ) {
+        let list = if magic { [b"\x1f\x8b\x08\x00".as_slice(), &bytes].concat() } else { bytes };
+        let _ = inspect(Head { bytes: &list, is_whole, is_named_gzip: magic }, &photos(), keys, None);
+        let _ = entries_of(&Layout { keys, ..Layout::default() }, true, [list.as_slice()]);
+    }
+
+    // Promise: A compressed list that is truncated or damaged, or is not what its name says, ends its job at once with
+    // the reason.
+    #[test]
+    fn a_gzip_that_is_cut_or_damaged_is_never_read_as_a_shorter_list(
+        keys in vec("[a-z]{1,9}", 1..40), split in any::<prop::sample::Index>(),
+        at in any::<prop::sample::Index>(), bit in 0..8_u32, is_cut in any::<bool>(),
+    ) {
+        let text = keys.join("\n").into_bytes();
+        let members: Vec<Vec<u8>> = pieces(&text, &[split]).into_iter().map(gzip).collect();
+        let whole = members.concat();
+        let layout = Layout::default();
+        let good = entries_of(&layout, true, [whole.as_slice()]).unwrap();
+        let at = at.index(whole.len());
+        let mut bad = whole.clone();
+        if is_cut { bad.truncate(at) } else { bad[at] ^= 1 << bit };
+        match entries_of(&layout, true, [bad.as_slice()]) {
+            // Between two members a cut cannot be told.
+            Ok(_) if is_cut => prop_assert!(at == members[0].len()),
+            // Headers have bytes that say nothing about the content.
+            Ok(read) => prop_assert_eq!(read, good),
+            Err(_) => {}
+        }
+    }
+
+    #[test]
+    fn parts_of_an_encoded_list_have_every_record_once(
+        list in list_bytes(), cuts in vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let layout = Layout::default();
+        let read_part = |from: usize, until: usize| -> Result<Vec<(u64, Entry)>, Refused> {
+            let start = if from == 0 { Start::LineAt(0) } else { Start::AfterByte(from as u64) };
+            let mut reader = ListReader::new(&layout, false, start);
+            reader.feed(&list[from.saturating_sub(1)..]);
+            reader.end();
+            let mut entries = Vec::new();
+            loop {
+                match reader.read()? {
+                    Read::Record(record) if record.at < until as u64 => {
+                        entries.push((record.at, layout.entry(&record, &photos())?));
+                    }
+                    Read::Record(_) | Read::End | Read::NeedsMore => return Ok(entries),
+                }
+            }
+        };
+        let Ok(whole) = read_part(0, list.len()) else { return Ok(()) };
+        let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(list.len() + 1)).collect();
+        places.extend([0, list.len()]);
+        places.sort_unstable();
+        let mut parts = Vec::new();
+        for pair in places.windows(2).filter(|pair| pair[0] < pair[1]) {
+            parts.extend(read_part(pair[0], pair[1]).unwrap());
+        }
+        prop_assert_eq!(whole, parts);
+    }
+
+    #[test]
+    fn every_key_comes_back_from_a_list_that_quotes_it(
+        wanted in vec(any_key(), 1..6), separator in prop::sample::select(&b",;\t"[..]),
+    ) {
+        let mut writer = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
+        for key in &wanted {
+            writer.write_record(["photos", key]).unwrap();
+        }
+        let list = writer.into_inner().unwrap();
+        prop_assert_eq!(keys(&list, KeyEncoding::Plain).unwrap(), wanted);
+    }
+
+    #[test]
+    fn every_key_comes_back_from_a_list_that_encodes_it(wanted in vec(any_key(), 1..6), plus in any::<bool>()) {
+        let encoded = |key: &String| {
+            let text = percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC).to_string();
+            if plus { text.replace("%20", "+") } else { text }
+        };
+        for prefix in ["", "photos,"] {
+            let list: String = wanted.iter().map(|key| format!("{prefix}{}\n", encoded(key))).collect();
+            prop_assert_eq!(keys(list.as_bytes(), KeyEncoding::Encoded).unwrap(), &wanted[..]);
+        }
+    }
+
+    // Promise: A CSV report can be given back as a list of keys, and no cell of it begins like a spreadsheet's formula.
+    #[test]
+    fn every_key_comes_back_from_a_report(wanted in vec(any_key(), 1..6), asked in encoding()) {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(report::COLUMNS).unwrap();
+        for key in &wanted {
+            let cell = report::cell(key);
+            writer.write_record([cell.as_ref(), "missing", "", "1", "", "", "", "", ""]).unwrap();
+        }
+        let list = writer.into_inner().unwrap();
+        prop_assert_eq!(keys(&list, asked).unwrap(), wanted);
+    }
+}
