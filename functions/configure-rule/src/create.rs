@@ -47,7 +47,7 @@ impl Stack {
             options: draft.options.clone().seen_from(&self.config.account_id),
             ..draft.clone()
         };
-        draft.check_names()?;
+        draft.check_names(self.aws.region())?;
         draft.options.check(draft.policy)?;
         let (source, destination) = self.check_buckets(&draft).await?;
         self.check_destination(&draft.options, &destination).await?;
