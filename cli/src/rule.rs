@@ -3,8 +3,8 @@
 
 mod import;
 
-use crate::args::Output;
 use crate::args::rule::{CreateArgs, RuleCommand, UpdateArgs};
+use crate::args::{Global, Output};
 use crate::client::{Answer, Client};
 use crate::contract::{ConfigureRule, Destinations, Rule, RuleAnswer, RulesAnswer};
 use crate::error::Error;
@@ -12,7 +12,22 @@ use crate::exit::Exit;
 use crate::render;
 use crate::terminal;
 
-pub async fn run(client: &Client, output: Output, command: RuleCommand) -> Result<Exit, Error> {
+/// Runs a command. `import` connects by itself, as it may have no need to.
+pub async fn run(global: &Global, command: RuleCommand) -> Result<Exit, Error> {
+    match command {
+        RuleCommand::Import(args) => import::run(global, &args).await,
+        command => {
+            let client = Client::connect(global).await?;
+            run_in_stack(&client, global.output, command).await
+        }
+    }
+}
+
+async fn run_in_stack(
+    client: &Client,
+    output: Output,
+    command: RuleCommand,
+) -> Result<Exit, Error> {
     let show = |answer: Answer| show_rule(output, &answer);
     match command {
         RuleCommand::Create(args) => show(create(client, &args).await?),
@@ -31,7 +46,6 @@ pub async fn run(client: &Client, output: Output, command: RuleCommand) -> Resul
             show(client.configure_rule(&request).await?)
         }
         RuleCommand::Delete { rule, yes } => delete(client, output, &rule.name, yes).await,
-        RuleCommand::Import(args) => import::run(client, output, &args).await,
         RuleCommand::Destinations { source } => destinations(client, output, &source).await,
     }
 }
