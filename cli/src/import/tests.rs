@@ -180,6 +180,13 @@ fn a_bad_file_names_the_element() {
             "ReplicationConfiguration.Rule.Destination.Bucket is \"photos-replica\", which is no bucket's ARN",
         ),
         (
+            json.replace(
+                "arn:aws:s3:::photos-replica",
+                "arn:minio:replication:us-east-1:c5be6b16-769d-432a-9ef1-4567081f3566:photos-replica",
+            ),
+            "3566:photos-replica\", which is no bucket's ARN",
+        ),
+        (
             json.replace("\"Enabled\"", "\"On\""),
             "Rule.Status is \"on\"; it is Enabled or Disabled",
         ),
