@@ -40,7 +40,7 @@ def start_on(cloud: Cloud, port: int, *, iam: bool, last: bool) -> bool:
     """Starts both processes. False if another program was faster to take the port."""
     for folder in (cloud.home, cloud.temporary):
         folder.mkdir(parents=True, exist_ok=True)
-    process = spawn(cloud, "emulator", [machine.program("emulator", "ministack")],
+    process = spawn(cloud, "emulator", [machine.program("emulator", "python"), SCRIPTS / "emulator_server.py"],
                     environment.for_emulator(port, cloud.home, cloud.temporary, iam=iam))
     cloud.write_state({"port": port, "emulator": processes.identify(process.pid)})
     deadline = time.monotonic() + START_SECONDS

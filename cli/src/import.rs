@@ -94,9 +94,22 @@ impl Notes {
     }
 }
 
+/// Notes white space around a prefix: it is easily overlooked, and taken literally.
+fn note_white_space(rule: &Element, prefixes: &[String], notes: &mut Notes) {
+    for prefix in prefixes
+        .iter()
+        .filter(|prefix| prefix.trim() != prefix.as_str())
+    {
+        notes.add(
+            rule,
+            format!("is about keys that begin with {prefix:?}, white space included"),
+        );
+    }
+}
+
 /// Reads the replication configuration of the bucket `source`. `destination` is put in the place of the file's.
-pub fn plan(text: &str, source: &str, destination: Option<&str>) -> Result<Plan, ImportError> {
-    let root = Element::read(text)?;
+pub fn plan(bytes: &[u8], source: &str, destination: Option<&str>) -> Result<Plan, ImportError> {
+    let root = Element::read(bytes)?;
     if root.name() != "ReplicationConfiguration" {
         let problem = "is no ReplicationConfiguration";
         return Err(ImportError::new(&root.path, problem));

@@ -72,14 +72,14 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         // Whoever has no account can look at prices too.
         return plan::print_prices();
     }
-    let client = Client::connect(&cli.global).await?;
     let output = cli.global.output;
+    let connect = || Client::connect(&cli.global);
     match cli.command {
-        Command::Rule { command } => rule::run(&client, output, command).await,
-        Command::Backfill { command } => backfill::run(&client, output, command).await,
-        Command::Status(args) => status::run(&client, output, args).await,
-        Command::Failures { command } => failures::run(&client, output, command).await,
-        Command::Verify(args) if args.repair => repair::run(&client, output, args).await,
-        Command::Verify(args) => verify::run(&client, output, args).await,
+        Command::Rule { command } => rule::run(&cli.global, command).await,
+        Command::Backfill { command } => backfill::run(&connect().await?, output, command).await,
+        Command::Status(args) => status::run(&connect().await?, output, args).await,
+        Command::Failures { command } => failures::run(&connect().await?, output, command).await,
+        Command::Verify(args) if args.repair => repair::run(&connect().await?, output, args).await,
+        Command::Verify(args) => verify::run(&connect().await?, output, args).await,
     }
 }

@@ -3,8 +3,8 @@
 
 mod import;
 
-use crate::args::Output;
 use crate::args::rule::{CreateArgs, RuleCommand, UpdateArgs};
+use crate::args::{Global, Output};
 use crate::client::{Answer, Client};
 use crate::contract::{ConfigureRule, Destinations, Rule, RuleAnswer, RulesAnswer};
 use crate::error::Error;
@@ -12,27 +12,34 @@ use crate::exit::Exit;
 use crate::render;
 use crate::terminal;
 
-pub async fn run(client: &Client, output: Output, command: RuleCommand) -> Result<Exit, Error> {
+/// Runs a command. `import` connects by itself, because a dry run has no need to.
+pub async fn run(global: &Global, command: RuleCommand) -> Result<Exit, Error> {
+    let output = global.output;
+    let connect = || Client::connect(global);
     let show = |answer: Answer| show_rule(output, &answer);
     match command {
-        RuleCommand::Create(args) => show(create(client, &args).await?),
-        RuleCommand::List => list(client, output).await,
+        RuleCommand::Create(args) => show(create(&connect().await?, &args).await?),
+        RuleCommand::List => list(&connect().await?, output).await,
         RuleCommand::Show { rule } => {
             let request = ConfigureRule::Get { rule: &rule.name };
-            show(client.configure_rule(&request).await?)
+            show(connect().await?.configure_rule(&request).await?)
         }
-        RuleCommand::Update(args) => show(update(client, &args).await?),
+        RuleCommand::Update(args) => show(update(&connect().await?, &args).await?),
         RuleCommand::Pause { rule } => {
             let request = ConfigureRule::Pause { rule: &rule.name };
-            show(client.configure_rule(&request).await?)
+            show(connect().await?.configure_rule(&request).await?)
         }
         RuleCommand::Resume { rule } => {
             let request = ConfigureRule::Resume { rule: &rule.name };
-            show(client.configure_rule(&request).await?)
+            show(connect().await?.configure_rule(&request).await?)
         }
-        RuleCommand::Delete { rule, yes } => delete(client, output, &rule.name, yes).await,
-        RuleCommand::Import(args) => import::run(client, output, &args).await,
-        RuleCommand::Destinations { source } => destinations(client, output, &source).await,
+        RuleCommand::Delete { rule, yes } => {
+            delete(&connect().await?, output, &rule.name, yes).await
+        }
+        RuleCommand::Import(args) => import::run(global, &args).await,
+        RuleCommand::Destinations { source } => {
+            destinations(&connect().await?, output, &source).await
+        }
     }
 }
 

@@ -516,6 +516,18 @@ impl Bucket {
         deleted.expect("the bucket is deleted");
     }
 
+    /// Replaces the notification configuration, destinations that do not exist included.
+    pub async fn set_notifications_untried(&self, configuration: NotificationConfiguration) {
+        self.client
+            .put_bucket_notification_configuration()
+            .bucket(&self.name)
+            .notification_configuration(configuration)
+            .skip_destination_validation(true)
+            .send()
+            .await
+            .expect("notifications that nobody tries out");
+    }
+
     /// Replaces the bucket's notification configuration.
     pub async fn set_notifications(&self, configuration: NotificationConfiguration) {
         self.client

@@ -61,6 +61,19 @@ pub fn settled(bucket: &Bucket, event_name: &str, key: &str) -> Value {
     event(bucket, event_name, key, at)
 }
 
+/// The same, as a topic delivers it without raw message delivery.
+pub fn by_topic(event: &Value) -> Value {
+    json!({
+        "Type": "Notification",
+        "MessageId": "0216b511-4ade-5a33-8ebb-ea1b34659891",
+        "TopicArn": "arn:aws:sns:us-east-1:000000000000:tandem-notifications",
+        "Subject": "Amazon S3 Notification",
+        "Message": event.to_string(),
+        "Timestamp": tandem_lambda::runtime::now(),
+        "SignatureVersion": "1",
+    })
+}
+
 /// A batch of SQS messages, received for the first time; ids are their places: `"0"`, `"1"`, ...
 pub fn batch(queue_arn: &str, bodies: &[String]) -> Value {
     batch_received(1, queue_arn, bodies)

@@ -15,7 +15,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "BUCKET")]
     pub destination: Option<String>,
 
-    /// Only show what would be made, and what would not be carried over
+    /// Only show what would be made, and what would not be carried over; needs no region and no credentials
     #[arg(long)]
     pub dry_run: bool,
 

@@ -3,7 +3,7 @@
 //! Source: OSS API reference, `PutBucketReplication` and `GetBucketReplication`.
 
 use super::tree::Element;
-use super::{Found, ImportError, Notes};
+use super::{Found, ImportError, Notes, note_white_space};
 use crate::contract::{OptionChanges, Policy};
 
 const RULE: [&str; 11] = [
@@ -61,11 +61,12 @@ fn rule(rule: &Element, notes: &mut Notes) -> Result<Option<Found>, ImportError>
     let destination = rule.required(&["Destination", "Bucket"])?.to_owned();
     let policy = policy(rule, notes)?;
     let prefixes = prefixes(rule)?;
+    note_white_space(rule, &prefixes, notes);
     // Historical objects are carried unless a rule says no.
     let historical = rule
         .enabled_at(&["HistoricalObjectReplication"])?
         .unwrap_or(true);
-    if rule.text_at(&["Status"])? == Some("closing") {
+    if rule.word_at(&["Status"])? == Some("closing") {
         notes.add(rule, "is being closed, and left out");
         return Ok(None);
     }
@@ -93,7 +94,7 @@ fn prefixes(rule: &Element) -> Result<Vec<String>, ImportError> {
     }
     let texts: Vec<&str> = set
         .all("Prefix")
-        .map(Element::text)
+        .map(Element::literal)
         .collect::<Result<_, _>>()?;
     if texts.iter().any(|prefix| prefix.is_empty()) {
         return Ok(Vec::new());
@@ -107,7 +108,7 @@ fn policy(rule: &Element, notes: &mut Notes) -> Result<Policy, ImportError> {
         return Ok(Policy::Full);
     };
     let mut policy = Policy::Write;
-    for action in element.text()?.split(',').map(str::trim) {
+    for action in element.word()?.split(',').map(str::trim) {
         match action {
             "ALL" | "DELETE" => policy = Policy::Full,
             "PUT" => {}
@@ -128,7 +129,7 @@ fn not_carried(rule: &Element, notes: &mut Notes) -> Result<(), ImportError> {
     if let Some(location) = rule.at(&["Destination", "Location"])? {
         let note = format!(
             "is {:?}: the bucket has to be one of S3, in another region than the source; --destination gives its name",
-            location.text()?
+            location.word()?
         );
         notes.add(location, note);
     }

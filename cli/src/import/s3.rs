@@ -6,7 +6,7 @@
 use tandem_replication::options::STORAGE_CLASSES;
 
 use super::tree::Element;
-use super::{Found, ImportError, Notes};
+use super::{Found, ImportError, Notes, note_white_space};
 use crate::contract::{KeyChoice, OptionChanges, Policy};
 
 const RULE: [&str; 9] = [
@@ -72,15 +72,17 @@ fn rule(rule: &Element, notes: &mut Notes) -> Result<Option<Found>, ImportError>
         return Ok(None);
     }
     criteria(rule, notes)?;
+    let prefixes: Vec<String> = filter
+        .prefix
+        .into_iter()
+        .filter(|prefix| !prefix.is_empty())
+        .collect();
+    note_white_space(rule, &prefixes, notes);
     Ok(Some(Found {
         path: rule.path.clone(),
         priority,
         destination,
-        prefixes: filter
-            .prefix
-            .into_iter()
-            .filter(|prefix| !prefix.is_empty())
-            .collect(),
+        prefixes,
         policy,
         options: options(rule, notes)?,
         historical: rule.enabled_at(&["ExistingObjectReplication", "Status"])? == Some(true),
@@ -107,7 +109,7 @@ fn bucket(rule: &Element) -> Result<String, ImportError> {
 }
 
 fn priority(rule: &Element) -> Result<i64, ImportError> {
-    let Some(priority) = rule.text_at(&["Priority"])? else {
+    let Some(priority) = rule.word_at(&["Priority"])? else {
         return Ok(0);
     };
     priority.parse().map_err(|_| {
@@ -126,7 +128,7 @@ struct Filter<'a> {
 fn filter(rule: &Element) -> Result<Filter<'_>, ImportError> {
     let Some(filter) = rule.get("Filter")? else {
         return Ok(Filter {
-            prefix: rule.text_at(&["Prefix"])?.map(str::to_owned),
+            prefix: rule.literal_at(&["Prefix"])?.map(str::to_owned),
             tags: None,
             is_second_version: false,
         });
@@ -141,7 +143,7 @@ fn filter(rule: &Element) -> Result<Filter<'_>, ImportError> {
     }
     let both = filter.get("And")?.unwrap_or(filter);
     Ok(Filter {
-        prefix: both.text_at(&["Prefix"])?.map(str::to_owned),
+        prefix: both.literal_at(&["Prefix"])?.map(str::to_owned),
         tags: both.all("Tag").next(),
         is_second_version: true,
     })
@@ -211,7 +213,7 @@ fn storage_class(destination: &Element, notes: &mut Notes) -> Result<Option<Stri
     let Some(element) = destination.get("StorageClass")? else {
         return Ok(None);
     };
-    let class = element.text()?;
+    let class = element.word()?;
     if STORAGE_CLASSES.contains(&class) {
         return Ok(Some(class.to_owned()));
     }
@@ -226,7 +228,7 @@ fn kms_key(destination: &Element, notes: &mut Notes) -> Result<Option<KeyChoice>
     let Some(element) = destination.at(&["EncryptionConfiguration", "ReplicaKmsKeyID"])? else {
         return Ok(None);
     };
-    let key = element.text()?;
+    let key = element.word()?;
     if key.starts_with("arn:") {
         return Ok(Some(KeyChoice::Arn(key.to_owned())));
     }
@@ -242,7 +244,7 @@ fn account(destination: &Element, notes: &mut Notes) -> Result<Option<String>, I
     let Some(account) = destination.get("Account")? else {
         return Ok(None);
     };
-    let owner = destination.text_at(&["AccessControlTranslation", "Owner"])?;
+    let owner = destination.word_at(&["AccessControlTranslation", "Owner"])?;
     if owner != Some("Destination") {
         notes.add(
             account,
@@ -250,5 +252,5 @@ fn account(destination: &Element, notes: &mut Notes) -> Result<Option<String>, I
              account owns them",
         );
     }
-    Ok(Some(account.text()?.to_owned()))
+    Ok(Some(account.word()?.to_owned()))
 }

@@ -10,8 +10,12 @@ fn file(name: &str) -> String {
     std::fs::read_to_string(format!("{folder}/{name}")).unwrap()
 }
 
+fn plan(text: &str, destination: Option<&str>) -> Result<Plan, ImportError> {
+    super::plan(text.as_bytes(), "photos", destination)
+}
+
 fn planned(name: &str) -> Plan {
-    plan(&file(name), "photos", None).unwrap()
+    plan(&file(name), None).unwrap()
 }
 
 /// Whether something is noted about an element that ends so.
@@ -110,7 +114,7 @@ fn xml_is_read_by_priority_and_overlaps_and_other_destinations_are_noted() {
 
 #[test]
 fn a_rule_of_oss_is_read_with_what_has_no_counterpart() {
-    let plan = plan(&file("oss.xml"), "photos", Some("photos-replica")).unwrap();
+    let plan = plan(&file("oss.xml"), Some("photos-replica")).unwrap();
     let rule = plan.rule.as_ref().unwrap();
     assert_eq!(rule.destination, "photos-replica");
     assert_eq!(rule.scope, prefixes(&["source_image", "video"]));
@@ -151,7 +155,7 @@ fn more_prefixes_than_a_rule_takes_make_no_rule() {
     let prefixes =
         ["a", "b", "c", "d", "e", "f"].map(|name| ["<Prefix>", name, "/</Prefix>"].concat());
     let text = file("oss.xml").replace("<Prefix>video</Prefix>", &prefixes.concat());
-    let plan = plan(&text, "photos", None).unwrap();
+    let plan = plan(&text, None).unwrap();
     assert_eq!(plan.rule, None);
     assert!(
         is_noted(&plan, ".Rule", "have 7 prefixes, of which a rule takes 5"),
@@ -176,10 +180,21 @@ fn a_bad_file_names_the_element() {
             "ReplicationConfiguration.Rule.Destination.Bucket is \"photos-replica\", which is no bucket's ARN",
         ),
         (
+            json.replace(
+                "arn:aws:s3:::photos-replica",
+                "arn:minio:replication:us-east-1:c5be6b16-769d-432a-9ef1-4567081f3566:photos-replica",
+            ),
+            "3566:photos-replica\", which is no bucket's ARN",
+        ),
+        (
             json.replace("\"Enabled\"", "\"On\""),
             "Rule.Status is \"on\"; it is Enabled or Disabled",
         ),
         (json.replace("\"Prefix\": \"\",", ""), ""),
+        (
+            json.replace("\"Prefix\": \"\"", "\"Prefix\": [\"a/\", \"b/\"]"),
+            "Rule.Prefix has elements in it, where a text belongs",
+        ),
         (
             json.replace("\"Prefix\"", "\"Filter\": {}, \"Prefix\""),
             "Rule.Prefix is there together with Filter",
@@ -209,7 +224,7 @@ fn a_bad_file_names_the_element() {
         ),
         (oss.replace("</Rule>", ""), "the file is no XML"),
     ] {
-        match plan(&text, "photos", None) {
+        match plan(&text, None) {
             Ok(plan) => assert!(said.is_empty(), "{said}: {plan:?}"),
             Err(error) => assert!(
                 !said.is_empty() && error.to_string().contains(said),
@@ -252,10 +267,164 @@ fn damaged() -> impl Strategy<Value = String> {
     )
 }
 
+/// A rule's file whose one prefix is written so, in S3's first and second version, the second with tags around it, and
+/// OSS's.
+fn files_with_prefix(written: &str) -> [String; 4] {
+    let file = |rule: &str| {
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ReplicationConfiguration>\n <Role>r</Role>\n <Rule>\n  \
+             <Status>Enabled</Status>\n  {rule}\n </Rule>\n</ReplicationConfiguration>\n"
+        )
+    };
+    let to_s3 = "<Destination>\n <Bucket> arn:aws:s3:::replica-a\n </Bucket></Destination>";
+    let prefix = format!("<Prefix>{written}</Prefix>");
+    [
+        file(&format!("{prefix}{to_s3}")),
+        file(&format!("<Filter>\n {prefix}\n</Filter>{to_s3}")),
+        file(&format!("<Filter><And>\n {prefix}\n</And></Filter>{to_s3}")),
+        file(&format!(
+            "<PrefixSet>\n {prefix}\n</PrefixSet><Action>ALL</Action>\
+             <Destination><Bucket>replica-a</Bucket><Location>oss-cn-beijing</Location></Destination>"
+        ))
+        .replace("<Role>r</Role>", ""),
+    ]
+}
+
+// Promise: `rule import` takes the prefixes of a file literally, white space included.
+#[test]
+fn a_prefix_is_taken_literally() {
+    for (written, wanted) in [
+        (" leading space/", " leading space/"),
+        ("trailing/ ", "trailing/ "),
+        (" ", " "),
+        ("\n\t", "\n\t"),
+        ("a  b/", "a  b/"),
+        ("&#13;&#10;x", "\r\nx"),
+        ("a&amp;b&lt;c/", "a&b<c/"),
+        ("<![CDATA[<x> ]]>", "<x> "),
+        ("a<!-- no -->b", "ab"),
+        ("\u{a0}x", "\u{a0}x"),
+        ("x%3D1+2/", "x%3D1+2/"),
+    ] {
+        for text in files_with_prefix(written) {
+            let plan = plan(&text, None).unwrap();
+            let rule = plan.rule.as_ref().unwrap();
+            assert_eq!(rule.scope, prefixes(&[wanted]), "{text}");
+            assert_eq!(rule.destination, "replica-a");
+            let is_noted = is_noted(&plan, ".Rule", "white space included");
+            assert_eq!(is_noted, wanted.trim() != wanted, "{:?}", plan.notes);
+        }
+    }
+}
+
+#[test]
+fn an_empty_prefix_filter_or_set_is_every_key() {
+    for text in files_with_prefix("") {
+        assert_eq!(plan(&text, None).unwrap().rule.unwrap().scope, Scope::All);
+    }
+    for (from, to) in [
+        ("<Prefix></Prefix>", "<Prefix/>"),
+        ("<Prefix></Prefix>", ""),
+        ("<Filter>\n <Prefix></Prefix>\n</Filter>", "<Filter/>"),
+        (
+            "<Filter>\n <Prefix></Prefix>\n</Filter>",
+            "<Filter>\n</Filter>",
+        ),
+    ] {
+        for text in files_with_prefix("").map(|text| text.replace(from, to)) {
+            assert_eq!(
+                plan(&text, None).unwrap().rule.unwrap().scope,
+                Scope::All,
+                "{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn xml_and_json_say_the_same_of_one_prefix() {
+    for prefix in [" leading space/", " ", "a/", "ü\t"] {
+        let json = serde_json::json!({"Rules": [{"ID": "sp", "Priority": 1, "Status": "Enabled",
+            "Filter": {"Prefix": prefix}, "Destination": {"Bucket": "arn:aws:s3:::replica-a"}}]});
+        let from_json = plan(&json.to_string(), None).unwrap().rule.unwrap();
+        let [_, xml, ..] = files_with_prefix(prefix);
+        assert_eq!(plan(&xml, None).unwrap().rule.unwrap(), from_json);
+    }
+}
+
+/// OSS's file with every element that its API reference names.
+#[test]
+fn every_element_of_oss_is_carried_over_or_noted() {
+    let plan = planned("oss-full.xml");
+    let rule = plan.rule.as_ref().unwrap();
+    assert_eq!(rule.scope, prefixes(&["logs/", "source image/"]));
+    assert_eq!((rule.policy, rule.historical), (Policy::Full, true));
+    for (element, said) in [
+        (".RTC", "promises a time"),
+        (".Action", "names ABORT"),
+        (".Location", "one of S3"),
+        (".TransferType", "no counterpart"),
+        (".SyncRole", "is not needed"),
+        (".SourceSelectionCriteria", "leaves out objects"),
+        (".EncryptionConfiguration", "a key of OSS"),
+    ] {
+        assert!(
+            is_noted(&plan, element, said),
+            "{element} {said}: {:#?}",
+            plan.notes
+        );
+    }
+    let is_unknown = |note: &Note| note.note.contains("is not known");
+    assert!(!plan.notes.iter().any(is_unknown), "{:#?}", plan.notes);
+}
+
+/// A file in which some bytes are replaced, so that it need not be text.
+fn damaged_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let files = [
+        "s3-v1.json",
+        "s3-v2.json",
+        "s3-v2.xml",
+        "oss.xml",
+        "oss-full.xml",
+    ]
+    .map(file);
+    let places = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4);
+    (prop::sample::select(files.to_vec()), places).prop_map(|(text, places)| {
+        let mut bytes = text.into_bytes();
+        for (at, byte) in places {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes
+    })
+}
+
 proptest! {
     #[test]
+    fn any_bytes_are_a_plan_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = super::plan(&bytes, "photos", None);
+    }
+
+    #[test]
+    fn a_file_with_other_bytes_is_a_plan_or_an_error_that_names_something(bytes in damaged_bytes()) {
+        if let Err(error) = super::plan(&bytes, "photos", None) {
+            prop_assert!(error.to_string().len() > 10, "{}", error);
+        }
+    }
+
+    /// What XML can hold of a prefix arrives as it is.
+    #[test]
+    fn any_prefix_of_a_file_is_taken_literally(prefix in "[ \t\n!-~\u{a0}-\u{d7ff}\u{10000}-\u{10ffff}]{1,20}") {
+        let written = prefix.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        for text in files_with_prefix(&written) {
+            let rule = plan(&text, None).unwrap().rule.unwrap();
+            prop_assert_eq!(rule.scope, prefixes(&[&prefix]));
+        }
+    }
+
+    #[test]
     fn a_damaged_file_is_a_plan_or_an_error_that_names_something(text in damaged()) {
-        match plan(&text, "photos", None) {
+        match plan(&text, None) {
             Ok(plan) => {
                 if let Some(Planned { scope: Scope::Prefixes(prefixes), .. }) = &plan.rule {
                     prop_assert!((1..=5).contains(&prefixes.len()));
@@ -268,6 +437,6 @@ proptest! {
 
     #[test]
     fn any_text_is_a_plan_or_an_error(text in ".{0,200}") {
-        let _ = plan(&text, "photos", None);
+        let _ = plan(&text, None);
     }
 }

@@ -25,7 +25,14 @@ const ROOT: &str = "ReplicationConfiguration";
 
 impl Element {
     /// Reads a file, which is XML if it begins so.
-    pub fn read(text: &str) -> Result<Self, ImportError> {
+    pub fn read(bytes: &[u8]) -> Result<Self, ImportError> {
+        let text = str::from_utf8(bytes).map_err(|error| {
+            let at = error.valid_up_to();
+            ImportError::new(
+                "the file",
+                format!("is no UTF-8 from byte {at} on; convert it, then import it again"),
+            )
+        })?;
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.starts_with('<') {
             let document = Document::parse(text)
@@ -63,7 +70,7 @@ impl Element {
             .filter_map(|child| child.text());
         Self {
             name: name_of(&node),
-            text: texts.collect::<String>().trim().to_owned(),
+            text: texts.collect(),
             children: children.collect(),
             path,
         }
@@ -71,6 +78,13 @@ impl Element {
 
     fn of_json(value: &Value, name: &str, path: String) -> Self {
         let mut children = Vec::new();
+        if let Value::Array(values) = value {
+            // A list where none belongs: it is no text, and says so.
+            for (at, value) in values.iter().enumerate() {
+                let path = format!("{path}[{}]", at + 1);
+                children.push(Self::of_json(value, "", path));
+            }
+        }
         if let Value::Object(fields) = value {
             for (field, value) in fields {
                 let list = LISTS.iter().find(|(plural, _)| plural == field);
@@ -89,8 +103,7 @@ impl Element {
             Value::String(text) => text.clone(),
             Value::Number(number) => number.to_string(),
             Value::Bool(flag) => flag.to_string(),
-            Value::Array(_) => value.to_string(),
-            Value::Null | Value::Object(_) => String::new(),
+            Value::Null | Value::Array(_) | Value::Object(_) => String::new(),
         };
         Self {
             path,
@@ -131,15 +144,20 @@ impl Element {
         Ok(Some(element))
     }
 
-    /// The text at the end of this way, if it is there.
-    pub fn text_at(&self, way: &[&str]) -> Result<Option<&str>, ImportError> {
-        self.at(way)?.map(Self::text).transpose()
+    /// The literal text at the end of this way, if it is there.
+    pub fn literal_at(&self, way: &[&str]) -> Result<Option<&str>, ImportError> {
+        self.at(way)?.map(Self::literal).transpose()
     }
 
-    /// The text at the end of this way, which has to be there.
+    /// The word at the end of this way, if it is there.
+    pub fn word_at(&self, way: &[&str]) -> Result<Option<&str>, ImportError> {
+        self.at(way)?.map(Self::word).transpose()
+    }
+
+    /// The word at the end of this way, which has to be there.
     pub fn required(&self, way: &[&str]) -> Result<&str, ImportError> {
         let missing = || ImportError::new(format!("{}.{}", self.path, way.join(".")), "is missing");
-        self.text_at(way)?
+        self.word_at(way)?
             .filter(|text| !text.is_empty())
             .ok_or_else(missing)
     }
@@ -149,7 +167,7 @@ impl Element {
         let Some(element) = self.at(way)? else {
             return Ok(None);
         };
-        match element.text()?.to_ascii_lowercase().as_str() {
+        match element.word()?.to_ascii_lowercase().as_str() {
             "enabled" => Ok(Some(true)),
             "disabled" => Ok(Some(false)),
             other => {
@@ -159,8 +177,13 @@ impl Element {
         }
     }
 
-    /// The text.
-    pub fn text(&self) -> Result<&str, ImportError> {
+    /// The text without the white space around it, which says nothing in a name, a number or a status.
+    pub fn word(&self) -> Result<&str, ImportError> {
+        self.literal().map(str::trim)
+    }
+
+    /// The text with all its white space, which is part of a prefix.
+    pub fn literal(&self) -> Result<&str, ImportError> {
         if self.children.is_empty() {
             Ok(&self.text)
         } else {
@@ -192,11 +215,12 @@ mod tests {
 
     #[test]
     fn xml_and_json_are_the_same_tree() {
-        let xml = Element::read(
-            "<?xml version=\"1.0\"?><ReplicationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">
-             <Role>r</Role><Rule><ID>1</ID></Rule><Rule><ID>2</ID></Rule></ReplicationConfiguration>",
+        let read = |text: &str| Element::read(text.as_bytes());
+        let xml = read(
+            "<?xml version=\"1.0\"?><ReplicationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Role>r</Role>\
+             <Rule><ID>1</ID></Rule><Rule><ID>2</ID></Rule></ReplicationConfiguration>",
         );
-        let json = Element::read(
+        let json = read(
             r#"{"ReplicationConfiguration": {"Role": "r", "Rules": [{"ID": "1"}, {"ID": "2"}]}}"#,
         );
         assert_eq!(xml, json);
@@ -206,17 +230,38 @@ mod tests {
     }
 
     #[test]
+    fn white_space_is_part_of_a_literal_and_not_of_a_word() {
+        let xml = b"<Rule>\n <ID> a b\r\n</ID>\n <Role><![CDATA[ x ]]> <!-- y -->z</Role>\n</Rule>";
+        let rule = Element::read(xml).unwrap();
+        // XML reads a line break of two characters as one.
+        assert_eq!(rule.literal_at(&["ID"]).unwrap(), Some(" a b\n"));
+        assert_eq!(rule.word_at(&["ID"]).unwrap(), Some("a b"));
+        assert_eq!(rule.literal_at(&["Role"]).unwrap(), Some(" x  z"));
+        assert_eq!(rule.literal_at(&["Status"]).unwrap(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_no_utf_8_says_from_where() {
+        let error = Element::read(b"<Rule>\xe9</Rule>").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the file is no UTF-8 from byte 6 on; convert it, then import it again"
+        );
+        assert!(Element::read(b"\xef\xbb\xbf<Rule/>").is_ok());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (text, said) in [
             ("", "the file is neither XML nor JSON"),
             ("<a>", "the file is no XML"),
             ("[1]", "ReplicationConfiguration is no object"),
         ] {
-            let error = Element::read(text).unwrap_err().to_string();
+            let error = Element::read(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(said), "{said}: {error}");
         }
         let rule =
-            Element::read("<Rule><Status>On</Status><ID/><ID/><Filter><Prefix/></Filter></Rule>")
+            Element::read(b"<Rule><Status>On</Status><ID/><ID/><Filter><Prefix/></Filter></Rule>")
                 .unwrap();
         for (error, said) in [
             (

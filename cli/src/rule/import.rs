@@ -6,8 +6,8 @@ use std::io::{self, Read};
 
 use serde_json::json;
 
-use crate::args::Output;
 use crate::args::import::ImportArgs;
+use crate::args::{Global, Output};
 use crate::client::{Answer, Client};
 use crate::contract::{ConfigureRule, RuleAnswer};
 use crate::error::Error;
@@ -16,10 +16,15 @@ use crate::import::{Plan, Planned, plan};
 use crate::render;
 use crate::terminal;
 
-pub async fn run(client: &Client, output: Output, args: &ImportArgs) -> Result<Exit, Error> {
-    let text = read(&args.file)?;
-    let plan = plan(&text, &args.source, args.destination.as_deref())
-        .map_err(|error| Error::Usage(format!("{}: {error}", args.file)))?;
+/// Reads the file, shows the plan, and makes the rule. What only reads the file needs no stack.
+pub async fn run(global: &Global, args: &ImportArgs) -> Result<Exit, Error> {
+    let output = global.output;
+    let plan = plan(
+        &read(&args.file)?,
+        &args.source,
+        args.destination.as_deref(),
+    )
+    .map_err(|error| Error::Usage(format!("{}: {error}", args.file)))?;
     if output == Output::Table {
         terminal::print(render::import::plan(&plan))?;
     }
@@ -36,19 +41,20 @@ pub async fn run(client: &Client, output: Output, args: &ImportArgs) -> Result<E
             Ok(Exit::Ok)
         };
     };
+    let client = Client::connect(global).await?;
     if !args.yes && !terminal::confirm("Make this rule?")? {
         return Err(Error::Usage("no rule is made".to_owned()));
     }
-    let answer = create(client, rule).await?;
+    let answer = create(&client, rule).await?;
     show(output, &plan, &answer)
 }
 
-fn read(file: &str) -> Result<String, Error> {
-    let mut text = String::new();
+fn read(file: &str) -> Result<Vec<u8>, Error> {
     let read = if file == "-" {
-        io::stdin().read_to_string(&mut text).map(|_| text)
+        let mut bytes = Vec::new();
+        io::stdin().read_to_end(&mut bytes).map(|_| bytes)
     } else {
-        fs::read_to_string(file)
+        fs::read(file)
     };
     read.map_err(|error| Error::Usage(format!("cannot read {file}: {error}")))
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use crate::server::{Request, Response, Server};
+use crate::server::{Request, Response, Server, tandem};
 use crate::{exit, stderr, stdout};
 
 type Requests = Arc<Mutex<Vec<Value>>>;
@@ -95,4 +95,42 @@ fn a_file_that_is_none_is_refused_with_the_element() {
         "{said}"
     );
     assert!(requests.lock().unwrap().is_empty());
+}
+
+fn write_file(folder: &tempfile::TempDir, text: &[u8]) -> String {
+    let path = folder.path().join("replication.xml");
+    std::fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+// Promise: `rule import --dry-run` only reads the file: it needs no region, no credentials and no stack.
+#[test]
+fn a_dry_run_needs_no_region_and_no_credentials() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write_file(&folder, b"<ReplicationConfiguration><Rule><Status>Enabled</Status><Prefix> leading space/\
+        </Prefix><Destination><Bucket>arn:aws:s3:::replica-a</Bucket></Destination></Rule></ReplicationConfiguration>");
+    for format in ["table", "json"] {
+        let mut command = tandem("rule import --source photos --dry-run --output");
+        let output = command.args([format, &file]).output().unwrap();
+        let (exit, shown, said) = texts(&output);
+        assert_eq!((exit, said.as_str()), (0, ""), "{shown}");
+        assert!(shown.contains(" leading space/"), "{shown}");
+    }
+    // What is wrong with a file is said without a stack too; making the rule takes one.
+    let wrong = write_file(&folder, b"<ReplicationConfiguration>\xff");
+    let output = tandem("rule import --source photos --yes")
+        .arg(wrong)
+        .output();
+    let (exit, _, said) = texts(&output.unwrap());
+    assert!(
+        exit == 2 && said.contains("no UTF-8 from byte 26 on"),
+        "{said}"
+    );
+    let mut command = tandem("rule import --source photos --yes");
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/fixtures/import/s3-v1.json"
+    );
+    let (exit, _, said) = texts(&command.arg(fixture).output().unwrap());
+    assert!(exit == 3 && said.contains("no region is set"), "{said}");
 }

@@ -15,6 +15,7 @@ use tandem_aws::bucket_lookup::{Found, look_up};
 use tandem_aws::event_bus::EventBus;
 use tandem_aws::measures::lag_p99_ms;
 use tandem_aws::notifications::unsent;
+use tandem_aws::queues::{S3, SNS};
 use tandem_lambda::measure::write_broken;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::{Deadline, now};
@@ -221,19 +222,24 @@ impl Stack {
         }
     }
 
-    /// The queues that do not take what S3 sends, each with the narrowest policy of a rule that needs it.
-    async fn closed_queues(&self) -> Vec<Problem> {
+    /// The queues that do not take what S3 sends, or the topics that the stack names.
+    pub(crate) async fn closed_queues(&self) -> Vec<Problem> {
         let lanes = [
             ("put", &self.config.put_queue_url),
             ("delete", &self.config.delete_queue_url),
         ];
+        let (services, senders): (&[&str], _) = match self.config.lane_queues.topic_arns[..] {
+            [] => (&[S3], "S3"),
+            _ => (&[S3, SNS], "S3 and SNS"),
+        };
         let looks = lanes.map(|(lane, url)| async move {
-            match self.queues.takes_from_s3(url).await {
+            match self.queues.takes_from(url, services).await {
                 Ok(true) => None,
                 Ok(false) => Some(Problem::new(
                     "QueueClosed",
                     format!(
-                        "the policy of the {lane} queue does not let S3 send to it any more; deploy the stack again"
+                        "the policy of the {lane} queue does not let {senders} send to it any more; deploy the stack \
+                         again"
                     ),
                 )),
                 Err(error) => Some(Problem::unanswered(&error)),

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_aws::functions::start_backfill;
 use tandem_aws::jobs::Job;
-use tandem_aws::notifications::{AttachError, attach, detach};
+use tandem_aws::notifications::{AttachError, Destinations, OtherEntry, attach, detach};
 use tandem_aws::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
@@ -47,7 +47,7 @@ impl Stack {
             options: draft.options.clone().seen_from(&self.config.account_id),
             ..draft.clone()
         };
-        draft.check_names()?;
+        draft.check_names(self.aws.region())?;
         draft.options.check(draft.policy)?;
         let (source, destination) = self.check_buckets(&draft).await?;
         self.check_destination(&draft.options, &destination).await?;
@@ -83,25 +83,56 @@ impl Stack {
 
     /// Attaches what `rule` needs.
     pub(crate) async fn attach(&self, rule: &Rule) -> Result<(), RequestError> {
-        match attach(&self.aws, &self.config.lane_queues, rule).await {
+        let queues = &self.config.lane_queues;
+        let attached = attach(&self.aws, queues, rule, Destinations::TriedOut).await;
+        let attached = match attached {
+            Err(AttachError::Invalid { refusal, .. }) => {
+                if !self.closed_queues().await.is_empty() {
+                    return Err(refusal.into());
+                }
+                // Another writer's entry is at fault: the stack's own queues take what S3 sends.
+                tracing::warn!(rule.id = rule.id.as_str(), %refusal, "S3 cannot use a destination of another entry");
+                attach(&self.aws, queues, rule, Destinations::NotTriedOut).await
+            }
+            attached => attached,
+        };
+        let refused = |problem: String| {
+            let source = rule.source.name.as_str();
+            Refusal::new(RefusalCode::NotificationConflict, "source", source, problem)
+        };
+        match attached {
             Ok(()) => Ok(()),
             Err(AttachError::Aws(error)) => Err(error.into()),
+            Err(conflict @ AttachError::Invalid { .. }) => Err(refused(format!(
+                "cannot notify Tandem: {conflict}; correct or remove the one that S3 names (aws s3api \
+                 put-bucket-notification-configuration)"
+            ))
+            .into()),
             Err(AttachError::Conflict(theirs)) => {
-                let without = option_that_asks(&theirs);
-                Err(Refusal::new(
-                    RefusalCode::NotificationConflict,
-                    "source",
-                    rule.source.name.as_str(),
-                    format!(
-                        "cannot notify Tandem: {}, and S3 sends an event to one place only; narrow or remove that \
-                         notification (EventBridge can fan it out), or choose prefixes outside it{}",
-                        AttachError::Conflict(theirs),
-                        without.map(|set| format!(", or set {set}")).unwrap_or_default()
-                    ),
-                )
+                let remedy = self.remedy(&theirs);
+                let conflict = AttachError::Conflict(theirs);
+                Err(refused(format!(
+                    "cannot notify Tandem: {conflict}, and S3 sends an event to one place only; {remedy}"
+                ))
                 .into())
             }
         }
+    }
+
+    /// What helps against an entry that overlaps with what a rule needs.
+    fn remedy(&self, (arn, entry): &OtherEntry) -> String {
+        let fan_out = if self.config.lane_queues.topic_arns.contains(arn) {
+            "or let it send every event of all the rule's keys, as the topic delivers to Tandem"
+        } else {
+            "an SNS topic that the stack's parameter NotificationTopics names, or EventBridge, can fan it out"
+        };
+        let without = option_that_asks(entry);
+        format!(
+            "narrow or remove that notification ({fan_out}), or choose prefixes outside it{}",
+            without
+                .map(|set| format!(", or set {set}"))
+                .unwrap_or_default()
+        )
     }
 
     /// Starts a backfill of the rule.

@@ -1,6 +1,4 @@
-//! Carries deletes over: wiring only, the story is in `handler.rs` and in `tandem_lambda::live`.
-
-mod handler;
+//! Carries deletes over: wiring only, the story is in `tandem_lambda::live` and `tandem_lambda::carry`.
 
 use tandem_lambda::live::Live;
 use tandem_lambda::runtime::{Error, serve, start_logging};
@@ -9,5 +7,5 @@ use tandem_lambda::runtime::{Error, serve, start_logging};
 async fn main() -> Result<(), Error> {
     start_logging();
     let live = Live::start("replicate-delete").await?;
-    serve(|invocation| live.handle(invocation, handler::carry_delete)).await
+    serve(|invocation| live.handle(invocation)).await
 }

@@ -513,7 +513,7 @@ fn names_in_an_item_are_names() {
     let long = "k".repeat(1_025);
     for (kind, attribute, value) in [
         (Kind::Rule, "source_bucket", ""),
-        (Kind::Rule, "destination_bucket", "Photos"),
+        (Kind::Rule, "destination_bucket", "Pho tos"),
         (Kind::Held, "key", ""),
         (Kind::Held, "key", &long),
         (Kind::Failure, "key", ""),

@@ -10,8 +10,11 @@ use aws_sdk_s3::types::{
     Event, FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter,
     QueueConfiguration, S3KeyFilter,
 };
+use tandem_replication::key_filter::KeyFilter;
 use tandem_replication::rule::Rule;
-use tandem_replication::subscription::{Entry, Gap, Lane, conflict, entries, entry_id_start, gaps};
+use tandem_replication::subscription::{
+    Entry, Gap, Lane, conflict, entries, entry_id_start, gaps, not_forwarded,
+};
 
 use crate::bucket_lookup::{Found, look_up};
 use crate::{Aws, AwsError};
@@ -23,6 +26,8 @@ pub struct LaneQueues {
     pub put_arn: String,
     /// Of deletes.
     pub delete_arn: String,
+    /// Topics that deliver to either of them what S3 sends to the topic.
+    pub topic_arns: Vec<String>,
 }
 
 impl LaneQueues {
@@ -40,33 +45,105 @@ impl LaneQueues {
     }
 }
 
+/// An entry of another writer, and the ARN that it sends to.
+pub type OtherEntry = (String, Entry);
+
 /// Why a rule's notifications could not be attached.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// Somebody else's entry wants the same events of the same keys.
-    #[error("its notification {:?} ({} for prefix {:?}, suffix {:?}) overlaps with what the rule needs", .0.id, .0.events.join(", "), .0.prefix, .0.suffix)]
-    Conflict(Entry),
+    /// An entry of another writer asks for the same events of the same keys.
+    #[error("its notification {:?} to {} ({} for prefix {:?}, suffix {:?}) overlaps with what the rule needs",
+        .0.1.id, .0.0, .0.1.events.join(", "), .0.1.prefix.as_written(), .0.1.suffix.as_written())]
+    Conflict(OtherEntry),
+    /// S3 does not accept the configuration.
+    #[error("S3 does not accept the bucket's notifications: {refusal}; it has others: {}", named(.others))]
+    Invalid {
+        /// What S3 answered.
+        refusal: AwsError,
+        /// The entries that are not the rule's.
+        others: Vec<OtherEntry>,
+    },
     /// S3 failed or refused.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 
-/// Makes the source bucket's configuration hold exactly the entries that `rule` needs, besides everybody
-/// else's. Repeat-safe.
-pub async fn attach(aws: &Aws, queues: &LaneQueues, rule: &Rule) -> Result<(), AttachError> {
+/// Whether S3 tries out the queues, topics and functions of a configuration before it takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Destinations {
+    /// S3 refuses the configuration if one of them is gone or does not let S3 send to it.
+    TriedOut,
+    /// S3 takes them as they are.
+    NotTriedOut,
+}
+
+/// Makes the source bucket's configuration hold exactly the entries that `rule` needs and that no topic forwards,
+/// besides those of other writers. Writes nothing if the configuration is so already. Repeat-safe.
+pub async fn attach(
+    aws: &Aws,
+    queues: &LaneQueues,
+    rule: &Rule,
+    destinations: Destinations,
+) -> Result<(), AttachError> {
     let found = read(aws, rule).await?;
-    let wanted = entries(rule);
+    let wanted = not_forwarded(entries(rule), &forwarded(&found, queues));
+    if is_attached(&found, queues, rule, &wanted) {
+        return Ok(());
+    }
     let others = others(&found, rule);
-    if let Some(entry) = conflict(&wanted, &others) {
-        return Err(AttachError::Conflict(entry.clone()));
+    if let Some(other) = conflict(&wanted, &others) {
+        return Err(AttachError::Conflict(other.clone()));
     }
     let ours = wanted
         .iter()
         .map(|(lane, entry)| written(queues.arn(*lane), entry))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| AwsError::unexpected("writing a notification entry", error))?;
-    write(aws, rule, found, ours).await?;
-    Ok(())
+    match write(aws, rule, found, ours, destinations).await {
+        // S3's code for a destination that it cannot use, and for an entry that it does not understand.
+        Err(refusal) if refusal.is("InvalidArgument") => {
+            Err(AttachError::Invalid { refusal, others })
+        }
+        written => Ok(written?),
+    }
+}
+
+/// Whether the rule's entries in the configuration are exactly the `wanted` ones.
+fn is_attached(
+    found: &GetBucketNotificationConfigurationOutput,
+    queues: &LaneQueues,
+    rule: &Rule,
+    wanted: &[(Lane, Entry)],
+) -> bool {
+    let sorted = |arn: &str, entry: &Entry| {
+        let mut entry = entry.clone();
+        entry.events.sort();
+        (arn.to_owned(), entry)
+    };
+    let ours = found.queue_configurations().iter();
+    let ours: Vec<_> = ours
+        .filter(|entry| is_ours(entry, rule))
+        .map(|entry| {
+            sorted(
+                entry.queue_arn(),
+                &told(entry.id(), entry.events(), entry.filter()),
+            )
+        })
+        .collect();
+    ours.len() == wanted.len()
+        && wanted
+            .iter()
+            .all(|(lane, entry)| ours.contains(&sorted(queues.arn(*lane), entry)))
+}
+
+/// The entries, each by its name and where it sends to.
+fn named(entries: &[OtherEntry]) -> String {
+    let names = entries.iter();
+    let names = names.map(|(arn, entry)| format!("{:?} to {arn}", entry.id));
+    match names.collect::<Vec<_>>() {
+        none if none.is_empty() => "none".to_owned(),
+        names => names.join(", "),
+    }
 }
 
 /// Takes the entries of `rule` out of the source bucket's configuration. Repeat-safe; a bucket that is
@@ -88,7 +165,8 @@ pub async fn detach(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
         .iter()
         .any(|entry| is_ours(entry, rule))
     {
-        write(aws, rule, found, Vec::new()).await?;
+        // Another writer's queue or function that is gone keeps no rule from being deleted.
+        write(aws, rule, found, Vec::new(), Destinations::NotTriedOut).await?;
     }
     Ok(())
 }
@@ -96,15 +174,25 @@ pub async fn detach(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
 /// What `rule` needs to be told, and its source bucket does not send.
 pub async fn unsent(aws: &Aws, queues: &LaneQueues, rule: &Rule) -> Result<Vec<Gap>, AwsError> {
     let found = read(aws, rule).await?;
-    let to_us: Vec<(Lane, Entry)> = found
-        .queue_configurations()
+    let to_queues = found.queue_configurations().iter().filter_map(|found| {
+        let entry = told(found.id(), found.events(), found.filter());
+        Some((queues.lane(found.queue_arn())?, entry))
+    });
+    let by_topics = forwarded(&found, queues);
+    let by_topics = by_topics
         .iter()
-        .filter_map(|found| {
-            let entry = told(found.id(), found.events(), found.filter());
-            Some((queues.lane(found.queue_arn())?, entry))
-        })
-        .collect();
+        .flat_map(|entry| [(Lane::Put, entry.clone()), (Lane::Delete, entry.clone())]);
+    let to_us: Vec<(Lane, Entry)> = to_queues.chain(by_topics).collect();
     Ok(gaps(&entries(rule), &to_us))
+}
+
+/// The entries that send to a topic which delivers to Tandem's queues.
+fn forwarded(found: &GetBucketNotificationConfigurationOutput, queues: &LaneQueues) -> Vec<Entry> {
+    let topics = found.topic_configurations().iter();
+    topics
+        .filter(|entry| queues.topic_arns.iter().any(|arn| arn == entry.topic_arn()))
+        .map(|entry| told(entry.id(), entry.events(), entry.filter()))
+        .collect()
 }
 
 async fn read(
@@ -125,15 +213,14 @@ async fn read(
         })
 }
 
-/// Where nothing of ours is added, S3 does not look whether everybody else's queues and functions are still there: one
-/// that is gone keeps no rule from being deleted.
 async fn write(
     aws: &Aws,
     rule: &Rule,
     found: GetBucketNotificationConfigurationOutput,
     ours: Vec<QueueConfiguration>,
+    destinations: Destinations,
 ) -> Result<(), AwsError> {
-    let adds_nothing = ours.is_empty();
+    let skips = destinations == Destinations::NotTriedOut;
     let theirs = found
         .queue_configurations
         .unwrap_or_default()
@@ -150,7 +237,7 @@ async fn write(
         .bucket(rule.source.name.as_str())
         .expected_bucket_owner(aws.account_id())
         .notification_configuration(configuration)
-        .set_skip_destination_validation(adds_nothing.then_some(true))
+        .set_skip_destination_validation(skips.then_some(true))
         .send()
         .await
         .map_err(|error| {
@@ -172,10 +259,10 @@ fn written(
     queue_arn: &str,
     entry: &Entry,
 ) -> Result<QueueConfiguration, aws_smithy_types::error::operation::BuildError> {
-    let filter = (!entry.prefix.is_empty()).then(|| {
+    let filter = (!entry.prefix.is_any()).then(|| {
         let rule = FilterRule::builder()
             .name(FilterRuleName::Prefix)
-            .value(&entry.prefix)
+            .value(entry.prefix.as_written())
             .build();
         NotificationConfigurationFilter::builder()
             .key(S3KeyFilter::builder().filter_rules(rule).build())
@@ -196,20 +283,21 @@ fn written(
 }
 
 /// The entries of the configuration that are not the rule's own, whatever they send to.
-fn others(found: &GetBucketNotificationConfigurationOutput, rule: &Rule) -> Vec<Entry> {
+fn others(found: &GetBucketNotificationConfigurationOutput, rule: &Rule) -> Vec<OtherEntry> {
+    let other = |arn: &str, id, events, filter| (arn.to_owned(), told(id, events, filter));
     let queues = found
         .queue_configurations()
         .iter()
-        .filter(|other| !is_ours(other, rule));
-    let queues = queues.map(|other| told(other.id(), other.events(), other.filter()));
+        .filter(|it| !is_ours(it, rule))
+        .map(|it| other(it.queue_arn(), it.id(), it.events(), it.filter()));
     let topics = found
         .topic_configurations()
         .iter()
-        .map(|other| told(other.id(), other.events(), other.filter()));
+        .map(|it| other(it.topic_arn(), it.id(), it.events(), it.filter()));
     let functions = found
         .lambda_function_configurations()
         .iter()
-        .map(|other| told(other.id(), other.events(), other.filter()));
+        .map(|it| other(it.lambda_function_arn(), it.id(), it.events(), it.filter()));
     queues.chain(topics).chain(functions).collect()
 }
 
@@ -228,9 +316,7 @@ fn told(
             rule.name()
                 .is_some_and(|found| found.as_str().eq_ignore_ascii_case(name))
         });
-        rule.and_then(FilterRule::value)
-            .unwrap_or_default()
-            .to_owned()
+        KeyFilter::read(rule.and_then(FilterRule::value).unwrap_or_default())
     };
     Entry {
         id: id.unwrap_or("(unnamed)").to_owned(),

@@ -191,8 +191,8 @@ impl Queues {
             .sum())
     }
 
-    /// Whether S3 may send to a queue, as far as the queue's policy tells.
-    pub async fn takes_from_s3(&self, queue_url: &str) -> Result<bool, AwsError> {
+    /// Whether every one of these services of AWS may send to a queue, as far as the queue's policy tells.
+    pub async fn takes_from(&self, queue_url: &str, services: &[&str]) -> Result<bool, AwsError> {
         let answer = self
             .client
             .get_queue_attributes()
@@ -206,12 +206,18 @@ impl Queues {
         let policy = answer
             .attributes()
             .and_then(|attributes| attributes.get(&QueueAttributeName::Policy));
-        Ok(policy.is_some_and(|policy| lets_s3_send(policy)))
+        let lets = |policy: &String| services.iter().all(|service| lets_send(policy, service));
+        Ok(policy.is_some_and(lets))
     }
 }
 
-/// Whether a queue's policy has a statement that lets S3 send to it. What conditions it has is not looked at.
-fn lets_s3_send(policy: &str) -> bool {
+/// S3, as queue policies name it.
+pub const S3: &str = "s3.amazonaws.com";
+/// SNS, as queue policies name it.
+pub const SNS: &str = "sns.amazonaws.com";
+
+/// Whether a queue's policy has a statement that lets a service send to it. What conditions it has is not looked at.
+fn lets_send(policy: &str, service: &str) -> bool {
     let any_of = |value: &Value, wanted: &[&str]| match value {
         Value::String(one) => wanted.contains(&one.to_ascii_lowercase().as_str()),
         Value::Array(several) => several.iter().any(|one| {
@@ -222,7 +228,7 @@ fn lets_s3_send(policy: &str) -> bool {
     };
     let lets = |statement: &Value| {
         statement["Effect"] == "Allow"
-            && any_of(&statement["Principal"]["Service"], &["s3.amazonaws.com"])
+            && any_of(&statement["Principal"]["Service"], &[service])
             && any_of(&statement["Action"], &["sqs:sendmessage", "sqs:*"])
     };
     let policy: Value = serde_json::from_str(policy).unwrap_or_default();
@@ -275,9 +281,11 @@ mod tests {
             ("[]".to_owned(), false),
         ] {
             let policy = format!(r#"{{"Statement": {statements}}}"#);
-            assert_eq!(lets_s3_send(&policy), lets, "{policy}");
+            assert_eq!(lets_send(&policy, S3), lets, "{policy}");
         }
-        assert!(!lets_s3_send("no JSON"));
+        let sns = statement("Allow", r#""sns.amazonaws.com""#, r#""sqs:SendMessage""#);
+        assert!(lets_send(&format!(r#"{{"Statement": {sns}}}"#), SNS));
+        assert!(!lets_send("no JSON", S3));
     }
 
     #[test]

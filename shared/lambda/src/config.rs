@@ -106,6 +106,12 @@ impl Config {
             lane_queues: LaneQueues {
                 put_arn: text("TANDEM_PUT_QUEUE_ARN")?,
                 delete_arn: text("TANDEM_DELETE_QUEUE_ARN")?,
+                topic_arns: lookup("TANDEM_NOTIFICATION_TOPICS")
+                    .unwrap_or_default()
+                    .split(',')
+                    .map(|arn| arn.trim().to_owned())
+                    .filter(|arn| !arn.is_empty())
+                    .collect(),
             },
             put_queue_url: text("TANDEM_PUT_QUEUE_URL")?,
             delete_queue_url: text("TANDEM_DELETE_QUEUE_URL")?,
@@ -227,6 +233,20 @@ mod tests {
                 .to_string()
                 .contains("TANDEM_PART_BYTES is \"64 MiB\"")
         );
+    }
+
+    #[test]
+    fn topics_are_separated_by_commas_and_need_not_be_there() {
+        let topics = |value: Option<&str>| {
+            let lookup = |name: &str| match name {
+                "TANDEM_NOTIFICATION_TOPICS" => value.map(str::to_owned),
+                _ => environment(name),
+            };
+            Config::from_lookup(lookup).unwrap().lane_queues.topic_arns
+        };
+        assert_eq!(topics(None), Vec::<String>::new());
+        assert_eq!(topics(Some("")), Vec::<String>::new());
+        assert_eq!(topics(Some("arn:a, arn:b")), ["arn:a", "arn:b"]);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 //!
 //! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`inbox`] (what a
 //! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`rule_cache`], [`expectations`], [`record`] (failures), [`key_store`] (one key's life), [`job_shards`] (a job's shards), [`transfers`] (the ports of large objects' copies),
-//! [`live`] (one batch of notifications, from message to acknowledgement), [`measure`] (metrics).
+//! [`carry`] (one change), [`live`] (one batch of notifications, from message to acknowledgement), [`measure`] (metrics).
 
+pub mod carry;
 pub mod config;
 pub mod expectations;
 pub mod inbox;

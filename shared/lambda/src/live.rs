@@ -1,7 +1,7 @@
 //! One batch of notifications, from message to acknowledgement:
 //!
-//! message -> notification -> object events, coalesced by key -> rule -> admitted? -> the function's own
-//! step (`carry`) -> what became of the key -> every message of the key acknowledged, or kept.
+//! message -> notification -> object events, coalesced by key -> rule -> admitted? -> the protocol (`carry`) -> what
+//! became of the key -> every message of the key acknowledged, or kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,6 +27,7 @@ use tandem_replication::replicator::{LABELS_SETTLE, Outcome, Replicator};
 use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
 
+use crate::carry::carry;
 use crate::config::Config;
 use crate::expectations::Expectations;
 use crate::inbox::{ComesAgain, Envelope, Message, answer, open};
@@ -87,15 +88,8 @@ impl Live {
         })
     }
 
-    /// Handles one invocation. `carry` is what the function does with a change that its rule admits.
-    pub async fn handle<C>(
-        &self,
-        invocation: LambdaEvent<Value>,
-        carry: C,
-    ) -> Result<Value, Diagnostic>
-    where
-        C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
-    {
+    /// Handles one invocation.
+    pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let deadline = Deadline::of(invocation.context.deadline());
         let messages = open(invocation.payload);
         let mut failed: BTreeMap<usize, ComesAgain> = BTreeMap::new();
@@ -115,7 +109,7 @@ impl Live {
             }
         }
         let handled: Vec<Handled> = stream::iter(coalesce(events))
-            .map(|change| self.settle(change, deadline, &messages, &carry))
+            .map(|change| self.settle(change, deadline, &messages))
             .buffer_unordered(OBJECTS_AT_ONCE_MAX)
             .collect()
             .await;
@@ -141,16 +135,12 @@ impl Live {
     }
 
     /// Finds the key's rule and does what it says.
-    async fn settle<C>(
+    async fn settle(
         &self,
         change: KeyChange<usize>,
         deadline: Deadline,
         messages: &[Message],
-        carry: &C,
-    ) -> Handled
-    where
-        C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
-    {
+    ) -> Handled {
         let event = &change.newest;
         let redelivery = self.redelivery(&change, messages);
         let receives = |of: &usize| messages[*of].receives();
@@ -159,7 +149,7 @@ impl Live {
         let deferred = deferred_key(&event.key, event.event_time, Overwrite::Always);
         let carry = async |rule: &Rule, why: Why| {
             let closely = tried || why == Why::DeferredChanges;
-            let carried = self.replicate(rule, event, deadline, closely, carry).await;
+            let carried = self.replicate(rule, event, deadline, closely).await;
             carried.map_err(|fault| named(fault, event))
         };
         let (rule, settled) = settle_change(&self.keys, event, &deferred, redelivery, carry).await;
@@ -186,17 +176,13 @@ impl Live {
     }
 
     /// Carries a change over; `closely` as [`Replicator::looking_closely`] says.
-    async fn replicate<C>(
+    async fn replicate(
         &self,
         rule: &Rule,
         event: &ObjectEvent,
         deadline: Deadline,
         closely: bool,
-        carry: &C,
-    ) -> Result<Carried, Fault>
-    where
-        C: AsyncFn(&Replicator<'_, S3Pair>, &ObjectEvent) -> Result<Outcome, Fault>,
-    {
+    ) -> Result<Carried, Fault> {
         let turn = self.aws.turns().take().await;
         if turn.waited && deadline.left() < CARRY_TIME {
             let waited = format!("no turn in time for {:?}", event.key.as_str());

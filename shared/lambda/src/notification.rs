@@ -1,5 +1,5 @@
-//! What S3 says: its own notifications, the same through EventBridge, and the test event. Only the fields
-//! that are used; only this module knows that keys arrive form-encoded.
+//! What S3 says: its own notifications, the same through EventBridge, and the test event, each also in the envelope of
+//! an SNS topic. Only the fields that are used; only this module knows that keys arrive form-encoded.
 
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
@@ -17,6 +17,26 @@ pub enum NotificationError {
         "not a notification: it has neither \"Records\", nor \"detail-type\" and \"detail\", nor is it an s3:TestEvent"
     )]
     Unknown,
+    /// SNS delivered a message whose text is no notification.
+    #[error("SNS delivered from {topic}: {inner}")]
+    Forwarded {
+        /// The topic's ARN.
+        topic: String,
+        /// What is wrong with the text.
+        #[source]
+        inner: Box<NotificationError>,
+    },
+    /// SNS asks the queue's owner something instead of delivering a message.
+    #[error(
+        "SNS sent a {kind} of {topic}, which only a person can follow: to confirm a subscription, open the SubscribeURL \
+         in this message; then remove the message"
+    )]
+    Unconfirmed {
+        /// `SubscriptionConfirmation` or `UnsubscribeConfirmation`.
+        kind: String,
+        /// The topic's ARN.
+        topic: String,
+    },
     /// A field is missing or of the wrong type.
     #[error("a notification that cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
@@ -99,9 +119,53 @@ struct BridgeObject {
     sequencer: Option<String>,
 }
 
-/// Reads one document, wholly or not at all: where one of its records cannot be read, all of it comes again.
+/// What SNS writes around a message, unless the subscription asks for raw message delivery.
+///
+/// Source: SNS developer guide, "Amazon SNS message and JSON formats".
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct SnsEnvelope {
+    r#type: String,
+    topic_arn: String,
+    message: String,
+}
+
+/// Reads one document, wholly or not at all: where one of its records cannot be read, all of it is redelivered.
 /// A test event is no object event at all.
 pub fn parse(document: Value) -> Result<Vec<ObjectEvent>, NotificationError> {
+    if !tells_of_an_object(&document)
+        && document["TopicArn"].is_string()
+        && document["Type"].is_string()
+    {
+        return forwarded(serde_json::from_value(document)?);
+    }
+    notification(document)
+}
+
+/// Reads what SNS delivered. What is in the envelope is no envelope itself.
+fn forwarded(envelope: SnsEnvelope) -> Result<Vec<ObjectEvent>, NotificationError> {
+    let SnsEnvelope {
+        r#type: kind,
+        topic_arn: topic,
+        message,
+    } = envelope;
+    if kind != "Notification" {
+        return Err(NotificationError::Unconfirmed { kind, topic });
+    }
+    let read = serde_json::from_str(&message).map_err(NotificationError::from);
+    read.and_then(notification)
+        .map_err(|inner| NotificationError::Forwarded {
+            topic,
+            inner: Box::new(inner),
+        })
+}
+
+fn tells_of_an_object(document: &Value) -> bool {
+    document["Records"].is_array()
+        || (document["detail-type"].is_string() && document["detail"].is_object())
+}
+
+fn notification(document: Value) -> Result<Vec<ObjectEvent>, NotificationError> {
     if document["Records"].is_array() {
         let notification: S3Notification = serde_json::from_value(document)?;
         return notification
@@ -110,7 +174,7 @@ pub fn parse(document: Value) -> Result<Vec<ObjectEvent>, NotificationError> {
             .map(ObjectEvent::try_from)
             .collect();
     }
-    if document["detail-type"].is_string() && document["detail"].is_object() {
+    if tells_of_an_object(&document) {
         let event: BridgeEvent = serde_json::from_value(document)?;
         return Ok(vec![event.try_into()?]);
     }
@@ -242,6 +306,80 @@ mod tests {
             parse(json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"}))
                 .unwrap();
         assert!(events.is_empty());
+    }
+
+    fn in_sns(message: &str) -> Value {
+        json!({"Type": "Notification", "MessageId": "m", "TopicArn": "arn:aws:sns:us-east-1:111122223333:photos",
+            "Subject": "Amazon S3 Notification", "Message": message, "Timestamp": "2026-11-22T21:00:00.000Z",
+            "SignatureVersion": "1", "Signature": "x", "SigningCertURL": "x", "UnsubscribeURL": "x"})
+    }
+
+    // Promise: A notification that an SNS topic delivers is read like one that S3 sends itself, with and without raw
+    // message delivery.
+    #[test]
+    fn what_sns_delivers_is_what_it_was_sent() {
+        let test_event =
+            json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"});
+        let bridge = json!({"detail-type": "Object Deleted", "time": "2026-11-22T21:00:00Z",
+            "detail": {"bucket": {"name": "photos"}, "object": {"key": "a+b"}}});
+        let records = json!({"Records": [record("ObjectCreated:Put", "red+flower.jpg"),
+            record("ObjectRemoved:Delete", "b")]});
+        for document in [records, bridge, test_event] {
+            let raw = parse(document.clone()).unwrap();
+            assert_eq!(
+                parse(in_sns(&document.to_string())).unwrap(),
+                raw,
+                "{document}"
+            );
+        }
+        // One line or several, as whoever published it wrote it.
+        let pretty =
+            serde_json::to_string_pretty(&json!({"Records": [record("ObjectCreated:Put", "a")]}));
+        assert_eq!(parse(in_sns(&pretty.unwrap())).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_sns_delivers_and_is_no_notification_is_refused_with_its_topic() {
+        let twice = in_sns(&in_sns("{}").to_string()).to_string();
+        for (message, said) in [
+            ("", "EOF"),
+            ("hello", "expected"),
+            ("{}", "neither"),
+            ("[]", "neither"),
+            (&twice, "neither"),
+            (r#"{"Records": [{}]}"#, "missing field"),
+        ] {
+            let error = parse(in_sns(message)).unwrap_err().to_string();
+            assert!(
+                error.contains(said) && error.contains("photos"),
+                "{message}: {error}"
+            );
+        }
+        let mut no_text = in_sns("");
+        no_text["Message"] = json!({"Records": []});
+        assert!(parse(no_text).is_err());
+    }
+
+    #[test]
+    fn a_subscription_that_waits_for_its_confirmation_is_no_object_event() {
+        for kind in ["SubscriptionConfirmation", "UnsubscribeConfirmation"] {
+            let mut asks = in_sns("You have chosen to subscribe to the topic");
+            asks["Type"] = json!(kind);
+            asks["SubscribeURL"] =
+                json!("https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription");
+            let error = parse(asks).unwrap_err().to_string();
+            assert!(
+                error.contains(kind) && error.contains("SubscribeURL"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_envelope_around_records_is_no_envelope() {
+        let mut document = in_sns("{}");
+        document["Records"] = json!([record("ObjectCreated:Put", "a")]);
+        assert_eq!(parse(document).unwrap().len(), 1);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{BucketName, Region, RuleId};
+use crate::names::{BUCKET_NAME_RULE, BucketName, Region, RuleId};
 use crate::options::Options;
 use crate::region::RegionGroups;
 use crate::rule::{Bucket, Policy, Scope};
@@ -148,9 +148,32 @@ pub struct Claim {
     pub role: Role,
 }
 
+/// The only region whose buckets may have names of before March 2018 (S3 user guide, "General purpose bucket naming
+/// rules").
+const REGION_OF_OLD_NAMES: &str = "us-east-1";
+
 impl RuleDraft {
-    /// What can be said before anything is looked up.
-    pub fn check_names(&self) -> Result<(), Refusal> {
+    /// What can be said before anything is looked up; `stack` is the stack's region. A source is in that region, and
+    /// its destination in another.
+    pub fn check_names(&self, stack: &Region) -> Result<(), Refusal> {
+        let is_there = stack.as_str() == REGION_OF_OLD_NAMES;
+        for (role, bucket, may_be_old) in [
+            (Role::Source, &self.source, is_there),
+            (Role::Destination, &self.destination, !is_there),
+        ] {
+            if bucket.is_old() && !may_be_old {
+                return Err(Refusal::new(
+                    RefusalCode::InvalidBucketName,
+                    role.as_str(),
+                    bucket.as_str(),
+                    format!(
+                        "is a name that only buckets in {REGION_OF_OLD_NAMES} can have, where this rule's {} is not; \
+                         {BUCKET_NAME_RULE}",
+                        role.as_str()
+                    ),
+                ));
+            }
+        }
         if self.source == self.destination {
             return Err(Refusal::new(
                 RefusalCode::SameBucket,
@@ -317,17 +340,50 @@ mod tests {
             .map_err(|refusal| refusal.code)
     }
 
+    // Promise: A source in us-east-1, or a destination there, may have a name from before March 2018.
+    #[test]
+    fn old_names_are_taken_for_buckets_that_can_have_them() {
+        let old = BucketName::parse("ABCD_Central_1").unwrap();
+        let from = RuleDraft {
+            source: old.clone(),
+            ..draft()
+        };
+        let to = RuleDraft {
+            destination: old,
+            ..draft()
+        };
+        let checked = |draft: &RuleDraft, stack: &str| draft.check_names(&Region::new(stack));
+        assert_eq!(checked(&from, "us-east-1"), Ok(()));
+        assert_eq!(checked(&to, "us-west-2"), Ok(()));
+        for (draft, stack, field) in [
+            (&from, "us-west-2", "source"),
+            (&to, "us-east-1", "destination"),
+        ] {
+            let refusal = checked(draft, stack).unwrap_err();
+            assert_eq!(
+                (refusal.code, refusal.field),
+                (RefusalCode::InvalidBucketName, field)
+            );
+            let said = refusal.to_string();
+            assert!(
+                said.contains("ABCD_Central_1") && said.contains("3 to 63 lowercase letters"),
+                "{said}"
+            );
+        }
+    }
+
     #[test]
     fn a_bucket_is_not_replicated_to_itself() {
         let same = RuleDraft {
             destination: draft().source,
             ..draft()
         };
+        let stack = Region::new("us-east-1");
         assert_eq!(
-            same.check_names().unwrap_err().code,
+            same.check_names(&stack).unwrap_err().code,
             RefusalCode::SameBucket
         );
-        assert!(draft().check_names().is_ok());
+        assert!(draft().check_names(&stack).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! that the very code that runs in the functions can be driven through a simulated pair of buckets.
 //!
 //! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`object`], [`event`]), the checks on a
-//! rule ([`draft`], [`option_checks`], [`region`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
+//! rule ([`draft`], [`option_checks`], [`region`], [`key_filter`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
 //! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
 //! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`], [`in_flight`], [`key_list`], [`page_plan`], [`shard_state`], [`shard_session`],
 //! [`progress`], [`s3_uri`], [`work`], [`window`]).
@@ -18,6 +18,7 @@ pub mod options;
 pub mod rule;
 
 pub mod draft;
+pub mod key_filter;
 pub mod option_checks;
 pub mod region;
 pub mod subscription;

@@ -8,14 +8,17 @@ use serde::{Deserialize, Serialize};
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// S3's limits on the length of a bucket's name (S3 user guide, "Bucket naming rules").
 const BUCKET_NAME_LEN: std::ops::RangeInclusive<usize> = 3..=63;
+/// The same before March 2018 in us-east-1 (S3 user guide, "General purpose bucket naming rules").
+const OLD_BUCKET_NAME_LEN: std::ops::RangeInclusive<usize> = 3..=255;
+
+/// How buckets are named today.
+pub const BUCKET_NAME_RULE: &str = "use 3 to 63 lowercase letters, digits, dots and hyphens, beginning and ending with a letter or digit";
 
 /// Why a text is not the name it was given as.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a bucket name.
-    #[error(
-        "{0:?} is not a bucket name: use 3 to 63 lowercase letters, digits, dots and hyphens, beginning and ending with a letter or digit"
-    )]
+    #[error("{0:?} is not a bucket name: {BUCKET_NAME_RULE}")]
     Bucket(String),
     /// Not an object key.
     #[error("an object key has 1 to {KEY_BYTES_MAX} bytes of UTF-8, this one has {0}")]
@@ -137,24 +140,40 @@ free_text!(
 );
 
 impl BucketName {
-    /// Checks `text` against the naming rules of general purpose buckets.
+    /// Checks `text` against the naming rules of general purpose buckets: today's, and those that us-east-1 had
+    /// before March 2018. Buckets that were made then still exist under their names.
+    ///
+    /// Source: S3 user guide, "General purpose bucket naming rules".
     pub fn parse(text: &str) -> Result<Self, NameError> {
-        let edge =
-            |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        let bytes = text.as_bytes();
-        let well_formed = BUCKET_NAME_LEN.contains(&bytes.len())
-            && edge(bytes.first().copied())
-            && edge(bytes.last().copied())
-            && bytes
-                .iter()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'))
-            && !text.contains("..");
-        if well_formed {
+        if is_name_of_today(text) || is_old_name(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err(NameError::Bucket(text.to_owned()))
         }
     }
+
+    /// Whether only a bucket of us-east-1 can have the name, because today's rules do not allow it.
+    pub fn is_old(&self) -> bool {
+        !is_name_of_today(&self.0)
+    }
+}
+
+fn is_name_of_today(text: &str) -> bool {
+    let edge =
+        |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = text.as_bytes();
+    BUCKET_NAME_LEN.contains(&bytes.len())
+        && edge(bytes.first().copied())
+        && edge(bytes.last().copied())
+        && bytes
+            .iter()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'-'))
+        && !text.contains("..")
+}
+
+fn is_old_name(text: &str) -> bool {
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    OLD_BUCKET_NAME_LEN.contains(&text.len()) && text.bytes().all(is_allowed)
 }
 
 impl ObjectKey {
@@ -314,20 +333,38 @@ mod tests {
         for good in ["abc", "a.b-c", "0123", &"x".repeat(63)] {
             assert!(BucketName::parse(good).is_ok(), "{good}");
         }
+        for good in ["abc", "a.b-c", "0123", &"x".repeat(63)] {
+            assert!(!BucketName::parse(good).unwrap().is_old(), "{good}");
+        }
         for bad in [
             "",
             "ab",
+            "a b",
+            "ü12",
+            "a/b",
+            "arn:aws:s3:::abc",
+            "a\n\n",
+            &"x".repeat(256),
+        ] {
+            assert!(BucketName::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_from_before_2018_are_told_from_those_of_today() {
+        for old in [
+            "ABCD_Central_1",
             "Abc",
             "a_b",
             "-ab",
             "ab-",
             ".ab",
             "a..b",
-            "a b",
-            "ü12",
+            "___",
             &"x".repeat(64),
+            &"X".repeat(255),
         ] {
-            assert!(BucketName::parse(bad).is_err(), "{bad}");
+            assert!(BucketName::parse(old).unwrap().is_old(), "{old}");
         }
     }
 
@@ -364,7 +401,7 @@ mod tests {
         let long = format!("{:?}", "k".repeat(1_025));
         assert!(serde_json::from_str::<ObjectKey>(&long).is_err());
         assert!(serde_json::from_str::<ObjectKey>(r#""""#).is_err());
-        assert!(serde_json::from_str::<BucketName>(r#""Photos""#).is_err());
+        assert!(serde_json::from_str::<BucketName>(r#""Pho tos""#).is_err());
         let key = ObjectKey::parse("a b").unwrap();
         assert_eq!(serde_json::to_string(&key).unwrap(), r#""a b""#);
         assert_eq!(serde_json::from_str::<ObjectKey>(r#""a b""#).unwrap(), key);

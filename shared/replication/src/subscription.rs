@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::key_filter::KeyFilter;
 use crate::names::RuleId;
 use crate::options::{AclChoice, Options};
 use crate::rule::{Policy, Rule, Scope};
@@ -64,10 +65,22 @@ pub struct Entry {
     pub id: String,
     /// The event types it asks for.
     pub events: Vec<String>,
-    /// Keys have to begin so; empty for every key.
-    pub prefix: String,
-    /// Keys have to end so; empty for every key.
-    pub suffix: String,
+    /// How keys have to begin.
+    pub prefix: KeyFilter,
+    /// How keys have to end.
+    pub suffix: KeyFilter,
+}
+
+impl Entry {
+    /// Whether the entry sends every event of this type of every key that begins with `prefix`.
+    fn sends_all(&self, event: &str, prefix: &KeyFilter) -> bool {
+        let asks_for = |event: &str| self.events.iter().any(|sent| event_covers(sent, event));
+        self.suffix.is_any()
+            && !self.prefix.matches_nothing()
+            && self.prefix.is_prefix_of(prefix)
+            && (asks_for(event)
+                || members(event).is_some_and(|all| all.iter().all(|e| asks_for(e))))
+    }
 }
 
 /// The entries that `rule` needs, each with its lane.
@@ -76,7 +89,7 @@ pub struct Entry {
 /// does not cover.
 pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
     let prefixes = filter_prefixes(&rule.scope);
-    let entry = |lane: Lane, at: usize, prefix: &String| {
+    let entry = |lane: Lane, at: usize, prefix: &KeyFilter| {
         let entry = Entry {
             id: format!("{}{}-{at}", entry_id_start(&rule.id), lane.as_str()),
             events: lane
@@ -85,7 +98,7 @@ pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
                 .map(str::to_owned)
                 .collect(),
             prefix: prefix.clone(),
-            suffix: String::new(),
+            suffix: KeyFilter::default(),
         };
         (lane, entry)
     };
@@ -112,42 +125,43 @@ pub fn rule_of_entry(id: &str) -> Option<RuleId> {
     Some(RuleId::new(rule))
 }
 
-/// The prefixes that S3 can filter by: the scope's, each cut before its first special character,
-/// without those that another one then covers.
-///
-/// S3 wants special characters in a filter percent-encoded, and servers differ in how they compare; a
-/// shorter filter only lets more through, and the functions check the exact scope.
-/// Source: S3 user guide, "Configuring event notifications using object key name filtering".
-fn filter_prefixes(scope: &Scope) -> Vec<String> {
+/// The filters for the scope's prefixes, without those that another one covers: a filter may be shorter than its
+/// prefix ([`KeyFilter::of_prefix`]). The functions check the exact scope.
+fn filter_prefixes(scope: &Scope) -> Vec<KeyFilter> {
     let Scope::Prefixes(prefixes) = scope else {
-        return vec![String::new()];
+        return vec![KeyFilter::default()];
     };
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/-_.".contains(c);
-    let mut cut: Vec<String> = prefixes
-        .iter()
-        .map(|prefix| prefix.chars().take_while(|&c| plain(c)).collect())
-        .collect();
-    cut.sort();
-    let mut kept: Vec<String> = Vec::new();
-    for prefix in cut {
-        if !kept
-            .last()
-            .is_some_and(|shorter| prefix.starts_with(shorter.as_str()))
-        {
-            kept.push(prefix);
+    let mut filters: Vec<KeyFilter> = prefixes.iter().map(|it| KeyFilter::of_prefix(it)).collect();
+    filters.sort_by_key(KeyFilter::bytes);
+    let mut kept: Vec<KeyFilter> = Vec::new();
+    for filter in filters {
+        if !kept.last().is_some_and(|last| last.is_prefix_of(&filter)) {
+            kept.push(filter);
         }
     }
     kept
 }
 
-/// The entry among `theirs` that S3 would not accept beside `ours`, if there is one.
+/// Returns what of `wanted` has to be attached, where the entries in `forwarded` send to topics that deliver to
+/// Tandem's queues. Either queue takes every kind of event, so the lane does not matter.
+pub fn not_forwarded(wanted: Vec<(Lane, Entry)>, forwarded: &[Entry]) -> Vec<(Lane, Entry)> {
+    let mut left = wanted;
+    for (_, entry) in &mut left {
+        let Entry { events, prefix, .. } = entry;
+        events.retain(|event| !forwarded.iter().any(|it| it.sends_all(event, prefix)));
+    }
+    left.retain(|(_, entry)| !entry.events.is_empty());
+    left
+}
+
+/// The entry among `theirs` that S3 would not accept beside `ours`, if there is one, with where it sends to.
 ///
 /// S3 refuses two entries that can both match one event: a common event type, and prefixes and
 /// suffixes of which one contains the other.
-pub fn conflict<'a>(ours: &[(Lane, Entry)], theirs: &'a [Entry]) -> Option<&'a Entry> {
+pub fn conflict<'a, T>(ours: &[(Lane, Entry)], theirs: &'a [(T, Entry)]) -> Option<&'a (T, Entry)> {
     theirs
         .iter()
-        .find(|their| ours.iter().any(|(_, our)| overlap(our, their)))
+        .find(|(_, their)| ours.iter().any(|(_, our)| overlap(our, their)))
 }
 
 /// Events that a rule needs and that nothing sends.
@@ -157,20 +171,17 @@ pub struct Gap {
     pub lane: Lane,
     /// The events, as a notification configuration names them.
     pub event: String,
-    /// Of keys that begin so; empty for every key.
-    pub prefix: String,
+    /// Of keys that begin so.
+    pub prefix: KeyFilter,
 }
 
 /// What the rule `wants` and the entries that were `found`, each with the lane it sends to, do not send. Their names
-/// do not matter: who rewrote the configuration and asks for the same has broken nothing.
+/// do not matter: another writer that rewrote the configuration and asks for the same has broken nothing.
 pub fn gaps(wants: &[(Lane, Entry)], found: &[(Lane, Entry)]) -> Vec<Gap> {
-    let sent = |lane: Lane, event: &str, prefix: &str| {
-        found.iter().any(|(to, entry)| {
-            *to == lane
-                && entry.suffix.is_empty()
-                && prefix.starts_with(&entry.prefix)
-                && entry.events.iter().any(|sent| event_covers(sent, event))
-        })
+    let sent = |lane: Lane, event: &str, prefix: &KeyFilter| {
+        found
+            .iter()
+            .any(|(to, entry)| *to == lane && entry.sends_all(event, prefix))
     };
     let wanted = wants.iter().flat_map(|(lane, entry)| {
         entry.events.iter().map(|event| Gap {
@@ -187,22 +198,21 @@ pub fn gaps(wants: &[(Lane, Entry)], found: &[(Lane, Entry)]) -> Vec<Gap> {
 impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of ", self.event)?;
-        match self.prefix.as_str() {
-            "" => write!(f, "any key")?,
-            prefix => write!(f, "keys that begin with {prefix:?}")?,
+        if self.prefix.is_any() {
+            write!(f, "any key")?;
+        } else {
+            write!(f, "keys that begin with {:?}", self.prefix.to_string())?;
         }
         write!(f, " is not sent to the {} queue", self.lane.as_str())
     }
 }
 
 fn overlap(a: &Entry, b: &Entry) -> bool {
-    let one_contains_other = |a: &str, b: &str| a.starts_with(b) || b.starts_with(a);
-    let reversed = |text: &str| text.chars().rev().collect::<String>();
     a.events
         .iter()
         .any(|x| b.events.iter().any(|y| events_overlap(x, y)))
-        && one_contains_other(&a.prefix, &b.prefix)
-        && one_contains_other(&reversed(&a.suffix), &reversed(&b.suffix))
+        && a.prefix.shares_prefix_with(&b.prefix)
+        && a.suffix.shares_suffix_with(&b.suffix)
 }
 
 fn events_overlap(a: &str, b: &str) -> bool {
@@ -215,6 +225,30 @@ fn event_covers(wide: &str, narrow: &str) -> bool {
         || wide
             .strip_suffix('*')
             .is_some_and(|start| narrow.starts_with(start))
+}
+
+/// The types that a type with a wildcard stands for, where a rule may need it: entries may list them instead.
+///
+/// Source: S3 user guide, "Event notification types and destinations".
+fn members(event: &str) -> Option<&'static [&'static str]> {
+    match event {
+        "s3:ObjectCreated:*" => Some(&[
+            "s3:ObjectCreated:Put",
+            "s3:ObjectCreated:Post",
+            "s3:ObjectCreated:Copy",
+            "s3:ObjectCreated:CompleteMultipartUpload",
+        ]),
+        "s3:ObjectRemoved:*" => Some(&[
+            "s3:ObjectRemoved:Delete",
+            "s3:ObjectRemoved:DeleteMarkerCreated",
+        ]),
+        "s3:ObjectTagging:*" => Some(&["s3:ObjectTagging:Put", "s3:ObjectTagging:Delete"]),
+        "s3:LifecycleExpiration:*" => Some(&[
+            "s3:LifecycleExpiration:Delete",
+            "s3:LifecycleExpiration:DeleteMarkerCreated",
+        ]),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -253,8 +287,8 @@ mod tests {
         Entry {
             id: "theirs".into(),
             events: vec![events.into()],
-            prefix: prefix.into(),
-            suffix: suffix.into(),
+            prefix: KeyFilter::read(prefix),
+            suffix: KeyFilter::read(suffix),
         }
     }
 
@@ -263,7 +297,7 @@ mod tests {
         let entries = entries(&rule(scope(&["logs/", "img/"]), Policy::Full));
         let told: Vec<_> = entries
             .iter()
-            .map(|(lane, entry)| (*lane, entry.prefix.as_str()))
+            .map(|(lane, entry)| (*lane, entry.prefix.as_written()))
             .collect();
         let wanted = [
             (Lane::Put, "img/"),
@@ -331,13 +365,143 @@ mod tests {
         );
     }
 
+    fn filters(prefixes: &[&str]) -> Vec<String> {
+        let filters = filter_prefixes(&scope(prefixes)).into_iter();
+        filters.map(|it| it.as_written().to_owned()).collect()
+    }
+
     #[test]
-    fn special_characters_shorten_a_filter_and_never_make_two_overlap() {
+    fn special_characters_are_encoded_and_shorten_no_filter() {
         assert_eq!(
-            filter_prefixes(&scope(&["a b/", "a c/", "x+y"])),
-            ["a", "x"]
+            filters(&["a b/", "a c/", "x+y", "ü/"]),
+            ["a+b/", "a+c/", "x%2By", "%C3%BC/"]
         );
-        assert_eq!(filter_prefixes(&scope(&["ü/", "plain/"])), [""]);
+    }
+
+    #[test]
+    fn filters_that_have_to_be_shortened_never_overlap() {
+        assert_eq!(filters(&["a(1)/", "a(2)/", "b"]), ["a", "b"]);
+        assert_eq!(filters(&["(1)/", "plain/"]), [""]);
+        assert_eq!(filters(&["é", "z"]), ["z", "%C3%A9"]);
+    }
+
+    /// What a notification for `filter` and a rule for `prefix` have to do with each other.
+    fn conflicts(prefix: &str, filter: &str, suffix: &str) -> bool {
+        let ours = entries(&rule(scope(&[prefix]), Policy::Full));
+        let theirs = [((), their("s3:ObjectCreated:*", filter, suffix))];
+        conflict(&ours, &theirs).is_some()
+    }
+
+    // Promise: Filters are compared by the keys that they mean to S3: notifications for other keys are no conflict.
+    #[test]
+    fn filters_are_compared_by_the_keys_they_mean() {
+        for (prefix, filter) in [
+            ("snap/schemaVersion=2/", "snap/schemaVersion%3D1/"),
+            ("snap/schemaVersion=2/", "snap/schemaVersion%3d1/"),
+            ("dt=2026-11-28/hour=01/", "dt%3D2026-11-28/hour%3D02/"),
+            ("red flower/", "red+tree/"),
+            ("a+b/", "a+b/"),
+            ("ü/", "%C3%A4/"),
+            ("100%/", "100%2F/"),
+        ] {
+            assert!(!conflicts(prefix, filter, ""), "{prefix} and {filter}");
+        }
+        for (prefix, filter) in [
+            ("snap/schemaVersion=1/", "snap/schemaVersion%3D1/"),
+            ("snap/schemaVersion=1/", "snap/schemaVersion%3d"),
+            ("red flower/", "red+flower/today/"),
+            ("red flower/", "red%20flower/"),
+            ("a+b/", "a%2Bb/"),
+            ("ü/", "%C3"),
+            ("x(1)/", "x(2)/"),
+        ] {
+            assert!(conflicts(prefix, filter, ""), "{prefix} and {filter}");
+        }
+        assert!(conflicts("a", "a", "%2Ejpg"));
+    }
+
+    // Promise: Events that a bucket sends to a topic in `NotificationTopics` are not attached a second time.
+    #[test]
+    fn what_a_topic_forwards_is_not_attached_again() {
+        let wanted = || entries(&rule(scope(&["logs/", "img/"]), Policy::Full));
+        let events_left = |forwarded: &[Entry]| {
+            let left = not_forwarded(wanted(), forwarded).into_iter();
+            left.map(|(_, entry)| (entry.prefix.to_string(), entry.events))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(not_forwarded(wanted(), &[]), wanted());
+        let all = [
+            "s3:ObjectCreated:*",
+            "s3:ObjectRestore:*",
+            "s3:ObjectTagging:*",
+            "s3:ObjectRemoved:*",
+        ];
+        let all = Entry {
+            events: all.map(str::to_owned).into(),
+            ..their("", "", "")
+        };
+        assert_eq!(events_left(std::slice::from_ref(&all)), []);
+        // Only of one prefix; only some events.
+        let logs = Entry {
+            prefix: KeyFilter::read("logs/"),
+            ..all.clone()
+        };
+        assert_eq!(events_left(&[logs]).len(), 2);
+        let created = their("s3:ObjectCreated:*", "", "");
+        let left = events_left(&[created]);
+        assert_eq!(
+            left[0].1,
+            ["s3:ObjectRestore:Completed", "s3:ObjectTagging:*"]
+        );
+        assert_eq!(left.len(), 4);
+        // A suffix, or a part of the keys or of the events, is not enough.
+        for part in [
+            their("s3:ObjectCreated:*", "", ".jpg"),
+            their("s3:ObjectCreated:*", "logs/2026/", ""),
+            their("s3:ObjectCreated:Put", "", ""),
+        ] {
+            assert_eq!(
+                not_forwarded(wanted(), std::slice::from_ref(&part)),
+                wanted()
+            );
+            assert!(conflict(&wanted(), &[((), part)]).is_some());
+        }
+    }
+
+    #[test]
+    fn all_types_of_a_family_are_the_family() {
+        let listed = Entry {
+            events: ["Put", "Post", "Copy", "CompleteMultipartUpload"]
+                .map(|kind| format!("s3:ObjectCreated:{kind}"))
+                .into(),
+            ..their("", "", "")
+        };
+        let wanted = entries(&rule(Scope::All, Policy::Full));
+        let left = not_forwarded(wanted.clone(), std::slice::from_ref(&listed));
+        assert!(!left[0].1.events.contains(&"s3:ObjectCreated:*".to_owned()));
+        let fewer = Entry {
+            events: listed.events[1..].to_vec(),
+            ..listed
+        };
+        assert_eq!(not_forwarded(wanted.clone(), &[fewer]), wanted);
+    }
+
+    #[test]
+    fn a_filter_that_matches_nothing_leaves_a_gap() {
+        let wanted = entries(&rule(scope(&["dt=1/"]), Policy::Full));
+        assert_eq!(gaps(&wanted, &wanted), []);
+        let plain = |(lane, entry): &(Lane, Entry)| {
+            let prefix = KeyFilter::read("dt=1/");
+            (
+                *lane,
+                Entry {
+                    prefix,
+                    ..entry.clone()
+                },
+            )
+        };
+        let rewritten: Vec<_> = wanted.iter().map(plain).collect();
+        assert_eq!(gaps(&wanted, &rewritten).len(), 4);
     }
 
     #[test]
@@ -359,7 +523,7 @@ mod tests {
             their("s3:ObjectTagging:Put", "logs/", ""),
         ] {
             assert!(
-                conflict(&ours, std::slice::from_ref(&clash)).is_some(),
+                conflict(&ours, &[((), clash.clone())]).is_some(),
                 "{clash:?}"
             );
         }
@@ -368,10 +532,7 @@ mod tests {
             their("s3:ObjectRestore:Post", "", ""),
             their("s3:ObjectAcl:Put", "logs/", ""),
         ] {
-            assert!(
-                conflict(&ours, std::slice::from_ref(&fits)).is_none(),
-                "{fits:?}"
-            );
+            assert!(conflict(&ours, &[((), fits.clone())]).is_none(), "{fits:?}");
         }
     }
     #[test]
@@ -402,11 +563,7 @@ mod tests {
             .into_iter()
             .filter(|(lane, _)| *lane == Lane::Put)
             .collect();
-        let sends = |prefix: &str, suffix: &str| Entry {
-            prefix: prefix.to_owned(),
-            suffix: suffix.to_owned(),
-            ..their("s3:*", "", "")
-        };
+        let sends = |prefix: &str, suffix: &str| their("s3:*", prefix, suffix);
         for (lane, entry, leaves_gaps) in [
             (Lane::Put, sends("", ""), false),
             (Lane::Put, sends("lo", ""), false),

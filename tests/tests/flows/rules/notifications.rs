@@ -1,16 +1,29 @@
 //! The source's notifications: the rule's are added, somebody else's stay.
 
 use aws_sdk_s3::types::{
-    Event, EventBridgeConfiguration, FilterRule, FilterRuleName, NotificationConfiguration,
-    NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
+    Event, EventBridgeConfiguration, FilterRule, FilterRuleName, LambdaFunctionConfiguration,
+    NotificationConfiguration, NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
+    TopicConfiguration,
 };
 use aws_sdk_sqs::types::QueueAttributeName;
 use serde_json::{Value, json};
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::Cloud;
 use tandem_tests::eventually::SOON;
+use tandem_tests::function_process::Start;
+use tandem_tests::proxy::{Action, Proxy};
 
 use super::{entries, refused};
+
+fn prefix_filter(prefix: &str) -> NotificationConfigurationFilter {
+    let rule = FilterRule::builder()
+        .name(FilterRuleName::Prefix)
+        .value(prefix)
+        .build();
+    NotificationConfigurationFilter::builder()
+        .key(S3KeyFilter::builder().filter_rules(rule).build())
+        .build()
+}
 
 /// A notification of somebody else's, to a queue of their own.
 async fn theirs(cloud: &Cloud, event: &str, prefix: &str) -> QueueConfiguration {
@@ -24,18 +37,11 @@ async fn theirs(cloud: &Cloud, event: &str, prefix: &str) -> QueueConfiguration 
         .send()
         .await
         .expect("a queue policy");
-    let rule = FilterRule::builder()
-        .name(FilterRuleName::Prefix)
-        .value(prefix)
-        .build();
-    let filter = NotificationConfigurationFilter::builder()
-        .key(S3KeyFilter::builder().filter_rules(rule).build())
-        .build();
     QueueConfiguration::builder()
         .id("theirs")
         .queue_arn(arn)
         .events(Event::from(event))
-        .filter(filter)
+        .filter(prefix_filter(prefix))
         .build()
         .expect("an entry")
 }
@@ -166,4 +172,158 @@ async fn prefixes_and_policy_are_told_to_s3_and_an_update_tells_it_anew() {
     assert!(buckets.destination.head("a/1").await.is_none());
     let nothing = update(json!({})).await.expect_err("a refusal");
     assert_eq!(nothing.code, "InvalidRequest");
+}
+
+/// A trigger of another writer's Lambda function.
+fn trigger(prefix: &str) -> LambdaFunctionConfiguration {
+    LambdaFunctionConfiguration::builder()
+        .id("hive")
+        .lambda_function_arn("arn:aws:lambda:us-east-1:000000000000:function:theirs")
+        .events(Event::from("s3:ObjectCreated:*"))
+        .filter(prefix_filter(prefix))
+        .build()
+        .expect("an entry")
+}
+
+// Promise: Filters are compared by the keys that they mean to S3: notifications for other keys are no conflict.
+#[tokio::test]
+async fn a_rule_for_one_partition_fits_beside_a_trigger_on_another() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let before = NotificationConfiguration::builder()
+        .lambda_function_configurations(trigger("snap/schemaVersion%3D1/"))
+        .build();
+    buckets.source.set_notifications_untried(before).await;
+    let said = ["source", "snap/schemaVersion%3D1/", "narrow or remove"];
+    let taken = json!({"scope": {"prefixes": ["snap/schemaVersion=1/today/"]}});
+    refused(&cloud, &buckets, taken, "NotificationConflict", said).await;
+
+    let prefixes = ["snap/schemaVersion=2/", "red flower+/", "ü/"];
+    let rule = cloud
+        .rule(&buckets, json!({"scope": {"prefixes": prefixes}}))
+        .await;
+    let found = entries(&buckets, &rule).await;
+    for written in ["snap/schemaVersion%3D2/", "red+flower%2B/", "%C3%BC/"] {
+        assert!(found.contains(&entry("put", written)), "{found:?}");
+    }
+    let check = json!({"action": "check", "rule": rule});
+    let answer = cloud.configure(check).await.expect("a check");
+    assert_eq!(answer["broken"], json!([]));
+    for prefix in prefixes {
+        let key = format!("{prefix}part");
+        buckets.source.put(&key, "in scope").await;
+        buckets.arrive(&key, SOON).await;
+        buckets.source.delete(&key).await;
+        buckets.vanish(&key, SOON).await;
+    }
+    cloud.change("delete", &rule).await;
+    let after = buckets.source.notifications().await;
+    assert_eq!(after.lambda_function_configurations().len(), 1);
+}
+
+/// Entries of other writers whose destinations are gone.
+fn stale() -> NotificationConfiguration {
+    let arn =
+        |service: &str, name: &str| format!("arn:aws:{service}:us-east-1:000000000000:{name}");
+    let queue = QueueConfiguration::builder()
+        .id("reporting")
+        .queue_arn(arn("sqs", "was-deleted"))
+        .events(Event::from("s3:ObjectCreated:*"))
+        .filter(prefix_filter("uploads/"))
+        .build();
+    let topic = TopicConfiguration::builder()
+        .id("audit")
+        .topic_arn(arn("sns", "was-deleted"))
+        .events(Event::from("s3:ObjectAcl:Put"))
+        .build();
+    NotificationConfiguration::builder()
+        .queue_configurations(queue.expect("an entry"))
+        .topic_configurations(topic.expect("an entry"))
+        .lambda_function_configurations(trigger("thumbnails/"))
+        .build()
+}
+
+// Promise: A rule is made, changed and deleted although another entry of its source notifies a queue, a topic or a
+// function that is gone.
+// Promise: An update that changes no notification writes none.
+#[tokio::test]
+async fn another_entry_to_a_queue_that_is_gone_is_in_no_rules_way() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    buckets.source.set_notifications_untried(stale()).await;
+    let before = buckets.source.notifications().await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let writes = || {
+        let sent = proxy.take().into_iter();
+        sent.filter(|seen| seen.is("PutBucketNotificationConfiguration"))
+            .count()
+    };
+    let create = json!({"action": "create", "source": buckets.source.name,
+        "destination": buckets.destination.name, "scope": {"prefixes": ["a/"]}});
+    let rule = function.invoke(create).await.expect("a rule")["rule"]["id"].take();
+    // The first asks S3 to try the destinations out.
+    assert_eq!(writes(), 2);
+    let update = |fields: Value| {
+        let mut request = json!({"action": "update", "rule": rule});
+        let fields = fields.as_object().cloned().unwrap_or_default();
+        request.as_object_mut().expect("an object").extend(fields);
+        function.invoke(request)
+    };
+    for fields in [
+        json!({"options": {"rpo_secs": 3_600}}),
+        json!({"options": {"storage_class": "STANDARD_IA"}}),
+        json!({"scope": {"prefixes": ["a/"]}, "policy": "full"}),
+    ] {
+        update(fields.clone()).await.expect("an update");
+        assert_eq!(writes(), 0, "{fields}");
+    }
+    update(json!({"scope": {"prefixes": ["b=/"]}}))
+        .await
+        .expect("an update");
+    assert_eq!(writes(), 2);
+    buckets.source.put("b=/1", "in scope").await;
+    buckets.arrive("b=/1", SOON).await;
+    function
+        .invoke(json!({"action": "delete", "rule": rule}))
+        .await
+        .expect("the rule ends");
+    let after = buckets.source.notifications().await;
+    assert_eq!(after.queue_configurations, before.queue_configurations);
+    assert_eq!(after.topic_configurations, before.topic_configurations);
+    assert_eq!(
+        after.lambda_function_configurations,
+        before.lambda_function_configurations
+    );
+}
+
+#[tokio::test]
+async fn what_s3_does_not_accept_at_all_is_refused_with_every_other_entry() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    buckets.source.set_notifications_untried(stale()).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    proxy.script(
+        2,
+        |seen| seen.is("PutBucketNotificationConfiguration"),
+        Action::s3_error(400, "InvalidArgument"),
+    );
+    let create = json!({"action": "create", "source": buckets.source.name,
+        "destination": buckets.destination.name, "scope": {"prefixes": ["a/"]}});
+    let error = function.invoke(create).await.expect_err("a refusal");
+    assert_eq!(error.code, "NotificationConflict", "{}", error.message);
+    for part in [
+        "reporting",
+        "sqs:us-east-1:000000000000:was-deleted",
+        "audit",
+        "hive",
+        "correct or remove",
+    ] {
+        assert!(error.message.contains(part), "{part}: {}", error.message);
+    }
+    let left = cloud.items_with(&buckets.source.name).await;
+    assert!(left.is_empty(), "{left:?}");
 }

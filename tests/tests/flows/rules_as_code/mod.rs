@@ -3,7 +3,7 @@
 
 mod end_of_stack;
 mod events;
-mod stacks;
+pub mod stacks;
 mod terraform;
 
 use serde_json::{Value, json};

@@ -1,12 +1,15 @@
-//! One put: copied at once where the notification says enough to pin the copy, reconciled otherwise.
+//! What a live function does with one change. Both functions do the same, whichever queue the change came through: a
+//! topic may deliver every kind of event to either queue.
 
 use tandem_aws::s3_pair::S3Pair;
 use tandem_replication::event::{Change, ObjectEvent};
 use tandem_replication::fault::Fault;
 use tandem_replication::replicator::{Outcome, Replicator};
 
-/// Carries one put over.
-pub async fn carry_put(
+/// Carries one change over. A put is copied at once where the notification says enough to pin the copy. A delete is
+/// never taken at its word: the replica goes only if the source itself has no such object now, and if the key was put
+/// again meanwhile, the new object is carried over instead.
+pub async fn carry(
     replicator: &Replicator<'_, S3Pair>,
     event: &ObjectEvent,
 ) -> Result<Outcome, Fault> {
@@ -17,7 +20,7 @@ pub async fn carry_put(
             ..
         } => replicator.put(&event.key, etag, *bytes).await,
         Change::Labels => replicator.reconcile_labels(&event.key).await,
-        // Not a put, or one that does not say which object it was: the source's present state decides.
+        // The source's present state decides.
         _ => replicator.reconcile(&event.key).await,
     }
 }
