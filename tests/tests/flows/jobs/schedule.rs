@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Jobs, counts, keys, number};
 
 /// Sets an attribute of the items to a time that long ago: those whose partition begins so, and that name `id`.
-async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
+pub async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
     let at = (Utc::now() - ago).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let table = jobs.cloud.table().await;
     let items = jobs.cloud.items_with(id).await;
@@ -31,7 +31,7 @@ async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: 
     }
 }
 
-async fn tend(jobs: &Jobs) -> Value {
+pub async fn tend(jobs: &Jobs) -> Value {
     jobs.ask(json!({"action": "tend"})).await
 }
 
