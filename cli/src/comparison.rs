@@ -158,11 +158,16 @@ async fn look_closer(
 }
 
 fn state(bucket: &Bucket, key: &str, head: &Head) -> Result<ObjectState, Error> {
-    head.state(terminal::now()).map_err(|unreadable| Error::Aws {
-        doing: format!("reading the metadata of {}/{}", bucket.bucket, human::key(key)),
-        code: "HTTP 200".to_owned(),
-        message: unreadable.to_string(),
-    })
+    head.state(terminal::now())
+        .map_err(|unreadable| Error::Aws {
+            doing: format!(
+                "reading the metadata of {}/{}",
+                bucket.bucket,
+                human::key(key)
+            ),
+            code: "HTTP 200".to_owned(),
+            message: unreadable.to_string(),
+        })
 }
 
 fn outside_scope(rule: &Rule, prefix: &str) -> Error {

@@ -57,10 +57,16 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
 fn what_is_left(job: &Job, keeps_extras: bool) -> Option<String> {
     let mut left = Vec::new();
     if job.state != "complete" {
-        left.push(format!("The repair is {}: the rest was not compared.", job.state));
+        left.push(format!(
+            "The repair is {}: the rest was not compared.",
+            job.state
+        ));
     }
     if job.failed > 0 {
-        left.push(format!("{} could not be made equal.", human::objects(job.failed)));
+        left.push(format!(
+            "{} could not be made equal.",
+            human::objects(job.failed)
+        ));
     }
     let extras = job.extras_left();
     if extras > 0 && !keeps_extras {

@@ -32,7 +32,11 @@ pub fn failures(failures: &[Failure]) -> String {
 pub fn reasons(failures: &[Failure]) -> String {
     let lines = failures.iter().map(|failure| {
         let key = human::key(&failure.key);
-        format!("{key}: {} ({})", failure.reason, human::key(&beginning(&failure.message)))
+        format!(
+            "{key}: {} ({})",
+            failure.reason,
+            human::key(&beginning(&failure.message))
+        )
     });
     lines.collect::<Vec<_>>().join("\n")
 }

@@ -83,7 +83,9 @@ pub fn jobs(jobs: &[Job]) -> String {
 /// What stands beside a job's bar: `42.0 %  running, 212.0 objects/s, about 2 min 5 s left`.
 pub fn beside_bar(job: &Job, pace: Option<Pace>) -> String {
     let pace = pace.map(|pace| format!(", {}", self::pace(pace)));
-    let stalled = job.stalled_since.map(|since| format!(", stalled {}", self::stalled(since)));
+    let stalled = job
+        .stalled_since
+        .map(|since| format!(", stalled {}", self::stalled(since)));
     format!(
         "{}  {}{}{}",
         fraction(job),
@@ -114,7 +116,9 @@ pub fn reconciliation(job: &Job, now: DateTime<Utc>) -> String {
         format!("{} ({}), begun", job.state, fraction(job))
     };
     let error = job.error.as_ref().map(|error| format!("; {error}"));
-    let stalled = job.stalled_since.map(|since| format!("; stalled {}", self::stalled(since)));
+    let stalled = job
+        .stalled_since
+        .map(|since| format!("; stalled {}", self::stalled(since)));
     format!(
         "{state} {at}: {}{}{}",
         objects(job),
@@ -194,7 +198,10 @@ fn extras(job: &Job) -> Option<String> {
         0 => String::new(),
         count => format!(", {} {what}", human::count(count)),
     };
-    let (deleted, failed) = (some(job.deleted, "deleted"), some(job.extra_failed, "failed"));
+    let (deleted, failed) = (
+        some(job.deleted, "deleted"),
+        some(job.extra_failed, "failed"),
+    );
     (job.extra > 0).then(|| format!("{} extra{deleted}{failed}", human::count(job.extra)))
 }
 

@@ -88,7 +88,11 @@ fn a_backfill_is_paused_resumed_and_cancelled_by_name() {
             json!({"action": "cancel", "rule": "photos"}),
         ),
     ] {
-        let becomes = if line.starts_with("cancel") { "cancelled" } else { "paused" };
+        let becomes = if line.starts_with("cancel") {
+            "cancelled"
+        } else {
+            "paused"
+        };
         for (state, code) in [(becomes, 0), ("failed", 1)] {
             let asked = asked.clone();
             let server = functions(move |function, request| {

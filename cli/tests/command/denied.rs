@@ -34,8 +34,11 @@ const COMMANDS: [&str; 24] = [
 ];
 
 fn denied() -> Response {
-    Response::new(403, r#"{"Message":"not authorized to perform: lambda:InvokeFunction"}"#)
-        .header("X-Amzn-ErrorType", "AccessDeniedException")
+    Response::new(
+        403,
+        r#"{"Message":"not authorized to perform: lambda:InvokeFunction"}"#,
+    )
+    .header("X-Amzn-ErrorType", "AccessDeniedException")
 }
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
@@ -44,8 +47,16 @@ fn no_command_that_may_not_invoke_a_function_is_exit_code_0() {
     let server = Server::start(|_| denied());
     for line in COMMANDS {
         let output = server.run(line);
-        assert_eq!((exit(&output), stdout(&output)), (3, String::new()), "{line}");
-        assert!(stderr(&output).contains("AccessDenied"), "{line}: {}", stderr(&output));
+        assert_eq!(
+            (exit(&output), stdout(&output)),
+            (3, String::new()),
+            "{line}"
+        );
+        assert!(
+            stderr(&output).contains("AccessDenied"),
+            "{line}: {}",
+            stderr(&output)
+        );
     }
 }
 
@@ -56,7 +67,11 @@ fn no_command_whose_function_fails_or_refuses_is_exit_code_0() {
         let server = functions(move |_, _| Response::function_error(code, "rule: no such thing"));
         for line in COMMANDS {
             let output = server.run(line);
-            assert_eq!((exit(&output), stdout(&output)), (exits, String::new()), "{line}");
+            assert_eq!(
+                (exit(&output), stdout(&output)),
+                (exits, String::new()),
+                "{line}"
+            );
         }
     }
 }
@@ -70,13 +85,28 @@ fn a_listing_that_is_denied_is_a_failure_of_every_command_that_lists() {
     };
     for side in ["photos", "replica"] {
         let server = buckets("full", move |bucket, _| {
-            if bucket == side { answer() } else { page(&[], None) }
+            if bucket == side {
+                answer()
+            } else {
+                page(&[], None)
+            }
         });
-        for line in ["verify photos", "verify photos --repair --yes", "backfill plan photos"] {
+        for line in [
+            "verify photos",
+            "verify photos --repair --yes",
+            "backfill plan photos",
+        ] {
             let output = server.run(line);
-            assert_eq!((exit(&output), stdout(&output)), (3, String::new()), "{line}");
+            assert_eq!(
+                (exit(&output), stdout(&output)),
+                (3, String::new()),
+                "{line}"
+            );
             let said = stderr(&output);
-            assert!(said.contains(&format!("listing {side}: AWS said AccessDenied")), "{said}");
+            assert!(
+                said.contains(&format!("listing {side}: AWS said AccessDenied")),
+                "{said}"
+            );
         }
     }
 }
@@ -91,7 +121,9 @@ fn ending(end: Value) -> Server {
         "photos" => list(bucket, token),
         _ => page(&[object("a", 2, "2")], None),
     };
-    buckets_and("full", differing, move |_| Response::new(200, end.to_string()))
+    buckets_and("full", differing, move |_| {
+        Response::new(200, end.to_string())
+    })
 }
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
@@ -133,7 +165,11 @@ fn a_report_that_may_not_be_written_is_a_failure() {
     let server = buckets_and("full", list, refused);
     let output = server.run("verify photos --report s3://reports/found.csv");
     assert_eq!(exit(&output), 3, "{}", stderr(&output));
-    assert!(stderr(&output).contains("s3://reports/found.csv"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("s3://reports/found.csv"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.

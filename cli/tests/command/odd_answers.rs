@@ -24,7 +24,11 @@ fn stack(
 
 /// Three keys whose listings leave open whether they are equal.
 fn in_doubt(bucket: &str) -> Response {
-    let etag = if bucket == "photos" { "source" } else { "replica" };
+    let etag = if bucket == "photos" {
+        "source"
+    } else {
+        "replica"
+    };
     page(&["a", "m", "z"].map(|key| object(key, 3, etag)), None)
 }
 
@@ -42,7 +46,10 @@ fn found(output: &std::process::Output) -> Value {
 fn headers_that_are_no_text_or_no_dates_do_not_stop_a_comparison() {
     let server = stack(in_doubt, |path| match path {
         "/replica/m" => marked()
-            .header("Content-Disposition", b"attachment; filename=\"1 \xa9.jpg\"")
+            .header(
+                "Content-Disposition",
+                b"attachment; filename=\"1 \xa9.jpg\"",
+            )
             .header("Content-Disposition", "twice")
             .header("Expires", "never")
             .header("Last-Modified", "yesterday")
@@ -66,7 +73,10 @@ fn a_key_that_may_not_be_read_is_not_compared_and_all_others_are() {
         let output = server.run("verify photos --output json");
         assert_eq!(exit(&output), 1, "{}", stderr(&output));
         let found = found(&output);
-        assert_eq!((&found["same"], &found["equal"]), (&2.into(), &false.into()));
+        assert_eq!(
+            (&found["same"], &found["equal"]),
+            (&2.into(), &false.into())
+        );
         assert_eq!(found["not_compared"], 1);
         let difference = &found["differences"][0];
         assert_eq!(difference["key"], "m");
@@ -74,8 +84,16 @@ fn a_key_that_may_not_be_read_is_not_compared_and_all_others_are() {
         let problem = difference["problem"].as_str().unwrap();
         assert!(problem.contains(&format!("HTTP {answer}")), "{problem}");
         let output = server.run("verify photos");
-        assert!(stdout(&output).contains("as far as they were compared"), "{}", stdout(&output));
-        assert!(stderr(&output).contains("could not be compared"), "{}", stderr(&output));
+        assert!(
+            stdout(&output).contains("as far as they were compared"),
+            "{}",
+            stdout(&output)
+        );
+        assert!(
+            stderr(&output).contains("could not be compared"),
+            "{}",
+            stderr(&output)
+        );
     }
 }
 
@@ -93,7 +111,12 @@ fn objects_whose_etag_or_size_a_listing_does_not_show_are_compared_by_head() {
                 },
             );
             let output = server.run("verify photos");
-            assert_eq!(exit(&output), code, "{fields} {replica}: {}", stderr(&output));
+            assert_eq!(
+                exit(&output),
+                code,
+                "{fields} {replica}: {}",
+                stderr(&output)
+            );
         }
     }
 }

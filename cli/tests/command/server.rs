@@ -128,7 +128,11 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Response) {
         body: String::from_utf8(body).unwrap(),
     };
     let response = answer(&request);
-    let mut sent = format!("HTTP/1.1 {} Answer\r\nConnection: close\r\n", response.status).into_bytes();
+    let mut sent = format!(
+        "HTTP/1.1 {} Answer\r\nConnection: close\r\n",
+        response.status
+    )
+    .into_bytes();
     sent.extend(&response.headers);
     if request.method != "HEAD" {
         let length = response.body.len();

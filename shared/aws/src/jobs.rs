@@ -341,7 +341,10 @@ mod tests {
         }
         let sum: f64 = shards.iter().map(Shard::fraction).sum();
         assert!((sum - 1.0).abs() < 1e-9, "{sum}");
-        assert_eq!(job().view(&shards, Timestamp::UNIX_EPOCH).state, JobState::Complete);
+        assert_eq!(
+            job().view(&shards, Timestamp::UNIX_EPOCH).state,
+            JobState::Complete
+        );
     }
 
     // Promise: A shard that may not be listed makes its job `failed`, with the reason, and resuming carries the
@@ -351,7 +354,10 @@ mod tests {
         let mut shards = [whole(), whole()];
         shards[0].ended_at = Some(Timestamp::UNIX_EPOCH);
         shards[0].error = Some("listing photos: AccessDenied".into());
-        assert_eq!(job().view(&shards, Timestamp::UNIX_EPOCH).state, JobState::Running);
+        assert_eq!(
+            job().view(&shards, Timestamp::UNIX_EPOCH).state,
+            JobState::Running
+        );
         shards[1].ended_at = Some(Timestamp::UNIX_EPOCH);
         let view = job().view(&shards, Timestamp::UNIX_EPOCH);
         assert_eq!(view.state, JobState::Failed);

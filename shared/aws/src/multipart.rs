@@ -310,7 +310,9 @@ impl S3Pair {
             .await
             .map_err(|error| fault(Doing::Copy, key, error))?;
         let named = |upload: &&MultipartUpload| {
-            let named = upload.key().map(|text| listed_key(text, answer.encoding_type()));
+            let named = upload
+                .key()
+                .map(|text| listed_key(text, answer.encoding_type()));
             named.as_deref() == Some(key.as_str())
         };
         let of_this_key = answer.uploads().iter().filter(named);

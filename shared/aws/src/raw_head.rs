@@ -5,8 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use aws_sdk_s3::operation::head_object::builders::HeadObjectFluentBuilder;
 use aws_sdk_s3::operation::head_object::HeadObjectError;
+use aws_sdk_s3::operation::head_object::builders::HeadObjectFluentBuilder;
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
 use aws_smithy_runtime_api::client::interceptors::context::{
@@ -157,7 +157,10 @@ fn with_metadata(headers: &Headers, metadata: &Metadata) -> Result<Headers, BoxE
         ("content-disposition", &metadata.content_disposition),
         ("cache-control", &metadata.cache_control),
         ("expires", &metadata.expires),
-        ("x-amz-website-redirect-location", &metadata.website_redirect),
+        (
+            "x-amz-website-redirect-location",
+            &metadata.website_redirect,
+        ),
     ];
     for (name, value) in content {
         if let Some(value) = value {

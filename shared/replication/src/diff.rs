@@ -141,7 +141,10 @@ mod tests {
     fn two_objects_whose_etags_a_listing_does_not_show_are_not_known_to_be_equal() {
         let objects = [listed("a", "", 1)];
         let findings = diff(&objects, &objects);
-        assert_eq!(verdicts(&findings), [("a".to_owned(), Some(Verdict::NeedsLook))]);
+        assert_eq!(
+            verdicts(&findings),
+            [("a".to_owned(), Some(Verdict::NeedsLook))]
+        );
     }
 
     #[test]

@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use crate::Timestamp;
 use crate::header_value::HeaderValue;
 use crate::names::{Etag, StorageClass, VersionId};
-use crate::object::{
-    Checksum, Lock, Metadata, ObjectState, Retention, WRITTEN_AT_UNKNOWN,
-};
+use crate::object::{Checksum, Lock, Metadata, ObjectState, Retention, WRITTEN_AT_UNKNOWN};
 
 /// What user metadata's headers begin with.
 const USER_METADATA: &str = "x-amz-meta-";
@@ -105,7 +103,9 @@ impl Head {
             storage_class: class.unwrap_or_else(StorageClass::standard),
             checksum: self.checksum(),
             lock: self.lock(now)?,
-            tag_count: tag_count.and_then(|n| n.trim().parse().ok()).unwrap_or_default(),
+            tag_count: tag_count
+                .and_then(|n| n.trim().parse().ok())
+                .unwrap_or_default(),
         })
     }
 
@@ -215,7 +215,10 @@ mod tests {
             ("Last-Modified", &b"Wed, 21 Oct 2015 07:28:00 GMT"[..]),
             ("x-amz-version-id", b"v1"),
             ("Content-Type", b"text/plain"),
-            ("Content-Disposition", b"attachment; filename=\"1 \xa9.jpg\""),
+            (
+                "Content-Disposition",
+                b"attachment; filename=\"1 \xa9.jpg\"",
+            ),
             ("Expires", b"in a while"),
             ("x-amz-meta-Artist", b"a  b"),
             ("x-amz-meta-empty", b""),
@@ -230,13 +233,19 @@ mod tests {
         assert_eq!(state.version_id, Some(VersionId::new("v1")));
         let metadata = state.metadata;
         let disposition = metadata.content_disposition.unwrap();
-        assert_eq!(disposition.as_bytes(), b"attachment; filename=\"1 \xa9.jpg\"");
+        assert_eq!(
+            disposition.as_bytes(),
+            b"attachment; filename=\"1 \xa9.jpg\""
+        );
         assert_eq!(metadata.expires, Some("in a while".into()));
         assert_eq!(metadata.user["artist"], *"a  b");
         assert_eq!(metadata.user["empty"], *"");
         assert_eq!(state.storage_class, StorageClass::new("STANDARD_IA"));
         let checksum = state.checksum.unwrap();
-        assert_eq!((checksum.algorithm.as_str(), checksum.full_object), ("CRC32C", true));
+        assert_eq!(
+            (checksum.algorithm.as_str(), checksum.full_object),
+            ("CRC32C", true)
+        );
         assert_eq!((state.tag_count, state.etag_is_digest), (2, true));
     }
 
@@ -263,8 +272,14 @@ mod tests {
             (vec![("content-length", b"3"), ("etag", b"\"\"")], "ETag"),
             (vec![("content-length", b"3"), ("etag", b"\xff")], "ETag"),
             (vec![("etag", b"e")], "Content-Length"),
-            (vec![("etag", b"e"), ("content-length", b"3, 3")], "Content-Length"),
-            (vec![("etag", b"e"), ("content-length", b"-1")], "Content-Length"),
+            (
+                vec![("etag", b"e"), ("content-length", b"3, 3")],
+                "Content-Length",
+            ),
+            (
+                vec![("etag", b"e"), ("content-length", b"-1")],
+                "Content-Length",
+            ),
         ] {
             let error = Head::new(headers).state(Timestamp::UNIX_EPOCH).unwrap_err();
             assert_eq!(error.header, header);
@@ -306,7 +321,10 @@ mod tests {
 
     #[test]
     fn a_header_that_comes_twice_is_one_list() {
-        let twice = state([("cache-control", &b"no-store"[..]), ("Cache-Control", b"private")]);
+        let twice = state([
+            ("cache-control", &b"no-store"[..]),
+            ("Cache-Control", b"private"),
+        ]);
         let control = twice.unwrap().metadata.cache_control;
         assert_eq!(control, Some("no-store, private".into()));
     }

@@ -193,7 +193,11 @@ impl Metadata {
             });
         }
         let is_text = |value: &HeaderValue| value.as_str().is_some();
-        if self.website_redirect.as_ref().is_some_and(|value| !is_text(value)) {
+        if self
+            .website_redirect
+            .as_ref()
+            .is_some_and(|value| !is_text(value))
+        {
             return Some(Unsendable {
                 header: "x-amz-website-redirect-location".to_owned(),
                 problem: NOT_TEXT,
@@ -208,7 +212,10 @@ impl Metadata {
 
     /// How many bytes its user metadata have, as S3 counts them.
     fn user_bytes(&self) -> usize {
-        let bytes = self.user.iter().map(|(name, value)| name.len() + value.len());
+        let bytes = self
+            .user
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
         bytes.sum()
     }
 }
@@ -240,8 +247,8 @@ impl ObjectState {
     /// sides cannot be compared. Then size and metadata decide, and when the two were written: a replica that was
     /// written after its source is a copy of it.
     pub fn is_copy_of(&self, source: &Self) -> bool {
-        let is_later = self.last_modified != WRITTEN_AT_UNKNOWN
-            && self.last_modified > source.last_modified;
+        let is_later =
+            self.last_modified != WRITTEN_AT_UNKNOWN && self.last_modified > source.last_modified;
         self.stands_for(&source.etag) || (is_later && self.looks_like_an_unmarked_copy_of(source))
     }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use aws_sdk_s3::types::{
-    MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective,
-};
+use aws_sdk_s3::types::{MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective};
 use tandem_memory_s3::{Attributes, HeaderValue, Object};
 
 use crate::{code, refused, stage};

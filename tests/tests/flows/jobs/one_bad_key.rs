@@ -13,7 +13,8 @@ impl Jobs {
     /// Denies this operation on one key of a bucket, however often it is tried.
     fn deny(&self, operation: &'static str, bucket: &str, key: &'static str) {
         let bucket = bucket.to_owned();
-        let denied = move |seen: &Seen| seen.is(operation) && seen.bucket == bucket && seen.key == key;
+        let denied =
+            move |seen: &Seen| seen.is(operation) && seen.bucket == bucket && seen.key == key;
         self.s3
             .script(1_000, denied, Action::s3_error(403, "AccessDenied"));
     }
@@ -23,7 +24,8 @@ impl Jobs {
         let request = json!({"action": "failures", "rule": self.rule});
         let answer = self.cloud.configure(request).await.expect("failures");
         let failures = answer["failures"].as_array().expect("a list");
-        let text = |failure: &Value, field: &str| failure[field].as_str().expect("a text").to_owned();
+        let text =
+            |failure: &Value, field: &str| failure[field].as_str().expect("a text").to_owned();
         failures
             .iter()
             .map(|failure| (text(failure, "key"), text(failure, "reason")))
@@ -54,7 +56,12 @@ async fn a_verification_counts_a_key_that_it_may_not_read_as_failed() {
     jobs.deny("HeadObject", &jobs.buckets.destination.name, "secret");
     let before = jobs.destination();
     let job = jobs.complete(json!({"kind": "verify"})).await;
-    let found = [("listed", 3), ("failed", 1), ("missing", 1), ("different", 1)];
+    let found = [
+        ("listed", 3),
+        ("failed", 1),
+        ("missing", 1),
+        ("different", 1),
+    ];
     assert_eq!(counts(&job), found);
     assert_eq!(
         jobs.failures().await,
@@ -70,12 +77,18 @@ async fn a_verification_that_s3_does_not_answer_for_one_key_changes_nothing_and_
     for answer in [Action::s3_error(500, "InternalError"), Action::BreakBefore] {
         let jobs = jobs_with_doubts().await;
         let bucket = jobs.buckets.destination.name.clone();
-        let heads =
-            move |seen: &Seen| seen.is("HeadObject") && seen.bucket == bucket && seen.key == "secret";
+        let heads = move |seen: &Seen| {
+            seen.is("HeadObject") && seen.bucket == bucket && seen.key == "secret"
+        };
         jobs.s3.script(1_000, heads, answer.clone());
         let before = jobs.destination();
         let job = jobs.complete(json!({"kind": "verify"})).await;
-        let found = [("listed", 3), ("failed", 1), ("missing", 1), ("different", 1)];
+        let found = [
+            ("listed", 3),
+            ("failed", 1),
+            ("missing", 1),
+            ("different", 1),
+        ];
         assert_eq!(counts(&job), found, "{answer:?}");
         assert_eq!(jobs.failures().await.len(), 1, "{answer:?}");
         assert_eq!(jobs.destination(), before, "{answer:?}");
@@ -120,7 +133,10 @@ async fn a_repair_counts_an_extra_object_that_it_may_not_delete_as_failed() {
     let job = jobs.complete(json!({"kind": "repair"})).await;
     let found = [("extra", 2), ("deleted", 1), ("extra_failed", 1)];
     assert_eq!(counts(&job), found);
-    assert_eq!(jobs.failures().await, failed("locked", "DstDelObjNotPermitted"));
+    assert_eq!(
+        jobs.failures().await,
+        failed("locked", "DstDelObjNotPermitted")
+    );
 }
 
 // Promise: A reconciliation that ended with failed keys is followed by the next one when that is due.

@@ -24,7 +24,10 @@ fn raw(bytes: &[u8]) -> HeaderValue {
 
 fn in_latin_1() -> Attributes {
     let mut attributes = Attributes::default();
-    let headers = [("content-disposition", raw(DISPOSITION)), ("expires", raw(b"\xe9t\xe9"))];
+    let headers = [
+        ("content-disposition", raw(DISPOSITION)),
+        ("expires", raw(b"\xe9t\xe9")),
+    ];
     attributes.headers.extend(headers);
     attributes
 }
@@ -59,7 +62,10 @@ impl Jobs {
     async fn live(&self, function: &str, notification: &Value) -> bool {
         let process = self.function(function).await;
         let queue = function.trim_start_matches("replicate-");
-        let queue_arn = format!("arn:aws:sqs:us-east-1:000000000000:{}-{queue}", self.cloud.stack);
+        let queue_arn = format!(
+            "arn:aws:sqs:us-east-1:000000000000:{}-{queue}",
+            self.cloud.stack
+        );
         let bodies = [notification.to_string()];
         let batch = notification::batch_received(2, &queue_arn, &bodies);
         let answer = process.invoke(batch).await.expect("an answer");
@@ -124,7 +130,11 @@ async fn user_metadata_that_cannot_be_signed_fail_alone_and_only_where_they_have
     let job = jobs.complete(json!({})).await;
     let found = [("listed", 3), ("copied", 2), ("failed", 1)];
     assert_eq!(counts(&job), found);
-    assert_eq!(jobs.replica("whole").metadata, odd().metadata, "S3 copies it itself");
+    assert_eq!(
+        jobs.replica("whole").metadata,
+        odd().metadata,
+        "S3 copies it itself"
+    );
     let request = json!({"action": "failure", "rule": jobs.rule, "key": "parts"});
     let answer = jobs.cloud.configure(request).await.expect("a failure");
     let failure = &answer["failure"];
@@ -138,7 +148,12 @@ async fn user_metadata_that_cannot_be_signed_fail_alone_and_only_where_they_have
 #[tokio::test]
 async fn metadata_that_leave_no_room_for_the_mark_are_replicated_and_recognised_without_it() {
     let jobs = Jobs::new(json!({"options": {"kms_key": KEY_ARN}})).await;
-    let sizes = [("roomy", 1_998), ("full", 1_999), ("fuller", 2_043), ("fullest", 2_048)];
+    let sizes = [
+        ("roomy", 1_998),
+        ("full", 1_999),
+        ("fuller", 2_043),
+        ("fullest", 2_048),
+    ];
     for (key, bytes) in sizes {
         jobs.source_has(key, with_metadata(bytes), DAY);
     }
