@@ -31,7 +31,7 @@ pub async fn head(client: &Client, bucket: &str, key: &str) -> Result<Option<Hea
     }
 }
 
-/// Keeps the headers of the last answer, and lets the SDK read none of a good one.
+/// Keeps the headers of the last answer.
 #[derive(Debug, Clone, Default)]
 struct RawHead(Arc<Mutex<Head>>);
 
@@ -40,6 +40,7 @@ impl Intercept for RawHead {
         "RawHead"
     }
 
+    /// Before [`OnlyReadHeaders`] takes any of them away.
     fn read_after_transmit(
         &self,
         context: &BeforeDeserializationInterceptorContextRef<'_>,
@@ -50,6 +51,27 @@ impl Intercept for RawHead {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = head;
         Ok(())
     }
+}
+
+/// The headers that this command, or the SDK for itself, reads off a good answer.
+const READ: [&str; 5] = [
+    "date",
+    "etag",
+    "x-amz-bucket-region",
+    "x-amz-id-2",
+    "x-amz-request-id",
+];
+
+/// Takes the headers that are not read from every good answer, and from all answers those that are no text. It has to
+/// belong to the client: the SDK's own interceptor for `Expires` comes right after those of the client, and panics if
+/// that header is no text.
+#[derive(Debug, Clone, Copy)]
+pub struct OnlyReadHeaders;
+
+impl Intercept for OnlyReadHeaders {
+    fn name(&self) -> &'static str {
+        "OnlyReadHeaders"
+    }
 
     fn modify_before_deserialization(
         &self,
@@ -58,12 +80,17 @@ impl Intercept for RawHead {
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let response = context.response_mut();
-        if response.status().is_success() {
-            let headers = response.headers_mut();
-            let names = headers.iter_bytes().map(|(name, _)| name.to_owned());
-            for name in names.collect::<Vec<_>>() {
-                headers.remove(name);
-            }
+        let is_good = response.status().is_success();
+        let headers = response.headers_mut();
+        let unread: Vec<String> = headers
+            .iter_bytes()
+            .filter(|(name, value)| {
+                std::str::from_utf8(value).is_err() || (is_good && !READ.contains(name))
+            })
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        for name in unread {
+            headers.remove(name);
         }
         Ok(())
     }

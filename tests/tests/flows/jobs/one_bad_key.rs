@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_tests::proxy::{Action, Seen};
 
-use super::schedule::{set_back, tend};
+use super::schedule::{TENDING, set_back, tend};
 use super::{Jobs, counts};
 
 const DAY: TimeDelta = TimeDelta::days(1);
@@ -142,6 +142,7 @@ async fn a_repair_counts_an_extra_object_that_it_may_not_delete_as_failed() {
 // Promise: A reconciliation that ended with failed keys is followed by the next one when that is due.
 #[tokio::test]
 async fn a_reconciliation_with_a_denied_key_ends_and_the_next_one_starts() {
+    let _alone = TENDING.lock().await;
     let jobs = Jobs::new(json!({"options": {"reconcile": "daily"}})).await;
     jobs.at_source("a", "a", DAY);
     jobs.at_destination("locked", "extra", DAY);
@@ -161,27 +162,4 @@ async fn a_reconciliation_with_a_denied_key_ends_and_the_next_one_starts() {
             .collect();
         assert_eq!(states, vec![&json!("complete"); round]);
     }
-}
-
-// Promise: A job that has stood still for an hour says so in its status, until a worker takes it up again.
-#[tokio::test]
-async fn a_job_that_stands_still_says_since_when() {
-    let jobs = Jobs::new(json!({})).await;
-    jobs.at_source("a", "a", DAY);
-    let job = jobs.start(json!({"kind": "verify"})).await;
-    assert_eq!(job["stalled_since"], Value::Null);
-    // The message is lost.
-    assert_eq!(jobs.messages().await.len(), 1);
-    let id = job["id"].as_str().expect("an id");
-    set_back(&jobs, "shard#", id, "progressed_at", TimeDelta::hours(2)).await;
-    let job = jobs.job().await;
-    assert_eq!(job["state"], "running");
-    assert!(job["stalled_since"].is_string(), "{job}");
-    tend(&jobs).await;
-    jobs.run_dry(&[jobs.worker().await]).await;
-    let job = jobs.job().await;
-    assert_eq!(
-        (&job["state"], &job["stalled_since"]),
-        (&json!("complete"), &Value::Null)
-    );
 }

@@ -194,3 +194,29 @@ async fn an_unmarked_replica_is_copied_again_until_it_is_later_than_its_source()
     let job = jobs.complete(json!({"kind": "verify"})).await;
     assert_eq!(counts(&job), [("listed", 1), ("equal", 1)]);
 }
+
+// Promise: No bytes that HTTP allows in a source's headers keep its key from being replicated and compared: what cannot
+// be read counts as not said, and what cannot be sent fails alone with a reason that names the header.
+#[tokio::test]
+async fn metadata_that_s3_does_not_show_are_not_left_out_silently() {
+    let jobs = Jobs::new(json!({})).await;
+    let hidden = || {
+        let mut attributes = Attributes::default();
+        attributes.headers.insert("x-amz-missing-meta", raw(b"1"));
+        attributes
+    };
+    jobs.source_has("whole", hidden(), DAY);
+    jobs.source_has_in_parts("parts", hidden());
+    let job = jobs.complete(json!({})).await;
+    assert_eq!(
+        counts(&job),
+        [("listed", 2), ("copied", 1), ("failed", 1)],
+        "S3 copies all metadata of an object in one piece"
+    );
+    let request = json!({"action": "failure", "rule": jobs.rule, "key": "parts"});
+    let answer = jobs.cloud.configure(request).await.expect("a failure");
+    let message = answer["failure"]["message"].as_str().expect("a message");
+    assert!(message.contains("x-amz-missing-meta"), "{message}");
+    let job = jobs.complete(json!({"kind": "verify"})).await;
+    assert_eq!(counts(&job), [("listed", 2), ("equal", 1), ("missing", 1)]);
+}
