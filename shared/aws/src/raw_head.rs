@@ -13,6 +13,7 @@ use aws_smithy_runtime_api::client::interceptors::context::{
     BeforeDeserializationInterceptorContextMut, BeforeDeserializationInterceptorContextRef,
     BeforeTransmitInterceptorContextMut,
 };
+use aws_smithy_runtime_api::client::orchestrator::Metadata as Operation;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::{Headers, Response};
@@ -78,12 +79,16 @@ impl Intercept for RawHead {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        keep_of_good(context.response_mut(), |name| READ_OF_HEAD.contains(&name));
+        keep(context.response_mut(), |name| READ_OF_HEAD.contains(&name));
         Ok(())
     }
 }
 
-/// Takes from every good answer the headers that nothing here reads, before the SDK's parser meets them.
+/// Takes from answers what the SDK's parser would stumble over: from all of them the headers that are no text, from
+/// good ones those that nothing here reads. Which of a HEAD's are read, [`head`] says.
+///
+/// It has to belong to the client: the SDK's own interceptor for `Expires` comes right after those of the client, and
+/// panics if that header is no text (aws-sdk-s3 1.157, `s3_expires_interceptor.rs`).
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OnlyReadHeaders;
 
@@ -96,25 +101,25 @@ impl Intercept for OnlyReadHeaders {
         &self,
         context: &mut BeforeDeserializationInterceptorContextMut<'_>,
         _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        keep_of_good(context.response_mut(), |name| {
-            READ.contains(&name) || name.starts_with(CHECKSUMS)
+        let operation = config.load::<Operation>().map_or("", Operation::name);
+        let is_head = operation == "HeadObject";
+        keep(context.response_mut(), |name| {
+            is_head || READ.contains(&name) || name.starts_with(CHECKSUMS)
         });
         Ok(())
     }
 }
 
-/// Takes from an answer that is no error the headers that are not read, and those that are no text.
-fn keep_of_good(response: &mut Response, is_read: impl Fn(&str) -> bool) {
-    if !response.status().is_success() {
-        return;
-    }
+/// Takes from an answer the headers that are no text and, if it is no error, those that are not read.
+fn keep(response: &mut Response, is_read: impl Fn(&str) -> bool) {
+    let is_good = response.status().is_success();
     let is_text = |value: &[u8]| std::str::from_utf8(value).is_ok();
     let headers = response.headers_mut();
     let unread: Vec<String> = headers
         .iter_bytes()
-        .filter(|(name, value)| !is_read(name) || !is_text(value))
+        .filter(|(name, value)| !is_text(value) || (is_good && !is_read(name)))
         .map(|(name, _)| name.to_owned())
         .collect();
     for name in unread {
