@@ -34,8 +34,9 @@ A RULE is a rule's id, or the name of either of its buckets.
 
 Exit codes:
   0    done; for verify, the two buckets agree
-  1    verify found differences, a backfill has failed or has a warning, or one that was waited for
-       had failures
+  1    not all is done: verify found differences or could not compare a key, a repair left some, a
+       backfill has failed or has a warning, one that was waited for had failures, or dead letters
+       stay behind
   2    wrong usage, or the request was refused; nothing was done
   3    AWS, the network or the credentials failed
   130  ended by Ctrl-C"

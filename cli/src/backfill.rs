@@ -4,7 +4,9 @@
 use crate::args::Output;
 use crate::args::backfill::{BackfillCommand, JobArgs, StartArgs};
 use crate::client::{Answer, Client};
-use crate::contract::{Backfill, Job, JobAnswer, JobName, JobsAnswer, Start};
+use crate::contract::{
+    Backfill, ConfigureRule, Job, JobAnswer, JobName, JobsAnswer, Policy, RuleAnswer, Start,
+};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::job;
@@ -49,7 +51,8 @@ async fn start(client: &Client, output: Output, args: &StartArgs) -> Result<Exit
     if args.wait {
         let (end, job) = job::carry_out(client, start).await?;
         job::show(output, &end)?;
-        return Ok(outcome(&job));
+        job::explain_failures(client, &job).await;
+        return outcome(client, &job).await;
     }
     let answer = client.backfill(&Backfill::Start(start)).await?;
     Ok(stands(&job::show(output, &answer)?))
@@ -65,7 +68,9 @@ async fn watch(client: &Client, output: Output, job: JobArgs) -> Result<Exit, Er
     if output == Output::Table {
         job::show(output, &end)?;
     }
-    Ok(outcome(&end.read::<JobAnswer>()?.job))
+    let job = end.read::<JobAnswer>()?.job;
+    job::explain_failures(client, &job).await;
+    outcome(client, &job).await
 }
 
 async fn list(client: &Client, output: Output, rule: &str) -> Result<Exit, Error> {
@@ -98,8 +103,12 @@ async fn cancel(client: &Client, output: Output, job: &JobArgs, yes: bool) -> Re
         name.job_id = Some(&shown.id);
     }
     let answer = client.backfill(&Backfill::Cancel(name)).await?;
-    job::show(output, &answer)?;
-    Ok(Exit::Ok)
+    let job = job::show(output, &answer)?;
+    Ok(if job.state == "cancelled" {
+        Exit::Ok
+    } else {
+        Exit::Differences
+    })
 }
 
 fn question(job: &Job) -> String {
@@ -129,11 +138,16 @@ fn stands(job: &Job) -> Exit {
     }
 }
 
-/// Of a job that was waited for.
-fn outcome(job: &Job) -> Exit {
-    if job.has_succeeded() && job.differences(false) == 0 {
-        Exit::Ok
-    } else {
-        Exit::Differences
-    }
+/// Of a job that was waited for. What a verification or a repair leaves at the destination counts under policy `full`,
+/// unless the repair was to delete nothing.
+async fn outcome(client: &Client, job: &Job) -> Result<Exit, Error> {
+    let leaves_extras =
+        job.kind != "backfill" && job.extras_left() > 0 && job.deletes_max != Some(0);
+    let extras_count = leaves_extras && {
+        let request = ConfigureRule::Get { rule: &job.rule_id };
+        let answer = client.configure_rule(&request).await?;
+        answer.read::<RuleAnswer>()?.rule.policy == Policy::Full
+    };
+    let is_good = job.has_succeeded() && job.differences(false) == 0 && !extras_count;
+    Ok(if is_good { Exit::Ok } else { Exit::Differences })
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::args::{self, Global};
 use crate::contract::{Backfill, ConfigureRule, FunctionError};
 use crate::error::Error;
+use crate::head::OnlyReadHeaders;
 
 /// Where the environment may say that another server is to be asked.
 const ENDPOINTS: [&str; 3] = [
@@ -72,6 +73,7 @@ impl Client {
             .region(Region::new(region.to_owned()))
             // A server at one address can't be found under `bucket.address`.
             .force_path_style(elsewhere)
+            .interceptor(OnlyReadHeaders)
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }

@@ -12,7 +12,7 @@ use crate::contract::Policy;
 pub struct Listed {
     pub key: String,
     pub size: u64,
-    /// Without its quotes.
+    /// Without its quotes; empty where the listing shows none.
     pub etag: String,
     /// Whole seconds, as S3 tells it.
     pub modified_at: Option<DateTime<Utc>>,
@@ -41,6 +41,12 @@ pub enum Verdict {
         by: Vec<Field>,
     },
     Extra(Listed),
+    /// One of the two could not be read, and the listings leave open whether they are equal.
+    NotCompared {
+        source: Listed,
+        destination: Listed,
+        problem: String,
+    },
     /// The same size, another `ETag`. Only the replica itself knows whether it is a copy that
     /// could not keep its source's.
     AskReplica {
@@ -135,11 +141,19 @@ impl Pair {
     /// | no | yes | | | `Extra` |
     /// | yes | yes | same | same | `Same` |
     /// | yes | yes | same | other | `AskReplica` |
+    /// | yes | yes | any | not shown | `AskReplica` |
     /// | yes | yes | other | any | `Different` |
     pub fn judge(self) -> Verdict {
         match self {
             Self::SourceOnly(source) => Verdict::Missing(source),
             Self::DestinationOnly(destination) => Verdict::Extra(destination),
+            Self::Both {
+                source,
+                destination,
+            } if source.etag.is_empty() || destination.etag.is_empty() => Verdict::AskReplica {
+                source,
+                destination,
+            },
             Self::Both {
                 source,
                 destination,
@@ -176,6 +190,9 @@ pub struct Difference {
     pub kind: Kind,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub by: Vec<Field>,
+    /// Why they could not be compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     pub source: Option<Side>,
     pub destination: Option<Side>,
 }
@@ -186,6 +203,7 @@ pub enum Kind {
     Missing,
     Different,
     Extra,
+    NotCompared,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -202,6 +220,8 @@ pub struct Tally {
     pub different: u64,
     /// At the destination only. A difference under policy `full`; under `write` only counted.
     pub extra: u64,
+    /// Keys of which one side could not be read.
+    pub not_compared: u64,
     pub source_bytes: u64,
     pub destination_bytes: u64,
     pub differences: Vec<Difference>,
@@ -220,6 +240,7 @@ impl Tally {
             missing: 0,
             different: 0,
             extra: 0,
+            not_compared: 0,
             source_bytes: 0,
             destination_bytes: 0,
             differences: Vec::new(),
@@ -231,6 +252,7 @@ impl Tally {
 
     /// Counts one key. `AskReplica` counts as different: nobody asked.
     pub fn add(&mut self, verdict: Verdict) {
+        let mut problem = None;
         let (kind, by, source, destination) = match verdict {
             Verdict::Same {
                 source,
@@ -248,6 +270,15 @@ impl Tally {
                 destination,
                 by,
             } => (Kind::Different, by, Some(source), Some(destination)),
+            Verdict::NotCompared {
+                source,
+                destination,
+                problem: said,
+            } => {
+                problem = Some(said);
+                let (source, destination) = (Some(source), Some(destination));
+                (Kind::NotCompared, Vec::new(), source, destination)
+            }
             Verdict::AskReplica {
                 source,
                 destination,
@@ -262,49 +293,46 @@ impl Tally {
             Kind::Missing => &mut self.missing,
             Kind::Different => &mut self.different,
             Kind::Extra => &mut self.extra,
+            Kind::NotCompared => &mut self.not_compared,
         } += 1;
         self.source_bytes += source.as_ref().map_or(0, |listed| listed.size);
         self.destination_bytes += destination.as_ref().map_or(0, |listed| listed.size);
         if kind != Kind::Extra || self.extras_count {
-            self.keep(kind, by, source, destination);
+            let key = source.as_ref().or(destination.as_ref());
+            self.keep(Difference {
+                key: key.map(|listed| listed.key.clone()).unwrap_or_default(),
+                kind,
+                by,
+                problem,
+                source: source.map(Side::from),
+                destination: destination.map(Side::from),
+            });
         }
     }
 
-    fn keep(
-        &mut self,
-        kind: Kind,
-        by: Vec<Field>,
-        source: Option<Listed>,
-        destination: Option<Listed>,
-    ) {
+    fn keep(&mut self, difference: Difference) {
         if self.differences.len() >= self.differences_max {
             self.differences_left_out += 1;
             return;
         }
-        let key = source.as_ref().or(destination.as_ref());
-        self.differences.push(Difference {
-            key: key.map(|listed| listed.key.clone()).unwrap_or_default(),
-            kind,
-            by,
-            source: source.map(Side::from),
-            destination: destination.map(Side::from),
-        });
+        self.differences.push(difference);
     }
 
     pub fn differences_count(&self) -> u64 {
         self.missing + self.different + if self.extras_count { self.extra } else { 0 }
     }
 
+    /// Whether every key was compared, and none differs.
     pub fn is_equal(&self) -> bool {
-        self.differences_count() == 0
+        self.differences_count() == 0 && self.not_compared == 0
     }
 
     pub fn source_objects(&self) -> u64 {
-        self.same + self.missing + self.different
+        self.same + self.missing + self.different + self.not_compared
     }
 
     pub fn destination_objects(&self) -> u64 {
-        self.same + self.different + self.extra
+        self.same + self.different + self.extra + self.not_compared
     }
 }
 
@@ -397,6 +425,30 @@ mod tests {
             destination: object("a", 1, "2"),
         };
         assert!(matches!(both.judge(), Verdict::AskReplica { .. }));
+    }
+
+    #[test]
+    fn objects_whose_etag_no_listing_shows_are_for_the_replica_to_say() {
+        for (source, destination) in [("", ""), ("1", ""), ("", "1")] {
+            let both = Pair::Both {
+                source: object("a", 0, source),
+                destination: object("a", 1, destination),
+            };
+            assert!(matches!(both.judge(), Verdict::AskReplica { .. }));
+        }
+    }
+
+    #[test]
+    fn a_key_that_was_not_compared_is_no_equal_one() {
+        let mut tally = Tally::new(Policy::Full, 10);
+        tally.add(Verdict::NotCompared {
+            source: object("a", 1, "1"),
+            destination: object("a", 1, "2"),
+            problem: "denied".to_owned(),
+        });
+        assert!(!tally.is_equal());
+        assert_eq!((tally.differences_count(), tally.not_compared), (0, 1));
+        assert_eq!(tally.differences[0].problem.as_deref(), Some("denied"));
     }
 
     #[test]

@@ -3,19 +3,21 @@
 
 use std::time::Duration;
 
-use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::Client;
 use futures::stream::{StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
+use tandem_replication::head::Head;
+use tandem_replication::names::Etag;
+use tandem_replication::object::ObjectState;
 
-use crate::client::Client;
-use crate::compare::{self, Field, Verdict};
-use crate::contract::{ConfigureRule, Rule, RuleAnswer, Scope};
+use crate::client;
+use crate::compare::{self, Field, Listed, Verdict};
+use crate::contract::{Bucket, ConfigureRule, Rule, RuleAnswer, Scope};
 use crate::error::Error;
+use crate::head::head;
 use crate::human;
 use crate::listing;
-
-/// User metadata of a replica that could not keep its source's `ETag`: that one, without quotes.
-const SOURCE_ETAG: &str = "tandem-source-etag";
+use crate::terminal;
 
 /// Replicas that are asked about at once.
 const ASKED_AT_ONCE: usize = 32;
@@ -32,7 +34,7 @@ pub struct Extent {
 
 impl Extent {
     /// Asks for the rule, and refuses a prefix that it does not cover.
-    pub async fn of(client: &Client, name: &str, prefix: &str) -> Result<Self, Error> {
+    pub async fn of(client: &client::Client, name: &str, prefix: &str) -> Result<Self, Error> {
         let request = ConfigureRule::Get { rule: name };
         let answer = client.configure_rule(&request).await?;
         let rule = answer.read::<RuleAnswer>()?.rule;
@@ -46,24 +48,23 @@ impl Extent {
     /// Hands every key's verdict to `each`, in key order. `each` answers how many differ so far.
     pub async fn walk(
         &self,
-        client: &Client,
+        client: &client::Client,
         mut each: impl FnMut(Verdict) -> Result<u64, Error>,
     ) -> Result<(), Error> {
         let rule = &self.rule;
         let source = client.s3(&rule.source.region);
         let destination = client.s3(&rule.destination.region);
-        let bucket = rule.destination.bucket.as_str();
         let spinner = spinner();
         let mut verdicts = std::pin::pin!(
             compare::merge(
-                listing::list(source, &rule.source, self.prefixes.clone()),
+                listing::list(source.clone(), &rule.source, self.prefixes.clone()),
                 listing::list(
                     destination.clone(),
                     &rule.destination,
                     self.prefixes.clone()
                 ),
             )
-            .map_ok(|pair| settle(&destination, bucket, pair.judge()))
+            .map_ok(|pair| settle((&source, &destination), rule, pair.judge()))
             .try_buffered(ASKED_AT_ONCE)
         );
         let mut keys: u64 = 0;
@@ -82,56 +83,91 @@ impl Extent {
     }
 }
 
-/// Asks the replica where its listing left the question open.
+/// Asks the replica, and its source if need be, where the listings left the question open. What is refused for one key
+/// is that key's failure alone.
 async fn settle(
-    destination: &aws_sdk_s3::Client,
-    bucket: &str,
+    clients: (&Client, &Client),
+    rule: &Rule,
     verdict: Verdict,
 ) -> Result<Verdict, Error> {
     let Verdict::AskReplica {
         source,
-        destination: replica,
+        destination,
     } = verdict
     else {
         return Ok(verdict);
     };
-    let head = destination
-        .head_object()
-        .bucket(bucket)
-        .key(&replica.key)
-        .send()
-        .await;
-    match head {
-        Ok(head) => {
-            let marked = head
-                .metadata
-                .as_ref()
-                .and_then(|metadata| metadata.get(SOURCE_ETAG));
-            Ok(if marked == Some(&source.etag) {
-                Verdict::Same {
-                    source,
-                    destination: replica,
-                }
-            } else {
-                Verdict::Different {
-                    source,
-                    destination: replica,
-                    by: vec![Field::Etag],
-                }
-            })
-        }
-        // Deleted since it was listed.
-        Err(SdkError::ServiceError(answer)) if answer.err().is_not_found() => {
-            Ok(Verdict::Missing(source))
-        }
-        Err(error) => {
-            let doing = format!(
-                "reading the metadata of {bucket}/{}",
-                human::key(&replica.key)
-            );
-            Err(Error::aws(doing, &error))
-        }
+    match look_closer(clients, rule, &source).await {
+        Ok(Closer::Same) => Ok(Verdict::Same {
+            source,
+            destination,
+        }),
+        Ok(Closer::Different(by)) => Ok(Verdict::Different {
+            source,
+            destination,
+            by,
+        }),
+        // Deleted since they were listed.
+        Ok(Closer::NoReplica) => Ok(Verdict::Missing(source)),
+        Ok(Closer::NoSource) => Ok(Verdict::Extra(destination)),
+        Err(error @ Error::Aws { .. }) => Ok(Verdict::NotCompared {
+            source,
+            destination,
+            problem: error.to_string(),
+        }),
+        Err(error) => Err(error),
     }
+}
+
+/// How two objects of one key compare, as HEADs show them.
+enum Closer {
+    Same,
+    Different(Vec<Field>),
+    NoReplica,
+    NoSource,
+}
+
+async fn look_closer(
+    (source, destination): (&Client, &Client),
+    rule: &Rule,
+    listed: &Listed,
+) -> Result<Closer, Error> {
+    let (key, etag) = (listed.key.as_str(), Etag::new(&listed.etag));
+    let Some(replica) = head(destination, &rule.destination.bucket, key).await? else {
+        return Ok(Closer::NoReplica);
+    };
+    let metadata = replica.metadata();
+    if etag.is_known() && metadata.names(&etag) {
+        return Ok(Closer::Same);
+    }
+    if !metadata.leave_open_whether_a_copy(&etag) {
+        return Ok(Closer::Different(vec![Field::Etag]));
+    }
+    let Some(source) = head(source, &rule.source.bucket, key).await? else {
+        return Ok(Closer::NoSource);
+    };
+    let source = state(&rule.source, key, &source)?;
+    let replica = state(&rule.destination, key, &replica)?;
+    Ok(if source.bytes != replica.bytes {
+        Closer::Different(vec![Field::Size, Field::Etag])
+    } else if replica.is_copy_of(&source) {
+        Closer::Same
+    } else {
+        Closer::Different(vec![Field::Etag])
+    })
+}
+
+fn state(bucket: &Bucket, key: &str, head: &Head) -> Result<ObjectState, Error> {
+    head.state(terminal::now())
+        .map_err(|unreadable| Error::Aws {
+            doing: format!(
+                "reading the metadata of {}/{}",
+                bucket.bucket,
+                human::key(key)
+            ),
+            code: "HTTP 200".to_owned(),
+            message: unreadable.to_string(),
+        })
 }
 
 fn outside_scope(rule: &Rule, prefix: &str) -> Error {

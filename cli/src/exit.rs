@@ -8,8 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done; for `verify`, the two buckets agree.
     Ok = 0,
-    /// Done, and there is something to look at: `verify` found differences, or a backfill that was
-    /// waited for ended with failed objects.
+    /// Not all is done, and there is something to look at: `verify` found differences or keys that it could not compare,
+    /// a repair has left some, a job that was waited for failed or has failures, or dead letters stay behind.
     Differences = 1,
     /// Nothing was done: wrong usage, or the request was refused.
     Refused = 2,

@@ -130,5 +130,10 @@ async fn retry(
             terminal::note("`tandem failures list` shows what fails again.");
         }
     }
-    Ok(Exit::Ok)
+    // What cannot be read, or was not looked at, is not tried again.
+    Ok(if sum.unreadable.count == 0 && !sum.unseen {
+        Exit::Ok
+    } else {
+        Exit::Differences
+    })
 }

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::args::Output;
 use crate::client::{Answer, Client};
-use crate::contract::{Backfill, Job, JobAnswer, JobName, Start};
+use crate::contract::{Backfill, ConfigureRule, FailuresAnswer, Job, JobAnswer, JobName, Start};
 use crate::error::Error;
 use crate::pace::{self, Pacer};
 use crate::render;
@@ -97,6 +97,34 @@ pub fn show(output: Output, answer: &Answer) -> Result<Job, Error> {
         ));
     }
     Ok(job)
+}
+
+/// How many failures are named at the end of a job.
+const FAILURES_NAMED: u64 = 10;
+
+/// Says which keys failed while a job ran, and why: the first of them. What cannot be asked is left to another command.
+pub async fn explain_failures(client: &Client, job: &Job) {
+    if job.failures() == 0 {
+        return;
+    }
+    let request = ConfigureRule::Failures {
+        rule: Some(&job.rule_id),
+        reason: None,
+        key_prefix: None,
+        limit: FAILURES_NAMED,
+        after: None,
+    };
+    let answer = client.configure_rule(&request).await;
+    let failures = answer.and_then(|answer| answer.read::<FailuresAnswer>());
+    let mut failures = failures.map_or_else(|_| Vec::new(), |answer| answer.failures);
+    failures.retain(|failure| Some(failure.last_at) >= job.started_at);
+    if !failures.is_empty() {
+        terminal::note(render::failures::reasons(&failures));
+    }
+    terminal::note(format!(
+        "`tandem failures list --rule {}` shows what failed and why.",
+        job.rule_id
+    ));
 }
 
 /// A bar for a fraction, with what there is to say beside it.

@@ -126,11 +126,13 @@ async fn read_page(
                 } else {
                     key
                 },
-                size: size.ok_or_else(|| unexpected("an object without a size"))?,
+                // What the listing does not show, a HEAD has to.
                 etag: object
                     .e_tag
+                    .filter(|_| size.is_some())
                     .map(|etag| etag.trim_matches('"').to_owned())
-                    .ok_or_else(|| unexpected("an object without an ETag"))?,
+                    .unwrap_or_default(),
+                size: size.unwrap_or_default(),
                 modified_at: object
                     .last_modified
                     .and_then(|at| DateTime::from_timestamp(at.secs(), 0)),

@@ -12,6 +12,7 @@ mod error;
 mod estimate;
 mod exit;
 mod failures;
+mod head;
 mod human;
 mod import;
 mod job;

@@ -40,7 +40,11 @@ pub fn tally(tally: &Tally, policy: Policy) -> String {
         ("missing", tally.missing),
         ("different", tally.different),
         (extra, tally.extra),
-    ] {
+        ("not compared", tally.not_compared),
+    ]
+    .into_iter()
+    .filter(|(name, count)| *name != "not compared" || *count > 0)
+    {
         table.add_row(vec![Cell::new(name), number(count), Cell::new("")]);
     }
     table.to_string()
@@ -56,6 +60,10 @@ pub fn differences(tally: &Tally) -> String {
                 Color::Yellow,
             ),
             Kind::Extra => ("extra".to_owned(), Color::Cyan),
+            Kind::NotCompared => {
+                let problem = difference.problem.as_deref().unwrap_or_default();
+                (format!("not compared: {}", human::key(problem)), Color::Red)
+            }
         };
         table.add_row(vec![
             Cell::new(human::key(&difference.key)),

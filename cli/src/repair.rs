@@ -5,7 +5,7 @@ use crate::args::Output;
 use crate::args::verify::{DELETES_MAX, VerifyArgs};
 use crate::client::Client;
 use crate::comparison::Extent;
-use crate::contract::{Kind, Policy, Rule, Start};
+use crate::contract::{Job, Kind, Policy, Rule, Start};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::human;
@@ -44,16 +44,55 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
     };
     let (end, job) = job::carry_out(client, start).await?;
     job::show(output, &end)?;
-    if job.has_left_extras() {
-        terminal::note(format!(
-            "{} more are at the destination only: no more than {} were to be deleted.",
-            human::count(job.extra - job.deleted),
-            human::count(job.deleted)
+    let keeps_extras = rule.policy == Policy::Write || limit.keeps_extras;
+    if let Some(left) = what_is_left(&job, keeps_extras) {
+        terminal::note(left);
+    }
+    job::explain_failures(client, &job).await;
+    let is_good = job.has_succeeded() && (keeps_extras || job.extras_left() == 0);
+    Ok(if is_good { Exit::Ok } else { Exit::Differences })
+}
+
+/// What a repair has not made good, and why; nothing if all is well.
+fn what_is_left(job: &Job, keeps_extras: bool) -> Option<String> {
+    let mut left = Vec::new();
+    if job.state != "complete" {
+        left.push(format!(
+            "The repair is {}: the rest was not compared.",
+            job.state
         ));
     }
-    let is_good = job.has_succeeded()
-        && (rule.policy == Policy::Write || limit.keeps_extras || !job.has_left_extras());
-    Ok(if is_good { Exit::Ok } else { Exit::Differences })
+    if job.failed > 0 {
+        left.push(format!(
+            "{} could not be made equal.",
+            human::objects(job.failed)
+        ));
+    }
+    let extras = job.extras_left();
+    if extras > 0 && !keeps_extras {
+        let failed = job.extra_failed.min(extras);
+        if failed > 0 {
+            left.push(format!(
+                "{} at the destination only could not be deleted.",
+                human::objects(failed)
+            ));
+        }
+        let others = extras - failed;
+        let max = job.deletes_max.unwrap_or(u64::MAX);
+        if others > 0 && job.deleted + failed >= max {
+            left.push(format!(
+                "{} at the destination only stay: no more than {} were to be deleted.",
+                human::objects(others),
+                human::count(max)
+            ));
+        } else if others > 0 {
+            left.push(format!(
+                "{} at the destination only stay: they changed while the repair ran.",
+                human::objects(others)
+            ));
+        }
+    }
+    (!left.is_empty()).then(|| left.join("\n"))
 }
 
 /// What a comparison has found.
@@ -77,10 +116,11 @@ async fn compare(
         let (end, job) = verify::on_the_functions(client, args, extent, None).await?;
         if !job.has_succeeded() {
             job::show(Output::Table, &end)?;
+            job::explain_failures(client, &job).await;
             return Err(Error::Usage(format!(
                 "nothing is repaired: the comparison has not succeeded (it is {}, with {} failures)",
                 job.state,
-                human::count(job.failed)
+                human::count(job.failures())
             )));
         }
         let differs = job.differences(extras_count) > 0;

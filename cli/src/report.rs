@@ -136,6 +136,11 @@ impl<'a> Row<'a> {
                 destination,
                 by,
             } => Some(row(Kind::Different, by, Some(source), Some(destination))),
+            Verdict::NotCompared {
+                source,
+                destination,
+                ..
+            } => Some(row(Kind::NotCompared, &[], Some(source), Some(destination))),
             Verdict::AskReplica {
                 source,
                 destination,

@@ -200,7 +200,7 @@ impl Survey {
         }
     }
 
-    /// Counts one key. `AskReplica` counts as different: nobody asked.
+    /// Counts one key. What was not compared counts as different.
     pub fn add(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Same {
@@ -224,6 +224,11 @@ impl Survey {
                 }
             }
             Verdict::Different {
+                source,
+                destination,
+                ..
+            }
+            | Verdict::NotCompared {
                 source,
                 destination,
                 ..

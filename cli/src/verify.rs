@@ -23,6 +23,7 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
     if args.job {
         let (end, job) = on_the_functions(client, &args, &extent, args.job_report()).await?;
         job::show(output, &end)?;
+        job::explain_failures(client, &job).await;
         let extras_count = extent.rule.policy == Policy::Full;
         let agree = job.has_succeeded() && job.differences(extras_count) == 0;
         return Ok(if agree { Exit::Ok } else { Exit::Differences });
@@ -65,6 +66,13 @@ pub async fn compare(client: &Client, extent: &Extent, args: &VerifyArgs) -> Res
             human::count(tally.differences_count())
         ));
     }
+    if tally.not_compared > 0 {
+        terminal::note(format!(
+            "{} could not be compared: allow s3:GetObject on both buckets to whoever runs this, or compare by the \
+             functions (--job).",
+            human::objects(tally.not_compared)
+        ));
+    }
     Ok(tally)
 }
 
@@ -101,6 +109,10 @@ fn print_tables(rule: &Rule, tally: &Tally) -> Result<(), Error> {
     let source = render::bucket(&rule.source);
     let destination = render::bucket(&rule.destination);
     let conclusion = match tally.differences_count() {
+        0 if tally.not_compared > 0 => format!(
+            "{source} and {destination} agree as far as they were compared; {} could not be.",
+            human::objects(tally.not_compared)
+        ),
         0 if tally.source_objects() == 0 => {
             format!("{source} has no objects in the rule's scope, and {destination} agrees.")
         }

@@ -31,6 +31,8 @@ pub struct Job {
     pub error: Option<String>,
     /// What is odd about it, though it is over and nothing failed.
     pub warning: Option<String>,
+    /// Since when part of it stands still.
+    pub stalled_since: Option<DateTime<Utc>>,
     pub fraction: Option<f64>,
     pub shards: Option<Shards>,
     pub listed: u64,
@@ -55,6 +57,9 @@ pub struct Job {
     /// Those of them that were deleted.
     #[serde(default)]
     pub deleted: u64,
+    /// Those of them whose source could not be read, or that could not be deleted.
+    #[serde(default)]
+    pub extra_failed: u64,
     pub bytes_copied: u64,
     pub s3_requests: Option<u64>,
     pub started_at: Option<DateTime<Utc>>,
@@ -72,7 +77,12 @@ impl Job {
 
     /// Whether all went well that was to be done.
     pub fn has_succeeded(&self) -> bool {
-        self.state == "complete" && self.failed == 0 && self.warning.is_none()
+        self.state == "complete" && self.failures() == 0 && self.warning.is_none()
+    }
+
+    /// How many keys failed.
+    pub fn failures(&self) -> u64 {
+        self.failed + self.extra_failed
     }
 
     /// What a comparison found, extras only where they count.
@@ -80,10 +90,9 @@ impl Job {
         self.missing + self.different + if extras_count { self.extra } else { 0 }
     }
 
-    /// Whether a repair left objects at the destination because it may delete no more.
-    pub fn has_left_extras(&self) -> bool {
-        let max = self.deletes_max.unwrap_or(u64::MAX);
-        self.extra > self.deleted && self.deleted >= max
+    /// How many objects a repair has left that only the destination has.
+    pub fn extras_left(&self) -> u64 {
+        self.extra.saturating_sub(self.deleted)
     }
 }
 

@@ -28,6 +28,19 @@ pub fn failures(failures: &[Failure]) -> String {
     table.to_string()
 }
 
+/// Key, reason and message of each, a line each.
+pub fn reasons(failures: &[Failure]) -> String {
+    let lines = failures.iter().map(|failure| {
+        let key = human::key(&failure.key);
+        format!(
+            "{key}: {} ({})",
+            failure.reason,
+            human::key(&beginning(&failure.message))
+        )
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 pub fn failure(failure: &Failure) -> String {
     let mut table = Table::new();
     style(&mut table);

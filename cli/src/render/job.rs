@@ -24,6 +24,9 @@ pub fn job(job: &Job, pace: Option<Pace>) -> String {
     if let Some(warning) = &job.warning {
         table.add_row(["Warning", warning]);
     }
+    if let Some(since) = job.stalled_since {
+        table.add_row(["Stalled", &stalled(since)]);
+    }
     table
         .add_row(["Progress", &fraction(job)])
         .add_row(["Objects", &counts(job)]);
@@ -83,11 +86,15 @@ pub fn jobs(jobs: &[Job]) -> String {
 /// What stands beside a job's bar: `42.0 %  running, 212.0 objects/s, about 2 min 5 s left`.
 pub fn beside_bar(job: &Job, pace: Option<Pace>) -> String {
     let pace = pace.map(|pace| format!(", {}", self::pace(pace)));
+    let stalled = job
+        .stalled_since
+        .map(|since| format!(", stalled {}", self::stalled(since)));
     format!(
-        "{}  {}{}",
+        "{}  {}{}{}",
         fraction(job),
         job.state,
-        pace.unwrap_or_default()
+        pace.unwrap_or_default(),
+        stalled.unwrap_or_default()
     )
 }
 
@@ -112,11 +119,19 @@ pub fn reconciliation(job: &Job, now: DateTime<Utc>) -> String {
         format!("{} ({}), begun", job.state, fraction(job))
     };
     let error = job.error.as_ref().map(|error| format!("; {error}"));
+    let stalled = job
+        .stalled_since
+        .map(|since| format!("; stalled {}", self::stalled(since)));
     format!(
-        "{state} {at}: {}{}",
+        "{state} {at}: {}{}{}",
         objects(job),
-        error.unwrap_or_default()
+        error.unwrap_or_default(),
+        stalled.unwrap_or_default()
     )
+}
+
+fn stalled(since: DateTime<Utc>) -> String {
+    format!("since {}; helped on within the hour", human::instant(since))
 }
 
 /// What was asked for beyond the rule itself.
@@ -181,13 +196,17 @@ fn counts(job: &Job) -> String {
     format!("{} ({})", human::objects(job.listed), counts.join(", "))
 }
 
-/// `5 extra, 3 deleted`, where there are any.
+/// `5 extra, 3 deleted, 1 failed`, where there are any.
 fn extras(job: &Job) -> Option<String> {
-    let deleted = match job.deleted {
+    let some = |count: u64, what: &str| match count {
         0 => String::new(),
-        deleted => format!(", {} deleted", human::count(deleted)),
+        count => format!(", {} {what}", human::count(count)),
     };
-    (job.extra > 0).then(|| format!("{} extra{deleted}", human::count(job.extra)))
+    let (deleted, failed) = (
+        some(job.deleted, "deleted"),
+        some(job.extra_failed, "failed"),
+    );
+    (job.extra > 0).then(|| format!("{} extra{deleted}{failed}", human::count(job.extra)))
 }
 
 fn pace(pace: Pace) -> String {
@@ -267,7 +286,12 @@ pub mod tests {
 
     #[test]
     fn a_repair_shows_what_was_asked_for_and_why_it_failed() {
-        let text = self::super::job(&repair(), None);
+        let stalled = Job {
+            extra_failed: 2,
+            stalled_since: Some("2026-11-22T20:00:00Z".parse().unwrap()),
+            ..repair()
+        };
+        let text = self::super::job(&stalled, None);
         for part in [
             "Repair",
             "failed",
@@ -276,9 +300,10 @@ pub mod tests {
             "s3://reports/photos/",
             "200.5 objects/s",
             "4 shards",
-            "5 extra, 3 deleted",
+            "5 extra, 3 deleted, 2 failed",
             "4,300",
             "schedule",
+            "since 2026-11-22 20:00:00 UTC",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

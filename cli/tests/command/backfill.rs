@@ -3,12 +3,15 @@
 use serde_json::{Value, json};
 
 use crate::server::Response;
-use crate::{exit, functions, job, refusing, stderr, stdout};
+use crate::{exit, failures, functions, job, refusing, stderr, stdout};
 
 #[test]
 fn a_backfill_that_is_waited_for_ends_with_its_outcome() {
     for (state, failed, code) in [("complete", 0, 0), ("complete", 1, 1), ("cancelled", 0, 1)] {
         let server = functions(move |function, request| {
+            if function == "tandem-configure-rule" {
+                return Response::new(200, failures(&request).to_string());
+            }
             assert_eq!(function, "tandem-backfill");
             if request["action"] == "start" {
                 return Response::new(200, job("running", 0).to_string());
@@ -22,6 +25,8 @@ fn a_backfill_that_is_waited_for_ends_with_its_outcome() {
             serde_json::from_str::<Value>(&stdout(&output)).unwrap(),
             job(state, failed)
         );
+        let said = stderr(&output).contains("secret: SrcGetObjectNotPermitted (Access Denied)");
+        assert_eq!(said, failed > 0, "{}", stderr(&output));
     }
 }
 
@@ -107,13 +112,21 @@ fn a_backfill_is_paused_resumed_and_cancelled_by_name() {
             json!({"action": "cancel", "rule": "photos"}),
         ),
     ] {
-        let server = functions(move |function, request| {
-            assert_eq!((function, &request), ("tandem-backfill", &asked));
-            Response::new(200, job("paused", 0).to_string())
-        });
-        let output = server.run(&format!("backfill {line}"));
-        assert_eq!(exit(&output), 0, "{}", stderr(&output));
-        assert!(stdout(&output).contains("paused"), "{}", stdout(&output));
+        let becomes = if line.starts_with("cancel") {
+            "cancelled"
+        } else {
+            "paused"
+        };
+        for (state, code) in [(becomes, 0), ("failed", 1)] {
+            let asked = asked.clone();
+            let server = functions(move |function, request| {
+                assert_eq!((function, &request), ("tandem-backfill", &asked));
+                Response::new(200, job(state, 0).to_string())
+            });
+            let output = server.run(&format!("backfill {line}"));
+            assert_eq!(exit(&output), code, "{}", stderr(&output));
+            assert!(stdout(&output).contains(state), "{}", stdout(&output));
+        }
     }
     let output = refusing("JobStateConflict").run("backfill resume photos");
     assert_eq!(exit(&output), 2, "{}", stderr(&output));

@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod backfill;
+mod denied;
 mod import;
+mod odd_answers;
 mod plan;
 mod repair;
 mod server;
@@ -34,6 +36,21 @@ fn job(state: &str, failed: u64) -> Value {
         "gone": 0, "failed": failed, "bytes_copied": 5,
         "started_at": "2026-11-22T21:00:00.000Z", "finished_at": "2026-11-22T21:00:01.000Z"
     }})
+}
+
+/// The failures of a rule, which are asked for when a job ends with some: one that is older, and one of the job.
+fn failures(request: &Value) -> Value {
+    assert_eq!(request["action"], "failures");
+    let failure = |key: &str, at: &str| {
+        json!({
+            "rule_id": "rule-1", "key": key, "version_id": null, "etag": "e", "bytes": 5,
+            "reason": "SrcGetObjectNotPermitted", "message": "Access Denied",
+            "first_at": at, "last_at": at, "attempts": 1,
+        })
+    };
+    json!({"next": null, "failures": [
+        failure("older", "2026-11-22T20:00:00.000Z"), failure("secret", "2026-11-22T21:00:00.500Z"),
+    ]})
 }
 
 fn exit(output: &Output) -> i32 {
@@ -104,6 +121,10 @@ fn buckets_and(
 ) -> Server {
     Server::start(move |request: &Request| {
         if request.target.contains("configure-rule") {
+            let asked: Value = serde_json::from_str(&request.body).unwrap();
+            if asked["action"] == "failures" {
+                return Response::new(200, failures(&asked).to_string());
+            }
             let mut rule = rule();
             rule["policy"] = policy.into();
             return Response::new(200, json!({ "rule": rule }).to_string());

@@ -99,6 +99,39 @@ fn a_repair_that_leaves_something_is_exit_code_1() {
     }
 }
 
+// Promise: A command ends with exit code 0 only if all is done that it reports as done.
+#[test]
+fn a_repair_whose_deletes_are_denied_is_exit_code_1_and_says_what_is_left_and_why() {
+    let mut denied = ended(2, 1, 0);
+    denied["job"]["extra_failed"] = 1.into();
+    denied["job"]["started_at"] = "2026-11-22T21:00:00.000Z".into();
+    let output = repairing("full", Some(2), denied).run("verify photos --repair --yes");
+    assert_eq!(exit(&output), 1, "{}", stderr(&output));
+    let said = stderr(&output);
+    for part in [
+        "1 object at the destination only could not be deleted",
+        "secret: SrcGetObjectNotPermitted (Access Denied)",
+        "tandem failures list --rule rule-1",
+    ] {
+        assert!(said.contains(part), "{part} in\n{said}");
+    }
+    assert!(!said.contains("older"), "{said}");
+}
+
+// Promise: A command ends with exit code 0 only if all is done that it reports as done.
+#[test]
+fn a_repair_that_leaves_an_extra_object_for_whatever_reason_is_exit_code_1() {
+    // An older stack does not count what failed.
+    let output = repairing("full", Some(2), ended(2, 1, 0)).run("verify photos --repair --yes");
+    assert_eq!(exit(&output), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains("1 object at the destination only stay"));
+    let mut cancelled = ended(2, 2, 0);
+    cancelled["job"]["state"] = "cancelled".into();
+    let output = repairing("full", Some(2), cancelled).run("verify photos --repair --yes");
+    assert_eq!(exit(&output), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains("The repair is cancelled"));
+}
+
 #[test]
 fn what_agrees_is_not_repaired() {
     let same = |_: &str, _: Option<&str>| page(&[object("a", 1, "1")], None);

@@ -1,6 +1,5 @@
 //! A server on loopback that answers as a test says, in place of AWS. I/O: one thread a connection.
 
-use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -18,7 +17,7 @@ pub struct Request {
 /// What it is answered.
 pub struct Response {
     status: u16,
-    headers: String,
+    headers: Vec<u8>,
     body: String,
 }
 
@@ -26,14 +25,23 @@ impl Response {
     pub fn new(status: u16, body: impl Into<String>) -> Self {
         Self {
             status,
-            headers: String::new(),
+            headers: Vec::new(),
             body: body.into(),
         }
     }
 
-    pub fn header(mut self, name: &str, value: &str) -> Self {
-        write!(self.headers, "{name}: {value}\r\n").unwrap();
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let parts = [name.as_bytes(), b": ", value.as_ref(), b"\r\n"];
+        self.headers.extend(parts.concat());
         self
+    }
+
+    /// What S3 answers to a HEAD of an object of so many bytes, which are not sent.
+    pub fn head(bytes: u64, etag: &str) -> Self {
+        let length = bytes.to_string();
+        Self::new(200, "")
+            .header("Content-Length", length)
+            .header("ETag", format!("\"{etag}\""))
     }
 
     /// A Lambda function error.
@@ -120,17 +128,18 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Response) {
         body: String::from_utf8(body).unwrap(),
     };
     let response = answer(&request);
-    let text = format!(
-        "HTTP/1.1 {} Answer\r\nConnection: close\r\n{}Content-Length: {}\r\n\r\n{}",
-        response.status,
-        response.headers,
-        response.body.len(),
-        if request.method == "HEAD" {
-            ""
-        } else {
-            &response.body
-        }
-    );
+    let mut sent = format!(
+        "HTTP/1.1 {} Answer\r\nConnection: close\r\n",
+        response.status
+    )
+    .into_bytes();
+    sent.extend(&response.headers);
+    if request.method != "HEAD" {
+        let length = response.body.len();
+        sent.extend(format!("Content-Length: {length}\r\n\r\n{}", response.body).into_bytes());
+    } else {
+        sent.extend(b"\r\n");
+    }
     // A command that was ended no longer reads.
-    let _ = (&*stream).write_all(text.as_bytes());
+    let _ = (&*stream).write_all(&sent);
 }

@@ -13,6 +13,8 @@ use tandem_replication::decide::KeepReason;
 use tandem_replication::diff::{Finding, Listed, Verdict};
 use tandem_replication::fault::Fault;
 use tandem_replication::names::ObjectKey;
+use tandem_replication::object::ObjectState;
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::page_plan::{PagePlan, Task, in_flight};
 use tandem_replication::progress::{Counts, JobKind};
 use tandem_replication::replicator::Outcome;
@@ -22,7 +24,7 @@ use tandem_replication::shard_session::{Paged, Recovered, SessionError};
 use tandem_replication::shard_state::Step;
 use tokio::sync::OnceCell;
 
-use crate::page_context::{LISTED, PageContext, Progress};
+use crate::page_context::{LISTED, PageContext, Progress, again_at_once, failed_object};
 use crate::rate_limit::{Rate, Room};
 use crate::report::Line;
 use crate::worker::PAGE_TIME;
@@ -46,6 +48,14 @@ enum Doing {
     Object(ObjectKey, Progress),
     /// Nothing is left to do.
     Counted(Counts),
+}
+
+/// How two objects of one key compare, as HEADs show them.
+enum Closer {
+    Equal,
+    Different,
+    NoReplica,
+    NoSource,
 }
 
 impl PageContext<'_> {
@@ -233,7 +243,7 @@ impl PageContext<'_> {
         Ok(Counts::default())
     }
 
-    /// Says how two sides compare, where listings alone do not.
+    /// Says how two sides compare. A key that cannot be read fails alone.
     async fn compare(&self, key: &ObjectKey, finding: Finding<'_>) -> Result<Counts, AwsError> {
         let missing = Counts {
             missing: 1,
@@ -253,50 +263,107 @@ impl PageContext<'_> {
                 source,
                 verdict: Verdict::NeedsLook,
                 ..
-            } => match self.head(Side::Replica, key).await? {
-                Some(replica) if replica.stands_for(&source.etag) => Counts { equal: 1, ..LISTED },
-                Some(_) => different,
-                None => missing,
-            },
+            } => {
+                let seen = self.seen_failure(key).await?;
+                match self.look_closer(key, source).await {
+                    // A verification changes nothing: no attempt follows, and a retry by hand replaces nothing either.
+                    Err(fault) => {
+                        let fault = fault.of(failed_object(source));
+                        self.record(key, fault, Overwrite::Never).await?;
+                        Counts {
+                            failed: 1,
+                            ..LISTED
+                        }
+                    }
+                    Ok(Closer::Equal) => {
+                        let equal = Ok(Outcome::InSync);
+                        self.conclude(key, Some(source), seen, equal).await?
+                    }
+                    Ok(Closer::Different) => different,
+                    Ok(Closer::NoReplica) => missing,
+                    Ok(Closer::NoSource) => Counts { gone: 1, ..LISTED },
+                }
+            }
             Finding::Source { .. } => different,
         })
     }
 
+    /// Compares two objects of the same size by HEAD, where listings leave open whether they are equal. What S3 does
+    /// not answer is asked once more.
+    async fn look_closer(&self, key: &ObjectKey, source: &Listed) -> Result<Closer, Fault> {
+        match self.look_closer_once(key, source).await {
+            Err(fault) if again_at_once(&fault) => self.look_closer_once(key, source).await,
+            looked => looked,
+        }
+    }
+
+    async fn look_closer_once(&self, key: &ObjectKey, listed: &Listed) -> Result<Closer, Fault> {
+        let Some(replica) = self.pair.head(Side::Replica, key).await? else {
+            return Ok(Closer::NoReplica);
+        };
+        if listed.etag.is_known() && replica.stands_for(&listed.etag) {
+            return Ok(Closer::Equal);
+        }
+        if !replica.metadata.leave_open_whether_a_copy(&listed.etag) {
+            return Ok(Closer::Different);
+        }
+        let Some(source) = self.pair.head(Side::Source, key).await? else {
+            return Ok(Closer::NoSource);
+        };
+        let is_equal = source.bytes == replica.bytes && replica.is_copy_of(&source);
+        Ok(if is_equal {
+            Closer::Equal
+        } else {
+            Closer::Different
+        })
+    }
+
     /// Deletes an object of the destination if the source itself says that it has none, the rule wants it
-    /// so, and the job may still delete.
+    /// so, and the job may still delete. One whose source cannot be read, or that cannot be deleted, fails alone.
     async fn delete_extra(&self, key: &ObjectKey) -> Result<Counts, AwsError> {
         let extra = Counts {
             extra: 1,
             ..Counts::default()
         };
-        let seen = self.seen_failure(key).await?;
-        let deletes_max = self.job.spec.deletes_max.unwrap_or_default();
-        if self.rule.policy != Policy::Full
-            // A listing is no evidence, and what was put since is no extra.
-            || self.head(Side::Source, key).await?.is_some()
-            || !self.worker.table.take_delete(&self.job.id, deletes_max).await?
-        {
+        if self.rule.policy != Policy::Full {
             return Ok(extra);
         }
-        let ended = self.live_replicator().reconcile(key).await;
-        let ended = self.beyond(key, ended).await;
-        let deleted = matches!(ended, Ok(Outcome::Deleted));
-        // A failure is recorded like every other; the object stays, and is counted as what it is.
-        self.conclude(key, None, seen, ended).await?;
-        Ok(Counts {
-            deleted: u64::from(deleted),
-            ..extra
-        })
+        let seen = self.seen_failure(key).await?;
+        let ended = match self.source_of_extra(key).await {
+            // A listing is no evidence, and what was put since is no extra.
+            Ok(Some(_)) => return Ok(Counts::default()),
+            Ok(None) => {
+                let deletes_max = self.job.spec.deletes_max.unwrap_or_default();
+                let table = &self.worker.table;
+                if !table.take_delete(&self.job.id, deletes_max).await? {
+                    return Ok(extra);
+                }
+                self.reconcile_extra(key).await
+            }
+            Err(fault) => Err(fault),
+        };
+        match ended {
+            Ok(outcome) => {
+                let deleted = u64::from(outcome == Outcome::Deleted);
+                self.conclude(key, None, seen, Ok(outcome)).await?;
+                Ok(Counts { deleted, ..extra })
+            }
+            Err(fault) => {
+                self.record(key, fault, Overwrite::Always).await?;
+                Ok(Counts {
+                    extra_failed: 1,
+                    ..extra
+                })
+            }
+        }
     }
 
-    /// What a HEAD shows, where a failure fails the page.
-    async fn head(
-        &self,
-        side: Side,
-        key: &ObjectKey,
-    ) -> Result<Option<tandem_replication::object::ObjectState>, AwsError> {
-        let head = self.pair.head(side, key).await;
-        head.map_err(|fault: Fault| AwsError::unexpected("comparing an object", fault))
+    /// Looks for the source of an extra object, once more if S3 does not answer.
+    async fn source_of_extra(&self, key: &ObjectKey) -> Result<Option<ObjectState>, Fault> {
+        match self.pair.head(Side::Source, key).await {
+            Err(fault) if again_at_once(&fault) => self.pair.head(Side::Source, key).await,
+            looked => looked,
+        }
     }
 
     /// Settles what landed by one more listing of the source, and brings the failure records up to date.

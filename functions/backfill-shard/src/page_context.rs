@@ -17,8 +17,9 @@ use tandem_replication::in_flight::{InFlight, OwnWrites};
 use tandem_replication::names::ObjectKey;
 use tandem_replication::object::ObjectState;
 use tandem_replication::options::AclChoice;
+use tandem_replication::overwrite::Overwrite;
 use tandem_replication::page_plan::Carry;
-use tandem_replication::progress::Counts;
+use tandem_replication::progress::{Counts, JobKind};
 use tandem_replication::replicator::{Begun, Landing, Outcome, ROUNDS_MAX, Replicator};
 use tandem_replication::rule::Rule;
 use tandem_replication::shard::ShardRange;
@@ -49,6 +50,7 @@ pub(crate) const LISTED: Counts = Counts {
     different: 0,
     extra: 0,
     deleted: 0,
+    extra_failed: 0,
     bytes_copied: 0,
 };
 
@@ -176,12 +178,28 @@ impl<'a> PageContext<'a> {
             }
             ended => ended,
         };
-        if let Err(fault) = &ended
+        self.note_answer(&ended);
+        ended
+    }
+
+    /// Makes an extra object agree with its source, which has just answered 404: deletes it. What failed without
+    /// leaving anything behind is tried again at once.
+    pub(crate) async fn reconcile_extra(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
+        let replicator = self.live_replicator();
+        let mut ended = self.handed_over(key, replicator.reconcile(key).await).await;
+        if ended.as_ref().is_err_and(again_at_once) {
+            ended = self.handed_over(key, replicator.reconcile(key).await).await;
+        }
+        self.note_answer(&ended);
+        ended
+    }
+
+    fn note_answer(&self, ended: &Result<Outcome, Fault>) {
+        if let Err(fault) = ended
             && fault.reason == Reason::NotAnswered
         {
             self.unanswered.store(true, Ordering::Relaxed);
         }
-        ended
     }
 
     async fn handed_over(
@@ -239,11 +257,7 @@ impl<'a> PageContext<'a> {
             });
         }
         let named = |fault: Fault| match listed {
-            Some(listed) => fault.of(FailedObject {
-                version_id: None,
-                etag: listed.etag.clone(),
-                bytes: listed.bytes,
-            }),
+            Some(listed) => fault.of(failed_object(listed)),
             None => fault,
         };
         let attempt = Attempt {
@@ -264,6 +278,22 @@ impl<'a> PageContext<'a> {
         }
     }
 
+    /// Records a failure that no other attempt of the job follows. `overwrite` is the mode of a retry by hand.
+    pub(crate) async fn record(
+        &self,
+        key: &ObjectKey,
+        fault: Fault,
+        overwrite: Overwrite,
+    ) -> Result<(), AwsError> {
+        tracing::error!(rule.id = self.rule.id.as_str(), object.key = key.as_str(), %fault, "recorded");
+        let recorder = &self.worker.recorder;
+        let recorded = recorder.record_failure(self.rule, key, &fault, overwrite);
+        recorded
+            .await
+            .map(|_| ())
+            .map_err(|fault| AwsError::unexpected("recording a failure", fault))
+    }
+
     /// What the job may have written under a key, this page included.
     async fn own_writes(&self, key: &ObjectKey) -> OwnWrites {
         let shard = self.pair.session.shard().await;
@@ -279,7 +309,8 @@ impl<'a> PageContext<'a> {
 
     /// The failure is recorded. One that may go away by itself is also tried again later, which clears the
     /// record if it succeeds; the page is not accounted for before that is certain. Its message names what the job
-    /// may have written, so that the later attempt deletes nothing of another writer.
+    /// may have written, so that the later attempt deletes nothing of another writer. A verification changes nothing,
+    /// so that no attempt follows.
     async fn failed(&self, key: &ObjectKey, unsuccessful: &Unsuccessful) -> Result<(), AwsError> {
         let rule_id = self.rule.id.as_str();
         match unsuccessful {
@@ -287,6 +318,10 @@ impl<'a> PageContext<'a> {
                 tracing::error!(rule.id = rule_id, object.key = key.as_str(), %fault, "parked");
                 Ok(())
             }
+            // The table failed, not the object.
+            Unsuccessful::TryAgain(fault) if self.job.spec.kind == JobKind::Verify => Err(
+                AwsError::unexpected("bringing a failure record up to date", fault),
+            ),
             Unsuccessful::TryAgain(fault) => {
                 tracing::warn!(rule.id = rule_id, object.key = key.as_str(), %fault, "failed; tried again later");
                 let work = Work::Object {
@@ -303,6 +338,15 @@ impl<'a> PageContext<'a> {
                     .await
             }
         }
+    }
+}
+
+/// An object that failed, as far as a listing shows it.
+pub(crate) fn failed_object(listed: &Listed) -> FailedObject {
+    FailedObject {
+        version_id: None,
+        etag: listed.etag.clone(),
+        bytes: listed.bytes,
     }
 }
 
@@ -335,7 +379,7 @@ fn counted(outcome: Outcome) -> Counts {
 }
 
 /// Whether a failed attempt left nothing behind that another one could meet.
-fn again_at_once(fault: &Fault) -> bool {
+pub(crate) fn again_at_once(fault: &Fault) -> bool {
     matches!(
         fault.reason,
         Reason::ServiceFailed | Reason::Throttled | Reason::KeptChanging

@@ -45,9 +45,14 @@ impl<'a> Line<'a> {
     pub(crate) fn of(finding: &Finding<'a>, counts: &Counts) -> Option<Self> {
         let done = match counts {
             Counts { equal: 1, .. } => return None,
+            // The source has the object by now.
+            counts if *counts == Counts::default() => return None,
             Counts { copied: 1, .. } => "copied",
             Counts { deleted: 1, .. } => "deleted",
-            Counts { failed: 1, .. } => "failed",
+            Counts { failed: 1, .. }
+            | Counts {
+                extra_failed: 1, ..
+            } => "failed",
             Counts { transfers: 1, .. } => "transfer",
             Counts { gone: 1, .. } => "gone",
             _ => "nothing",

@@ -100,7 +100,7 @@ impl Backfill {
     }
 
     async fn view(&self, job: &Job) -> Result<JobView, RequestError> {
-        Ok(job.view(&self.table.shards(job).await?))
+        Ok(job.view(&self.table.shards(job).await?, now()))
     }
 
     /// Stops a job for now: shards end with the page that they are at.

@@ -1,9 +1,8 @@
 //! What nobody watches: reconciliations that are due, and jobs that stand still because a message was lost or
 //! given up. A schedule asks for it every hour.
 
-use chrono::TimeDelta;
 use serde::Serialize;
-use tandem_aws::jobs::Job;
+use tandem_aws::jobs::{Job, PLANNING_MAX};
 use tandem_lambda::key_store::replay_deferred;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
@@ -17,9 +16,6 @@ use tandem_replication::shard_state::Shard;
 use crate::handler::{Backfill, sender};
 use crate::request::DELETES_MAX;
 
-/// A planner that has not come to its end by then has died: Lambda's own limit on an invocation.
-const PLANNING_MAX: TimeDelta = TimeDelta::minutes(15);
-
 /// What was done.
 #[derive(Debug, Default, Serialize)]
 pub struct Tended {
@@ -27,7 +23,7 @@ pub struct Tended {
     started: Vec<JobId>,
     /// Jobs that were helped on.
     helped_on: Vec<JobId>,
-    /// Rules for which that failed; the next hour tries again.
+    /// Rules and jobs for which that failed; the next hour tries again.
     failed: u64,
 }
 
@@ -51,8 +47,14 @@ impl Backfill {
         replay_deferred(&self.table, &self.queues, &self.config, rule).await?;
         let jobs = self.table.jobs(&rule.id).await?;
         for job in &jobs {
-            if self.help_on(rule, job).await? {
-                tended.helped_on.push(job.id.clone());
+            match self.help_on(rule, job).await {
+                Ok(true) => tended.helped_on.push(job.id.clone()),
+                Ok(false) => {}
+                // One job, such as one whose list of keys is gone, stops neither the others nor the schedule.
+                Err(error) => {
+                    tracing::error!(job.id = job.id.as_str(), %error, "the job is not helped on");
+                    tended.failed += 1;
+                }
             }
         }
         let newest = jobs.iter().rev().find(|job| job.spec.scheduled);

@@ -100,7 +100,7 @@ impl Stack {
     /// A job as callers see it.
     async fn seen(&self, job: Option<Job>) -> Result<Option<JobView>, RequestError> {
         match job {
-            Some(job) => Ok(Some(job.view(&self.table.shards(&job).await?))),
+            Some(job) => Ok(Some(job.view(&self.table.shards(&job).await?, now()))),
             None => Ok(None),
         }
     }

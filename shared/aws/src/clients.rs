@@ -27,6 +27,7 @@ use tandem_replication::names::Region;
 use crate::classify::Answer;
 use crate::clock::Clock;
 use crate::fresh_connections::FreshConnections;
+use crate::raw_head::OnlyReadHeaders;
 use crate::turns::Turns;
 
 /// Everything needed to talk to AWS as one account.
@@ -117,6 +118,7 @@ impl Aws {
             .force_path_style(self.config.endpoint_url().is_some())
             .interceptor(self.requests.clone())
             .interceptor(self.turns.clone())
+            .interceptor(OnlyReadHeaders)
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }

@@ -272,11 +272,15 @@ impl Table {
             .await
             .map_err(|error| AwsError::request(format!("reading {pk}"), &error))?;
         let items = answer.items.unwrap_or_default().into_iter();
-        let seen = items.map(|item| {
-            let item: RevisionItem = parsed(&pk, item)?;
-            Ok((item.key.clone(), item.revision()))
+        let seen = items.filter_map(|item| match parsed::<RevisionItem>(&pk, item) {
+            Ok(item) => Some((item.key.clone(), item.revision())),
+            // One record that cannot be read does not stop a page of others.
+            Err(error) => {
+                tracing::error!(rule.id = rule.as_str(), %error, "a failure record stays");
+                None
+            }
         });
-        Ok(SeenFailures(seen.collect::<Result<_, AwsError>>()?))
+        Ok(SeenFailures(seen.collect()))
     }
 
     /// The failure of one object, if it has failed and not succeeded since.

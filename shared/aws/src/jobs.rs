@@ -17,6 +17,9 @@ use crate::table::{Table, conditional, item, key, parsed, text};
 /// For how long the table keeps a job that a schedule asked for, in days.
 const SCHEDULED_KEPT_DAYS: i64 = 35;
 
+/// A planner that has not come to its end by then has died: Lambda's own limit on an invocation.
+pub const PLANNING_MAX: TimeDelta = TimeDelta::minutes(15);
+
 /// A job as the table holds it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
@@ -79,8 +82,20 @@ impl Job {
         }
     }
 
-    /// The job and its shards as callers see them.
-    pub fn view(&self, shards: &[Shard]) -> JobView {
+    /// Since when part of the job stands still, if hourly maintenance has to help it on.
+    fn stalled_since(&self, shards: &[Shard], now: Timestamp) -> Option<Timestamp> {
+        match self.state {
+            JobState::Planning => Some(self.started_at).filter(|at| now - *at > PLANNING_MAX),
+            JobState::Running => {
+                let stalled = shards.iter().filter_map(|shard| shard.stalled_since(now));
+                stalled.min()
+            }
+            _ => None,
+        }
+    }
+
+    /// The job and its shards as callers see them at `now`.
+    pub fn view(&self, shards: &[Shard], now: Timestamp) -> JobView {
         let mut counts = Counts::default();
         for shard in shards {
             counts.add(&shard.counts);
@@ -96,6 +111,7 @@ impl Job {
             state,
             error: shards.iter().find_map(|shard| shard.error.clone()),
             warning: over.then(|| warning(&self.spec, &counts)).flatten(),
+            stalled_since: self.stalled_since(shards, now),
             fraction: if complete {
                 1.0
             } else {
@@ -318,7 +334,7 @@ mod tests {
             );
             shards[0] = kept;
             shards.push(given);
-            let fraction = job().view(&shards).fraction;
+            let fraction = job().view(&shards, Timestamp::UNIX_EPOCH).fraction;
             assert!(fraction >= last, "{fraction} after {last}");
             last = fraction;
             // The other half goes on instead.
@@ -329,7 +345,10 @@ mod tests {
         }
         let sum: f64 = shards.iter().map(Shard::fraction).sum();
         assert!((sum - 1.0).abs() < 1e-9, "{sum}");
-        assert_eq!(job().view(&shards).state, JobState::Complete);
+        assert_eq!(
+            job().view(&shards, Timestamp::UNIX_EPOCH).state,
+            JobState::Complete
+        );
     }
 
     // Promise: A shard that may not be listed makes its job `failed`, with the reason, and resuming carries the
@@ -339,9 +358,12 @@ mod tests {
         let mut shards = [whole(), whole()];
         shards[0].ended_at = Some(Timestamp::UNIX_EPOCH);
         shards[0].error = Some("listing photos: AccessDenied".into());
-        assert_eq!(job().view(&shards).state, JobState::Running);
+        assert_eq!(
+            job().view(&shards, Timestamp::UNIX_EPOCH).state,
+            JobState::Running
+        );
         shards[1].ended_at = Some(Timestamp::UNIX_EPOCH);
-        let view = job().view(&shards);
+        let view = job().view(&shards, Timestamp::UNIX_EPOCH);
         assert_eq!(view.state, JobState::Failed);
         assert_eq!(view.error.as_deref(), Some("listing photos: AccessDenied"));
     }

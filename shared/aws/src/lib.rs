@@ -27,6 +27,7 @@ pub mod multipart;
 pub mod notifications;
 mod object_state;
 pub mod places;
+mod raw_head;
 pub mod s3_pair;
 pub mod source_parts;
 pub mod uploaded_part;

@@ -7,6 +7,7 @@ use tandem_replication::Timestamp;
 use tandem_replication::bucket_pair::Side;
 use tandem_replication::diff::Listed;
 use tandem_replication::names::{Etag, StorageClass};
+use tandem_replication::object::WRITTEN_AT_UNKNOWN;
 use tandem_replication::page_plan::ListingPage;
 use tandem_replication::shard::ShardRange;
 
@@ -43,18 +44,18 @@ impl S3Pair {
         let mut objects = Vec::with_capacity(answer.contents().len());
         let mut beyond = false;
         for object in answer.contents() {
-            let key = decoded(object.key().unwrap_or_default());
+            let key = listed_key(object.key().unwrap_or_default(), answer.encoding_type());
             if !range.contains(&key) {
                 beyond = range.until.as_ref().is_some_and(|until| key > *until);
                 continue;
             }
+            let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok());
+            // What a listing does not show, a HEAD has to.
+            let etag = bytes.and_then(|_| object.e_tag());
             objects.push(Listed {
                 key,
-                etag: Etag::new(object.e_tag().unwrap_or_default()),
-                bytes: object
-                    .size()
-                    .and_then(|bytes| u64::try_from(bytes).ok())
-                    .unwrap_or_default(),
+                etag: Etag::new(etag.unwrap_or_default()),
+                bytes: bytes.unwrap_or_default(),
                 last_modified: written_at(object.last_modified()),
                 storage_class: object
                     .storage_class()
@@ -97,10 +98,19 @@ impl S3Pair {
     }
 }
 
-/// When an object was written; a server that does not say may have written it just now.
 fn written_at(said: Option<&DateTime>) -> Timestamp {
     said.and_then(|at| Timestamp::from_timestamp(at.secs(), 0))
-        .unwrap_or(Timestamp::MAX_UTC)
+        .unwrap_or(WRITTEN_AT_UNKNOWN)
+}
+
+/// A key as a listing writes it. A server that does not know `encoding-type` writes keys as they are, and does not name
+/// the encoding in its answer.
+pub(crate) fn listed_key(text: &str, encoding: Option<&EncodingType>) -> String {
+    if encoding == Some(&EncodingType::Url) {
+        decoded(text)
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A key as `encoding-type=url` writes it: percent-encoded, with `+` for a space.
@@ -111,11 +121,13 @@ fn decoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::decoded;
+    use super::*;
 
     #[test]
     fn listed_keys_are_decoded_as_s3_encodes_them() {
-        assert_eq!(decoded("red+flower%2B1%25.jpg"), "red flower+1%.jpg");
-        assert_eq!(decoded("%C3%BC/%0A"), "ü/\n");
+        let encoded = |text| listed_key(text, Some(&EncodingType::Url));
+        assert_eq!(encoded("red+flower%2B1%25.jpg"), "red flower+1%.jpg");
+        assert_eq!(encoded("%C3%BC/%0A"), "ü/\n");
+        assert_eq!(listed_key("a+b%20c", None), "a+b%20c");
     }
 }

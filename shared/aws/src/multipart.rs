@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use aws_sdk_s3::types::{CompletedMultipartUpload, MultipartUpload};
+use aws_sdk_s3::types::{CompletedMultipartUpload, EncodingType, MultipartUpload};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -24,8 +24,10 @@ use crate::classify::Doing;
 use crate::clients::never_blindly_again;
 use crate::clock::{moment, took};
 use crate::error::{Refused, fault};
+use crate::listing::listed_key;
 use crate::object_state::{date_time, hides_digest, legal_hold, lock_mode};
-use crate::s3_pair::{S3Pair, conditions, copy_refused, expire, with_source_etag};
+use crate::raw_head::WithMetadata;
+use crate::s3_pair::{S3Pair, check_sendable, conditions, copy_refused};
 use crate::uploaded_part::{UploadedPart, copied, etag_of, listed, ordered_checksum};
 
 /// How many parts of one object are under way at once.
@@ -71,15 +73,15 @@ impl S3Pair {
         tags: &Tags,
         record_etag: bool,
     ) -> Result<CreatedUpload, Fault> {
-        let metadata = if record_etag {
-            with_source_etag(source)
+        let metadata = if record_etag && source.metadata.can_be_marked(&source.etag) {
+            source.metadata.marked(&source.etag)
         } else {
             source.metadata.visible()
         };
+        check_sendable(key, &metadata)?;
         let lock = self.ordered_lock(source);
         let retention = lock.and_then(|lock| lock.retention.as_ref());
         let (algorithm, kind) = source.checksum.as_ref().map(ordered_checksum).unzip();
-        let expires = metadata.expires;
         let answer = self
             .replica
             .client
@@ -98,18 +100,11 @@ impl S3Pair {
                 retention.map(|retention| date_time(retention.until)),
             )
             .set_object_lock_legal_hold_status(lock.map(legal_hold))
-            .set_website_redirect_location(metadata.website_redirect)
-            .set_content_type(metadata.content_type)
-            .set_content_encoding(metadata.content_encoding)
-            .set_content_language(metadata.content_language)
-            .set_content_disposition(metadata.content_disposition)
-            .set_cache_control(metadata.cache_control)
-            .set_metadata(Some(metadata.user.into_iter().collect()))
             .set_tagging((!tags.is_empty()).then(|| as_query(tags)))
             .customize()
             // An upload that nobody knows of would be left behind.
             .config_override(never_blindly_again())
-            .mutate_request(move |request| expire(request, expires.as_deref()))
+            .interceptor(WithMetadata(metadata))
             .send()
             .await
             .map_err(|error| fault(Doing::BeginUpload, key, error))?;
@@ -308,14 +303,19 @@ impl S3Pair {
             .list_multipart_uploads()
             .bucket(self.replica.name.as_str())
             .prefix(key.as_str())
+            // Keys that begin so may hold characters that XML cannot.
+            .encoding_type(EncodingType::Url)
             .expected_bucket_owner(&self.replica.owner)
             .send()
             .await
             .map_err(|error| fault(Doing::Copy, key, error))?;
-        let of_this_key = answer
-            .uploads()
-            .iter()
-            .filter(|upload| upload.key() == Some(key.as_str()));
+        let named = |upload: &&MultipartUpload| {
+            let named = upload
+                .key()
+                .map(|text| listed_key(text, answer.encoding_type()));
+            named.as_deref() == Some(key.as_str())
+        };
+        let of_this_key = answer.uploads().iter().filter(named);
         Ok(of_this_key.filter_map(open_upload).collect())
     }
 

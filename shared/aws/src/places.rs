@@ -7,6 +7,7 @@ use tandem_replication::s3_uri::S3Uri;
 
 use crate::bucket_lookup::region_of;
 use crate::error::Refused;
+use crate::raw_head::head;
 use crate::{Aws, AwsError};
 
 /// A place in a bucket of this account.
@@ -80,26 +81,23 @@ impl Place {
 
     /// What is there; `None` if there is no such object.
     pub async fn head(&self) -> Result<Option<Found>, AwsError> {
-        let answer = self
+        let request = self
             .client
             .head_object()
             .bucket(self.uri.bucket.as_str())
             .key(&self.uri.key)
-            .expected_bucket_owner(&self.owner)
-            .send()
-            .await;
-        match answer {
-            Ok(answer) => Ok(Some(Found {
-                etag: answer
-                    .e_tag()
-                    .unwrap_or_default()
-                    .trim_matches('"')
-                    .to_owned(),
-                bytes: answer
-                    .content_length()
-                    .and_then(|bytes| u64::try_from(bytes).ok())
-                    .unwrap_or_default(),
-            })),
+            .expected_bucket_owner(&self.owner);
+        match head(request).await {
+            Ok(head) => {
+                let found = head.etag().and_then(|etag| {
+                    Ok(Found {
+                        etag: etag.as_str().to_owned(),
+                        bytes: head.bytes()?,
+                    })
+                });
+                let unreadable = |error| AwsError::unexpected(self.doing("looking at"), error);
+                found.map(Some).map_err(unreadable)
+            }
             Err(error) if Refused::of(&error).status == Some(404) => Ok(None),
             Err(error) => Err(AwsError::request(self.doing("looking at"), &error)),
         }

@@ -1,6 +1,7 @@
 //! The two buckets of a rule in S3: the protocol's port, request by request.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::SdkError;
@@ -21,9 +22,10 @@ use tandem_replication::bucket_pair::{
     Side,
 };
 use tandem_replication::fault::{Fault, Reason};
+use tandem_replication::head::version;
 use tandem_replication::names::StorageClass as Class;
 use tandem_replication::names::{BucketName, Etag, ObjectKey};
-use tandem_replication::object::{Labels, Lock, Metadata, ObjectState, PROVENANCE_KEY};
+use tandem_replication::object::{Labels, Lock, Metadata, ObjectState};
 use tandem_replication::options::{ClassChoice, LockChoice, Options};
 use tandem_replication::part_layout::PartLayout;
 use tandem_replication::rule::Rule;
@@ -33,7 +35,8 @@ use crate::classify::Doing;
 use crate::clients::never_blindly_again;
 use crate::clock::{moment, took};
 use crate::error::{Refused, fault};
-use crate::object_state::{date_time, legal_hold, lock_mode, state, version};
+use crate::object_state::{date_time, legal_hold, lock_mode};
+use crate::raw_head::{WithMetadata, head};
 use crate::table::Table;
 use crate::uploads::UploadLog;
 
@@ -116,10 +119,11 @@ impl S3Pair {
             .set_tagging_directive((!self.options.tags).then_some(TaggingDirective::Replace))
             .expected_bucket_owner(&self.replica.owner)
             .expected_source_bucket_owner(&self.source.owner);
-        let mut expires = None;
+        let mut metadata = Metadata::default();
         if let Some(known) = known {
-            request =
-                request.set_website_redirect_location(known.metadata.website_redirect.clone());
+            metadata
+                .website_redirect
+                .clone_from(&known.metadata.website_redirect);
             if let Some(lock) = self.ordered_lock(known) {
                 let retention = lock.retention.as_ref();
                 request = request
@@ -129,25 +133,19 @@ impl S3Pair {
                     )
                     .object_lock_legal_hold_status(legal_hold(lock));
             }
-            if record_etag {
-                let metadata = with_source_etag(known);
-                request = request
-                    .metadata_directive(MetadataDirective::Replace)
-                    .set_content_type(metadata.content_type.clone())
-                    .set_content_encoding(metadata.content_encoding.clone())
-                    .set_content_language(metadata.content_language.clone())
-                    .set_content_disposition(metadata.content_disposition.clone())
-                    .set_cache_control(metadata.cache_control.clone())
-                    .set_metadata(Some(metadata.user.into_iter().collect()));
-                expires = metadata.expires;
+            // Without the mark S3 copies the metadata itself, whatever they are.
+            if record_etag && known.metadata.can_be_marked(&known.etag) {
+                metadata = known.metadata.marked(&known.etag);
+                request = request.metadata_directive(MetadataDirective::Replace);
             }
         }
+        check_sendable(key, &metadata)?;
         let clock = ServiceClock::default();
         let sent = moment();
         let request = request
             .customize()
             .config_override(never_blindly_again())
-            .mutate_request(move |request| expire(request, expires.as_deref()))
+            .interceptor(WithMetadata(metadata))
             .interceptor(clock.clone());
         match request.send().await {
             Ok(answer) => {
@@ -204,13 +202,15 @@ impl S3Pair {
     }
 }
 
-/// The source's metadata, with its `ETag` among them.
-pub(crate) fn with_source_etag(source: &ObjectState) -> Metadata {
-    let mut metadata = source.metadata.visible();
-    metadata
-        .user
-        .insert(PROVENANCE_KEY.to_owned(), source.etag.as_str().to_owned());
-    metadata
+/// Refuses metadata that a request cannot write.
+pub(crate) fn check_sendable(key: &ObjectKey, metadata: &Metadata) -> Result<(), Fault> {
+    match metadata.unsendable() {
+        None => Ok(()),
+        Some(unsendable) => {
+            let message = format!("copying {:?}: {unsendable}", key.as_str());
+            Err(Fault::because(Reason::MetadataNotSendable, message))
+        }
+    }
 }
 
 /// What a write may land on, as `If-Match` and `If-None-Match`.
@@ -219,19 +219,6 @@ pub(crate) fn conditions(onto: Onto<'_>) -> (Option<String>, Option<String>) {
         Onto::Anything => (None, None),
         Onto::Nothing => (None, Some("*".to_owned())),
         Onto::Seen(etag) => (Some(etag.quoted()), None),
-    }
-}
-
-/// Sets `Expires` as it was written: S3 keeps any text, the SDK takes dates only.
-pub(crate) fn expire(
-    request: &mut aws_smithy_runtime_api::client::orchestrator::HttpRequest,
-    expires: Option<&str>,
-) {
-    if let Some(expires) = expires {
-        // What came in a header goes into one.
-        let _ = request
-            .headers_mut()
-            .try_insert("expires", expires.to_owned());
     }
 }
 
@@ -332,22 +319,28 @@ impl S3Pair {
         key: &ObjectKey,
     ) -> Result<Option<ObjectState>, Fault> {
         let bucket = self.bucket(side);
-        let answer = bucket
+        let request = bucket
             .client
             .head_object()
             .bucket(bucket.name.as_str())
             .key(key.as_str())
             // An upload in parts has to be told which checksum to make.
             .set_checksum_mode((side == Side::Source).then_some(ChecksumMode::Enabled))
-            .expected_bucket_owner(&bucket.owner)
-            .send()
-            .await;
-        match answer {
-            Ok(answer) => Ok(Some(state(&answer))),
+            .expected_bucket_owner(&bucket.owner);
+        let doing = Doing::Head(side);
+        match head(request).await {
+            Ok(head) => {
+                let state = head.state(SystemTime::now().into());
+                state.map(Some).map_err(|unreadable| {
+                    let message = format!("{} {:?}", doing.as_str(), key.as_str());
+                    let message = format!("{message}: {unreadable}");
+                    Fault::new(Reason::ServiceFailed, message, unreadable)
+                })
+            }
             // A HEAD's 404 has no body to tell a missing key from a missing bucket. Either way there is no
             // such object: S3 deletes a bucket only when it is empty, and another owner's answers 403.
             Err(error) if Refused::of(&error).status == Some(404) => Ok(None),
-            Err(error) => Err(fault(Doing::Head(side), key, error)),
+            Err(error) => Err(fault(doing, key, error)),
         }
     }
 

@@ -11,6 +11,7 @@ use tandem_replication::part_layout::PartLayout;
 
 use crate::classify::Doing;
 use crate::error::{Refused, fault};
+use crate::raw_head::head;
 use crate::s3_pair::S3Pair;
 
 /// How many parts are looked at at once.
@@ -115,7 +116,7 @@ impl S3Pair {
         etag: &Etag,
         number: u32,
     ) -> Result<Option<u64>, Fault> {
-        let answer = self
+        let request = self
             .source
             .client
             .head_object()
@@ -123,15 +124,10 @@ impl S3Pair {
             .key(key.as_str())
             .part_number(i32::try_from(number).unwrap_or(i32::MAX))
             .if_match(etag.quoted())
-            .expected_bucket_owner(&self.source.owner)
-            .send()
-            .await;
-        match answer {
+            .expected_bucket_owner(&self.source.owner);
+        match head(request).await {
             // A server that does not know parts answers for the whole object, without a count of parts.
-            Ok(answer) if answer.parts_count().is_some() => Ok(answer
-                .content_length()
-                .and_then(|bytes| u64::try_from(bytes).ok())),
-            Ok(_) => Ok(None),
+            Ok(head) => Ok(head.parts_count().and_then(|_| head.bytes().ok())),
             // The copy is pinned too and will find out what changed.
             Err(error) if matches!(Refused::of(&error).status, Some(404 | 412 | 416)) => Ok(None),
             Err(error) => Err(fault(Doing::Head(Side::Source), key, error)),

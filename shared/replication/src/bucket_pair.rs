@@ -38,7 +38,8 @@ pub enum CopyOrder<'a> {
         source: &'a ObjectState,
         /// In which parts; none to copy it whole.
         parts: Option<&'a PartLayout>,
-        /// Whether the replica has to name the source's `ETag`, because its own will differ.
+        /// Whether the replica has to name the source's `ETag`, because its own will differ. It does not where its
+        /// metadata leave no room ([`Metadata::can_be_marked`](crate::object::Metadata::can_be_marked)).
         record_etag: bool,
     },
 }

@@ -72,7 +72,7 @@ pub fn decide(
 /// does the KMS key: a rule's new key is used for what is written from then on.
 pub fn same_object(options: &Options, source: &ObjectState, replica: &ObjectState) -> bool {
     source.bytes == replica.bytes
-        && replica.stands_for(&source.etag)
+        && replica.is_copy_of(source)
         && source.metadata.visible() == replica.metadata.visible()
         && match &options.storage_class {
             ClassChoice::Keep => {

@@ -9,7 +9,7 @@ use crate::names::{Etag, StorageClass};
 pub struct Listed {
     /// Its key.
     pub key: String,
-    /// Its `ETag`.
+    /// Its `ETag`; an empty one where the listing shows none.
     pub etag: Etag,
     /// Its size in bytes.
     pub bytes: u64,
@@ -52,7 +52,7 @@ pub enum Verdict {
     Same,
     /// Nothing at the destination, or something of another size: it needs a copy.
     NeedsCopy,
-    /// The same size but another `ETag`: different bytes, or a replica that could not keep the `ETag`.
+    /// The same size but another `ETag`, or none: different bytes, or a replica that could not keep the `ETag`.
     NeedsLook,
 }
 
@@ -67,7 +67,7 @@ pub fn diff<'a>(source: &'a [Listed], replica: &'a [Listed]) -> Vec<Finding<'a>>
         let replica = replicas.next_if(|replica| replica.key == object.key);
         let verdict = match replica {
             Some(replica) if replica.bytes != object.bytes => Verdict::NeedsCopy,
-            Some(replica) if replica.etag == object.etag => Verdict::Same,
+            Some(replica) if replica.etag == object.etag && object.etag.is_known() => Verdict::Same,
             Some(_) => Verdict::NeedsLook,
             None => Verdict::NeedsCopy,
         };
@@ -135,6 +135,16 @@ mod tests {
             .map(|(key, verdict)| (key.to_owned(), verdict))
             .into();
         assert_eq!(verdicts(&diff(&source, &replica)), wanted);
+    }
+
+    #[test]
+    fn two_objects_whose_etags_a_listing_does_not_show_are_not_known_to_be_equal() {
+        let objects = [listed("a", "", 1)];
+        let findings = diff(&objects, &objects);
+        assert_eq!(
+            verdicts(&findings),
+            [("a".to_owned(), Some(Verdict::NeedsLook))]
+        );
     }
 
     #[test]

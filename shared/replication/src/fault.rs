@@ -48,6 +48,7 @@ pub enum Reason {
     KmsKeyNotFound,
     KmsKeyInvalidState,
     TooLarge,
+    MetadataNotSendable,
     RequestRefused,
     KeptChanging,
     Throttled,
@@ -102,7 +103,7 @@ const fn retry(
 /// Everything that an object can fail for, in the order of [`Reason`].
 ///
 /// Words are those of S3's user guide, "Amazon S3 replication failure reasons", where it has the case.
-pub const REASONS: [ReasonEntry; 27] = [
+pub const REASONS: [ReasonEntry; 28] = [
     park(
         Reason::SrcBucketNotFound,
         "SrcBucketNotFound",
@@ -222,6 +223,12 @@ pub const REASONS: [ReasonEntry; 27] = [
         "TooLarge",
         "the object is larger than S3 can copy",
         "split the object, or leave it out of the rule's scope",
+    ),
+    park(
+        Reason::MetadataNotSendable,
+        "MetadataNotSendable",
+        "a header of the source object cannot be written on its replica; the message names the header",
+        "put the object again with that header as plain text, or without it",
     ),
     park(
         Reason::RequestRefused,

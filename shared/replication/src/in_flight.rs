@@ -10,7 +10,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::names::{Etag, ObjectKey};
-use crate::object::{ObjectState, PROVENANCE_KEY};
+use crate::object::ObjectState;
 
 /// Bytes of an entry in the table: two hashes.
 const ENTRY_BYTES: usize = 16;
@@ -93,7 +93,7 @@ impl InFlight {
 impl OwnWrites {
     /// Whether Tandem wrote this replica: its `ETag`, or the source's `ETag` that it names, is among the writes.
     pub fn include(&self, key: &ObjectKey, replica: &ObjectState) -> bool {
-        let mark = replica.metadata.user.get(PROVENANCE_KEY);
+        let mark = replica.metadata.mark().and_then(|mark| mark.as_str());
         self.include_etag(key, &replica.etag)
             || mark.is_some_and(|etag| self.include_etag(key, &Etag::new(etag)))
     }
@@ -196,8 +196,7 @@ mod tests {
         assert!(!own.include(&key, &object("y")));
         assert!(!own.include(&ObjectKey::parse("b").unwrap(), &object("x")));
         let mut marked = object("encrypted");
-        let mark = (PROVENANCE_KEY.to_owned(), "x".to_owned());
-        marked.metadata.user.extend([mark]);
+        marked.metadata = marked.metadata.marked(&etag("x"));
         assert!(own.include(&key, &marked));
         assert!(!OwnWrites::default().include(&key, &object("x")));
     }

@@ -5,13 +5,16 @@
 //! module, [`replicator`], talks to the two buckets through the [`bucket_pair::BucketPair`] port, so
 //! that the very code that runs in the functions can be driven through a simulated pair of buckets.
 //!
-//! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`object`], [`event`]), the checks on a
-//! rule ([`draft`], [`option_checks`], [`region`], [`key_filter`], [`subscription`]), one key ([`admit`], [`decide`], [`bucket_pair`],
+//! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`header_value`], [`object`], [`head`],
+//! [`event`]), the checks on a rule ([`draft`], [`option_checks`], [`region`], [`key_filter`], [`subscription`]), one key
+//! ([`admit`], [`decide`], [`bucket_pair`],
 //! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
 //! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`], [`in_flight`], [`key_list`], [`page_plan`], [`shard_state`], [`shard_session`],
 //! [`progress`], [`s3_uri`], [`work`], [`window`]).
 
 pub mod event;
+pub mod head;
+pub mod header_value;
 pub mod names;
 pub mod object;
 pub mod options;

@@ -280,6 +280,11 @@ impl Etag {
         Self(text.trim_matches('"').to_owned())
     }
 
+    /// Whether a server has named one at all.
+    pub fn is_known(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// As a condition header wants it.
     pub fn quoted(&self) -> String {
         format!("\"{}\"", self.0)

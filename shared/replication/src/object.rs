@@ -3,11 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Timestamp;
+use crate::header_value::HeaderValue;
 use crate::names::{Etag, StorageClass, VersionId};
 
 /// The user-metadata key by which a replica names its source's `ETag`, where its own cannot be the
 /// same (encryption with KMS keys, unknown part boundaries).
 pub const PROVENANCE_KEY: &str = "tandem-source-etag";
+
+/// How many bytes an object's user metadata may have: the sum of the bytes of each name and each value, the names
+/// without `x-amz-meta-`.
+///
+/// Source: S3 user guide, "Working with object metadata", "User-defined object metadata": "limited to 2 KB in size",
+/// "measured by taking the sum of the number of bytes in the UTF-8 encoding of each key and value".
+pub const USER_METADATA_BYTES_MAX: usize = 2_048;
+
+/// When an object was written whose server does not say so: it may have been just now. The last second of the year
+/// 9999, later than any other.
+pub const WRITTEN_AT_UNKNOWN: Timestamp = match Timestamp::from_timestamp(253_402_300_799, 0) {
+    Some(at) => at,
+    None => Timestamp::MAX_UTC,
+};
 
 /// An object as a HEAD shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +33,7 @@ pub struct ObjectState {
     pub etag_is_digest: bool,
     /// Its size in bytes.
     pub bytes: u64,
-    /// When it was written, to the second: the server's clock.
+    /// When it was written, to the second: the server's clock. [`WRITTEN_AT_UNKNOWN`] if it does not say.
     pub last_modified: Timestamp,
     /// Its version, in a bucket that has versions.
     pub version_id: Option<VersionId>,
@@ -38,21 +53,34 @@ pub struct ObjectState {
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Metadata {
     /// `Content-Type`.
-    pub content_type: Option<String>,
+    pub content_type: Option<HeaderValue>,
     /// `Content-Encoding`.
-    pub content_encoding: Option<String>,
+    pub content_encoding: Option<HeaderValue>,
     /// `Content-Language`.
-    pub content_language: Option<String>,
+    pub content_language: Option<HeaderValue>,
     /// `Content-Disposition`.
-    pub content_disposition: Option<String>,
+    pub content_disposition: Option<HeaderValue>,
     /// `Cache-Control`.
-    pub cache_control: Option<String>,
+    pub cache_control: Option<HeaderValue>,
     /// `Expires`, as it was written.
-    pub expires: Option<String>,
+    pub expires: Option<HeaderValue>,
     /// `x-amz-website-redirect-location`. A copy has none unless it is told.
-    pub website_redirect: Option<String>,
+    pub website_redirect: Option<HeaderValue>,
     /// `x-amz-meta-*`, without that beginning.
-    pub user: BTreeMap<String, String>,
+    pub user: BTreeMap<String, HeaderValue>,
+    /// How much user metadata the server keeps and does not show (`x-amz-missing-meta`), as it says so itself.
+    #[serde(default)]
+    pub unshown: Option<HeaderValue>,
+}
+
+/// A header that is among an object's metadata and cannot be sent with a request.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("its header {header} {problem}")]
+pub struct Unsendable {
+    /// The header's name.
+    pub header: String,
+    /// Why it cannot be sent.
+    pub problem: &'static str,
 }
 
 /// By which checksum the service can check an object, besides its `ETag`.
@@ -120,6 +148,76 @@ impl Metadata {
         visible.user.remove(PROVENANCE_KEY);
         visible
     }
+
+    /// The same with Tandem's mark for a source of this `ETag`.
+    #[must_use]
+    pub fn marked(&self, source: &Etag) -> Self {
+        let mut marked = self.visible();
+        let mark = HeaderValue::from(source.as_str());
+        marked.user.insert(PROVENANCE_KEY.to_owned(), mark);
+        marked
+    }
+
+    /// The source's `ETag` that a replica names.
+    pub fn mark(&self) -> Option<&HeaderValue> {
+        self.user.get(PROVENANCE_KEY)
+    }
+
+    /// Whether these name a source of this `ETag`.
+    pub fn names(&self, source: &Etag) -> bool {
+        self.mark().is_some_and(|mark| *mark == *source.as_str())
+    }
+
+    /// Whether a HEAD of the source is needed to tell whether a replica with these is a copy of it. `source` is the
+    /// `ETag` that a listing shows, and is not the replica's.
+    pub fn leave_open_whether_a_copy(&self, source: &Etag) -> bool {
+        !source.is_known() || (self.mark().is_none() && !self.can_be_marked(source))
+    }
+
+    /// Whether a replica can have all of these and the mark for a source of this `ETag` besides. A copy that is not
+    /// marked leaves the metadata to S3, which copies them whatever they are.
+    pub fn can_be_marked(&self, source: &Etag) -> bool {
+        let marked = self.marked(source);
+        marked.unsendable().is_none() && marked.user_bytes() <= USER_METADATA_BYTES_MAX
+    }
+
+    /// Returns a header that a request cannot write, if there is one. The signature of a request has to include each of
+    /// its `x-amz-` headers (S3 API reference, "Signature calculations for the authorization header"), and the AWS SDK
+    /// signs only text.
+    pub fn unsendable(&self) -> Option<Unsendable> {
+        const NOT_TEXT: &str = "is not UTF-8, so that a request with it cannot be signed";
+        if self.unshown.is_some() {
+            return Some(Unsendable {
+                header: "x-amz-missing-meta".to_owned(),
+                problem: "says that S3 does not show all of its user metadata",
+            });
+        }
+        let is_text = |value: &HeaderValue| value.as_str().is_some();
+        if self
+            .website_redirect
+            .as_ref()
+            .is_some_and(|value| !is_text(value))
+        {
+            return Some(Unsendable {
+                header: "x-amz-website-redirect-location".to_owned(),
+                problem: NOT_TEXT,
+            });
+        }
+        let (name, _) = self.user.iter().find(|(_, value)| !is_text(value))?;
+        Some(Unsendable {
+            header: format!("x-amz-meta-{name}"),
+            problem: NOT_TEXT,
+        })
+    }
+
+    /// How many bytes its user metadata have, as S3 counts them.
+    fn user_bytes(&self) -> usize {
+        let bytes = self
+            .user
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        bytes.sum()
+    }
 }
 
 impl Lock {
@@ -139,12 +237,38 @@ impl Lock {
 impl ObjectState {
     /// Whether this replica holds the content that `source` names.
     pub fn stands_for(&self, source: &Etag) -> bool {
-        self.etag == *source
-            || self
-                .metadata
-                .user
-                .get(PROVENANCE_KEY)
-                .is_some_and(|recorded| recorded == source.as_str())
+        self.etag == *source || self.metadata.names(source)
+    }
+
+    /// Whether this replica holds the content of `source`: it stands for its `ETag`, or it is what a copy leaves that
+    /// could not be marked.
+    ///
+    /// The metadata of some objects leave no room for the mark ([`Metadata::can_be_marked`]), and the `ETag`s of both
+    /// sides cannot be compared. Then size and metadata decide, and when the two were written: a replica that was
+    /// written after its source is a copy of it.
+    pub fn is_copy_of(&self, source: &Self) -> bool {
+        let is_later =
+            self.last_modified != WRITTEN_AT_UNKNOWN && self.last_modified > source.last_modified;
+        self.stands_for(&source.etag) || (is_later && self.looks_like_an_unmarked_copy_of(source))
+    }
+
+    /// Whether this would be a copy of `source` if it had been written later.
+    pub fn is_too_early_for(&self, source: &Self) -> bool {
+        !self.is_copy_of(source) && self.looks_like_an_unmarked_copy_of(source)
+    }
+
+    fn looks_like_an_unmarked_copy_of(&self, source: &Self) -> bool {
+        !source.metadata.can_be_marked(&source.etag)
+            && self.metadata.mark().is_none()
+            && !self.has_comparable_etag(source)
+            && self.bytes == source.bytes
+            && self.metadata == source.metadata.visible()
+    }
+
+    /// Whether equal bytes would have equal `ETag`s on both sides.
+    fn has_comparable_etag(&self, other: &Self) -> bool {
+        let tells = |object: &Self| object.etag_is_digest && object.etag.parts().is_none();
+        tells(self) && tells(other)
     }
 }
 
@@ -171,13 +295,112 @@ pub(crate) mod tests {
     #[test]
     fn a_recorded_source_etag_stands_for_the_etag_itself() {
         let mut replica = object("single");
-        replica
-            .metadata
-            .user
-            .insert(PROVENANCE_KEY.into(), "multi-2".into());
+        replica.metadata = replica.metadata.marked(&Etag::new("multi-2"));
         assert!(replica.stands_for(&Etag::new("multi-2")));
         assert!(!replica.stands_for(&Etag::new("newer-2")));
         assert_eq!(replica.metadata.visible(), Metadata::default());
+    }
+
+    /// An object with so many bytes of user metadata.
+    fn with_metadata(etag: &str, bytes: usize) -> ObjectState {
+        let mut object = object(etag);
+        let value = "v".repeat(bytes - 1);
+        object.metadata.user.insert("m".to_owned(), value.into());
+        object
+    }
+
+    #[test]
+    fn the_mark_is_left_out_where_s3_would_refuse_the_metadata() {
+        let etag = Etag::new(&"e".repeat(32));
+        let mark_bytes = PROVENANCE_KEY.len() + 32;
+        let fits = |bytes| with_metadata("e", bytes).metadata.can_be_marked(&etag);
+        assert!(fits(USER_METADATA_BYTES_MAX - mark_bytes));
+        assert!(!fits(USER_METADATA_BYTES_MAX - mark_bytes + 1));
+    }
+
+    #[test]
+    fn metadata_that_cannot_be_sent_name_their_header() {
+        let bytes = || HeaderValue::new(*b"1 \xa9");
+        let named = |metadata: Metadata| metadata.unsendable().map(|found| found.header);
+        let disposition = Metadata {
+            content_disposition: Some(bytes()),
+            ..Metadata::default()
+        };
+        assert_eq!(named(disposition), None);
+        let user = Metadata {
+            user: [("artist".to_owned(), bytes())].into(),
+            ..Metadata::default()
+        };
+        assert_eq!(named(user).as_deref(), Some("x-amz-meta-artist"));
+        let redirect = Metadata {
+            website_redirect: Some(bytes()),
+            ..Metadata::default()
+        };
+        let redirect = named(redirect);
+        assert_eq!(redirect.as_deref(), Some("x-amz-website-redirect-location"));
+        let unshown = Metadata {
+            unshown: Some("1".into()),
+            ..Metadata::default()
+        };
+        assert_eq!(named(unshown).as_deref(), Some("x-amz-missing-meta"));
+    }
+
+    // Promise: A replica whose metadata leave no room for the source's `ETag` is recognised by its size, its metadata
+    // and its time: it was written after its source.
+    #[test]
+    fn an_unmarked_copy_is_known_by_size_metadata_and_time() {
+        let at = |secs| Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(secs);
+        let source = ObjectState {
+            last_modified: at(10),
+            ..with_metadata("source", 2_043)
+        };
+        let copy = ObjectState {
+            last_modified: at(11),
+            etag_is_digest: false,
+            ..with_metadata("encrypted", 2_043)
+        };
+        assert!(copy.is_copy_of(&source) && !copy.is_too_early_for(&source));
+        let early = ObjectState {
+            last_modified: at(10),
+            ..copy.clone()
+        };
+        assert!(!early.is_copy_of(&source) && early.is_too_early_for(&source));
+        let others = [
+            ObjectState {
+                bytes: 4,
+                ..copy.clone()
+            },
+            ObjectState {
+                metadata: with_metadata("", 2_044).metadata,
+                ..copy.clone()
+            },
+            // Its ETag would be the source's.
+            ObjectState {
+                etag_is_digest: true,
+                ..copy.clone()
+            },
+            // It names another source.
+            ObjectState {
+                metadata: copy.metadata.marked(&Etag::new("older")),
+                ..copy.clone()
+            },
+            ObjectState {
+                last_modified: WRITTEN_AT_UNKNOWN,
+                ..copy.clone()
+            },
+        ];
+        for other in others {
+            assert!(!other.is_copy_of(&source), "{other:?}");
+        }
+        let small = ObjectState {
+            last_modified: at(10),
+            ..with_metadata("source", 100)
+        };
+        let unmarked = ObjectState {
+            metadata: small.metadata.clone(),
+            ..copy
+        };
+        assert!(!unmarked.is_copy_of(&small), "its copy would be marked");
     }
 
     #[test]

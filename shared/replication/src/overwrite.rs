@@ -9,6 +9,7 @@ use crate::Timestamp;
 use crate::bucket_pair::Onto;
 use crate::decide::KeepReason;
 use crate::names::Etag;
+use crate::object::WRITTEN_AT_UNKNOWN;
 
 /// Which objects of the destination may be replaced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,7 +48,7 @@ impl Overwrite {
 
     /// What a source written at `source_at` may be written onto, where `replica` is what the destination
     /// holds: its `ETag` and when it was written; or why it is kept. Times are in whole seconds, so that
-    /// one second is not older than itself.
+    /// one second is not older than itself. A source of which it is not known when it was written replaces nothing.
     pub fn onto(
         self,
         source_at: Timestamp,
@@ -56,7 +57,11 @@ impl Overwrite {
         match (self, replica) {
             (Self::Always, _) => Ok(Onto::Anything),
             (Self::IfOlder | Self::Never, None) => Ok(Onto::Nothing),
-            (Self::IfOlder, Some((etag, at))) if at < source_at => Ok(Onto::Seen(etag)),
+            (Self::IfOlder, Some((etag, at)))
+                if at < source_at && source_at != WRITTEN_AT_UNKNOWN =>
+            {
+                Ok(Onto::Seen(etag))
+            }
             (Self::IfOlder, Some(_)) => Err(KeepReason::DestinationIsNewer),
             (Self::Never, Some(_)) => Err(KeepReason::DestinationExists),
         }

@@ -42,6 +42,9 @@ pub struct Counts {
     /// Those of them that were deleted.
     #[serde(default)]
     pub deleted: u64,
+    /// Those of them whose source could not be read, or that could not be deleted; each has a failure record.
+    #[serde(default)]
+    pub extra_failed: u64,
     /// The sizes of the copied objects, those of transfers not among them.
     pub bytes_copied: u64,
 }
@@ -60,6 +63,7 @@ impl Counts {
         self.different += other.different;
         self.extra += other.extra;
         self.deleted += other.deleted;
+        self.extra_failed += other.extra_failed;
         self.bytes_copied += other.bytes_copied;
     }
 
@@ -185,6 +189,10 @@ pub struct JobView {
     /// What is odd about a job that is over, though nothing failed.
     #[serde(default)]
     pub warning: Option<String>,
+    /// Since when part of the job stands still, because its message is lost or was given up. Hourly maintenance sends
+    /// another.
+    #[serde(default)]
+    pub stalled_since: Option<Timestamp>,
     /// How far it has come, 0 to 1; an estimate from the place in the key space until it is complete.
     pub fraction: f64,
     /// Its shards.

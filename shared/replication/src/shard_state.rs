@@ -10,6 +10,7 @@ use crate::key_list::Layout;
 use crate::keyspace::fraction;
 use crate::progress::Counts;
 use crate::shard::{Hint, ShardRange};
+use crate::shard_session::STALLED_AFTER;
 
 /// A shard as the table holds it: its range, how far it has come, and what it has counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -251,6 +252,14 @@ impl Shard {
     /// Whether a holder has it at `at`.
     pub fn is_leased(&self, at: Timestamp) -> bool {
         self.lease.as_ref().is_some_and(|lease| at < lease.until)
+    }
+
+    /// Since when the shard stands still, although there is work to do: it has no worker, and nothing of it was written
+    /// for [`STALLED_AFTER`].
+    pub fn stalled_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let waits = self.is_under_way() || self.in_flight.is_some();
+        self.progressed_at
+            .filter(|moved_at| waits && !self.is_leased(now) && now - *moved_at > STALLED_AFTER)
     }
 
     /// The shard with a new message, which `sent_by` is about to send.
@@ -551,6 +560,28 @@ pub(crate) mod tests {
             (Guard::Failed, &free.given_up("denied".into(), at), true),
         ] {
             assert_eq!(guard.allows(shard), allowed, "{guard:?} {shard:?}");
+        }
+    }
+
+    #[test]
+    fn a_shard_without_worker_or_progress_for_an_hour_has_stalled() {
+        let at = Timestamp::UNIX_EPOCH;
+        let later = at + STALLED_AFTER + chrono::TimeDelta::seconds(1);
+        let waiting = Shard::new(0, ShardRange::of_prefix(""), 1.0, at, None);
+        let sent = waiting.raised("sender", at);
+        let leased = sent.leased(Lease {
+            holder: "me".to_owned(),
+            message: None,
+            until: later + chrono::TimeDelta::seconds(1),
+        });
+        for (shard, now, since) in [
+            (&waiting, later, None),
+            (&sent, at + STALLED_AFTER, None),
+            (&sent, later, Some(at)),
+            (&leased, later, None),
+            (&sent.given_up("denied".to_owned(), at), later, None),
+        ] {
+            assert_eq!(shard.stalled_since(now), since, "{shard:?}");
         }
     }
 }

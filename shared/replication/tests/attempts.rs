@@ -117,7 +117,7 @@ fn a_listed_copy_of_a_version_that_is_not_current_any_more_is_not_believed() {
     let version = |at, id: &str, cache: &str| {
         let mut object = stored("v1", at);
         object.state.version_id = Some(VersionId::new(id));
-        object.state.metadata.cache_control = Some(cache.to_owned());
+        object.state.metadata.cache_control = Some(cache.into());
         object
     };
     let newer = version(2, "newer", "no-store");
@@ -127,7 +127,7 @@ fn a_listed_copy_of_a_version_that_is_not_current_any_more_is_not_believed() {
     assert_eq!(copy_listed(&pair, &Options::default(), &newer), COPIED);
     let replica = pair.replica().unwrap();
     let cache_control = replica.state.metadata.cache_control;
-    assert_eq!(cache_control.as_deref(), Some("public"));
+    assert_eq!(cache_control, Some("public".into()));
 }
 
 // Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
@@ -164,7 +164,7 @@ fn a_replica_with_an_etag_of_its_own_names_its_sources() {
     };
     let marks = |pair: &Scripted| {
         let user = pair.replica().unwrap().state.metadata.user;
-        user.get(PROVENANCE_KEY).map(String::as_str) == Some("v1")
+        user.get(PROVENANCE_KEY) == Some(&"v1".into())
     };
 
     let pair = encrypting();

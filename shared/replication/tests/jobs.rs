@@ -102,7 +102,7 @@ fn a_job_leaves_another_version_of_the_bytes_that_it_wrote() {
 fn a_successor_deletes_what_its_predecessor_announced() {
     let options = Options::default();
     let mut marked = stored("encrypted", 1);
-    let mark = (PROVENANCE_KEY.to_owned(), "v1".to_owned());
+    let mark = (PROVENANCE_KEY.to_owned(), "v1".into());
     marked.state.metadata.user.extend([mark]);
     for replica in [stored("v1", 1), marked] {
         let pair = Scripted::new(None, Some(replica));

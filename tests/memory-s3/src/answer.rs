@@ -45,6 +45,15 @@ impl Answer {
         self.body = Bytes::from(document);
     }
 
+    /// Sets a header byte for byte.
+    pub(crate) fn raw_header(&mut self, name: &str, value: &HeaderValue) {
+        if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
+            self.headers.insert(name, value.clone());
+        } else {
+            debug_assert!(false, "a header that cannot be sent");
+        }
+    }
+
     /// Sets a header. Values come from headers and from this crate, so each can be one.
     pub(crate) fn header(&mut self, name: &str, value: &str) {
         let name = HeaderName::from_bytes(name.as_bytes());

@@ -102,6 +102,7 @@ pub(crate) fn copy(
     }
     attributes.take_redirect_of(&asked);
     attributes.storage_class.clone_from(&asked.storage_class);
+    attributes.kms_key.clone_from(&asked.kms_key);
     let names = Source::of(request)?;
     let onto_itself = names.bucket == request.bucket && names.key == request.key;
     let same_class = attributes.storage_class == source.attributes.storage_class;

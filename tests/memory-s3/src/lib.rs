@@ -4,8 +4,9 @@
 //! `DeleteObject`; it knows the parts of multipart objects; and it counts what it is asked.
 //!
 //! What it does not implement it answers with 501 `NotImplemented`, be it an operation, a parameter or a header:
-//! it never guesses. There are no versions, ACLs, locks, encryption with keys, and no notifications are sent; a
-//! test that needs some follows the [`Change`]s and makes them.
+//! it never guesses. There are no versions, ACLs and locks, and no notifications are sent; a test that needs some
+//! follows the [`Change`]s and makes them. Of encryption with KMS keys there is what clients see: an `ETag` that is no
+//! digest of the bytes, and the key's name.
 //! Signatures are not checked, and neither are checksums other than `Content-MD5`; none is kept.
 //!
 //! Modules in reading order: [`server`] (HTTP, latency, counts), `operation` (which request is which), `request`,
@@ -32,6 +33,7 @@ mod uploads;
 mod xml;
 
 pub use changes::{Change, ChangeKind};
+pub use hyper::header::HeaderValue;
 pub use object::{Attributes, Object};
 pub use operation::Operation;
 pub use server::{MemoryS3, Seen};

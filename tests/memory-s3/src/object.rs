@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use hyper::body::Bytes;
+use hyper::header::HeaderValue;
 
 use crate::answer::Answer;
 use crate::content::{Content, Md5Digest, hex, multipart_etag};
@@ -11,8 +12,17 @@ use crate::refusal::{Code, Refusal};
 use crate::request::S3Request;
 use crate::tags;
 
-/// S3's, for a PUT: names and values of the user's metadata together.
+/// S3's, of whatever writes an object: names and values of the user's metadata together, the names without
+/// `x-amz-meta-`.
+///
+/// Source: S3 user guide, "Working with object metadata", "User-defined object metadata": "limited to 2 KB in size",
+/// "measured by taking the sum of the number of bytes in the UTF-8 encoding of each key and value".
 const METADATA_BYTES_MAX: usize = 2_048;
+/// The encryption by which an object's `ETag` is no digest of its bytes (API reference, "Object").
+const KMS: &str = "aws:kms";
+const KMS_KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+/// The key that is used where a request names none (API reference, "`PutObject`").
+const MANAGED_KEY: &str = "alias/aws/s3";
 const STANDARD: &str = "STANDARD";
 /// What can be read only after it was restored.
 const ARCHIVED: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
@@ -53,23 +63,29 @@ pub struct Object {
 /// What an object has besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
-    /// `Content-Type` and its like, by their names in lower case.
-    pub headers: BTreeMap<&'static str, String>,
+    /// `Content-Type` and its like, by their names in lower case, byte for byte.
+    pub headers: BTreeMap<&'static str, HeaderValue>,
     /// `x-amz-meta-*`, without that beginning.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: BTreeMap<String, HeaderValue>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// S3's name of it.
     pub storage_class: String,
+    /// The KMS key by which the object is encrypted, if it is by one.
+    pub kms_key: Option<String>,
 }
 
 impl Default for Attributes {
     fn default() -> Self {
         Self {
-            headers: BTreeMap::from([("content-type", "binary/octet-stream".to_owned())]),
+            headers: BTreeMap::from([(
+                "content-type",
+                HeaderValue::from_static("binary/octet-stream"),
+            )]),
             metadata: BTreeMap::new(),
             tags: BTreeMap::new(),
             storage_class: STANDARD.to_owned(),
+            kms_key: None,
         }
     }
 }
@@ -120,7 +136,7 @@ impl Object {
 
     pub(crate) fn of_content(content: Content, attributes: Attributes, at: DateTime<Utc>) -> Self {
         Self {
-            etag: hex(&content.md5()),
+            etag: attributes.etag(hex(&content.md5())),
             content,
             parts: Vec::new(),
             last_modified: at.trunc_subsecs(0),
@@ -132,7 +148,12 @@ impl Object {
     pub(crate) fn same_bytes(source: &Self, attributes: Attributes, at: DateTime<Utc>) -> Self {
         Self {
             content: source.content.clone(),
-            etag: source.etag.clone(),
+            // The digest of an encrypted source is not at hand.
+            etag: if source.attributes.kms_key.is_some() {
+                attributes.etag(hex(&source.content.md5()))
+            } else {
+                attributes.etag(source.etag.clone())
+            },
             parts: Vec::new(),
             last_modified: at.trunc_subsecs(0),
             attributes,
@@ -146,7 +167,7 @@ impl Object {
     ) -> Self {
         let digests: Vec<Md5Digest> = parts.iter().map(|(_, digest)| *digest).collect();
         Self {
-            etag: multipart_etag(&digests),
+            etag: attributes.etag(multipart_etag(&digests)),
             parts: parts.iter().map(|(part, _)| part.bytes()).collect(),
             content: Content::join(parts.iter().map(|(part, _)| part.clone())),
             last_modified: at.trunc_subsecs(0),
@@ -160,11 +181,12 @@ impl Object {
         answer.header("last-modified", &http_date(self.last_modified));
         answer.header("accept-ranges", "bytes");
         for (name, value) in &self.attributes.headers {
-            answer.header(name, value);
+            answer.raw_header(name, value);
         }
         for (name, value) in &self.attributes.metadata {
-            answer.header(&format!("x-amz-meta-{name}"), value);
+            answer.raw_header(&format!("x-amz-meta-{name}"), value);
         }
+        self.attributes.describe_encryption(answer);
         if self.attributes.storage_class != STANDARD {
             answer.header("x-amz-storage-class", &self.attributes.storage_class);
         }
@@ -193,14 +215,19 @@ impl Attributes {
             None | Some("private" | "bucket-owner-full-control") => {}
             Some(other) => return Err(Refusal::not_implemented(format!("the ACL {other}"))),
         }
-        match request.header("x-amz-server-side-encryption")? {
-            None | Some("AES256") => {}
-            Some(other) => return Err(Refusal::not_implemented(format!("encryption by {other}"))),
-        }
         let mut attributes = Self::default();
+        let key = request.header(KMS_KEY_ID)?;
+        match (request.header("x-amz-server-side-encryption")?, key) {
+            (None | Some("AES256"), None) => {}
+            (Some(KMS), key) => attributes.kms_key = Some(key.unwrap_or(MANAGED_KEY).to_owned()),
+            (_, Some(key)) => return Err(Refusal::invalid(KMS_KEY_ID, key)),
+            (Some(other), None) => {
+                return Err(Refusal::not_implemented(format!("encryption by {other}")));
+            }
+        }
         for name in KEPT_HEADERS {
-            if let Some(value) = request.header(name)? {
-                attributes.headers.insert(name, value.to_owned());
+            if let Some(value) = request.raw_header(name) {
+                attributes.headers.insert(name, value.clone());
             }
         }
         attributes.leave_out_chunking();
@@ -215,7 +242,10 @@ impl Attributes {
                 format!("{bytes} bytes of metadata are more than {METADATA_BYTES_MAX}"),
             ));
         }
-        attributes.metadata = metadata.into_iter().collect();
+        attributes.metadata = metadata
+            .into_iter()
+            .map(|(name, value)| (name, value.clone()))
+            .collect();
         if let Some(tagging) = request.header("x-amz-tagging")? {
             attributes.tags = tags::of_query(tagging)?;
         }
@@ -231,10 +261,32 @@ impl Attributes {
         Ok(attributes)
     }
 
-    /// What a copy of an object that has these has by itself: all but the storage class and the redirect.
+    /// The `ETag` of an object whose bytes have this one.
+    fn etag(&self, of_bytes: String) -> String {
+        let Some(key) = &self.kms_key else {
+            return of_bytes;
+        };
+        let other = hex(&Content::of(format!("{of_bytes} by {key}").into()).md5());
+        match of_bytes.rsplit_once('-') {
+            Some((_, parts)) => format!("{other}-{parts}"),
+            None => other,
+        }
+    }
+
+    /// What answers say of the encryption.
+    pub(crate) fn describe_encryption(&self, answer: &mut Answer) {
+        if let Some(key) = &self.kms_key {
+            answer.header("x-amz-server-side-encryption", KMS);
+            answer.header(KMS_KEY_ID, key);
+        }
+    }
+
+    /// What a copy of an object that has these has by itself: all but the storage class, the encryption and the
+    /// redirect.
     #[must_use]
     pub(crate) fn copied(&self) -> Self {
         let mut copied = self.clone();
+        copied.kms_key = None;
         copied.headers.remove(WEBSITE_REDIRECT);
         STANDARD.clone_into(&mut copied.storage_class);
         copied
@@ -252,17 +304,19 @@ impl Attributes {
         let Some(encoding) = self.headers.remove("content-encoding") else {
             return;
         };
-        if !encoding.contains("aws-chunked") {
+        let parts: Vec<&[u8]> = encoding.as_bytes().split(|byte| *byte == b',').collect();
+        let is_chunking = |part: &&[u8]| part.trim_ascii() == b"aws-chunked";
+        if !parts.iter().any(is_chunking) {
             self.headers.insert("content-encoding", encoding);
             return;
         }
-        let rest: Vec<&str> = encoding
-            .split(',')
-            .map(str::trim)
-            .filter(|part| *part != "aws-chunked" && !part.is_empty())
+        let rest: Vec<&[u8]> = parts
+            .into_iter()
+            .filter(|part| !is_chunking(part) && !part.trim_ascii().is_empty())
+            .map(<[u8]>::trim_ascii)
             .collect();
-        if !rest.is_empty() {
-            self.headers.insert("content-encoding", rest.join(","));
+        if let (false, Ok(rest)) = (rest.is_empty(), HeaderValue::from_bytes(&rest.join(&b','))) {
+            self.headers.insert("content-encoding", rest);
         }
     }
 }

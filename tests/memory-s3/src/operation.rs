@@ -98,6 +98,7 @@ const WRITTEN: &[&str] = &[
     METADATA,
     "x-amz-acl",
     "x-amz-server-side-encryption",
+    "x-amz-server-side-encryption-aws-kms-key-id",
     "x-amz-storage-class",
     "x-amz-tagging",
     "x-amz-website-redirect-location",

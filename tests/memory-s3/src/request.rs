@@ -2,7 +2,7 @@
 
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::HeaderMap;
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Method, Request};
 use percent_encoding::percent_decode_str;
 
@@ -113,17 +113,23 @@ impl S3Request {
         readable.map_err(|_| Refusal::not_implemented(format!("{name} that is not ASCII")))
     }
 
-    /// The names of all headers that begin so, without that beginning, and their values.
+    /// A header's value, byte for byte.
+    pub(crate) fn raw_header(&self, name: &str) -> Option<&HeaderValue> {
+        self.headers.get(name)
+    }
+
+    /// The names of all headers that begin so, without that beginning, and their values, which have to be ASCII: S3
+    /// decodes others.
     pub(crate) fn headers_beginning(
         &self,
         beginning: &str,
-    ) -> Result<Vec<(String, String)>, Refusal> {
+    ) -> Result<Vec<(String, &HeaderValue)>, Refusal> {
         let names = self.headers.keys().map(hyper::header::HeaderName::as_str);
         names
             .filter_map(|name| Some((name, name.strip_prefix(beginning)?)))
             .map(|(name, rest)| {
-                let value = self.header(name)?.unwrap_or_default();
-                Ok((rest.to_owned(), value.to_owned()))
+                self.header(name)?;
+                Ok((rest.to_owned(), &self.headers[name]))
             })
             .collect()
     }

@@ -23,6 +23,7 @@ const LISTED_MAX: usize = 1_000;
 
 pub(crate) fn create(store: &mut Store, request: &S3Request, at: DateTime<Utc>) -> Handled {
     let attributes = Attributes::of_request(request)?;
+    let encryption = attributes.clone();
     store.uploads_begun += 1;
     // Ids sort by age, as the uploads of one key are listed.
     let id = format!("upload{:012}", store.uploads_begun);
@@ -39,7 +40,9 @@ pub(crate) fn create(store: &mut Store, request: &S3Request, at: DateTime<Utc>) 
     xml.text("Bucket", &request.bucket);
     xml.text("Key", &request.key);
     xml.text("UploadId", &id);
-    Ok(Answer::of_xml(xml.ended()))
+    let mut answer = Answer::of_xml(xml.ended());
+    encryption.describe_encryption(&mut answer);
+    Ok(answer)
 }
 
 /// Puts a part in its place; answers its `ETag`.

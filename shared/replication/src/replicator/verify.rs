@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use crate::Timestamp;
 use crate::bucket_pair::{BucketPair, Landed, Side};
 use crate::decide::{Decision, decide};
-use crate::fault::Fault;
+use crate::fault::{Fault, Reason};
 use crate::names::{ObjectKey, StorageClass};
 use crate::object::{Labels, Lock, ObjectState};
 use crate::options::{AclChoice, LockChoice};
@@ -61,6 +61,11 @@ impl<P: BucketPair> Replicator<'_, P> {
         let certain = source.etag == landed.etag && read_for_certain(&source, landed);
         if !certain {
             let replica = self.pair.head(Side::Replica, key).await?;
+            let is_landed = |replica: &&ObjectState| replica.etag == landed.etag;
+            let landed_replica = replica.as_ref().filter(is_landed);
+            if landed_replica.is_some_and(|replica| replica.is_too_early_for(&source)) {
+                return Err(too_early(key));
+            }
             let decision = decide(self.policy, self.options, Some(&source), replica.as_ref());
             if decision != Decision::InSync {
                 return Ok(Standing::Unsettled);
@@ -112,6 +117,16 @@ impl<P: BucketPair> Replicator<'_, P> {
                 == self.options.class_for(&known.storage_class)
             && (self.options.object_lock == LockChoice::Bucket || source.lock == known.lock)
     }
+}
+
+/// A replica that names no source is known by having been written later than its source, in whole seconds.
+fn too_early(key: &ObjectKey) -> Fault {
+    let message = format!(
+        "copied {:?} within the second in which its source was written: its metadata leave no room for the source's \
+         ETag, so that the copy cannot be told from an older one; it is copied again",
+        key.as_str()
+    );
+    Fault::because(Reason::KeptChanging, message)
 }
 
 /// Whether the source as it is now must be what the copy read.

@@ -346,10 +346,10 @@ impl Object {
 
     pub fn shown(&self, service: Service) -> ObjectState {
         let mark = self.mark.map(|mark| {
-            let etag = mark.etag().as_str().to_owned();
-            (PROVENANCE_KEY.to_owned(), etag)
+            let etag = mark.etag();
+            (PROVENANCE_KEY.to_owned(), etag.as_str().into())
         });
-        let own = ("m".to_owned(), self.metadata.to_string());
+        let own = ("m".to_owned(), self.metadata.to_string().into());
         ObjectState {
             etag: self.etag.etag(),
             etag_is_digest: self.etag.stored != Stored::Encrypted,

@@ -444,7 +444,8 @@ impl BucketPair for Replayed<'_> {
                 record_etag,
             } => {
                 // Only a copy in parts, or one that records the ETag, writes the metadata that a HEAD has shown.
-                let known = source.metadata.user["m"].chars().next();
+                let known = source.metadata.user["m"].as_str();
+                let known = known.and_then(|text| text.chars().next());
                 Request::Copy {
                     pin: Tagged::of(&source.etag),
                     metadata: known.filter(|_| parts.is_some() || record_etag),

@@ -275,7 +275,7 @@ impl State {
             record_etag: true, ..
         } = order
         {
-            let mark = (PROVENANCE_KEY.to_owned(), pinned.as_str().to_owned());
+            let mark = (PROVENANCE_KEY.to_owned(), pinned.as_str().into());
             replica.state.metadata.user.extend([mark]);
         }
         if self.encrypts {

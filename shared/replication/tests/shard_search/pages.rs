@@ -64,7 +64,7 @@ fn at(secs: i64) -> Timestamp {
 }
 
 fn shown(object: &Object) -> ObjectState {
-    let metadata = ("m".to_owned(), object.metadata.to_owned());
+    let metadata = ("m".to_owned(), object.metadata.into());
     ObjectState {
         etag: Etag::new(object.etag),
         bytes: 1,

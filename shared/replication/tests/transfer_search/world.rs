@@ -260,7 +260,7 @@ impl World {
     /// Returns the object as a HEAD shows it.
     pub fn shown(object: &Object) -> ObjectState {
         let mark = object.mark.iter();
-        let user = mark.map(|mark| (PROVENANCE_KEY.to_owned(), mark.clone()));
+        let user = mark.map(|mark| (PROVENANCE_KEY.to_owned(), mark.clone().into()));
         ObjectState {
             etag: Etag::new(&object.etag),
             bytes: bytes_of(object.content),

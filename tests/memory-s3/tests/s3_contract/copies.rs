@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use aws_sdk_s3::types::{MetadataDirective, StorageClass, TaggingDirective};
-use tandem_memory_s3::Attributes;
-use tandem_memory_s3::Object;
+use aws_sdk_s3::types::{MetadataDirective, ServerSideEncryption, StorageClass, TaggingDirective};
+use tandem_memory_s3::{Attributes, HeaderValue, Object};
 
 use crate::{code, refused, stage};
 
@@ -14,12 +13,16 @@ async fn a_copy_has_its_sources_metadata_and_tags_but_not_its_class_or_redirect(
     let stage = stage().await;
     let attributes = Attributes {
         headers: BTreeMap::from([
-            ("content-language", "de".to_owned()),
-            ("x-amz-website-redirect-location", "/x".to_owned()),
+            ("content-language", HeaderValue::from_static("de")),
+            (
+                "x-amz-website-redirect-location",
+                HeaderValue::from_static("/x"),
+            ),
         ]),
-        metadata: BTreeMap::from([("m".to_owned(), "1".to_owned())]),
+        metadata: BTreeMap::from([("m".to_owned(), HeaderValue::from_static("1"))]),
         tags: BTreeMap::from([("t".to_owned(), "1".to_owned())]),
         storage_class: "ONEZONE_IA".to_owned(),
+        kms_key: None,
     };
     let object = Object::new("a".into(), attributes.clone(), SystemTime::now().into());
     stage.server.put("one", "a b", object);
@@ -30,7 +33,7 @@ async fn a_copy_has_its_sources_metadata_and_tags_but_not_its_class_or_redirect(
     copy().send().await.unwrap();
     let kept = stage.server.object("two", "c").unwrap();
     let expected = Attributes {
-        headers: BTreeMap::from([("content-language", "de".to_owned())]),
+        headers: BTreeMap::from([("content-language", HeaderValue::from_static("de"))]),
         storage_class: "STANDARD".to_owned(),
         ..attributes
     };
@@ -46,6 +49,56 @@ async fn a_copy_has_its_sources_metadata_and_tags_but_not_its_class_or_redirect(
     assert_eq!(replaced.attributes().metadata["n"], "2");
     assert_eq!(replaced.attributes().metadata.len(), 1);
     assert_eq!(replaced.attributes().storage_class, "GLACIER_IR");
+}
+
+#[tokio::test]
+async fn a_copy_under_a_kms_key_has_an_etag_that_is_no_digest_of_its_bytes() {
+    let stage = stage().await;
+    stage.put("a", "a").await;
+    let copied = |key: &'static str, from: &'static str| {
+        let copy = stage.s3.copy_object().bucket("one").key(key);
+        copy.copy_source(format!("one/{from}"))
+    };
+    let encrypted = copied("b", "a").server_side_encryption(ServerSideEncryption::AwsKms);
+    encrypted.ssekms_key_id("key").send().await.unwrap();
+    copied("c", "b").send().await.unwrap();
+    let etag = |key| stage.server.object("one", key).unwrap().etag().to_owned();
+    assert_ne!(etag("a"), etag("b"));
+    assert_eq!(etag("a"), etag("c"), "a copy is not encrypted by itself");
+    let head = stage.s3.head_object().bucket("one").key("b").send().await;
+    let head = head.unwrap();
+    assert_eq!(
+        (head.server_side_encryption(), head.ssekms_key_id()),
+        (Some(&ServerSideEncryption::AwsKms), Some("key"))
+    );
+}
+
+#[tokio::test]
+async fn user_metadata_of_more_than_2_kib_are_refused_however_they_are_written() {
+    let stage = stage().await;
+    stage.put("a", "a").await;
+    let value = |bytes: usize| "v".repeat(bytes - "name".len());
+    let put = |bytes| {
+        let put = stage.s3.put_object().bucket("one").key("put");
+        put.metadata("name", value(bytes)).send()
+    };
+    let copy = |bytes| {
+        let copy = stage.s3.copy_object().bucket("one").key("copy");
+        let copy = copy.copy_source("one/a").metadata("name", value(bytes));
+        copy.metadata_directive(MetadataDirective::Replace).send()
+    };
+    let upload = |bytes| {
+        let upload = stage.s3.create_multipart_upload();
+        let upload = upload.bucket("one").key("upload");
+        upload.metadata("name", value(bytes)).send()
+    };
+    put(2_048).await.unwrap();
+    copy(2_048).await.unwrap();
+    upload(2_048).await.unwrap();
+    let too_large = code("MetadataTooLarge", 400);
+    assert_eq!(refused(put(2_049).await), too_large);
+    assert_eq!(refused(copy(2_049).await), too_large);
+    assert_eq!(refused(upload(2_049).await), too_large);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
-use tandem_memory_s3::{Attributes, Object};
+use tandem_memory_s3::{Attributes, HeaderValue, Object};
 use tandem_tests::cloud::QueuedMessage;
 use tandem_tests::function_process::FunctionProcess;
 use tandem_tests::proxy::Seen;
@@ -281,7 +281,7 @@ async fn old_metadata_that_a_dead_worker_left_is_found_though_the_job_was_paused
         let (source, destination) = (&jobs.buckets.source.name, &jobs.buckets.destination.name);
         let first = keys(1).next().expect("a key");
         let old = Attributes {
-            metadata: [("written".to_owned(), "before".to_owned())].into(),
+            metadata: [("written".to_owned(), HeaderValue::from_static("before"))].into(),
             ..Attributes::default()
         };
         let body = first.clone().into();

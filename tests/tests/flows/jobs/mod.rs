@@ -5,7 +5,9 @@ mod books;
 mod compare;
 mod control;
 mod manifest;
+mod one_bad_key;
 mod overwrite;
+mod raw_headers;
 mod requests;
 mod schedule;
 mod split;
@@ -76,6 +78,12 @@ impl Jobs {
             &self.aws,
         )
         .await;
+        start.start().await
+    }
+
+    /// Another function on the same S3.
+    pub async fn function(&self, name: &str) -> FunctionProcess {
+        let start = function(&self.cloud, name, &self.queue, &self.s3, &self.aws).await;
         start.start().await
     }
 
@@ -256,7 +264,7 @@ pub fn number(job: &Value, field: &str) -> u64 {
 
 /// Those of a job's counts that are not zero, by their names.
 pub fn counts(job: &Value) -> Vec<(&'static str, u64)> {
-    const FIELDS: [&str; 11] = [
+    const FIELDS: [&str; 12] = [
         "listed",
         "copied",
         "equal",
@@ -268,6 +276,7 @@ pub fn counts(job: &Value) -> Vec<(&'static str, u64)> {
         "different",
         "extra",
         "deleted",
+        "extra_failed",
     ];
     let counts = FIELDS.map(|field| (field, number(job, field)));
     counts.into_iter().filter(|(_, count)| *count > 0).collect()

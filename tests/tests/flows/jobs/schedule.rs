@@ -3,11 +3,15 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::{Jobs, counts, keys, number};
 
+/// Maintenance looks after the jobs of every rule of the stack, other tests' rules too: one test at a time asks for it.
+pub static TENDING: Mutex<()> = Mutex::const_new(());
+
 /// Sets an attribute of the items to a time that long ago: those whose partition begins so, and that name `id`.
-async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
+pub async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
     let at = (Utc::now() - ago).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
     let table = jobs.cloud.table().await;
     let items = jobs.cloud.items_with(id).await;
@@ -31,12 +35,13 @@ async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: 
     }
 }
 
-async fn tend(jobs: &Jobs) -> Value {
+pub async fn tend(jobs: &Jobs) -> Value {
     jobs.ask(json!({"action": "tend"})).await
 }
 
 #[tokio::test]
 async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
+    let _alone = TENDING.lock().await;
     let jobs = Jobs::new(json!({"options": {"reconcile": "daily"}})).await;
     jobs.fill_source(keys(2));
     jobs.at_destination("extra", "extra", TimeDelta::days(1));
@@ -77,8 +82,10 @@ async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
 
 // Promise: The redelivery of a shard's message recovers the page of a dead worker; if the message is gone,
 // hourly maintenance sends one once the lease has expired.
+// Promise: A job that has stood still for an hour says so in its status, until a worker takes it up again.
 #[tokio::test]
 async fn a_job_whose_messages_are_lost_is_helped_on() {
+    let _alone = TENDING.lock().await;
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(5));
     let job = jobs.start(json!({})).await;
@@ -87,12 +94,16 @@ async fn a_job_whose_messages_are_lost_is_helped_on() {
     assert_eq!(jobs.messages().await.len(), 1);
     tend(&jobs).await;
     assert!(jobs.messages().await.is_empty(), "it may be at work");
+    assert_eq!(jobs.job().await["stalled_since"], Value::Null);
     set_back(&jobs, "shard#", id, "progressed_at", TimeDelta::hours(4)).await;
+    let stalled = jobs.job().await;
+    assert!(stalled["stalled_since"].is_string(), "{stalled}");
     let tended = tend(&jobs).await;
     let helped = tended["helped_on"].as_array().expect("jobs");
     assert!(helped.contains(&json!(id)), "{tended}");
     jobs.run_dry(&[jobs.worker().await]).await;
     let job = jobs.job().await;
     assert_eq!(job["state"], "complete", "{job}");
+    assert_eq!(job["stalled_since"], Value::Null, "{job}");
     assert_eq!(number(&job, "copied"), 5);
 }
