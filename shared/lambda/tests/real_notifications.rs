@@ -1,4 +1,4 @@
-//! Notifications as S3, MinIO, Ceph, EventBridge and SNS really write them, and every key and body that may be in one.
+//! Notifications as S3, `MinIO`, Ceph, EventBridge and SNS really write them, and every key and body that may be in one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -93,7 +93,7 @@ fn every_event_type_of_s3_is_one_change() {
     }
 }
 
-/// MinIO puts its own fields around the records, and encodes the slashes of keys.
+/// `MinIO` puts its own fields around the records, and encodes the slashes of keys.
 #[test]
 fn a_notification_of_minio_is_read() {
     let mut record = bare(
@@ -223,7 +223,7 @@ const S3: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'*')
     .remove(b' ');
-/// As MinIO does, with Go's `url.QueryEscape`: slashes are encoded.
+/// As `MinIO` does, with Go's `url.QueryEscape`: slashes are encoded.
 const MINIO: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
