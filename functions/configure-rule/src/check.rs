@@ -222,24 +222,23 @@ impl Stack {
         }
     }
 
-    /// The queues that do not take what S3 sends, or the topics that the stack names.
+    /// The queues that do not take what S3 sends; and the put queue, where the stack names topics, if it does not take
+    /// what SNS sends.
     pub(crate) async fn closed_queues(&self) -> Vec<Problem> {
+        let by_topics = !self.config.lane_queues.topic_arns.is_empty();
+        let of_puts: &[&str] = if by_topics { &[S3, SNS] } else { &[S3] };
         let lanes = [
-            ("put", &self.config.put_queue_url),
-            ("delete", &self.config.delete_queue_url),
+            ("put", &self.config.put_queue_url, of_puts),
+            ("delete", &self.config.delete_queue_url, &[S3]),
         ];
-        let (services, senders): (&[&str], _) = match self.config.lane_queues.topic_arns[..] {
-            [] => (&[S3], "S3"),
-            _ => (&[S3, SNS], "S3 and SNS"),
-        };
-        let looks = lanes.map(|(lane, url)| async move {
+        let looks = lanes.map(|(lane, url, services)| async move {
             match self.queues.takes_from(url, services).await {
                 Ok(true) => None,
                 Ok(false) => Some(Problem::new(
                     "QueueClosed",
                     format!(
-                        "the policy of the {lane} queue does not let {senders} send to it any more; deploy the stack \
-                         again"
+                        "the policy of the {lane} queue does not let {} send to it any more; deploy the stack again",
+                        services.join(" and ")
                     ),
                 )),
                 Err(error) => Some(Problem::unanswered(&error)),

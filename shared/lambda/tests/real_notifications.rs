@@ -1,4 +1,4 @@
-//! Notifications as S3, MinIO, Ceph, EventBridge and SNS really write them, and every key and body that may be in one.
+//! Notifications as S3, `MinIO`, Ceph, EventBridge and SNS really write them, and every key and body that may be in one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -14,12 +14,12 @@ use tandem_replication::names::Etag;
 const CASES: u32 = 2_000;
 
 /// A record with only the fields that every service writes.
-fn bare(event_name: &str, object: Value) -> Value {
+fn bare(event_name: &str, object: &Value) -> Value {
     json!({"eventName": event_name, "eventTime": "2026-11-22T21:00:00.000Z",
         "s3": {"bucket": {"name": "photos"}, "object": object}})
 }
 
-fn read(record: Value) -> ObjectEvent {
+fn read(record: &Value) -> ObjectEvent {
     let mut events = parse(json!({"Records": [record]})).unwrap();
     assert_eq!(events.len(), 1);
     events.remove(0)
@@ -33,7 +33,7 @@ fn by_topic(document: &Value) -> Value {
 
 #[test]
 fn records_may_lack_etag_size_version_and_sequencer() {
-    let event = read(bare("ObjectCreated:Put", json!({"key": "a"})));
+    let event = read(&bare("ObjectCreated:Put", &json!({"key": "a"})));
     let nothing = Change::Created {
         etag: None,
         bytes: None,
@@ -45,11 +45,11 @@ fn records_may_lack_etag_size_version_and_sequencer() {
         json!({"key": "a", "eTag": ""}),
         json!({"key": "a", "eTag": null, "size": null, "versionId": null, "sequencer": null}),
     ] {
-        assert_eq!(read(bare("ObjectCreated:Put", object)).change, nothing);
+        assert_eq!(read(&bare("ObjectCreated:Put", &object)).change, nothing);
     }
-    let quoted = read(bare(
+    let quoted = read(&bare(
         "ObjectCreated:Put",
-        json!({"key": "a", "eTag": "\"abc-2\"", "size": 0}),
+        &json!({"key": "a", "eTag": "\"abc-2\"", "size": 0}),
     ));
     let etag = Some(Etag::new("abc-2"));
     assert!(
@@ -77,28 +77,28 @@ fn every_event_type_of_s3_is_one_change() {
         ("Replication:OperationFailedReplication", Other),
     ] {
         assert_eq!(
-            read(bare(name, json!({"key": "a"}))).change,
+            read(&bare(name, &json!({"key": "a"}))).change,
             wanted,
             "{name}"
         );
     }
     for name in ["Put", "Post", "Copy", "CompleteMultipartUpload"] {
         for start in ["", "s3:"] {
-            let event = read(bare(
+            let event = read(&bare(
                 &format!("{start}ObjectCreated:{name}"),
-                json!({"key": "a"}),
+                &json!({"key": "a"}),
             ));
             assert!(matches!(event.change, Change::Created { .. }), "{name}");
         }
     }
 }
 
-/// MinIO puts its own fields around the records, and encodes the slashes of keys.
+/// `MinIO` puts its own fields around the records, and encodes the slashes of keys.
 #[test]
 fn a_notification_of_minio_is_read() {
     let mut record = bare(
         "s3:ObjectCreated:Put",
-        json!({"key": "2026%2F11%2Fred+flower.jpg", "size": 3, "eTag": "abc", "contentType": "image/jpeg",
+        &json!({"key": "2026%2F11%2Fred+flower.jpg", "size": 3, "eTag": "abc", "contentType": "image/jpeg",
             "userMetadata": {"content-type": "image/jpeg"}, "versionId": "1", "sequencer": "15612487A9DF732C"}),
     );
     record["eventSource"] = json!("minio:s3");
@@ -114,31 +114,31 @@ fn a_notification_of_minio_is_read() {
 fn a_notification_of_ceph_is_read() {
     let mut record = bare(
         "ObjectRemoved:Delete",
-        json!({"key": "a%20b", "size": 0, "eTag": "", "versionId": "", "sequencer": "F7E6D75DC742D108",
+        &json!({"key": "a%20b", "size": 0, "eTag": "", "versionId": "", "sequencer": "F7E6D75DC742D108",
             "metadata": [], "tags": []}),
     );
     record["eventSource"] = json!("ceph:s3");
     record["eventTime"] = json!("2026-11-22T21:00:00.123456789Z");
     record["eventId"] = json!("1575221657.102001.80dad3aad8584778352c68ab06250327");
     record["opaqueData"] = json!("");
-    let event = read(record);
+    let event = read(&record);
     assert_eq!((event.key.as_str(), event.change), ("a b", Change::Removed));
 }
 
 #[test]
 fn a_bucket_with_a_name_from_before_2018_is_read() {
-    let mut record = bare("ObjectCreated:Put", json!({"key": "a"}));
+    let mut record = bare("ObjectCreated:Put", &json!({"key": "a"}));
     record["s3"]["bucket"]["name"] = json!("ABCD_Central_1");
-    assert_eq!(read(record).bucket.as_str(), "ABCD_Central_1");
+    assert_eq!(read(&record).bucket.as_str(), "ABCD_Central_1");
 }
 
 /// A FIFO queue or a redrive may bring the newest change first; sequencers differ in length.
 #[test]
 fn the_newest_of_sequencers_of_different_lengths_is_kept() {
     let event = |sequencer: &str, etag: &str| {
-        read(bare(
+        read(&bare(
             "ObjectCreated:Put",
-            json!({"key": "a", "eTag": etag, "size": 1, "sequencer": sequencer}),
+            &json!({"key": "a", "eTag": etag, "size": 1, "sequencer": sequencer}),
         ))
     };
     let batch = [
@@ -164,7 +164,7 @@ fn keys_are_never_taken_for_paths() {
         "\r\n", " ",
     ] {
         let encoded = percent_encode(key.as_bytes(), NON_ALPHANUMERIC).to_string();
-        let event = read(bare("ObjectCreated:Put", json!({"key": encoded})));
+        let event = read(&bare("ObjectCreated:Put", &json!({"key": encoded})));
         assert_eq!(event.key.as_str(), key, "{key:?}");
     }
 }
@@ -172,8 +172,8 @@ fn keys_are_never_taken_for_paths() {
 // Promise: One record that cannot be read lets the whole notification be redelivered.
 #[test]
 fn an_empty_key_next_to_a_good_record_is_never_passed_over() {
-    let good = bare("ObjectCreated:Put", json!({"key": "a"}));
-    let empty = bare("ObjectCreated:Put", json!({"key": ""}));
+    let good = bare("ObjectCreated:Put", &json!({"key": "a"}));
+    let empty = bare("ObjectCreated:Put", &json!({"key": ""}));
     for records in [json!([good, empty]), json!([empty, good])] {
         let error = parse(json!({"Records": records})).unwrap_err().to_string();
         assert!(error.contains("1 to 1024 bytes"), "{error}");
@@ -223,7 +223,7 @@ const S3: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'*')
     .remove(b' ');
-/// As MinIO does, with Go's `url.QueryEscape`: slashes are encoded.
+/// As `MinIO` does, with Go's `url.QueryEscape`: slashes are encoded.
 const MINIO: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -244,7 +244,7 @@ fn ways_to_write(key: &[u8]) -> [String; 4] {
 
 /// A key of a notification, with a percent sign where bytes stand that are no text.
 fn key_of(encoded: &str) -> Option<String> {
-    let events = parse(json!({"Records": [bare("ObjectCreated:Put", json!({"key": encoded}))]}));
+    let events = parse(json!({"Records": [bare("ObjectCreated:Put", &json!({"key": encoded}))]}));
     events.ok().map(|events| events[0].key.as_str().to_owned())
 }
 
