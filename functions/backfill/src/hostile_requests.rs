@@ -63,7 +63,8 @@ fn is_of_the_contract(request: &Value) -> bool {
             let rest = value.as_str().and_then(|text| text.strip_prefix("s3://"));
             rest.is_some_and(|rest| {
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-                let names = tandem_replication::names::BucketName::parse(bucket).is_ok();
+                let name = tandem_replication::names::BucketName::parse(bucket);
+                let names = name.is_ok_and(|name| !name.is_old());
                 names && (!is_object || !(key.is_empty() || key.ends_with('/')))
             })
         })

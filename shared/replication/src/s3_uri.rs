@@ -1,6 +1,6 @@
 //! Places in S3 as people write them: `s3://bucket/key`. No I/O.
 
-use crate::names::BucketName;
+use crate::names::{BucketName, NameError};
 
 /// A bucket, and a key or the beginning of keys in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,15 +12,19 @@ pub struct S3Uri {
 }
 
 impl S3Uri {
-    /// Reads `s3://bucket`, or `s3://bucket/key`. The error says what is wrong.
+    /// Reads `s3://bucket`, or `s3://bucket/key`. The error says what is wrong. The bucket has a name by today's rules,
+    /// because the stack's parameter `JobBucketPattern` takes no others.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = text
             .strip_prefix("s3://")
             .ok_or_else(|| "does not begin with s3://; give s3://BUCKET/KEY".to_owned())?;
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+        let name = match BucketName::parse(bucket) {
+            Ok(name) if name.is_old() => Err(NameError::Bucket(bucket.to_owned())),
+            parsed => parsed,
+        };
         Ok(Self {
-            bucket: BucketName::parse(bucket)
-                .map_err(|error| format!("names a bucket that {error}"))?,
+            bucket: name.map_err(|error| format!("names a bucket that {error}"))?,
             key: key.to_owned(),
         })
     }
