@@ -134,11 +134,11 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Response) {
     )
     .into_bytes();
     sent.extend(&response.headers);
-    if request.method != "HEAD" {
+    if request.method == "HEAD" {
+        sent.extend(b"\r\n");
+    } else {
         let length = response.body.len();
         sent.extend(format!("Content-Length: {length}\r\n\r\n{}", response.body).into_bytes());
-    } else {
-        sent.extend(b"\r\n");
     }
     // A command that was ended no longer reads.
     let _ = (&*stream).write_all(&sent);

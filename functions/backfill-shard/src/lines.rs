@@ -127,7 +127,7 @@ impl Lines {
         {
             let bytes = bytes.as_ref();
             let before = bytes.get(..left.min(bytes.len())).unwrap_or_default();
-            lines += before.iter().filter(|byte| **byte == b'\n').count() as u64;
+            lines += before.split(|byte| *byte == b'\n').skip(1).count() as u64;
             left -= before.len();
         }
         Ok(lines)

@@ -286,10 +286,12 @@ impl<'a> PageContext<'a> {
         overwrite: Overwrite,
     ) -> Result<(), AwsError> {
         tracing::error!(rule.id = self.rule.id.as_str(), object.key = key.as_str(), %fault, "recorded");
-        let recorder = &self.worker.recorder;
-        let recorded = recorder.record_failure(self.rule, key, &fault, overwrite);
+        let recorded = self
+            .worker
+            .recorder
+            .record_failure(self.rule, key, &fault, overwrite)
+            .await;
         recorded
-            .await
             .map(|_| ())
             .map_err(|fault| AwsError::unexpected("recording a failure", fault))
     }

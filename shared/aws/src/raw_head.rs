@@ -193,10 +193,6 @@ mod tests {
         proptest::collection::vec(byte, 0..40)
     }
 
-    fn some(bytes: Vec<u8>) -> Option<HeaderValue> {
-        Some(HeaderValue::new(bytes))
-    }
-
     proptest! {
         // Promise: No bytes that HTTP allows in a source's headers keep its key from being replicated and compared:
         // what cannot be read counts as not said, and what cannot be sent fails alone with a reason that names the
@@ -210,9 +206,9 @@ mod tests {
         ) {
             let user = user.into_iter().map(|(name, value)| (name, HeaderValue::new(value)));
             let metadata = Metadata {
-                content_type: some(content_type),
-                content_disposition: some(content_disposition),
-                expires: some(expires),
+                content_type: Some(HeaderValue::new(content_type)),
+                content_disposition: Some(HeaderValue::new(content_disposition)),
+                expires: Some(HeaderValue::new(expires)),
                 user: user.collect(),
                 ..Metadata::default()
             };

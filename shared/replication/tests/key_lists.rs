@@ -216,12 +216,12 @@ fn lists_that_cannot_be_read_are_refused_with_line_and_column() {
             "{shown:?}"
         );
     }
-    let long = [b"a\n".as_slice(), &[b'k'; 70_000]].concat();
+    let long = [b"a\n".as_slice(), &b"k".repeat(70_000)].concat();
     assert_eq!(
         keys(&long, KeyEncoding::Plain),
         Err(at(2, 1, Problem::LongLine))
     );
-    let open = [b"a\nb,\"".as_slice(), &[b'\n'; 70_000]].concat();
+    let open = [b"a\nb,\"".as_slice(), &b"\n".repeat(70_000)].concat();
     assert_eq!(
         keys(&open, KeyEncoding::Plain),
         Err(at(2, 3, Problem::OpenQuote))
@@ -463,7 +463,7 @@ proptest! {
         let good = entries_of(&layout, true, [whole.as_slice()]).unwrap();
         let at = at.index(whole.len());
         let mut bad = whole.clone();
-        if is_cut { bad.truncate(at) } else { bad[at] ^= 1 << bit };
+        if is_cut { bad.truncate(at) } else { bad[at] ^= 1 << bit }
         match entries_of(&layout, true, [bad.as_slice()]) {
             // Between two members a cut cannot be told.
             Ok(_) if is_cut => prop_assert!(at == members[0].len()),
@@ -523,7 +523,8 @@ proptest! {
             if plus { text.replace("%20", "+") } else { text }
         };
         for prefix in ["", "photos,"] {
-            let list: String = wanted.iter().map(|key| format!("{prefix}{}\n", encoded(key))).collect();
+            let lines: Vec<String> = wanted.iter().map(|key| format!("{prefix}{}\n", encoded(key))).collect();
+            let list = lines.concat();
             prop_assert_eq!(keys(list.as_bytes(), KeyEncoding::Encoded).unwrap(), &wanted[..]);
         }
     }

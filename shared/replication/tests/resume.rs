@@ -1,5 +1,7 @@
 //! What a resume sends, and what a replay goes on with.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Mutex;

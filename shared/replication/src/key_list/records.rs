@@ -237,13 +237,11 @@ impl Splitter {
     }
 
     fn too_long(&self) -> Refused {
-        match self.state {
-            State::Quoted(opened) => Refused::at(opened, Problem::OpenQuote),
-            _ => {
-                let first = self.fields.first().unwrap_or(&self.field);
-                Refused::at(first.place, Problem::LongLine)
-            }
+        if let State::Quoted(opened) = self.state {
+            return Refused::at(opened, Problem::OpenQuote);
         }
+        let first = self.fields.first().unwrap_or(&self.field);
+        Refused::at(first.place, Problem::LongLine)
     }
 
     fn end_field(&mut self) {

@@ -367,7 +367,7 @@ async fn a_report_is_carried_over_as_a_list_of_keys() {
     let mut list = tandem_replication::key_list::report::COLUMNS.join(",");
     for key in keys {
         let cell = tandem_replication::key_list::report::cell(key);
-        list += &format!("\n\"{cell}\",missing,,1,e,,,,");
+        list.extend(["\n\"", &cell, "\",missing,,1,e,,,,"]);
     }
     list += "\nonly there,extra,,,,,1,e,\n";
     let uri = store_list(&jobs, &list);
