@@ -171,11 +171,12 @@ A repair copies what is missing or different, each object from the source as it 
 under policy full deletes what is at the destination only, if the source itself says that it has no
 such object. It says what it will do first, and asks before it deletes.
 
-A report has every difference, not only those that are shown. In a CSV report an apostrophe stands
-in front of what a spreadsheet would take for a formula, and in front of an apostrophe; `tandem
-backfill start --manifest` reads such a report as the list of its keys.
+A report has every difference, not only those that are shown. In a CSV report an apostrophe is put
+in front of a cell that a spreadsheet would take for a formula, and in front of a cell that begins
+with an apostrophe. `tandem backfill start --manifest` reads such a report as the list of its keys.
 
-Exit codes: 0 they agree, or do after the repair; 1 they differ; 2 wrong usage or refused;
+Exit codes: 0 they agree, or do after the repair; 1 they differ, or a key could not be compared;
+2 wrong usage or refused;
 3 AWS failed.")]
     Verify(VerifyArgs),
 }

@@ -40,11 +40,11 @@ Examples:
   tandem backfill start photos --objects-per-sec 200 --concurrency 4
 
 A list has one key a line, or a bucket, a key and any other columns, separated by `,`, `;` or tabs,
-compressed by gzip or not. A list that cannot be read is refused with line and column.
+compressed by gzip or not. A list with a line that cannot be read is refused with line and column.
 
 `tandem backfill plan` shows beforehand what would be copied, replaced and paid.
 
-Exit code 1 if more than half of the keys that a list names do not exist.")]
+With --wait, exit code 1 also if more than half of the keys in the list do not exist.")]
     Start(StartArgs),
 
     /// Show how far a rule's backfill is
@@ -54,7 +54,8 @@ Examples:
   tandem backfill status photos --watch
   tandem backfill status photos --job job-0197f3c2b0c17d1f8a11 --output json
 
-Exit code 1 if the backfill has failed; with --watch also if it had failures or was cancelled.")]
+Exit code 1 if the backfill has failed or has a warning; with --watch also if it had failures or
+was cancelled.")]
     Status {
         #[command(flatten)]
         job: JobArgs,

@@ -40,8 +40,8 @@ fn found(output: &std::process::Output) -> Value {
     serde_json::from_str(&stdout(output)).unwrap_or_else(|_| panic!("{}", stderr(output)))
 }
 
-// Promise: No bytes that HTTP allows in a source's headers keep its key from being replicated and compared: what cannot
-// be read counts as not said, and what cannot be sent fails alone with a reason that names the header.
+// Promise: A key is replicated and compared whatever bytes HTTP allows in its source's headers: a header that cannot be
+// read counts as absent, and a key whose header cannot be sent fails alone, with a reason that names the header.
 #[test]
 fn headers_that_are_no_text_or_no_dates_do_not_stop_a_comparison() {
     let server = stack(in_doubt, |path| match path {

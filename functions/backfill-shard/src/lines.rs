@@ -8,6 +8,10 @@ use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard_session::SessionError;
 use tandem_replication::shard_state::ManifestPart;
 
+/// Up to where lines are counted for a message. Counting reads the list from its beginning, and an invocation has to be
+/// able to do that.
+const COUNTED_BYTES_MAX: u64 = 1 << 30;
+
 /// The records of a part of a list, one after the other.
 pub(crate) struct Lines {
     place: Place,
@@ -106,8 +110,13 @@ impl Lines {
         &self,
         refused: Refused,
     ) -> Result<SessionError<AwsError>, AwsError> {
-        let lines = self.lines_before(self.reader.first_line_at()).await?;
-        let said = format!("it cannot be read: {}", refused.after_lines(lines));
+        let first = self.reader.first_line_at();
+        let said = if first > COUNTED_BYTES_MAX {
+            format!("it cannot be read: counted from byte {first}, {refused}")
+        } else {
+            let lines = self.lines_before(first).await?;
+            format!("it cannot be read: {}", refused.after_lines(lines))
+        };
         Ok(SessionError::Final(AwsError::unexpected(
             reading(&self.part),
             said,

@@ -45,6 +45,25 @@ pub enum Change {
     Other,
 }
 
+/// Events of one key stand for each other only within a family: a rule may pass over the changes of one family and
+/// replicate those of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Family {
+    Labels,
+    Expired,
+    Content,
+}
+
+impl Family {
+    fn of(change: &Change) -> Self {
+        match change {
+            Change::Labels => Self::Labels,
+            Change::Expired => Self::Expired,
+            Change::Created { .. } | Change::Removed | Change::Other => Self::Content,
+        }
+    }
+}
+
 /// The events of a batch that are about one key: the newest, and how many it stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange<T> {
@@ -60,11 +79,11 @@ pub struct KeyChange<T> {
 /// Keys keep the order in which they first appear. A change of tags or ACL stays apart from the other changes
 /// of its key: neither of the two does what the other asks for.
 pub fn coalesce<T>(events: impl IntoIterator<Item = (ObjectEvent, T)>) -> Vec<KeyChange<T>> {
-    let mut places: HashMap<(BucketName, ObjectKey, bool), usize> = HashMap::new();
+    let mut places: HashMap<(BucketName, ObjectKey, Family), usize> = HashMap::new();
     let mut changes: Vec<KeyChange<T>> = Vec::new();
     for (event, received_with) in events {
-        let is_of_labels = event.change == Change::Labels;
-        let place = (event.bucket.clone(), event.key.clone(), is_of_labels);
+        let family = Family::of(&event.change);
+        let place = (event.bucket.clone(), event.key.clone(), family);
         if let Some(&at) = places.get(&place) {
             let change = &mut changes[at];
             change.received_with.push(received_with);
@@ -148,6 +167,21 @@ mod tests {
         assert_eq!(changes[0].received_with, [1, 3]);
         assert_eq!(changes[1].newest, retagged(late));
         assert_eq!(changes[1].received_with, [2, 4]);
+    }
+
+    /// A rule passes over expirations unless it asks for them.
+    #[test]
+    fn an_expiration_stands_for_no_other_change_of_its_key() {
+        let with = |change, sequencer| ObjectEvent {
+            change,
+            ..event("k", sequencer, "a")
+        };
+        for other in [event("k", "01", "a"), with(Change::Removed, "01")] {
+            let expired = with(Change::Expired, "02");
+            let changes = coalesce([(other.clone(), 0), (expired.clone(), 1)]);
+            let newest: Vec<&ObjectEvent> = changes.iter().map(|change| &change.newest).collect();
+            assert_eq!(newest, [&other, &expired]);
+        }
     }
 
     #[test]

@@ -370,8 +370,9 @@ mod tests {
     }
 
     proptest! {
-        // Promise: No bytes that HTTP allows in a source's headers keep its key from being replicated and compared: what
-        // cannot be read counts as not said, and what cannot be sent fails alone with a reason that names the header.
+        // Promise: A key is replicated and compared whatever bytes HTTP allows in its source's headers: a header that
+        // cannot be read counts as absent, and a key whose header cannot be sent fails alone, with a reason that names
+        // the header.
         #[test]
         fn whatever_bytes_the_headers_have_the_object_is_read(
             headers in proptest::collection::btree_map(names(), any::<Vec<u8>>(), 0..12),

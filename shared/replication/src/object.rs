@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Timestamp;
+use crate::fault::{Fault, Reason};
 use crate::header_value::HeaderValue;
-use crate::names::{Etag, StorageClass, VersionId};
+use crate::names::{Etag, ObjectKey, StorageClass, VersionId};
 
 /// The user-metadata key by which a replica names its source's `ETag`, where its own cannot be the
 /// same (encryption with KMS keys, unknown part boundaries).
@@ -252,13 +253,31 @@ impl ObjectState {
         self.stands_for(&source.etag) || (is_later && self.looks_like_an_unmarked_copy_of(source))
     }
 
+    /// Refuses a source whose replica, which will have another `ETag`, nothing would tell from a copy of another source.
+    ///
+    /// # Errors
+    /// If the metadata leave no room for the mark, and the object is in parts, so that its time tells nothing.
+    pub fn check_recognisable(&self, key: &ObjectKey) -> Result<(), Fault> {
+        if self.etag.parts().is_none() || self.metadata.can_be_marked(&self.etag) {
+            return Ok(());
+        }
+        let message = format!(
+            "copying {:?}: its x-amz-meta- headers leave no room for the source's ETag, which the replica of an object \
+             in parts has to name where it cannot keep it",
+            key.as_str()
+        );
+        Err(Fault::because(Reason::MetadataNotSendable, message))
+    }
+
     /// Whether this would be a copy of `source` if it had been written later.
     pub fn is_too_early_for(&self, source: &Self) -> bool {
         !self.is_copy_of(source) && self.looks_like_an_unmarked_copy_of(source)
     }
 
     fn looks_like_an_unmarked_copy_of(&self, source: &Self) -> bool {
-        !source.metadata.can_be_marked(&source.etag)
+        // An object in parts bears the time at which its upload was begun, which tells nothing.
+        source.etag.parts().is_none()
+            && !source.metadata.can_be_marked(&source.etag)
             && self.metadata.mark().is_none()
             && !self.has_comparable_etag(source)
             && self.bytes == source.bytes
@@ -267,8 +286,7 @@ impl ObjectState {
 
     /// Whether equal bytes would have equal `ETag`s on both sides.
     fn has_comparable_etag(&self, other: &Self) -> bool {
-        let tells = |object: &Self| object.etag_is_digest && object.etag.parts().is_none();
-        tells(self) && tells(other)
+        self.etag_is_digest && other.etag_is_digest && self.etag.parts() == other.etag.parts()
     }
 }
 
@@ -392,6 +410,19 @@ pub(crate) mod tests {
         for other in others {
             assert!(!other.is_copy_of(&source), "{other:?}");
         }
+        let in_parts = |etag: &str, secs| ObjectState {
+            last_modified: at(secs),
+            etag: Etag::new(etag),
+            ..source.clone()
+        };
+        let begun_early = in_parts("b-2", 1);
+        assert!(
+            !in_parts("a-2", 12).is_copy_of(&begun_early),
+            "the time of an object in parts is when its upload was begun"
+        );
+        let key = ObjectKey::parse("a").unwrap();
+        assert!(begun_early.check_recognisable(&key).is_err());
+        assert!(source.check_recognisable(&key).is_ok());
         let small = ObjectState {
             last_modified: at(10),
             ..with_metadata("source", 100)

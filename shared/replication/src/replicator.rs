@@ -177,7 +177,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             let order = CopyOrder::Pinned { etag, class };
             let copied = self.copy(key, etag, order, Onto::Anything, &mut attempt);
             if let Some(landed) = copied.await? {
-                let ordered = Ordered::Unseen(class);
+                let ordered = Ordered::Unseen(etag, class);
                 let standing = self.standing(key, &landed, ordered, attempt.closely);
                 if let Standing::Settled { bytes } = standing.await? {
                     return Ok(Outcome::Replicated { bytes });
@@ -252,7 +252,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             });
         }
         let mut attempt = Attempt::default();
-        attempt.landed(landed);
+        attempt.landed(landed, &source.etag);
         self.rounds(key, attempt).await
     }
 

@@ -345,3 +345,33 @@ fn an_attempt_gives_up_on_a_key_that_keeps_changing() {
     assert_eq!(fault.reason, Reason::KeptChanging);
     assert_eq!(pair.count("copy"), 4);
 }
+
+/// An object whose metadata leave no room for the mark.
+fn crowded(etag: &str, written: i64) -> Stored {
+    let mut object = stored(etag, written);
+    let user = ("m".to_owned(), "x".repeat(2_042).as_str().into());
+    object.state.metadata.user = [user].into();
+    object
+}
+
+#[test]
+fn an_attempts_own_copy_of_another_source_is_not_taken_for_a_copy_of_this_one() {
+    let pair = Scripted::new(Some(crowded("v1", 1)), None)
+        .behaving(|state| state.encrypts = true)
+        .after(Request::Copy, 0, |state| {
+            // The copy of the first lands after the second was put, and nothing else tells them apart.
+            state.source = Some(crowded("v2", 50));
+            if let Some(replica) = &mut state.replica {
+                replica.state.last_modified = seconds(60);
+                replica.state.etag_is_digest = false;
+            }
+        })
+        .after(Request::Copy, 1, |state| {
+            if let Some(replica) = &mut state.replica {
+                replica.state.last_modified = seconds(70);
+                replica.state.etag_is_digest = false;
+            }
+        });
+    assert_eq!(put(&pair, &Options::default(), "v1"), COPIED);
+    assert_eq!(pair.count("copy"), 2);
+}

@@ -72,7 +72,7 @@ fn key_of(entry: &Entry) -> Option<String> {
     }
 }
 
-// Promise: A list of keys is read wholly or refused with line and column: its separator, byte order mark, header,
+// Promise: A list of keys is read wholly or refused, a wrong line by line and column: its separator, byte order mark, header,
 // quotes and compression are recognised by its content, and no byte of it is passed over.
 #[test]
 fn lists_as_spreadsheets_scripts_and_inventories_write_them_are_read() {
@@ -155,7 +155,7 @@ fn lists_as_spreadsheets_scripts_and_inventories_write_them_are_read() {
     }
 }
 
-// Promise: A list of keys is read wholly or refused with line and column: its separator, byte order mark, header,
+// Promise: A list of keys is read wholly or refused, a wrong line by line and column: its separator, byte order mark, header,
 // quotes and compression are recognised by its content, and no byte of it is passed over.
 #[test]
 fn lists_that_cannot_be_read_are_refused_with_line_and_column() {
@@ -239,7 +239,7 @@ fn other_formats_are_refused_by_name() {
         (b"\xFE\xFF\0a", "UTF-16"),
         (b"\0\0\xFE\xFF\0\0\0a", "UTF-32"),
         (b"\x28\xB5\x2F\xFD\x04", "zstd"),
-        (b"BZh91AY", "bzip2"),
+        (b"BZh91AY&SY\x00", "bzip2"),
         (b"\xFD7zXZ\0", "xz"),
         (b"PK\x03\x04\x14", "zip"),
         (b"PAR1\x15", "Parquet"),
@@ -251,8 +251,37 @@ fn other_formats_are_refused_by_name() {
             assert!(refused.contains(name), "{name}: {refused}");
         }
     }
+    let lookalikes = ["BZhang/1.jpg", "BZh9/2.jpg", "PAR1/report.csv", "ORCA.txt"];
+    for key in lookalikes {
+        assert_eq!(
+            keys(key.as_bytes(), KeyEncoding::Encoded),
+            Ok(vec![key.to_owned()])
+        );
+    }
     let twice = keys(&gzip(&gzip(b"a\n")), KeyEncoding::Plain).unwrap_err();
     assert_eq!(twice, Refused::whole(Problem::Foreign("gzip within gzip")));
+}
+
+/// Capitals make no bucket's name since 2018, but the source's may be older.
+#[test]
+fn a_list_may_name_a_source_with_an_old_name() {
+    let source = BucketName::parse("ABCD_Central_1").unwrap();
+    let list = b"ABCD_Central_1,a\nfilms,b\n";
+    let head = Head {
+        bytes: list,
+        is_whole: true,
+        is_named_gzip: false,
+    };
+    let (_, layout) = inspect(head, &source, KeyEncoding::Encoded, None).unwrap();
+    let mut reader = ListReader::new(&layout, false, Start::LineAt(0));
+    reader.feed(list);
+    reader.end();
+    let mut found = Vec::new();
+    while let Read::Record(record) = reader.read().unwrap() {
+        found.push(layout.entry(&record, &source).unwrap());
+    }
+    assert_eq!(key_of(&found[0]).as_deref(), Some("a"));
+    assert_eq!(found[1], Entry::Wrong(LineProblem::OtherBucket));
 }
 
 #[test]
@@ -420,7 +449,7 @@ fn any_key() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
-    // Promise: A list of keys is read wholly or refused with line and column: its separator, byte order mark, header,
+    // Promise: A list of keys is read wholly or refused, a wrong line by line and column: its separator, byte order mark, header,
     // quotes and compression are recognised by its content, and no byte of it is passed over.
     #[test]
     fn any_bytes_are_read_alike_however_they_are_cut_and_compressed(

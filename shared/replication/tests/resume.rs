@@ -201,7 +201,7 @@ fn partitions() -> Vec<u8> {
     (0..HELD_PARTITIONS).collect()
 }
 
-// Promise: A resume that is repeated goes on where it was: what it has sent already it does not send again.
+// Promise: A repeated resume continues where the last one stopped, and does not send again what was sent already.
 #[test]
 fn a_repeated_resume_sends_what_the_first_one_did_not() {
     block_on(async {

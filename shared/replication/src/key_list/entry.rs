@@ -71,7 +71,7 @@ impl Layout {
             }
             (None, [key]) => (None, key),
             (None, [bucket, key, ..]) => {
-                check_bucket(bucket)?;
+                check_bucket(bucket, source)?;
                 (Some(bucket), key)
             }
             (None, []) => return Ok(Entry::Blank),
@@ -114,12 +114,16 @@ impl Layout {
     }
 }
 
-/// Refuses what is no bucket's name: then the separator is part of a key.
-fn check_bucket(field: &Field) -> Result<(), Refused> {
+/// Refuses what is no bucket's name: then the separator is part of a key. So it is with a name that only buckets from
+/// before 2018 have, if it is not the source's: text such as `Red` is rather a part of a key.
+fn check_bucket(field: &Field, source: &BucketName) -> Result<(), Refused> {
+    if field.says(source.as_str()) {
+        return Ok(());
+    }
     let name = std::str::from_utf8(field.without_spaces()).unwrap_or_default();
     match BucketName::parse(name) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Refused::at(field.place, Problem::NotABucket)),
+        Ok(bucket) if !bucket.is_old() => Ok(()),
+        _ => Err(Refused::at(field.place, Problem::NotABucket)),
     }
 }
 

@@ -96,8 +96,7 @@ fn decompressed(head: Head<'_>) -> Result<Vec<u8>, Refused> {
 fn refuse_other_formats(text: &[u8]) -> Result<(), Refused> {
     let known = FORMATS.iter().find(|(magic, _)| text.starts_with(magic));
     if let Some((_, name)) = known
-        // The letters may begin a key, too.
-        && (*name != "an ORC file" || text.get(3).is_some_and(|byte| !byte.is_ascii_graphic()))
+        && !may_begin_a_key(text)
     {
         return Err(Refused::whole(Problem::Foreign(name)));
     }
@@ -109,6 +108,23 @@ fn refuse_other_formats(text: &[u8]) -> Result<(), Refused> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether letters with which a file of another format begins are followed by what a key may go on with.
+fn may_begin_a_key(text: &[u8]) -> bool {
+    let after = |letters: &str| {
+        let rest = text.strip_prefix(letters.as_bytes())?;
+        rest.first().copied()
+    };
+    if let Some(level) = after("BZh") {
+        // A block of a bzip2 file begins with the digits of pi.
+        return !(level.is_ascii_digit()
+            && text
+                .get(4..)
+                .is_some_and(|rest| rest.starts_with(b"1AY&SY")));
+    }
+    let next = after("ORC").or_else(|| after("PAR1"));
+    next.is_some_and(|byte| byte.is_ascii_graphic())
 }
 
 /// The columns are known; a program may have written their names all the same.

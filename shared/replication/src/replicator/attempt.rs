@@ -36,6 +36,8 @@ struct Written {
     etag: Etag,
     /// Its version, in a destination that has versions.
     version: Option<VersionId>,
+    /// The `ETag` of the source that it was ordered for.
+    ordered: Etag,
 }
 
 impl Attempt {
@@ -47,13 +49,14 @@ impl Attempt {
         }
     }
 
-    /// A copy landed. Tags that it read long ago are to be read again.
-    pub(super) fn landed(&mut self, landed: &Landed) {
+    /// A copy landed that was ordered for a source of this `ETag`. Tags that it read long ago are to be read again.
+    pub(super) fn landed(&mut self, landed: &Landed, ordered: &Etag) {
         self.closely = landed.took > QUICK_COPY;
         self.done = Done::Copied;
         self.wrote = Some(Written {
             etag: landed.etag.clone(),
             version: landed.version.clone(),
+            ordered: ordered.clone(),
         });
     }
 
@@ -71,6 +74,12 @@ impl Attempt {
             };
             written.etag == replica.etag && same_version
         })
+    }
+
+    /// Whether this replica is the attempt's own copy of another source than this one, whatever the two look like.
+    pub(super) fn wrote_another(&self, replica: &ObjectState, source: &Etag) -> bool {
+        let ordered = self.wrote.as_ref().map(|written| &written.ordered);
+        self.wrote(replica) && ordered != Some(source) && !replica.stands_for(source)
     }
 
     /// What to call the end of an attempt that found both sides in agreement.

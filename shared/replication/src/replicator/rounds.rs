@@ -62,7 +62,13 @@ impl<P: BucketPair> Replicator<'_, P> {
         attempt: &mut Attempt,
     ) -> Result<Option<Outcome>, Fault> {
         let replica = self.pair.head(Side::Replica, key).await?;
-        let decision = decide(self.policy, self.options, source, replica.as_ref());
+        let mut decision = decide(self.policy, self.options, source, replica.as_ref());
+        if let (Decision::InSync | Decision::Adjust, Some(source), Some(replica)) =
+            (&decision, source, &replica)
+            && attempt.wrote_another(replica, &source.etag)
+        {
+            decision = Decision::Copy;
+        }
         match (decision, source, replica) {
             (Decision::InSync | Decision::Adjust, Some(source), Some(replica)) => {
                 self.agree_on_labels(key, decision, source, &replica, attempt)
@@ -214,6 +220,9 @@ impl<P: BucketPair> Replicator<'_, P> {
                 )
             })?;
         attempt.record_etag |= !keeps_etag || self.options.kms_key.is_some();
+        if attempt.record_etag {
+            source.check_recognisable(key)?;
+        }
         let order = CopyOrder::Known {
             source,
             parts: parts.as_ref(),
@@ -258,7 +267,7 @@ impl<P: BucketPair> Replicator<'_, P> {
         }
         match self.pair.copy(key, order, onto).await? {
             CopyOutcome::Landed(landed) => {
-                attempt.landed(&landed);
+                attempt.landed(&landed, etag);
                 Ok(Some(landed))
             }
             CopyOutcome::Overtaken | CopyOutcome::SourceGone => Ok(None),

@@ -6,7 +6,7 @@ use crate::Timestamp;
 use crate::bucket_pair::{BucketPair, Landed, Side};
 use crate::decide::{Decision, decide};
 use crate::fault::{Fault, Reason};
-use crate::names::{ObjectKey, StorageClass};
+use crate::names::{Etag, ObjectKey, StorageClass};
 use crate::object::{Labels, Lock, ObjectState};
 use crate::options::{AclChoice, LockChoice};
 
@@ -18,8 +18,8 @@ const LAST_MODIFIED_RESOLUTION: TimeDelta = TimeDelta::seconds(1);
 /// How the copy was ordered that landed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ordered<'a> {
-    /// For a source of this class, without having looked at it.
-    Unseen(&'a StorageClass),
+    /// For a source of this `ETag` and class, without having looked at it.
+    Unseen(&'a Etag, &'a StorageClass),
     /// For a source that looked like this.
     Seen(&'a ObjectState),
 }
@@ -53,7 +53,9 @@ impl<P: BucketPair> Replicator<'_, P> {
         }
         let ordered_as_it_is = match ordered {
             Ordered::Seen(known) => self.would_copy_alike(known, &source),
-            Ordered::Unseen(class) => self.would_copy_alike_unseen(class, &source),
+            Ordered::Unseen(etag, class) => {
+                source.etag == *etag && self.would_copy_alike_unseen(class, &source)
+            }
         };
         if !ordered_as_it_is {
             return Ok(Standing::Unsettled);

@@ -61,6 +61,9 @@ pub async fn begin_upload<U: Uploads>(
     source: &ObjectState,
     record_etag: bool,
 ) -> Answer<Upload> {
+    if record_etag {
+        source.check_recognisable(key)?;
+    }
     let tags: Tags = uploads.source_tags(key).await?;
     // If this function dies after the creation, the sweep finds the upload by this entry.
     let mut entry = uploads.log(key).await?;
@@ -68,6 +71,7 @@ pub async fn begin_upload<U: Uploads>(
     let mut names_source = record_etag;
     if !created.makes_digest && !record_etag {
         uploads.abort(key, &created.id).await?;
+        source.check_recognisable(key)?;
         names_source = true;
         created = uploads.create(key, source, &tags, true).await?;
     }

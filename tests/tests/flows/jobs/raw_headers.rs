@@ -80,7 +80,7 @@ impl Jobs {
     }
 }
 
-// Promise: A header of the source that is not UTF-8 is carried over byte for byte, compared, and no obstacle to a
+// Promise: A header of the source that is not UTF-8 is carried over byte for byte, is compared, and does not prevent a
 // delete.
 #[tokio::test]
 async fn headers_that_are_no_text_are_carried_over_byte_for_byte_whole_in_parts_and_under_a_key() {
@@ -100,7 +100,7 @@ async fn headers_that_are_no_text_are_carried_over_byte_for_byte_whole_in_parts_
     }
 }
 
-// Promise: A header of the source that is not UTF-8 is carried over byte for byte, compared, and no obstacle to a
+// Promise: A header of the source that is not UTF-8 is carried over byte for byte, is compared, and does not prevent a
 // delete.
 #[tokio::test]
 async fn an_object_with_a_header_that_is_no_text_is_put_and_deleted_live() {
@@ -115,8 +115,8 @@ async fn an_object_with_a_header_that_is_no_text_is_put_and_deleted_live() {
     assert!(jobs.destination().is_empty());
 }
 
-// Promise: No bytes that HTTP allows in a source's headers keep its key from being replicated and compared: what cannot
-// be read counts as not said, and what cannot be sent fails alone with a reason that names the header.
+// Promise: A key is replicated and compared whatever bytes HTTP allows in its source's headers: a header that cannot be
+// read counts as absent, and a key whose header cannot be sent fails alone, with a reason that names the header.
 #[tokio::test]
 async fn user_metadata_that_cannot_be_signed_fail_alone_and_only_where_they_have_to_be_sent() {
     let jobs = Jobs::new(json!({"options": {"kms_key": KEY_ARN}})).await;
@@ -195,8 +195,8 @@ async fn an_unmarked_replica_is_copied_again_until_it_is_later_than_its_source()
     assert_eq!(counts(&job), [("listed", 1), ("equal", 1)]);
 }
 
-// Promise: No bytes that HTTP allows in a source's headers keep its key from being replicated and compared: what cannot
-// be read counts as not said, and what cannot be sent fails alone with a reason that names the header.
+// Promise: A key is replicated and compared whatever bytes HTTP allows in its source's headers: a header that cannot be
+// read counts as absent, and a key whose header cannot be sent fails alone, with a reason that names the header.
 #[tokio::test]
 async fn metadata_that_s3_does_not_show_are_not_left_out_silently() {
     let jobs = Jobs::new(json!({})).await;
