@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use aws_sdk_sqs::types::QueueAttributeName;
+use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::buckets::Buckets;
@@ -213,6 +214,30 @@ impl Cloud {
     /// The rule table's name.
     pub async fn table(&self) -> String {
         self.variables("configure-rule").await["TANDEM_RULE_TABLE"].clone()
+    }
+
+    /// Sets an attribute of the items to a time that long ago: those whose partition begins so, and that name `id`.
+    pub async fn set_back(&self, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
+        let at = (Utc::now() - ago).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+        let table = self.table().await;
+        let items = self.items_with(id).await;
+        let mine = items.into_iter().filter(|item| {
+            let pk = item["pk"].as_s().expect("a key");
+            pk.starts_with(partition) && item.contains_key(attribute)
+        });
+        for item in mine {
+            self.dynamodb
+                .update_item()
+                .table_name(&table)
+                .key("pk", item["pk"].clone())
+                .key("sk", item["sk"].clone())
+                .update_expression("SET #a = :at")
+                .expression_attribute_names("#a", attribute)
+                .expression_attribute_values(":at", AttributeValue::S(at.clone()))
+                .send()
+                .await
+                .expect("an item that is set back");
+        }
     }
 
     /// Every item of the rule table in which `text` occurs.

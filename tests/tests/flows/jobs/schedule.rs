@@ -1,7 +1,6 @@
 //! What nobody watches: reconciliations that are due, and jobs that stand still.
 
-use aws_sdk_dynamodb::types::AttributeValue;
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -12,27 +11,7 @@ pub static TENDING: Mutex<()> = Mutex::const_new(());
 
 /// Sets an attribute of the items to a time that long ago: those whose partition begins so, and that name `id`.
 pub async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
-    let at = (Utc::now() - ago).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
-    let table = jobs.cloud.table().await;
-    let items = jobs.cloud.items_with(id).await;
-    let mine = items.into_iter().filter(|item| {
-        let pk = item["pk"].as_s().expect("a key");
-        pk.starts_with(partition) && item.contains_key(attribute)
-    });
-    for item in mine {
-        jobs.cloud
-            .dynamodb
-            .update_item()
-            .table_name(&table)
-            .key("pk", item["pk"].clone())
-            .key("sk", item["sk"].clone())
-            .update_expression("SET #a = :at")
-            .expression_attribute_names("#a", attribute)
-            .expression_attribute_values(":at", AttributeValue::S(at.clone()))
-            .send()
-            .await
-            .expect("an item that is set back");
-    }
+    jobs.cloud.set_back(partition, id, attribute, ago).await;
 }
 
 pub async fn tend(jobs: &Jobs) -> Value {
