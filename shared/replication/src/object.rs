@@ -258,7 +258,9 @@ impl ObjectState {
     /// # Errors
     /// If the metadata leave no room for the mark, and the object is in parts, so that its time tells nothing.
     pub fn check_recognisable(&self, key: &ObjectKey) -> Result<(), Fault> {
-        if self.etag.parts().is_none() || self.metadata.can_be_marked(&self.etag) {
+        // What cannot be sent is refused by the name of its header.
+        let fits = self.metadata.can_be_marked(&self.etag) || self.metadata.unsendable().is_some();
+        if self.etag.parts().is_none() || fits {
             return Ok(());
         }
         let message = format!(
