@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::args::{self, Global};
 use crate::contract::{Backfill, ConfigureRule, FunctionError};
 use crate::error::Error;
-use crate::head::OnlyReadHeaders;
+use tandem_raw_head::OnlyReadHeaders;
 
 /// Where the environment may say that another server is to be asked.
 const ENDPOINTS: [&str; 3] = [

@@ -4,8 +4,10 @@
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
+use aws_sdk_s3::error::SdkError;
 use futures::stream::{StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
+use tandem_raw_head as raw_head;
 use tandem_replication::head::Head;
 use tandem_replication::names::Etag;
 use tandem_replication::object::ObjectState;
@@ -14,7 +16,6 @@ use crate::client;
 use crate::compare::{self, Field, Listed, Verdict};
 use crate::contract::{Bucket, ConfigureRule, Rule, RuleAnswer, Scope};
 use crate::error::Error;
-use crate::head::head;
 use crate::human;
 use crate::listing;
 use crate::terminal;
@@ -194,4 +195,16 @@ fn spinner() -> ProgressBar {
     );
     spinner.enable_steady_tick(Duration::from_millis(120));
     spinner
+}
+
+/// What a HEAD shows of an object; `None` if there is no such object.
+async fn head(client: &Client, bucket: &str, key: &str) -> Result<Option<Head>, Error> {
+    match raw_head::head(client.head_object().bucket(bucket).key(key)).await {
+        Ok(head) => Ok(Some(head)),
+        Err(SdkError::ServiceError(answer)) if answer.err().is_not_found() => Ok(None),
+        Err(error) => {
+            let doing = format!("reading the metadata of {bucket}/{}", human::key(key));
+            Err(Error::aws(doing, &error))
+        }
+    }
 }

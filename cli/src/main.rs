@@ -12,7 +12,6 @@ mod error;
 mod estimate;
 mod exit;
 mod failures;
-mod head;
 mod human;
 mod import;
 mod job;

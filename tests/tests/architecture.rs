@@ -134,10 +134,13 @@ fn the_adapters_know_no_lambda_and_the_shell_is_used_by_functions_only() {
         assert!(!adapters.contains(name), "tandem-aws -> {name}");
     }
     let command = all_dependencies(&workspace, &package(&workspace, "tandem").id);
-    assert!(
-        !command.contains("tandem-lambda"),
-        "tandem -> tandem-lambda"
-    );
+    for name in ["tandem-lambda", "tandem-aws"] {
+        assert!(!command.contains(name), "tandem -> {name}");
+    }
+    let raw_head = all_dependencies(&workspace, &package(&workspace, "tandem-raw-head").id);
+    for name in ["tandem-lambda", "tandem-aws", "lambda_runtime"] {
+        assert!(!raw_head.contains(name), "tandem-raw-head -> {name}");
+    }
 }
 
 #[test]
@@ -145,7 +148,7 @@ fn everything_shared_is_used() {
     let workspace = workspace();
     let used: BTreeSet<String> = functions(&workspace)
         .iter()
-        .flat_map(|function| dependencies(function))
+        .flat_map(|function| all_dependencies(&workspace, &function.id))
         .collect();
     for package in workspace.workspace_packages() {
         if package.manifest_path.as_str().contains("/shared/") {

@@ -27,8 +27,8 @@ use tandem_replication::names::Region;
 use crate::classify::Answer;
 use crate::clock::Clock;
 use crate::fresh_connections::FreshConnections;
-use crate::raw_head::OnlyReadHeaders;
 use crate::turns::Turns;
+use tandem_raw_head::OnlyReadHeaders;
 
 /// Everything needed to talk to AWS as one account.
 #[derive(Debug)]

@@ -25,8 +25,8 @@ use crate::clients::never_blindly_again;
 use crate::clock::{moment, took};
 use crate::error::{Refused, fault};
 use crate::listing::listed_key;
+use crate::metadata_headers::WithMetadata;
 use crate::object_state::{date_time, hides_digest, legal_hold, lock_mode};
-use crate::raw_head::WithMetadata;
 use crate::s3_pair::{S3Pair, check_sendable, conditions, copy_refused};
 use crate::uploaded_part::{UploadedPart, copied, etag_of, listed, ordered_checksum};
 

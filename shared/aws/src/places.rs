@@ -7,8 +7,8 @@ use tandem_replication::s3_uri::S3Uri;
 
 use crate::bucket_lookup::region_of;
 use crate::error::Refused;
-use crate::raw_head::head;
 use crate::{Aws, AwsError};
+use tandem_raw_head::head;
 
 /// A place in a bucket of this account.
 #[derive(Debug, Clone)]

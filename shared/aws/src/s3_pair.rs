@@ -35,10 +35,11 @@ use crate::classify::Doing;
 use crate::clients::never_blindly_again;
 use crate::clock::{moment, took};
 use crate::error::{Refused, fault};
+use crate::metadata_headers::WithMetadata;
 use crate::object_state::{date_time, legal_hold, lock_mode};
-use crate::raw_head::{WithMetadata, head};
 use crate::table::Table;
 use crate::uploads::UploadLog;
+use tandem_raw_head::head;
 
 /// The source and the destination of one rule, each through a client of its own region.
 #[derive(Debug, Clone)]

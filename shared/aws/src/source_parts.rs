@@ -11,8 +11,8 @@ use tandem_replication::part_layout::PartLayout;
 
 use crate::classify::Doing;
 use crate::error::{Refused, fault};
-use crate::raw_head::head;
 use crate::s3_pair::S3Pair;
+use tandem_raw_head::head;
 
 /// How many parts are looked at at once.
 const LOOKS_AT_ONCE: usize = 16;
