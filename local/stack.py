@@ -15,9 +15,9 @@ from paths import REPOSITORY, SCRIPTS, Cloud, Problem
 
 STACK = "tandem"
 ARTIFACTS = "tandem-artifacts"  # the bucket SAM puts the functions' code into
-# Warm environments of each function: one emulator process serves them all, more would only queue.
-# Topics of these names may deliver notifications; nobody has made them yet.
+# Topics of these names may deliver notifications. The tests make them.
 LOCAL_TOPICS = [f"arn:aws:sns:{environment.REGION}:000000000000:tandem-notifications{more}" for more in ("", "-raw")]
+# Warm environments of each function: one emulator process serves them all, more would only queue.
 LOCAL_PARAMETERS = ("LiveConcurrency=8", "BackfillConcurrency=4", f"NotificationTopics={','.join(LOCAL_TOPICS)}")
 FUNCTIONS = ("configure-rule", "replicate-put", "replicate-delete", "backfill", "backfill-shard", "copy-parts")
 

@@ -176,8 +176,7 @@ in front of a cell that a spreadsheet would take for a formula, and in front of 
 with an apostrophe. `tandem backfill start --manifest` reads such a report as the list of its keys.
 
 Exit codes: 0 they agree, or do after the repair; 1 they differ, or a key could not be compared;
-2 wrong usage or refused;
-3 AWS failed.")]
+2 wrong usage or refused; 3 AWS failed.")]
     Verify(VerifyArgs),
 }
 

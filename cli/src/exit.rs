@@ -8,8 +8,8 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done; for `verify`, the two buckets agree.
     Ok = 0,
-    /// Not all is done, and there is something to look at: `verify` found differences or keys that it could not compare,
-    /// a repair has left some, a job that was waited for failed or has failures, or dead letters stay behind.
+    /// Not all is done: `verify` found differences or keys that it could not compare, a repair has left some, a backfill
+    /// failed or has a warning, a job that was waited for had failures or was cancelled, or dead letters stay behind.
     Differences = 1,
     /// Nothing was done: wrong usage, or the request was refused.
     Refused = 2,

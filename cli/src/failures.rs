@@ -130,7 +130,7 @@ async fn retry(
             terminal::note("`tandem failures list` shows what fails again.");
         }
     }
-    // What cannot be read, or was not looked at, is not tried again.
+    // The function retries no message that it could not read or did not receive.
     Ok(if sum.unreadable.count == 0 && !sum.unseen {
         Exit::Ok
     } else {

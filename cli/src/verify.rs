@@ -68,7 +68,7 @@ pub async fn compare(client: &Client, extent: &Extent, args: &VerifyArgs) -> Res
     }
     if tally.not_compared > 0 {
         terminal::note(format!(
-            "{} could not be compared: allow s3:GetObject on both buckets to whoever runs this, or compare by the \
+            "{} could not be compared: allow yourself s3:GetObject on both buckets, or compare by the \
              functions (--job).",
             human::objects(tally.not_compared)
         ));

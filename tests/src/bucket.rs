@@ -525,7 +525,7 @@ impl Bucket {
             .skip_destination_validation(true)
             .send()
             .await
-            .expect("notifications that nobody tries out");
+            .expect("notifications that S3 does not try out");
     }
 
     /// Replaces the bucket's notification configuration.

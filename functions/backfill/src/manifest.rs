@@ -19,7 +19,7 @@ const PART_BYTES: u64 = 4 << 20;
 const PARTS_MAX: u64 = 256;
 /// How large an inventory's `manifest.json` may be.
 const INVENTORY_BYTES_MAX: u64 = 16 << 20;
-/// How many files of an inventory are looked at at once.
+/// How many files of an inventory the function inspects at the same time.
 const FILES_AT_ONCE: usize = 16;
 
 /// What an inventory's `manifest.json` says, as far as it matters here. Sources: S3 user guide, "Inventory manifest";

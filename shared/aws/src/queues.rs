@@ -216,7 +216,7 @@ pub const S3: &str = "s3.amazonaws.com";
 /// SNS, as queue policies name it.
 pub const SNS: &str = "sns.amazonaws.com";
 
-/// Whether a queue's policy has a statement that lets a service send to it. What conditions it has is not looked at.
+/// Whether a queue's policy has a statement that lets a service send to it. The statement's conditions do not count.
 fn lets_send(policy: &str, service: &str) -> bool {
     let any_of = |value: &Value, wanted: &[&str]| match value {
         Value::String(one) => wanted.contains(&one.to_ascii_lowercase().as_str()),

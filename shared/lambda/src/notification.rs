@@ -332,7 +332,7 @@ mod tests {
                 "{document}"
             );
         }
-        // One line or several, as whoever published it wrote it.
+        // The publisher may have written one line or several.
         let pretty =
             serde_json::to_string_pretty(&json!({"Records": [record("ObjectCreated:Put", "a")]}));
         assert_eq!(parse(in_sns(&pretty.unwrap())).unwrap().len(), 1);

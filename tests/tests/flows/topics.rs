@@ -135,7 +135,7 @@ async fn a_topic_that_gets_only_a_part_of_an_events_kind_is_a_conflict_with_a_re
             "tandem-notifications-raw",
             "let it send every event of all the rule's keys",
         ),
-        ("of-somebody-else", "NotificationTopics"),
+        ("of-another-team", "NotificationTopics"),
     ] {
         let topic = format!("arn:aws:sns:us-east-1:000000000000:{topic}");
         let entry = TopicConfiguration::builder()

@@ -10,7 +10,7 @@ use crate::names::BucketName;
 /// How many bytes of a list are enough to inspect it.
 pub const HEAD_BYTES: u64 = 64 << 10;
 
-/// How many decompressed bytes are looked at.
+/// How many decompressed bytes an inspection reads.
 const TEXT_BYTES_MAX: usize = 256 << 10;
 
 /// How many records tell which separator a list has.

@@ -18,7 +18,7 @@ const LAST_MODIFIED_RESOLUTION: TimeDelta = TimeDelta::seconds(1);
 /// How the copy was ordered that landed.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ordered<'a> {
-    /// For a source of this `ETag` and class, without having looked at it.
+    /// For a source of this `ETag` and class; no HEAD had shown it.
     Unseen(&'a Etag, &'a StorageClass),
     /// For a source that looked like this.
     Seen(&'a ObjectState),

@@ -6,6 +6,7 @@
 //! the replica what the source is. Here such an attempt reads the source, writes the replica, and begins again until
 //! the source is what it wrote.
 
+mod activities;
 pub mod process;
 pub mod run;
 pub mod search;

@@ -6,23 +6,13 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use tandem_replication::deferral::{
-    DeferredKey, REPLAY_STALLED_AFTER, Replayed, replay_page, resume, send_replays,
-};
-use tandem_replication::event::{Change, ObjectEvent};
-use tandem_replication::failure_record::Redelivery;
-use tandem_replication::fault::Fault;
-use tandem_replication::key_attempt::{Settled, settle_change, settle_deferred, settle_object};
-use tandem_replication::names::BucketName;
+use tandem_replication::deferral::DeferredKey;
 use tandem_replication::overwrite::Overwrite;
-use tandem_replication::rule::{Policy, Rule, RuleState};
-use tandem_replication::work::held_partition;
+use tandem_replication::rule::{Policy, RuleState};
 
+use super::activities::{large, live, maintain, operate, replay};
 use super::process::Process;
-use super::world::{
-    Answer, Began, Delivery, Message, Object, Record, Without, World, etag, key, rule,
-};
-use super::world::{rule_id, time};
+use super::world::{Answer, Delivery, Message, Object, Record, Without, World, key, rule, time};
 
 /// What the administrator does, one after the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +116,7 @@ pub enum Event {
 type Work = Pin<Box<dyn Future<Output = Ended>>>;
 
 /// How work on a message ended.
-enum Ended {
+pub(super) enum Ended {
     Acknowledged,
     /// It is delivered again after so many seconds.
     After(i64),
@@ -151,7 +141,7 @@ struct Run<'a> {
 
 const HOUR: u32 = 3_600;
 /// As `ComesAgain::SECOND_LOOK` and the first retry have it.
-const SECOND_ATTEMPT_SECS: i64 = 10;
+pub(super) const SECOND_ATTEMPT_SECS: i64 = 10;
 
 /// Plays the case to its end. `choose` picks one of the events that can happen next, or stops. Returns what happened,
 /// and what is wrong in the end, if anything is.
@@ -494,129 +484,4 @@ impl<'a> Run<'a> {
         self.maintained.hash(&mut hasher);
         hasher.finish()
     }
-}
-
-fn ended(settled: &Settled) -> Ended {
-    match settled {
-        Settled::AttemptedOnceMore(_) => Ended::After(SECOND_ATTEMPT_SECS),
-        settled if settled.is_final() => Ended::Acknowledged,
-        _ => Ended::After(0),
-    }
-}
-
-async fn live(process: Process, object: Object, deferred: DeferredKey, began: Began) -> Ended {
-    let change = match object {
-        0 => Change::Removed,
-        object => Change::Created {
-            etag: Some(etag(object)),
-            bytes: Some(1),
-            version_id: None,
-        },
-    };
-    let event = ObjectEvent {
-        bucket: BucketName::parse("source").unwrap(),
-        key: key(),
-        change,
-        event_time: time(0),
-        sequencer: None,
-        sent_for: None,
-    };
-    let carry = async |rule: &Rule, _why| process.carry(rule, began).await;
-    let (_, settled) = settle_change(&process, &event, &deferred, Redelivery::Follows, carry).await;
-    ended(&settled)
-}
-
-async fn large(process: Process, object: DeferredKey, began: Began) -> Ended {
-    let carry = async |rule: &Rule| process.carry(rule, began).await;
-    let settled = settle_object(&process, &rule_id(), &object, Redelivery::Follows, carry).await;
-    ended(&settled)
-}
-
-/// Why a key of a replay is still deferred.
-struct NotReplayed;
-
-impl From<Fault> for NotReplayed {
-    fn from(_: Fault) -> Self {
-        Self
-    }
-}
-
-async fn replay(process: Process, began: Began) -> Ended {
-    let carry = async |rule: &Rule, deferred: &DeferredKey| {
-        let carry = async || process.carry(rule, began).await;
-        let redelivery = Redelivery::Follows;
-        let settled = settle_deferred(&process, rule, deferred, redelivery, carry).await;
-        if settled.is_final() {
-            Ok(())
-        } else {
-            Err(NotReplayed)
-        }
-    };
-    let (id, partition) = (rule_id(), held_partition(&key()));
-    let mut reached = None;
-    let mut again = None;
-    loop {
-        match replay_page(&process, (&id, partition), reached.as_ref(), 1, &carry).await {
-            Ok(Replayed::End) => break,
-            Ok(Replayed::Stopped) => return Ended::Acknowledged,
-            Ok(Replayed::Page {
-                reached: here,
-                failed,
-            }) => {
-                reached = Some(here);
-                again = failed.into_iter().next().or(again);
-            }
-            Err(error) => {
-                again = Some(error);
-                break;
-            }
-        }
-    }
-    match again {
-        None => Ended::Acknowledged,
-        Some(NotReplayed) => Ended::After(0),
-    }
-}
-
-/// One operation of the administrator, who does not repeat it if it fails.
-async fn operate(process: Process, op: Op) -> Ended {
-    let done = match op {
-        Op::Pause => process.change_rule(Some(RuleState::Paused), None).await,
-        Op::Policy(policy) => process.change_rule(None, Some(policy)).await,
-        Op::Delete => process.delete_rule().await,
-        Op::Resume => resumed(&process).await,
-        Op::Deny(denied) => {
-            process.world.lock().unwrap().denied = denied;
-            Ok(())
-        }
-    };
-    drop(done);
-    Ended::Acknowledged
-}
-
-async fn resumed(process: &Process) -> Result<(), Fault> {
-    use tandem_replication::deferral::Rules;
-    let Some(rule) = process.read_rule(&rule_id()).await? else {
-        return Ok(());
-    };
-    let without = process.world.lock().unwrap().without;
-    if without == Without::RuleBeforeKeys {
-        let enabled = Rule {
-            state: RuleState::Enabled,
-            ..rule.clone()
-        };
-        send_replays(process, &enabled, time(0), REPLAY_STALLED_AFTER).await?;
-        return process.change_rule(Some(RuleState::Enabled), None).await;
-    }
-    let write = async |rule: &Rule| process.write_rule(rule).await;
-    resume(process, rule, time(0), write).await.map(drop)
-}
-
-async fn maintain(process: Process) -> Ended {
-    use tandem_replication::deferral::Rules;
-    let at = time(process.world.lock().unwrap().wall);
-    if let Ok(Some(rule)) = process.read_rule(&rule_id()).await {
-        drop(send_replays(&process, &rule, at, REPLAY_STALLED_AFTER).await);
-    }
-    Ended::Acknowledged
 }

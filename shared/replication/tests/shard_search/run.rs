@@ -16,7 +16,9 @@ use tandem_replication::shard::ShardRange;
 use tandem_replication::shard_session::{Ended, Gate, ShardDelivery, Wake, wake, work};
 use tandem_replication::shard_state::Shard;
 
-use super::pages::{KEYS, Pages};
+mod verdict;
+
+use super::pages::Pages;
 use super::world::{FOREIGN, Key, Message, MessageState, Object, Ports, Weakness, World};
 
 /// What happens from outside, one after the other.
@@ -554,62 +556,6 @@ impl<'s> Run<'s> {
         (self.changes_done, self.deaths, self.duplicates).hash(&mut hasher);
         (self.maintenance, self.maintenance_at_rest).hash(&mut hasher);
         hasher.finish()
-    }
-
-    /// What must never be, at any moment.
-    pub fn violated(&self) -> Option<String> {
-        let world = self.world.lock().unwrap();
-        if world.is_complete() && !world.copying.is_empty() {
-            return Some(format!(
-                "the job is complete while {:?} is in flight",
-                world.copying
-            ));
-        }
-        let worn_out = world
-            .messages
-            .iter()
-            .find(|message| message.receives > RECEIVES_MAX);
-        worn_out.map(|message| format!("{message:?} is never acknowledged"))
-    }
-
-    /// What is wrong when nothing is left to happen.
-    pub fn wrong(&self) -> Option<String> {
-        let world = self.world.lock().unwrap();
-        let shown = |object: &Object| (object.etag, object.metadata);
-        let runs = world.gate == Gate::Open;
-        for key in KEYS {
-            let source = world.source.get(key).map(shown);
-            let replica = world.replica.get(key).map(shown);
-            let put_foreign = self.scenario.changes.contains(&Change::Foreign(key));
-            let foreign = put_foreign && replica.is_some_and(|(etag, _)| etag == FOREIGN);
-            let right = match (source, replica) {
-                (None, Some(_)) => foreign,
-                (None, None) => !put_foreign || world.excused.contains(key),
-                // A job that was stopped copies nothing more.
-                (Some(_), None) => !runs,
-                (Some(source), Some(replica)) => source == replica,
-            };
-            if !right {
-                return Some(format!(
-                    "{key}: the source holds {source:?}, the replica {replica:?}"
-                ));
-            }
-        }
-        if runs && !world.is_complete() {
-            return Some(format!("the job is not complete: {:#?}", world.shards));
-        }
-        if world.shards.values().any(|shard| shard.in_flight.is_some()) {
-            return Some("something is taken for in flight for ever".to_owned());
-        }
-        let counts = world.counts();
-        let changes_source =
-            |change: &Change| matches!(change, Change::Put(..) | Change::Delete(_));
-        let expected = self.scenario.keys.len() as u64;
-        let quiet = !self.scenario.changes.iter().any(changes_source);
-        if !counts.add_up() || (quiet && runs && counts.listed != expected) {
-            return Some(format!("the counts are wrong: {counts:?}"));
-        }
-        None
     }
 }
 

@@ -1,0 +1,166 @@
+//! How two listings compare, and when a HEAD is needed.
+
+use std::collections::BTreeMap;
+
+use futures::FutureExt;
+use proptest::prelude::*;
+
+use super::*;
+
+fn object(key: &str, size: u64, etag: &str) -> Listed {
+    Listed {
+        key: key.to_owned(),
+        size,
+        etag: etag.to_owned(),
+        modified_at: None,
+        storage_class: "STANDARD".to_owned(),
+    }
+}
+
+type Results = Vec<Result<Listed, &'static str>>;
+
+fn pairs(source: Results, destination: Results) -> Vec<Result<Pair, &'static str>> {
+    merge(stream::iter(source), stream::iter(destination))
+        .collect()
+        .now_or_never()
+        .unwrap()
+}
+
+fn tally(policy: Policy, max: usize, source: &[Listed], destination: &[Listed]) -> Tally {
+    let ok = |listed: &[Listed]| listed.iter().cloned().map(Ok).collect();
+    let mut tally = Tally::new(policy, max);
+    for pair in pairs(ok(source), ok(destination)) {
+        tally.add(pair.unwrap().judge());
+    }
+    tally
+}
+
+#[test]
+fn each_kind_of_difference_is_named() {
+    let source = [
+        object("a", 1, "1"),
+        object("b", 2, "2"),
+        object("c", 3, "3"),
+        object("d", 4, "4"),
+    ];
+    let destination = [
+        object("a", 1, "1"),
+        object("b", 9, "2"),
+        object("c", 3, "x"),
+        object("e", 5, "5"),
+    ];
+    let tally = tally(Policy::Full, 10, &source, &destination);
+    let kinds: Vec<_> = tally
+        .differences
+        .iter()
+        .map(|difference| (difference.key.as_str(), difference.kind, &difference.by[..]))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            ("b", Kind::Different, &[Field::Size][..]),
+            ("c", Kind::Different, &[Field::Etag][..]),
+            ("d", Kind::Missing, &[][..]),
+            ("e", Kind::Extra, &[][..]),
+        ]
+    );
+    assert_eq!((tally.source_bytes, tally.destination_bytes), (10, 18));
+    assert_eq!(
+        (tally.source_objects(), tally.destination_objects()),
+        (4, 4)
+    );
+}
+
+#[test]
+fn the_same_size_with_another_etag_is_for_the_replica_to_say() {
+    let both = Pair::Both {
+        source: object("a", 1, "1"),
+        destination: object("a", 1, "2"),
+    };
+    assert!(matches!(both.judge(), Verdict::AskReplica { .. }));
+}
+
+#[test]
+fn objects_whose_etag_no_listing_shows_are_for_the_replica_to_say() {
+    for (source, destination) in [("", ""), ("1", ""), ("", "1")] {
+        let both = Pair::Both {
+            source: object("a", 0, source),
+            destination: object("a", 1, destination),
+        };
+        assert!(matches!(both.judge(), Verdict::AskReplica { .. }));
+    }
+}
+
+#[test]
+fn a_key_that_was_not_compared_is_no_equal_one() {
+    let mut tally = Tally::new(Policy::Full, 10);
+    tally.add(Verdict::NotCompared {
+        source: object("a", 1, "1"),
+        destination: object("a", 1, "2"),
+        problem: "denied".to_owned(),
+    });
+    assert!(!tally.is_equal());
+    assert_eq!((tally.differences_count(), tally.not_compared), (0, 1));
+    assert_eq!(tally.differences[0].problem.as_deref(), Some("denied"));
+}
+
+#[test]
+fn extras_are_a_difference_under_full_and_only_counted_under_write() {
+    let extra = [object("a", 1, "1")];
+    let full = tally(Policy::Full, 10, &[], &extra);
+    assert!(!full.is_equal() && full.differences.len() == 1);
+    let write = tally(Policy::Write, 10, &[], &extra);
+    assert!(write.is_equal() && write.differences.is_empty());
+    assert_eq!((full.extra, write.extra), (1, 1));
+}
+
+#[test]
+fn differences_beyond_the_limit_are_counted_and_not_kept() {
+    let source: Vec<_> = (0..9).map(|n| object(&n.to_string(), 1, "1")).collect();
+    for max in [0, 3, 9] {
+        let tally = tally(Policy::Full, max, &source, &[]);
+        assert_eq!(tally.differences.len(), max);
+        assert_eq!(tally.differences_left_out, 9 - max as u64);
+        assert!(!tally.is_equal());
+    }
+}
+
+#[test]
+fn a_failed_listing_is_never_the_end_of_the_bucket() {
+    let failed = || vec![Ok(object("a", 1, "1")), Err("access denied")];
+    let whole = || vec![Ok(object("a", 1, "1")), Ok(object("b", 1, "1"))];
+    for (source, destination) in [(failed(), whole()), (whole(), failed())] {
+        let pairs = pairs(source, destination);
+        assert!(matches!(pairs[0], Ok(Pair::Both { .. })));
+        assert_eq!(pairs[1], Err("access denied"));
+    }
+}
+
+fn bucket() -> impl Strategy<Value = BTreeMap<String, (u64, String)>> {
+    // A small alphabet, of one to four bytes a character, so that keys meet.
+    proptest::collection::btree_map("[a/é\u{ffff}😀]{1,3}", (0_u64..3, "[xy]"), 0..20)
+}
+
+fn listing(bucket: &BTreeMap<String, (u64, String)>) -> Vec<Listed> {
+    bucket
+        .iter()
+        .map(|(key, (size, etag))| object(key, *size, etag))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn merging_says_what_comparing_two_maps_says(source in bucket(), destination in bucket()) {
+        let tally = tally(Policy::Full, usize::MAX, &listing(&source), &listing(&destination));
+        let same = source.iter().filter(|(key, object)| destination.get(*key) == Some(object));
+        let missing = source.keys().filter(|key| !destination.contains_key(*key)).count();
+        let extra = destination.keys().filter(|key| !source.contains_key(*key)).count();
+        let same = same.count();
+        prop_assert_eq!(tally.same, same as u64);
+        prop_assert_eq!(tally.missing, missing as u64);
+        prop_assert_eq!(tally.extra, extra as u64);
+        prop_assert_eq!(tally.different, (source.len() - same - missing) as u64);
+        prop_assert_eq!(tally.is_equal(), source == destination);
+        prop_assert!(tally.differences.is_sorted_by_key(|difference| difference.key.clone()));
+    }
+}
