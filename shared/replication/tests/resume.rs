@@ -201,7 +201,8 @@ fn partitions() -> Vec<u8> {
     (0..HELD_PARTITIONS).collect()
 }
 
-// Promise: A repeated resume continues where the last one stopped, and does not send again what was sent already.
+// Promise: A repeated resume continues where the last one stopped: it sends no message again for deferred keys whose
+// replay is under way.
 #[test]
 fn a_repeated_resume_sends_what_the_first_one_did_not() {
     block_on(async {

@@ -70,8 +70,9 @@ fn key_of(entry: &Entry) -> Option<String> {
     }
 }
 
-// Promise: A list of keys is read wholly or refused, a wrong line by line and column: its separator, byte order mark, header,
-// quotes and compression are recognised by its content, and no byte of it is passed over.
+// Promise: A list of keys is read wholly or refused, and the refusal of a wrong line names line and column: its
+// separator, byte order mark, header, quotes and compression are recognised by its content, and no byte of it is passed
+// over.
 #[test]
 fn lists_as_spreadsheets_scripts_and_inventories_write_them_are_read() {
     let encoded: [(&[u8], &[&str]); 23] = [
@@ -153,8 +154,9 @@ fn lists_as_spreadsheets_scripts_and_inventories_write_them_are_read() {
     }
 }
 
-// Promise: A list of keys is read wholly or refused, a wrong line by line and column: its separator, byte order mark, header,
-// quotes and compression are recognised by its content, and no byte of it is passed over.
+// Promise: A list of keys is read wholly or refused, and the refusal of a wrong line names line and column: its
+// separator, byte order mark, header, quotes and compression are recognised by its content, and no byte of it is passed
+// over.
 #[test]
 fn lists_that_cannot_be_read_are_refused_with_line_and_column() {
     let at = |line, column, problem| Refused::at(Place { line, column }, problem);

@@ -54,8 +54,9 @@ fn any_key() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
-    // Promise: A list of keys is read wholly or refused, a wrong line by line and column: its separator, byte order mark, header,
-    // quotes and compression are recognised by its content, and no byte of it is passed over.
+    // Promise: A list of keys is read wholly or refused, and the refusal of a wrong line names line and column: its
+    // separator, byte order mark, header, quotes and compression are recognised by its content, and no byte of it is
+    // passed over.
     #[test]
     fn any_bytes_are_read_alike_however_they_are_cut_and_compressed(
         list in list_bytes(), keys in encoding(), cuts in vec(any::<prop::sample::Index>(), 0..5),

@@ -201,8 +201,9 @@ async fn a_list_that_is_none_is_refused_before_anything_begins() {
     assert_eq!(code, "JobNotFound");
 }
 
-// Promise: A list of keys is read wholly or refused, a wrong line by line and column: its separator, byte order mark, header,
-// quotes and compression are recognised by its content, and no byte of it is passed over.
+// Promise: A list of keys is read wholly or refused, and the refusal of a wrong line names line and column: its
+// separator, byte order mark, header, quotes and compression are recognised by its content, and no byte of it is passed
+// over.
 #[tokio::test]
 async fn lists_are_carried_over_however_they_are_written_and_compressed() {
     let jobs = jobs().await;

@@ -78,8 +78,8 @@ impl Jobs {
     }
 }
 
-// Promise: A header of the source that is not UTF-8 is carried over byte for byte, is compared, and does not prevent a
-// delete.
+// Promise: A header of the source that is not UTF-8 is carried over byte for byte where it can be sent, is compared,
+// and does not prevent a delete.
 #[tokio::test]
 async fn headers_that_are_no_text_are_carried_over_byte_for_byte_whole_in_parts_and_under_a_key() {
     for options in [json!({}), json!({"kms_key": KEY_ARN})] {
@@ -98,8 +98,8 @@ async fn headers_that_are_no_text_are_carried_over_byte_for_byte_whole_in_parts_
     }
 }
 
-// Promise: A header of the source that is not UTF-8 is carried over byte for byte, is compared, and does not prevent a
-// delete.
+// Promise: A header of the source that is not UTF-8 is carried over byte for byte where it can be sent, is compared,
+// and does not prevent a delete.
 #[tokio::test]
 async fn an_object_with_a_header_that_is_no_text_is_put_and_deleted_live() {
     let jobs = Jobs::new(json!({})).await;
