@@ -11,7 +11,7 @@ use tandem_lambda::config::Config;
 use tandem_lambda::job_shards::JobShards;
 use tandem_lambda::measure::write_requests;
 use tandem_lambda::request::{RequestError, find_rule};
-use tandem_lambda::runtime::{Error, now};
+use tandem_lambda::runtime::{Deadline, Error, now};
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::JobId;
 use tandem_replication::progress::{JobState, JobView};
@@ -49,6 +49,7 @@ impl Backfill {
 
     /// Answers one request.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
+        self.aws.begin(Deadline::of(invocation.context.deadline()));
         let answer = self.carry_out(invocation.payload).await;
         if let Err(error) = &answer {
             tracing::warn!(%error, "not carried out");

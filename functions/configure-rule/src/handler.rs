@@ -14,6 +14,7 @@ impl Stack {
     /// Answers one request.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let deadline = Deadline::of(invocation.context.deadline());
+        self.aws.begin(deadline);
         let answer = self.carry_out(invocation.payload, deadline).await;
         if let Err(error) = &answer {
             tracing::warn!(%error, "not carried out");

@@ -21,12 +21,14 @@ use aws_smithy_runtime_api::client::retries::classifiers::{
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::config_bag::ConfigBag;
+use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::region::Region as SdkRegion;
 use tandem_replication::names::Region;
 
 use crate::classify::Answer;
-use crate::clock::Clock;
+use crate::clock::{Clock, Deadline};
 use crate::fresh_connections::FreshConnections;
+use crate::request_timeouts::{ANSWERED_WITHIN, RequestTimeouts};
 use crate::turns::Turns;
 use tandem_raw_head::OnlyReadHeaders;
 
@@ -38,6 +40,7 @@ pub struct Aws {
     region: Region,
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     requests: RequestCounter,
+    timeouts: RequestTimeouts,
     turns: Turns,
 }
 
@@ -46,6 +49,7 @@ impl Aws {
     pub async fn from_environment(account_id: String) -> Result<Self, crate::AwsError> {
         let config = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
+            .timeout_config(timeouts())
             .load()
             .await;
         Self::new(config, account_id)
@@ -68,6 +72,7 @@ impl Aws {
             region,
             s3: Mutex::default(),
             requests: RequestCounter::default(),
+            timeouts: RequestTimeouts::default(),
             turns: Turns::new(OBJECTS_AT_ONCE_MAX),
         })
     }
@@ -85,6 +90,11 @@ impl Aws {
     /// The configuration that clients of other services are made from.
     pub fn config(&self) -> &SdkConfig {
         &self.config
+    }
+
+    /// Begins an invocation: requests to S3 end so early before its deadline that it can still say how they ended.
+    pub fn begin(&self, deadline: Deadline) {
+        self.timeouts.begin(deadline);
     }
 
     /// How many S3 requests were sent since this was last asked, by operation.
@@ -117,6 +127,7 @@ impl Aws {
             // Local servers answer to one host name only.
             .force_path_style(self.config.endpoint_url().is_some())
             .interceptor(self.requests.clone())
+            .interceptor(self.timeouts.clone())
             .interceptor(self.turns.clone())
             .interceptor(OnlyReadHeaders)
             .build();
@@ -142,6 +153,17 @@ fn http_client() -> SharedHttpClient {
         Clock::default(),
     ))
 }
+
+/// For all services: a connection that is dead is noticed.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECTED_WITHIN)
+        .operation_attempt_timeout(ANSWERED_WITHIN)
+        .build()
+}
+
+/// How long it may take to open a connection: the SDK's own default, which other limits would replace.
+const CONNECTED_WITHIN: Duration = Duration::from_millis(3_100);
 
 /// How many objects a function works on at once while S3 does not ask to slow down.
 pub const OBJECTS_AT_ONCE_MAX: usize = 32;

@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use chrono::TimeDelta;
 use tandem_replication::Timestamp;
-use tandem_replication::age::Moment;
+use tandem_replication::age::{Moment, time_left};
 
 /// From when on the monotonic clock counts.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -25,6 +25,38 @@ pub fn took(since: Moment) -> TimeDelta {
     age.and_then(|age| TimeDelta::from_std(age).ok())
         .unwrap_or(TimeDelta::MAX)
 }
+
+/// How much time an invocation has left.
+#[derive(Debug, Clone, Copy)]
+pub struct Deadline {
+    started: Moment,
+    until: Timestamp,
+}
+
+impl Deadline {
+    /// What an invocation was given.
+    pub fn of(deadline: SystemTime) -> Self {
+        Self {
+            started: moment(),
+            until: Timestamp::from(deadline),
+        }
+    }
+
+    /// What is left, by the clock that leaves less.
+    pub fn left(self) -> Duration {
+        time_left(self.started, self.until, moment())
+    }
+
+    /// What is left for requests, so that the invocation can still say how they ended: an eighth of what it was given is
+    /// kept for that, 10 seconds at most.
+    pub(crate) fn left_for_requests(self) -> Duration {
+        let given = time_left(self.started, self.until, self.started);
+        self.left().saturating_sub((given / 8).min(ANSWER_TIME_MAX))
+    }
+}
+
+/// How long an invocation takes at most to note how its requests ended, and to put its messages off.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A source of moments. Tests give one that freezes and jumps.
 #[derive(Clone)]

@@ -1,18 +1,18 @@
 //! Starts a function: logging first, so that even a bad configuration is said in the log.
 
 use std::future::Future;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use chrono::SubsecRound;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
-use tandem_aws::clock::moment;
 use tandem_replication::Timestamp;
-use tandem_replication::age::{Moment, time_left};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+pub use tandem_aws::clock::Deadline;
 
 /// Whatever a `main` can fail with; Lambda writes it to the log and starts the function again.
 pub type Error = lambda_runtime::Error;
@@ -38,28 +38,6 @@ where
     R: Future<Output = Result<Value, lambda_runtime::Diagnostic>>,
 {
     lambda_runtime::run(service_fn(handle)).await
-}
-
-/// How much time an invocation has left.
-#[derive(Debug, Clone, Copy)]
-pub struct Deadline {
-    started: Moment,
-    until: Timestamp,
-}
-
-impl Deadline {
-    /// What an invocation was given.
-    pub fn of(deadline: SystemTime) -> Self {
-        Self {
-            started: moment(),
-            until: Timestamp::from(deadline),
-        }
-    }
-
-    /// What is left, by the clock that leaves less.
-    pub fn left(self) -> Duration {
-        time_left(self.started, self.until, moment())
-    }
 }
 
 /// The present, to the millisecond. Everything below the handlers is told the time.
