@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tandem_replication::Timestamp;
 
 use crate::bucket::Bucket;
-use crate::cloud::QueuedMessage;
+use crate::cloud::{QueuedMessage, unique};
 
 /// S3 form-encodes keys.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC
@@ -74,7 +74,10 @@ pub fn by_topic(event: &Value) -> Value {
     })
 }
 
-/// A batch of SQS messages, received for the first time; ids are their places: `"0"`, `"1"`, ...
+/// How often a message has been received that is not delivered again: as `template.yaml` says.
+pub const LAST_DELIVERY: u32 = 100;
+
+/// A batch of SQS messages, received for the first time. [`kept`] names them by their places: `"0"`, `"1"`, ...
 pub fn batch(queue_arn: &str, bodies: &[String]) -> Value {
     batch_received(1, queue_arn, bodies)
 }
@@ -83,7 +86,8 @@ pub fn batch(queue_arn: &str, bodies: &[String]) -> Value {
 pub fn batch_received(receives: u32, queue_arn: &str, bodies: &[String]) -> Value {
     let records = bodies.iter().enumerate().map(|(place, body)| {
         json!({
-            "messageId": place.to_string(),
+            // The stack counts the attempts at a message by its id.
+            "messageId": format!("{place}/{}", unique("message")),
             "receiptHandle": "of a message that no queue has",
             "body": body,
             "attributes": {"ApproximateReceiveCount": receives.to_string()},
@@ -107,7 +111,7 @@ pub fn redelivered(receives: u32, queue_arn: &str, message: &QueuedMessage) -> V
     batch
 }
 
-/// The ids of the messages that a function wants to keep.
+/// The messages that a function wants to keep: the places of those of a [`batch`], the ids of others.
 pub fn kept(answer: &Value) -> Vec<String> {
     let failures = answer["batchItemFailures"]
         .as_array()
@@ -115,10 +119,8 @@ pub fn kept(answer: &Value) -> Vec<String> {
     failures
         .iter()
         .map(|failure| {
-            failure["itemIdentifier"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned()
+            let id = failure["itemIdentifier"].as_str().unwrap_or_default();
+            id.split('/').next().unwrap_or_default().to_owned()
         })
         .collect()
 }

@@ -1,26 +1,24 @@
 //! Single keys: those that were deferred while their rule was paused, and large objects.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::turns::Turn;
-use tandem_lambda::key_store::{Deferrals, KeyStore, deferred_key};
-use tandem_lambda::measure::{Tally, write_tallies};
+use tandem_lambda::key_store::{Deferrals, KeyStore};
+use tandem_lambda::measure::{Tally, write_stopped, write_tallies};
 use tandem_lambda::runtime::{Deadline, now};
-use tandem_replication::Timestamp;
 use tandem_replication::admit::SkipReason;
 use tandem_replication::deferral::{DeferredKey, Reached, Replayed, replay_page};
 use tandem_replication::failure_record::Redelivery;
-use tandem_replication::fault::Fault;
-use tandem_replication::in_flight::OwnWrites;
+use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::key_attempt::{Carried, Settled, settle_deferred, settle_object};
 use tandem_replication::names::{ObjectKey, RuleId};
-use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::Outcome;
 use tandem_replication::rule::Rule;
-use tandem_replication::work::Work;
+use tandem_replication::work::{HOPS_MAX, Work};
 
 use crate::worker::{Look, Unfinished, Worker};
 
@@ -34,23 +32,48 @@ impl Worker {
     /// next resume sends this work again.
     pub(crate) async fn release_held(
         &self,
-        work: &Work,
-        rule_id: &RuleId,
-        partition: u8,
+        (rule_id, partition, hops): (&RuleId, u8, u32),
         look: Look,
         deadline: Deadline,
     ) -> Result<(), Unfinished> {
+        if hops > HOPS_MAX {
+            // The keys stay. The hourly maintenance replays them again.
+            tracing::error!(
+                rule.id = rule_id.as_str(),
+                partition,
+                "a replay was stopped: {HOPS_MAX} messages followed one another and no key was replicated"
+            );
+            write_stopped(&self.config.stack, now());
+            return Ok(());
+        }
+        let replicated = AtomicBool::new(false);
+        let hand_on = async || {
+            let hops = if replicated.load(Ordering::Relaxed) {
+                0
+            } else {
+                hops + 1
+            };
+            let work = Work::Held {
+                rule_id: rule_id.clone(),
+                partition,
+                hops,
+            };
+            self.queues.send(&self.config.work_queue_url, &work).await
+        };
         let store = self.key_store();
         let redelivery = redelivery(look);
         let carry = async |rule: &Rule, deferred: &DeferredKey| {
-            self.replay_key(&store, rule, deferred, redelivery, deadline)
-                .await
+            let ended = self
+                .replay_key(&store, rule, deferred, redelivery, deadline)
+                .await;
+            replicated.fetch_or(ended.is_ok(), Ordering::Relaxed);
+            ended
         };
         let mut reached: Option<Reached> = None;
         let mut to_come_again = None;
         loop {
             if reached.is_some() && deadline.left() < PAGE_TIME {
-                self.queues.send(&self.config.work_queue_url, work).await?;
+                hand_on().await?;
                 return Ok(());
             }
             let page = (rule_id, partition);
@@ -63,7 +86,7 @@ impl Worker {
                     failed,
                 } => {
                     if failed.iter().any(|end| matches!(end, Unfinished::NoTurn)) {
-                        self.queues.send(&self.config.work_queue_url, work).await?;
+                        hand_on().await?;
                         return Ok(());
                     }
                     reached = Some(here);
@@ -86,7 +109,7 @@ impl Worker {
         if turn.waited && deadline.left() < KEY_TIME {
             return Err(Unfinished::NoTurn);
         }
-        let carry = async || self.reconcile_key(rule, deferred, &turn).await;
+        let carry = async || self.reconcile_key(rule, deferred, 0, &turn).await;
         let settled = settle_deferred(store, rule, deferred, redelivery, carry).await;
         self.ended(&rule.id, deferred, settled, redelivery)
     }
@@ -95,28 +118,27 @@ impl Worker {
     pub(crate) async fn carry_object(
         &self,
         rule_id: &RuleId,
-        key: &ObjectKey,
-        event_time: Timestamp,
-        (overwrite, own): (Overwrite, Option<OwnWrites>),
+        object: &DeferredKey,
+        hops: u32,
         look: Look,
     ) -> Result<(), Unfinished> {
         let (store, redelivery) = (self.key_store(), redelivery(look));
-        let object = DeferredKey {
-            own,
-            ..deferred_key(key, event_time, overwrite)
-        };
         let carry = async |rule: &Rule| {
+            if hops > HOPS_MAX {
+                write_stopped(&self.config.stack, now());
+                return Err(restarted_too_often(&object.key));
+            }
             let turn = self.aws.turns().take().await;
-            self.reconcile_key(rule, &object, &turn).await
+            self.reconcile_key(rule, object, hops, &turn).await
         };
-        let settled = settle_object(&store, rule_id, &object, redelivery, carry).await;
+        let settled = settle_object(&store, rule_id, object, redelivery, carry).await;
         if matches!(settled, Settled::Skipped(SkipReason::OutOfScope))
             && let Some(rule) = self.table.rule(rule_id).await?
         {
             let pair = S3Pair::of_rule(&self.aws, &self.table, &rule);
-            self.end_what_is_over(&pair, &rule, key).await?;
+            self.end_what_is_over(&pair, &rule, &object.key).await?;
         }
-        self.ended(rule_id, &object, settled, redelivery)
+        self.ended(rule_id, object, settled, redelivery)
     }
 
     fn key_store(&self) -> KeyStore {
@@ -128,6 +150,7 @@ impl Worker {
         &self,
         rule: &Rule,
         object: &DeferredKey,
+        hops: u32,
         _turn: &Turn<'_>,
     ) -> Result<Carried, Fault> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
@@ -135,7 +158,9 @@ impl Worker {
         // Nothing says any more what changed about the key: it may be its tags alone.
         let closely = true;
         let mode = (object.overwrite, object.own.clone());
-        let carried = self.carry(&pair, rule, key, at, mode, closely).await?;
+        let carried = self
+            .carry(&pair, rule, (key, at), mode, (closely, hops))
+            .await?;
         Ok(match carried {
             // The transfer brings the object's record up to date.
             Outcome::TooLargeHere { .. } => Carried::HandedOver,
@@ -200,6 +225,14 @@ fn tally_of(outcome: Outcome, lag_ms: Vec<i64>) -> Tally {
         },
         _ => Tally::default(),
     }
+}
+
+fn restarted_too_often(key: &ObjectKey) -> Fault {
+    let message = format!(
+        "copying {:?}: its transfer was restarted {HOPS_MAX} times, and never came to its end",
+        key.as_str()
+    );
+    Fault::because(Reason::NoProgress, message)
 }
 
 fn log_parked(rule_id: &RuleId, key: &ObjectKey, fault: &Fault) {

@@ -332,6 +332,7 @@ impl<'a> PageContext<'a> {
                     event_time: now(),
                     overwrite: self.job.spec.overwrite,
                     own: Some(self.own_writes(key).await),
+                    hops: 0,
                 };
                 let queue_url = &self.worker.config.work_queue_url;
                 self.worker

@@ -10,6 +10,7 @@ use tandem_aws::AwsError;
 use tandem_aws::jobs::Job;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_lambda::job_shards::JobShards;
+use tandem_lambda::measure::write_stopped;
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::expectation::Expectation;
 use tandem_replication::in_flight::InFlight;
@@ -74,6 +75,17 @@ impl Worker {
         };
         match work(&shards, &pages, &delivery).await {
             Ok(Ended::Acknowledge) => Ok(()),
+            Ok(Ended::Stopped(error)) => {
+                tracing::error!(
+                    rule.id = rule_id.as_str(),
+                    job.id = job_id.as_str(),
+                    shard = index,
+                    error,
+                    "a shard was stopped"
+                );
+                write_stopped(&self.config.stack, now());
+                Ok(())
+            }
             Ok(Ended::RedeliverAt(at)) => Err(Unfinished::Leased(at)),
             Err(SessionError::Failed(error) | SessionError::Final(error)) => Err(error.into()),
             Err(lost @ SessionError::Lost(_)) => Err(Unfinished::Lost(lost.to_string())),

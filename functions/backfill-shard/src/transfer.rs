@@ -22,14 +22,14 @@ impl Worker {
         &self,
         pair: &S3Pair,
         rule: &Rule,
-        key: &ObjectKey,
-        event_time: Option<Timestamp>,
+        (key, event_time): (&ObjectKey, Option<Timestamp>),
         (overwrite, own): (Overwrite, Option<OwnWrites>),
-        closely: bool,
+        (closely, hops): (bool, u32),
     ) -> Result<Outcome, Fault> {
         let origin = own.map_or(Origin::Live, |own| Origin::Job { own });
         let change = KeyChange {
             closely,
+            hops,
             origin,
             ..change(key, event_time, overwrite)
         };
@@ -82,6 +82,7 @@ fn change(key: &ObjectKey, event_time: Option<Timestamp>, overwrite: Overwrite) 
         event_time,
         overwrite,
         closely: false,
+        hops: 0,
         origin: match event_time {
             Some(_) => Origin::Live,
             None => Origin::Job {

@@ -7,15 +7,18 @@ use serde_json::{Value, json};
 use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
+use tandem_lambda::attempts::{Attempts, Opened};
 use tandem_lambda::config::Config;
 use tandem_lambda::expectations::Expectations;
-use tandem_lambda::inbox::{ComesAgain, Message, answer, open};
+use tandem_lambda::inbox::{ComesAgain, Message, answer};
+use tandem_lambda::key_store::deferred_key;
 use tandem_lambda::measure::write_requests;
 use tandem_lambda::postpone::postpone;
 use tandem_lambda::record::Recorder;
 use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::{Deadline, Error, now};
 use tandem_replication::Timestamp;
+use tandem_replication::deferral::DeferredKey;
 use tandem_replication::fault::Fault;
 use tandem_replication::work::Work;
 
@@ -120,8 +123,14 @@ impl Worker {
     /// Handles one invocation.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let deadline = Deadline::of(invocation.context.deadline());
+        self.aws.begin(deadline);
         let id = invocation.context.request_id;
-        let messages = open(invocation.payload);
+        let attempts = Attempts {
+            table: &self.table,
+            queues: &self.queues,
+            config: &self.config,
+        };
+        let Opened { messages, stuck } = attempts.open(invocation.payload).await;
         let mut failed = Vec::new();
         for message in &messages {
             if let Err(unfinished) = self.work(message, &id, deadline).await {
@@ -139,7 +148,9 @@ impl Worker {
             _ => Ok(json!(answer(
                 failed
                     .iter()
-                    .filter_map(|(message, _)| message.envelope.as_ref())
+                    .map(|(message, _)| *message)
+                    .chain(&stuck)
+                    .filter_map(|message| message.envelope.as_ref())
             ))),
         }
     }
@@ -164,8 +175,8 @@ impl Worker {
             invocation,
             message: envelope.map(|envelope| envelope.message_id.as_str()),
             epoch: envelope.and_then(|envelope| envelope.epoch),
-            receives: message.receives(),
-            is_last: message.receives() >= self.config.receives_max,
+            receives: envelope.map_or(1, |envelope| envelope.receives),
+            is_last: message.is_last(),
             deadline,
         };
         match &work {
@@ -177,9 +188,13 @@ impl Worker {
                 self.work_on_shard((rule_id, job_id, *shard), &delivery)
                     .await
             }
-            Work::Held { rule_id, partition } => {
-                self.release_held(&work, rule_id, *partition, delivery.look(), deadline)
-                    .await
+            Work::Held {
+                rule_id,
+                partition,
+                hops,
+            } => {
+                let page = (rule_id, *partition, *hops);
+                self.release_held(page, delivery.look(), deadline).await
             }
             Work::Object {
                 rule_id,
@@ -187,9 +202,13 @@ impl Worker {
                 event_time,
                 overwrite,
                 own,
+                hops,
             } => {
-                let mode = (*overwrite, own.clone());
-                self.carry_object(rule_id, key, *event_time, mode, delivery.look())
+                let object = DeferredKey {
+                    own: own.clone(),
+                    ..deferred_key(key, *event_time, *overwrite)
+                };
+                self.carry_object(rule_id, &object, *hops, delivery.look())
                     .await
             }
         }
@@ -202,15 +221,13 @@ impl Worker {
             return;
         };
         let again = match unfinished {
-            Unfinished::Object(fault) if envelope.receives >= self.config.receives_max => {
-                ComesAgain::for_the_last_time(fault)
-            }
-            Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.receives),
+            Unfinished::Object(fault) if envelope.is_last => ComesAgain::for_the_last_time(fault),
+            Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.attempt),
             Unfinished::Doubted(_) => ComesAgain::SECOND_LOOK,
             Unfinished::Unreadable(_) => ComesAgain::UNREADABLE,
             Unfinished::Leased(until) => ComesAgain::at(*until, now()),
             Unfinished::Lost(_) | Unfinished::Aws(_) | Unfinished::NoTurn => {
-                ComesAgain::after_retries(envelope.receives)
+                ComesAgain::after_retries(envelope.attempt)
             }
         };
         postpone(&self.queues, &self.config, envelope, again).await;

@@ -135,6 +135,7 @@ impl Stack {
                     key: failure.key().clone(),
                     event_time: failure.item.first_at,
                     overwrite: failure.item.overwrite,
+                    hops: 0,
                 };
                 self.queues.send(&self.config.work_queue_url, &work).await
             })

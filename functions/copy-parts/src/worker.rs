@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
+use tandem_lambda::attempts::{Attempts, Opened};
 use tandem_lambda::config::Config;
-use tandem_lambda::inbox::{ComesAgain, Message, answer, open};
+use tandem_lambda::inbox::{ComesAgain, Message, answer};
 use tandem_lambda::measure::write_requests;
 use tandem_lambda::postpone::postpone;
 use tandem_lambda::record::Recorder;
@@ -67,9 +68,15 @@ impl Worker {
     /// Handles one invocation.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let deadline = Deadline::of(invocation.context.deadline());
+        self.aws.begin(deadline);
         let mut told = None;
         let mut failed = Vec::new();
-        let messages = open(invocation.payload);
+        let attempts = Attempts {
+            table: &self.table,
+            queues: &self.queues,
+            config: &self.config,
+        };
+        let Opened { messages, stuck } = attempts.open(invocation.payload).await;
         for message in &messages {
             match self.work(message, deadline).await {
                 Ok(answer) => told = answer.or(told),
@@ -90,7 +97,9 @@ impl Worker {
             _ => Ok(json!(answer(
                 failed
                     .iter()
-                    .filter_map(|(message, _)| message.envelope.as_ref())
+                    .map(|(message, _)| *message)
+                    .chain(&stuck)
+                    .filter_map(|message| message.envelope.as_ref())
             ))),
         }
     }
@@ -113,14 +122,14 @@ impl Worker {
                 overwrite,
             } => {
                 let look = Look {
-                    last_chance: message.receives() >= self.config.receives_max,
+                    last_chance: message.is_last(),
                 };
                 let range = RangeMessage {
                     key: &key,
                     transfer_id: &transfer_id,
                     index: range,
                     overwrite,
-                    is_redelivery: message.receives() > 1,
+                    is_redelivery: message.is_redelivery(),
                 };
                 self.copy_range(&rule_id, range, (look, deadline)).await?;
                 Ok(None)
@@ -144,12 +153,10 @@ impl Worker {
             return;
         };
         let again = match unfinished {
-            Unfinished::Object(fault) if envelope.receives >= self.config.receives_max => {
-                ComesAgain::for_the_last_time(fault)
-            }
-            Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.receives),
+            Unfinished::Object(fault) if envelope.is_last => ComesAgain::for_the_last_time(fault),
+            Unfinished::Object(fault) => ComesAgain::after_fault(fault, envelope.attempt),
             Unfinished::Unreadable(_) => ComesAgain::UNREADABLE,
-            Unfinished::Aws(_) | Unfinished::NoTime => ComesAgain::after_retries(envelope.receives),
+            Unfinished::Aws(_) | Unfinished::NoTime => ComesAgain::after_retries(envelope.attempt),
         };
         postpone(&self.queues, &self.config, envelope, again).await;
     }

@@ -2,7 +2,7 @@
 //!
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
 //! counted), [`clock`] (both clocks), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
-//! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`rules`], [`jobs`], [`shards`], [`limits`], [`deferred_keys`], [`failures`],
+//! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`attempts`], [`rules`], [`jobs`], [`shards`], [`limits`], [`deferred_keys`], [`failures`],
 //! [`transfers`], [`uploads`], [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`],
 //! [`stacks`], [`callback`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
@@ -14,6 +14,7 @@ pub mod clients;
 pub mod clock;
 pub mod error;
 mod fresh_connections;
+mod request_timeouts;
 
 pub mod turns;
 
@@ -32,6 +33,7 @@ pub mod s3_pair;
 pub mod source_parts;
 pub mod uploaded_part;
 
+pub mod attempts;
 pub mod deferred_keys;
 pub mod failures;
 pub mod jobs;

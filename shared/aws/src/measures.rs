@@ -30,6 +30,8 @@ pub const OPERATIONS_FAILED: &str = "OperationsFailedReplication";
 pub const BYTES_REPLICATED: &str = "BytesReplicated";
 /// Rules that a check found broken; one value a check, of the stack.
 pub const RULES_BROKEN: &str = "RulesBroken";
+/// Work that was stopped, because messages followed one another without progress; of the stack.
+pub const WORK_STOPPED: &str = "WorkStopped";
 
 /// What a rule did in a window of time; `None` where CloudWatch has nothing.
 #[derive(Debug, Clone, Default, PartialEq)]

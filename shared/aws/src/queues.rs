@@ -79,21 +79,15 @@ impl Queues {
         epoch: u64,
         delay_secs: i32,
     ) -> Result<(), AwsError> {
-        let doing = || format!("sending work to {queue_url}");
-        let epoch = MessageAttributeValue::builder()
-            .data_type("Number")
-            .string_value(epoch.to_string())
-            .build()
-            .map_err(|error| AwsError::unexpected(doing(), error))?;
         self.client
             .send_message()
             .queue_url(queue_url)
             .message_body(body_of(work)?)
-            .message_attributes(EPOCH_ATTRIBUTE, epoch)
+            .message_attributes(EPOCH_ATTRIBUTE, epoch_attribute(epoch)?)
             .delay_seconds(delay_secs)
             .send()
             .await
-            .map_err(|error| AwsError::request(doing(), &error))?;
+            .map_err(|error| AwsError::request(format!("sending work to {queue_url}"), &error))?;
         Ok(())
     }
 
@@ -143,6 +137,27 @@ impl Queues {
             .await
             .map_err(|error| {
                 AwsError::request(format!("deleting a message of {from_url}"), &error)
+            })?;
+        Ok(())
+    }
+
+    /// Sends what a message says to a dead-letter queue.
+    pub async fn give_up(
+        &self,
+        dead_queue_url: &str,
+        body: &str,
+        epoch: Option<u64>,
+    ) -> Result<(), AwsError> {
+        let epoch = epoch.map(epoch_attribute).transpose()?;
+        self.client
+            .send_message()
+            .queue_url(dead_queue_url)
+            .message_body(body)
+            .set_message_attributes(epoch.map(|epoch| [(EPOCH_ATTRIBUTE.to_owned(), epoch)].into()))
+            .send()
+            .await
+            .map_err(|error| {
+                AwsError::request(format!("moving a message to {dead_queue_url}"), &error)
             })?;
         Ok(())
     }
@@ -209,6 +224,14 @@ impl Queues {
         let lets = |policy: &String| services.iter().all(|service| lets_send(policy, service));
         Ok(policy.is_some_and(lets))
     }
+}
+
+fn epoch_attribute(epoch: u64) -> Result<MessageAttributeValue, AwsError> {
+    MessageAttributeValue::builder()
+        .data_type("Number")
+        .string_value(epoch.to_string())
+        .build()
+        .map_err(|error| AwsError::unexpected("writing an epoch", error))
 }
 
 /// S3, as queue policies name it.
@@ -296,6 +319,7 @@ mod tests {
             key: ObjectKey::parse("\u{1}\n\u{fffe}ü\u{ffff}\u{10ffff}\\").unwrap(),
             event_time: Timestamp::UNIX_EPOCH,
             overwrite: Overwrite::Never,
+            hops: 0,
         };
         let body = body_of(&work).unwrap();
         let taken = |c: char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');

@@ -37,6 +37,8 @@ pub(crate) struct TransferItem {
     event_time: Option<Timestamp>,
     #[serde(default)]
     overwrite: Overwrite,
+    #[serde(default)]
+    hops: u32,
     /// Why the transfer has to be restarted. The attribute keeps the name it had first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     void: Option<Invalidated>,
@@ -65,6 +67,7 @@ impl From<&Transfer> for TransferItem {
             sent: transfer.sent,
             event_time: transfer.event_time,
             overwrite: transfer.overwrite,
+            hops: transfer.hops,
             void: transfer.invalidated,
             done: transfer.done,
         }
@@ -87,6 +90,7 @@ impl From<TransferItem> for Transfer {
             sent: item.sent,
             event_time: item.event_time,
             overwrite: item.overwrite,
+            hops: item.hops,
             invalidated: item.void,
             done: item.done,
         }

@@ -40,7 +40,9 @@ pub struct Config {
     /// For how long after an invocation's end a request of it may be in flight, clocks that differ included: a shard's
     /// lease lasts as long.
     pub in_flight_max: Duration,
-    /// How often a notification is received before it is given up.
+    /// How often a message is attempted before it is given up.
+    pub attempts_max: u32,
+    /// After how many deliveries the queue itself gives a message up, whether or not a function saw it.
     pub receives_max: u32,
     /// The part size where a source does not say.
     pub part_bytes: u64,
@@ -147,6 +149,7 @@ impl Config {
                 None => IN_FLIGHT_MAX,
                 Some(_) => Duration::from_secs(number("TANDEM_IN_FLIGHT_SECS")?),
             },
+            attempts_max: u32::try_from(number("TANDEM_ATTEMPTS_MAX")?).unwrap_or(u32::MAX),
             receives_max: u32::try_from(number("TANDEM_RECEIVES_MAX")?).unwrap_or(u32::MAX),
             part_bytes: number("TANDEM_PART_BYTES")?,
             live_bytes_max: number("TANDEM_LIVE_BYTES_MAX")?,
@@ -186,6 +189,12 @@ impl Config {
         .map(String::as_str)
         .find(|url| url.rsplit('/').next() == Some(name))
     }
+
+    /// Where the messages of one of the stack's queues go after all their attempts.
+    pub fn dead_queue(&self, queue_arn: &str) -> Option<&DeadQueue> {
+        let url = self.queue_url(queue_arn)?;
+        self.dead_queues.iter().find(|dead| dead.of_url == url)
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +211,7 @@ mod tests {
             | "TANDEM_RANGE_BYTES"
             | "TANDEM_BACKFILL_CONCURRENCY"
             | "TANDEM_IN_FLIGHT_SECS"
+            | "TANDEM_ATTEMPTS_MAX"
             | "TANDEM_RECEIVES_MAX" => "8",
             "TANDEM_PUT_QUEUE_URL" => "http://sqs/0/stack-put",
             _ => "text",

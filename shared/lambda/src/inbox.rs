@@ -24,18 +24,38 @@ pub struct Envelope {
     pub receipt_handle: String,
     /// The queue.
     pub queue_arn: String,
-    /// How often it was received, this time included.
+    /// How often it was received, this time included, whether or not a function saw it.
     pub receives: u32,
+    /// Which attempt at it this is, from 1; [`crate::attempts`] counts.
+    pub attempt: u32,
+    /// Whether it is not attempted again.
+    pub is_last: bool,
     /// The epoch of a shard's message, where it has one.
     pub epoch: Option<u64>,
+    /// The body as it came.
+    pub body: String,
 }
 
 impl Message {
-    /// How often it was received; once if it came by hand.
-    pub fn receives(&self) -> u32 {
+    /// Whether it was received before: a function that had it may have died.
+    pub fn is_redelivery(&self) -> bool {
         self.envelope
             .as_ref()
-            .map_or(1, |envelope| envelope.receives)
+            .is_some_and(|envelope| envelope.receives > 1)
+    }
+
+    /// Which attempt at it this is; the first if it came by hand.
+    pub fn attempt(&self) -> u32 {
+        self.envelope
+            .as_ref()
+            .map_or(1, |envelope| envelope.attempt)
+    }
+
+    /// Whether it is not attempted again; no message that came by hand is the last.
+    pub fn is_last(&self) -> bool {
+        self.envelope
+            .as_ref()
+            .is_some_and(|envelope| envelope.is_last)
     }
 }
 
@@ -65,6 +85,9 @@ fn message(record: &Value) -> Message {
             receipt_handle: text(&record["receiptHandle"]),
             queue_arn: text(&record["eventSourceARN"]),
             receives: receives.unwrap_or(1),
+            attempt: 1,
+            is_last: false,
+            body: text(&record["body"]),
             epoch: record["messageAttributes"][EPOCH_ATTRIBUTE]["stringValue"]
                 .as_str()
                 .and_then(|epoch| epoch.parse().ok()),
@@ -96,18 +119,18 @@ pub enum ComesAgain {
 }
 
 impl ComesAgain {
-    /// When to try again what failed for this reason, received so often.
-    pub fn after_fault(fault: &Fault, receives: u32) -> Self {
+    /// When to try again what failed for this reason at this attempt.
+    pub fn after_fault(fault: &Fault, attempt: u32) -> Self {
         if fault.reason == Reason::NotAnswered {
             Self::WhenNothingIsInFlight
         } else {
-            Self::after_retries(receives)
+            Self::after_retries(attempt)
         }
     }
 
-    /// When to try again what was received so often.
-    pub fn after_retries(receives: u32) -> Self {
-        Self::After(retry_delay_secs(receives))
+    /// When to try again what failed at this attempt.
+    pub fn after_retries(attempt: u32) -> Self {
+        Self::After(retry_delay_secs(attempt))
     }
 
     /// At this time, or a few seconds after it.
@@ -137,11 +160,11 @@ impl ComesAgain {
 }
 
 /// After how many seconds a message that failed comes again: 5, 10, 20, ... up to 15 minutes.
-fn retry_delay_secs(receives: u32) -> i32 {
+fn retry_delay_secs(attempt: u32) -> i32 {
     const FIRST_SECS: i32 = 5;
     const LONGEST_SECS: i32 = 900;
     FIRST_SECS
-        .saturating_mul(1 << receives.saturating_sub(1).min(12))
+        .saturating_mul(1 << attempt.saturating_sub(1).min(12))
         .min(LONGEST_SECS)
 }
 

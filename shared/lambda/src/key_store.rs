@@ -121,6 +121,7 @@ impl DeferredKeys for Deferrals {
             event_time: key.changed_at,
             overwrite: key.overwrite,
             own: key.own.clone(),
+            hops: 0,
         };
         let delay_secs = SECOND_ATTEMPT_SECS;
         self.queues
@@ -132,6 +133,7 @@ impl DeferredKeys for Deferrals {
         let work = Work::Held {
             rule_id: rule.clone(),
             partition,
+            hops: 0,
         };
         self.queues.send(&self.work_queue_url, &work).await
     }

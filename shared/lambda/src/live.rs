@@ -27,10 +27,11 @@ use tandem_replication::replicator::{LABELS_SETTLE, Outcome, Replicator};
 use tandem_replication::rule::Rule;
 use tandem_replication::work::Work;
 
+use crate::attempts::{Attempts, Opened};
 use crate::carry::carry;
 use crate::config::Config;
 use crate::expectations::Expectations;
-use crate::inbox::{ComesAgain, Envelope, Message, answer, open};
+use crate::inbox::{ComesAgain, Envelope, Message, answer};
 use crate::key_store::{Deferrals, KeyStore, deferred_key};
 use crate::measure::{Tally, write_requests, write_tallies};
 use crate::notification::parse;
@@ -91,7 +92,13 @@ impl Live {
     /// Handles one invocation.
     pub async fn handle(&self, invocation: LambdaEvent<Value>) -> Result<Value, Diagnostic> {
         let deadline = Deadline::of(invocation.context.deadline());
-        let messages = open(invocation.payload);
+        self.aws.begin(deadline);
+        let attempts = Attempts {
+            table: &self.table,
+            queues: &self.queues,
+            config: &self.config,
+        };
+        let Opened { messages, stuck } = attempts.open(invocation.payload).await;
         let mut failed: BTreeMap<usize, ComesAgain> = BTreeMap::new();
         let mut events = Vec::new();
         for (index, message) in messages.iter().enumerate() {
@@ -120,7 +127,7 @@ impl Live {
                         ComesAgain::for_the_last_time(fault)
                     }
                     Settled::TryAgain(fault) => {
-                        ComesAgain::after_fault(fault, messages[index].receives())
+                        ComesAgain::after_fault(fault, messages[index].attempt())
                     }
                     Settled::AttemptedOnceMore(_) => ComesAgain::SECOND_LOOK,
                     _ => continue,
@@ -131,7 +138,7 @@ impl Live {
         }
         self.measure(&handled);
         self.put_off(&messages, &failed).await;
-        respond(&messages, &failed, &handled)
+        respond(&messages, &stuck, &failed, &handled)
     }
 
     /// Finds the key's rule and does what it says.
@@ -143,9 +150,8 @@ impl Live {
     ) -> Handled {
         let event = &change.newest;
         let redelivery = self.redelivery(&change, messages);
-        let receives = |of: &usize| messages[*of].receives();
-        let receives = change.received_with.iter().map(receives).max();
-        let tried = receives > Some(1) || now() - event.event_time > TRIED_AFTER;
+        let mut received = change.received_with.iter().map(|&index| &messages[index]);
+        let tried = received.any(Message::is_redelivery) || now() - event.event_time > TRIED_AFTER;
         let deferred = deferred_key(&event.key, event.event_time, Overwrite::Always);
         let carry = async |rule: &Rule, why: Why| {
             let closely = tried || why == Why::DeferredChanges;
@@ -168,7 +174,7 @@ impl Live {
         let mut of_key = change.received_with.iter().map(|&index| &messages[index]);
         if of_key.clone().any(|message| message.envelope.is_none()) {
             Redelivery::ByHand
-        } else if of_key.any(|message| message.receives() >= self.config.receives_max) {
+        } else if of_key.any(Message::is_last) {
             Redelivery::WasTheLast
         } else {
             Redelivery::Follows
@@ -202,6 +208,7 @@ impl Live {
                     key: event.key.clone(),
                     event_time: event.event_time,
                     overwrite: Overwrite::Always,
+                    hops: 0,
                 };
                 self.queues
                     .send(&self.config.work_queue_url, &work)
@@ -226,7 +233,7 @@ impl Live {
     /// before may still be under way (see [`LABELS_SETTLE`]). Who invoked the function by hand does not wait,
     /// and neither does a message that would not come again.
     fn settles_in(&self, events: &[ObjectEvent], message: &Message) -> Option<ComesAgain> {
-        if message.envelope.is_none() || message.receives() >= self.config.receives_max {
+        if message.envelope.is_none() || message.is_last() {
             return None;
         }
         let labels = events.iter().filter(|event| event.change == Change::Labels);
@@ -348,15 +355,17 @@ fn log_settled(event: &ObjectEvent, rule: Option<&Rule>, settled: &Settled, give
 /// For SQS, which messages to keep; by hand, what became of every key, or an error if any has to come again.
 fn respond(
     messages: &[Message],
+    stuck: &[Message],
     failed: &BTreeMap<usize, ComesAgain>,
     handled: &[Handled],
 ) -> Result<Value, Diagnostic> {
     let keep: BTreeSet<usize> = failed.keys().copied().collect();
-    let envelopes: Vec<&Envelope> = keep
-        .iter()
-        .filter_map(|&index| messages[index].envelope.as_ref())
+    let kept = keep.iter().map(|&index| &messages[index]).chain(stuck);
+    let envelopes: Vec<&Envelope> = kept
+        .filter_map(|message| message.envelope.as_ref())
         .collect();
-    if messages.iter().any(|message| message.envelope.is_some()) {
+    let by_hand = messages.iter().any(|message| message.envelope.is_none());
+    if !by_hand {
         return Ok(json!(answer(envelopes)));
     }
     if let Some(message) = keep.first().map(|&index| &messages[index]) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use tandem_aws::measures::{
     BYTES_REPLICATED, NAMESPACE, OPERATIONS_DELETED, OPERATIONS_FAILED, OPERATIONS_REPLICATED,
-    REPLICATION_LATENCY, RULE_DIMENSION, RULES_BROKEN, STACK_DIMENSION,
+    REPLICATION_LATENCY, RULE_DIMENSION, RULES_BROKEN, STACK_DIMENSION, WORK_STOPPED,
 };
 use tandem_replication::Timestamp;
 use tandem_replication::names::RuleId;
@@ -58,14 +58,19 @@ pub fn write_requests(function: &str, requests: &BTreeMap<&'static str, u64>, no
 
 /// Writes how many rules of the stack a check found broken.
 pub fn write_broken(stack: &str, broken: usize, now: Timestamp) {
-    println!("{}", broken_document(stack, broken, now));
+    println!("{}", count_document(stack, RULES_BROKEN, broken, now));
 }
 
-fn broken_document(stack: &str, broken: usize, now: Timestamp) -> Value {
-    let metrics = [json!({"Name": RULES_BROKEN, "Unit": "Count"})];
+/// Writes that work was stopped, because messages followed one another without progress.
+pub fn write_stopped(stack: &str, now: Timestamp) {
+    println!("{}", count_document(stack, WORK_STOPPED, 1, now));
+}
+
+fn count_document(stack: &str, name: &str, count: usize, now: Timestamp) -> Value {
+    let metrics = [json!({"Name": name, "Unit": "Count"})];
     let values = Map::from_iter([
         (STACK_DIMENSION.to_owned(), json!(stack)),
-        (RULES_BROKEN.to_owned(), json!(broken)),
+        (name.to_owned(), json!(count)),
     ]);
     document(&[STACK_DIMENSION], &metrics, values, now)
 }
@@ -152,7 +157,7 @@ mod tests {
     }
     #[test]
     fn a_check_that_found_nothing_broken_is_a_value_too() {
-        let document = broken_document("tandem", 0, Timestamp::UNIX_EPOCH);
+        let document = count_document("tandem", RULES_BROKEN, 0, Timestamp::UNIX_EPOCH);
         assert_eq!(document[RULES_BROKEN], 0);
         let about = &document["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(about["Dimensions"], json!([["StackName"]]));

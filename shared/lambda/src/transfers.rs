@@ -123,6 +123,7 @@ impl TransferQueue for RuleTransferPorts<'_> {
         key: &ObjectKey,
         changed_at: Timestamp,
         overwrite: Overwrite,
+        hops: u32,
     ) -> Answer<()> {
         let work = Work::Object {
             own: None,
@@ -130,6 +131,7 @@ impl TransferQueue for RuleTransferPorts<'_> {
             key: key.clone(),
             event_time: changed_at,
             overwrite,
+            hops,
         };
         let queue_url = &self.config.work_queue_url;
         let sent = self.queues.send(queue_url, &work).await;

@@ -50,6 +50,7 @@ pub enum Reason {
     TooLarge,
     MetadataNotSendable,
     RequestRefused,
+    NoProgress,
     KeptChanging,
     Throttled,
     ServiceFailed,
@@ -103,7 +104,7 @@ const fn retry(
 /// Everything that an object can fail for, in the order of [`Reason`].
 ///
 /// Words are those of S3's user guide, "Amazon S3 replication failure reasons", where it has the case.
-pub const REASONS: [ReasonEntry; 28] = [
+pub const REASONS: [ReasonEntry; 29] = [
     park(
         Reason::SrcBucketNotFound,
         "SrcBucketNotFound",
@@ -235,6 +236,12 @@ pub const REASONS: [ReasonEntry; 28] = [
         "RequestRefused",
         "S3 refused the request as it was made",
         "read the message; S3's answer is in it",
+    ),
+    park(
+        Reason::NoProgress,
+        "NoProgress",
+        "the object's transfer was restarted 100 times, because the source changed during each, and was stopped",
+        "retry when the object changes less often than it takes to copy",
     ),
     retry(
         Reason::KeptChanging,

@@ -23,6 +23,7 @@ use crate::in_flight::InFlight;
 use crate::names::{Etag, ObjectKey};
 use crate::shard::Hint;
 use crate::shard_state::{Guard, Lease, Shard};
+use crate::work::HOPS_MAX;
 use sending::send_what_a_predecessor_did_not;
 
 /// How many messages a recovery may use up before the shard is given up.
@@ -54,6 +55,14 @@ fn need(gate: Gate, shard: &Shard) -> Need {
         Gate::Open | Gate::Recoveries if shard.in_flight.is_some() => Need::Recovery,
         Gate::Open | Gate::Recoveries | Gate::Shut | Gate::Gone => Need::Nothing,
     }
+}
+
+/// For what the next message of a shard has to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    None,
+    /// The rate limit lets nothing begin before so many seconds are over.
+    RateLimit(i32),
 }
 
 /// How an attempt to give the lease back ended.
@@ -154,8 +163,16 @@ impl<'a, P: ShardPorts> Session<'a, P> {
                 }
                 return Ok(Ended::Acknowledge);
             }
+            if shard.hops > HOPS_MAX {
+                let error = format!(
+                    "stopped: workers handed it on {HOPS_MAX} times and its checkpoint did not move"
+                );
+                self.give_up(pages, need, RECOVERIES_MAX, error.clone())
+                    .await?;
+                return Ok(Ended::Stopped(error));
+            }
             if !is_first && !pages.has_time() {
-                if self.hand_on(0).await? {
+                if self.hand_on(Wait::None).await? {
                     return Ok(Ended::Acknowledge);
                 }
                 continue;
@@ -192,7 +209,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
     async fn page<W: PageWork<P>>(&self, pages: &W) -> Result<bool, SessionError<P::Error>> {
         let inherited = self.shard().await.in_flight;
         match pages.page(self).await? {
-            Paged::Limited(secs) => self.hand_on(secs).await,
+            Paged::Limited(secs) => self.hand_on(Wait::RateLimit(secs)).await,
             Paged::Done(step) => {
                 let at = self.ports.now();
                 self.must_write(|shard| shard.after(&step, inherited.clone(), at))
@@ -205,7 +222,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
     /// Recovers what is in flight. Returns whether the session is over.
     async fn recover<W: PageWork<P>>(&self, pages: &W) -> Result<bool, SessionError<P::Error>> {
         match pages.recover(self).await? {
-            Recovered::Part => self.hand_on(0).await,
+            Recovered::Part => self.hand_on(Wait::None).await,
             Recovered::All => {
                 self.must_write(|shard| Shard {
                     in_flight: None,
@@ -327,12 +344,19 @@ impl<'a, P: ShardPorts> Session<'a, P> {
 
     /// Sends the shard's next message and gives the lease back. Returns `false` if a sender raised the epoch
     /// meanwhile: then the session goes on.
-    async fn hand_on(&self, delay_secs: i32) -> Result<bool, SessionError<P::Error>> {
+    async fn hand_on(&self, wait: Wait) -> Result<bool, SessionError<P::Error>> {
         let epoch = self.shard().await.epoch;
+        let (delay_secs, counted) = match wait {
+            Wait::None => (0, 1),
+            Wait::RateLimit(secs) => (secs, 0),
+        };
         let at = self.ports.now();
         let sender = self.delivery.sender();
         let guard = Guard::HeldAt(&self.delivery.invocation, epoch);
-        let handed_on = |shard: &Shard| shard.raised(sender, at).released();
+        let handed_on = |shard: &Shard| Shard {
+            hops: shard.hops + counted,
+            ..shard.raised(sender, at).released()
+        };
         if self.write(guard, handed_on).await? {
             let index = self.delivery.index;
             self.ports.send(index, epoch + 1, delay_secs).await?;

@@ -62,6 +62,9 @@ pub struct Shard {
     /// What its workers have begun to write and not accounted for.
     #[serde(default, deserialize_with = "by_name::optional")]
     pub in_flight: Option<InFlight>,
+    /// How often a worker has handed it on since its checkpoint last moved, other than to wait for the rate limit.
+    #[serde(default)]
+    pub hops: u32,
     /// How many messages were used up by recoveries that failed.
     #[serde(default)]
     pub recoveries_failed: u32,
@@ -209,6 +212,7 @@ impl Shard {
             sent_by: None,
             lease: None,
             in_flight: None,
+            hops: 0,
             recoveries_failed: 0,
             progressed_at: Some(at),
             ended_at: None,
@@ -355,7 +359,9 @@ impl Shard {
     pub fn after(&self, step: &Step, inherited: Option<InFlight>, at: Timestamp) -> Self {
         let mut counts = self.counts;
         counts.add(&step.counts);
+        let has_moved = step.checkpoint.is_some() && step.checkpoint != self.checkpoint;
         let next = Self {
+            hops: if has_moved { 0 } else { self.hops },
             checkpoint: step.checkpoint.clone().or_else(|| self.checkpoint.clone()),
             pages: self.pages + 1,
             s3_requests: self.s3_requests + step.s3_requests,
@@ -391,6 +397,7 @@ impl Shard {
         Self {
             ended_at: None,
             error: None,
+            hops: 0,
             sent: false,
             progressed_at: Some(at),
             ..self.clone()

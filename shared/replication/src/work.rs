@@ -11,6 +11,13 @@ use crate::overwrite::Overwrite;
 /// Into how many parts a rule's held keys are spread, so that no single table partition takes all writes.
 pub const HELD_PARTITIONS: u8 = 8;
 
+/// How many messages may follow from one another without progress. AWS ends a chain of invocations after about 16, unless
+/// the functions say that it is wanted; those of the work and part queues do, because a long job is such a chain. This
+/// limit takes AWS's place, so that a fault cannot keep functions busy for ever.
+///
+/// Source: Lambda developer guide, "Use Lambda recursive loop detection to prevent infinite loops".
+pub const HOPS_MAX: u32 = 100;
+
 /// One message of the work queue. Each may come twice. Fields that a newer version adds are passed over, so that a
 /// deployment while jobs run loses nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +38,9 @@ pub enum Work {
         rule_id: RuleId,
         /// Which part of the held keys.
         partition: u8,
+        /// How many messages it follows from since a key was last replicated.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        hops: u32,
     },
     /// Reconcile one object that is too large for a live function.
     Object {
@@ -46,6 +56,9 @@ pub enum Work {
         /// Of a job's object: what the job may have written. Another writer's replica of it stays.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         own: Option<OwnWrites>,
+        /// How many transfers of the object were restarted before.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        hops: u32,
     },
 }
 
@@ -55,11 +68,27 @@ impl Work {
     pub fn fields(kind: &str) -> Option<&'static [&'static str]> {
         match kind {
             "shard" => Some(&["kind", "rule_id", "job_id", "shard"]),
-            "held" => Some(&["kind", "rule_id", "partition"]),
-            "object" => Some(&["kind", "rule_id", "key", "event_time", "overwrite", "own"]),
+            "held" => Some(&["kind", "rule_id", "partition", "hops"]),
+            "object" => Some(&[
+                "kind",
+                "rule_id",
+                "key",
+                "event_time",
+                "overwrite",
+                "own",
+                "hops",
+            ]),
             _ => None,
         }
     }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+fn is_zero(hops: &u32) -> bool {
+    *hops == 0
 }
 
 /// One message of the part queue, or the schedule's word to `copy-parts`. Each may come twice.
@@ -134,6 +163,7 @@ mod tests {
             Work::Held {
                 rule_id: rule_id.clone(),
                 partition: 1,
+                hops: 1,
             },
             Work::Object {
                 rule_id,
@@ -141,6 +171,7 @@ mod tests {
                 overwrite: Overwrite::Never,
                 own: Some(OwnWrites::default().with(&key, &crate::names::Etag::new("e"))),
                 key,
+                hops: 1,
             },
         ] {
             let json = serde_json::to_value(work).unwrap();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use aws_sdk_lambda::types::Environment;
 use aws_sdk_sqs::types::QueueAttributeName;
-use serde_json::{Value, json};
 use tandem_tests::cloud::Cloud;
 use tandem_tests::fault_proxy::LONGEST_DELAY;
 
@@ -58,12 +57,9 @@ const QUEUES: [(&str, Duration); 4] = [
 ];
 
 /// What of a queue is changed.
-const QUEUE_ATTRIBUTES: [QueueAttributeName; 2] = [
-    QueueAttributeName::VisibilityTimeout,
-    QueueAttributeName::RedrivePolicy,
-];
-/// How often a message is received before it goes to the dead-letter queue: so seldom that some do.
-const RECEIVES_MAX: u32 = 3;
+const QUEUE_ATTRIBUTES: [QueueAttributeName; 1] = [QueueAttributeName::VisibilityTimeout];
+/// How often a message is attempted before it goes to the dead-letter queue: so seldom that some do.
+const ATTEMPTS_MAX: u32 = 3;
 
 /// How the stack was before.
 pub struct Deployment {
@@ -138,19 +134,13 @@ impl Deployment {
         Self { functions, queues }
     }
 
-    /// Shortens for how long messages are invisible, and how often they are received. To be done before any
+    /// Shortens for how long messages are invisible. To be done before any
     /// message comes: one that is received earlier, by a function that ends with its old configuration, is
     /// invisible for as long as before.
     pub async fn quicken(&self, cloud: &Cloud) {
         for (queue, (_, timeout)) in self.queues.iter().zip(QUEUES) {
-            let redrive = &queue.attributes[&QueueAttributeName::RedrivePolicy];
-            let mut redrive: Value = serde_json::from_str(redrive).expect("a redrive policy");
-            redrive["maxReceiveCount"] = json!(RECEIVES_MAX);
             let invisible = visibility(timeout).as_secs().to_string();
-            let attributes = [
-                (QueueAttributeName::VisibilityTimeout, invisible),
-                (QueueAttributeName::RedrivePolicy, redrive.to_string()),
-            ];
+            let attributes = [(QueueAttributeName::VisibilityTimeout, invisible)];
             set_attributes(cloud, &queue.url, attributes.into()).await;
         }
     }
@@ -166,7 +156,7 @@ impl Deployment {
                 ("TANDEM_LIVE_BYTES_MAX", LIVE_BYTES_MAX.to_string()),
                 ("TANDEM_TRANSFER_BYTES_MIN", TRANSFER_BYTES_MIN.to_string()),
                 ("TANDEM_RANGE_BYTES", RANGE_BYTES.to_string()),
-                ("TANDEM_RECEIVES_MAX", RECEIVES_MAX.to_string()),
+                ("TANDEM_ATTEMPTS_MAX", ATTEMPTS_MAX.to_string()),
                 ("TANDEM_IN_FLIGHT_SECS", IN_FLIGHT.as_secs().to_string()),
             ] {
                 variables.insert(variable.to_owned(), value);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
+mod attempts;
 mod backfill;
 mod check;
 mod events;

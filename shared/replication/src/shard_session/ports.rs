@@ -135,10 +135,12 @@ impl ShardDelivery {
 }
 
 /// What to do with the message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// Delete it.
     Acknowledge,
+    /// Delete it, and tell somebody: messages followed one another without progress, and the shard was given up.
+    Stopped(String),
     /// Let it be redelivered when the lease of an earlier delivery has expired.
     RedeliverAt(Timestamp),
 }

@@ -42,6 +42,8 @@ pub struct KeyChange<'a> {
     pub overwrite: Overwrite,
     /// Whether tags and grants are compared too, as [`Replicator::looking_closely`] says.
     pub closely: bool,
+    /// How many transfers of the object were restarted before.
+    pub hops: u32,
     /// What brings the change.
     pub origin: Origin,
 }
@@ -192,6 +194,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
             sent: false,
             event_time: change.event_time,
             overwrite: change.overwrite,
+            hops: change.hops,
             invalidated: None,
             done: BTreeSet::new(),
         }))

@@ -82,7 +82,9 @@ impl<P: TransferPorts> Transferrer<'_, P> {
             // The worker that had the message before may have died while its completion was in flight.
             if message.is_redelivery {
                 let (key, now) = (message.key, self.ports.now());
-                self.ports.send_object(key, now, message.overwrite).await?;
+                self.ports
+                    .send_object(key, now, message.overwrite, 0)
+                    .await?;
             }
             return Ok(Received::Done);
         };

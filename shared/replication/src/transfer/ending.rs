@@ -91,6 +91,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
             event_time: transfer.event_time,
             overwrite: transfer.overwrite,
             closely: true,
+            hops: transfer.hops,
             origin: if is_live {
                 Origin::Live
             } else {
@@ -137,7 +138,10 @@ impl<P: TransferPorts> Transferrer<'_, P> {
     pub async fn send_object_of(&self, transfer: &Transfer) -> Answer<()> {
         let (key, overwrite) = (&transfer.key, transfer.overwrite);
         let changed_at = transfer.changed_at();
-        self.ports.send_object(key, changed_at, overwrite).await
+        let hops = transfer.hops + 1;
+        self.ports
+            .send_object(key, changed_at, overwrite, hops)
+            .await
     }
 
     /// Notes that a transfer's messages are gone, because its key was deferred or its last delivery failed. The

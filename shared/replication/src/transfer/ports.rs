@@ -205,12 +205,13 @@ pub trait TransferQueue: Sync {
         ranges: Vec<u32>,
     ) -> impl Future<Output = Answer<()>> + Send;
 
-    /// Lets an object be reconciled from the beginning.
+    /// Lets an object be reconciled from the beginning. `hops` transfers of it were restarted before.
     fn send_object(
         &self,
         key: &ObjectKey,
         changed_at: Timestamp,
         overwrite: Overwrite,
+        hops: u32,
     ) -> impl Future<Output = Answer<()>> + Send;
 }
 

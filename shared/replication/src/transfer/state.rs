@@ -44,6 +44,8 @@ pub struct Transfer {
     pub event_time: Option<Timestamp>,
     /// What the transfer may replace.
     pub overwrite: Overwrite,
+    /// How many transfers of the object were restarted before this one.
+    pub hops: u32,
     /// Why the transfer cannot be finished and has to be restarted.
     pub invalidated: Option<Invalidated>,
     /// The ranges that are done, by their numbers.

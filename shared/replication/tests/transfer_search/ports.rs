@@ -597,6 +597,8 @@ impl TransferQueue for Ports {
         _key: &ObjectKey,
         changed_at: Timestamp,
         overwrite: Overwrite,
+        // Would make every restart a new state.
+        _hops: u32,
     ) -> Answer<()> {
         let send = |world: &mut World| {
             world.send(Body::Object {

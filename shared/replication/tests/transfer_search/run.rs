@@ -668,13 +668,13 @@ async fn notified(ports: &Ports, rule: &Rule) -> Answer<()> {
         if read_state(ports).await == RuleState::Paused {
             return Ok(());
         }
-        ports.send_object(&key(), now, Overwrite::Always).await?;
+        ports.send_object(&key(), now, Overwrite::Always, 0).await?;
         release(ports, Some(token)).await;
         return Ok(());
     }
     let replicator = Replicator::new(ports, rule.policy, &rule.options, LIMITS);
     if let Outcome::TooLargeHere { .. } = replicator.reconcile(&key()).await? {
-        ports.send_object(&key(), now, Overwrite::Always).await?;
+        ports.send_object(&key(), now, Overwrite::Always, 0).await?;
     }
     Ok(())
 }
@@ -691,6 +691,7 @@ fn change(
         event_time: changed_at,
         overwrite,
         closely: true,
+        hops: 0,
         origin: if is_live {
             Origin::Live
         } else {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
+use tandem_tests::notification::LAST_DELIVERY;
 use tandem_tests::proxy::{Action, Seen};
 
 use super::{Jobs, counts, keys, number};
@@ -141,7 +142,10 @@ async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed()
         |seen: &Seen| seen.is("ListObjectsV2"),
         Action::s3_error(403, "AccessDenied"),
     );
-    assert!(jobs.acknowledged(&worker, &messages[0], 8).await);
+    assert!(
+        jobs.acknowledged(&worker, &messages[0], LAST_DELIVERY)
+            .await
+    );
     let job = jobs.job().await;
     assert_eq!(job["state"], "failed", "{job}");
     assert!(
@@ -179,7 +183,7 @@ async fn a_job_that_may_not_list_any_more_after_its_first_page_ends_as_failed_as
     let message = jobs.messages().await.remove(0);
     assert!(!jobs.acknowledged(&worker, &message, 1).await);
     assert_eq!(jobs.job().await["copied"], 1_000);
-    assert!(jobs.acknowledged(&worker, &message, 8).await);
+    assert!(jobs.acknowledged(&worker, &message, LAST_DELIVERY).await);
     let job = jobs.job().await;
     assert_eq!(job["state"], "failed", "{job}");
 
