@@ -217,7 +217,14 @@ const OF_LAMBDA_WITH_QUEUE: [&str; 3] = [
 /// What using the table and the queues takes where the parameter `StackKey` names their key. Every function uses both.
 ///
 /// Sources: DynamoDB developer guide, "Using DynamoDB encryption at rest"; SQS developer guide, "Key management".
-const OF_STACK_KEY: [&str; 2] = ["kms:Decrypt stack key", "kms:GenerateDataKey stack key"];
+const OF_STACK_KEY: [&str; 6] = [
+    "kms:Decrypt stack key",
+    "kms:DescribeKey stack key",
+    "kms:Encrypt stack key",
+    "kms:GenerateDataKey stack key",
+    "kms:ReEncryptFrom stack key",
+    "kms:ReEncryptTo stack key",
+];
 
 /// Linked, and never sent: how the SDK finds credentials on machines other than Lambda's, and sessions of directory
 /// buckets, which have no notifications.
@@ -439,8 +446,8 @@ fn no_function_may_use_a_bucket_or_a_key_of_an_account_that_the_stack_does_not_n
         for statement in allowed(&template, logical_id) {
             for kind in on(statement).into_iter().map(kind) {
                 let expected = match (kind, function) {
-                    ("source" | "sources" | "job bucket" | "job objects", _) => "own",
-                    ("keys", "backfill") => "own",
+                    ("source" | "sources" | "job bucket" | "job objects", _)
+                    | ("keys", "backfill") => "own",
                     ("destination" | "replicas" | "keys", _) => "own or listed",
                     // The stack's own resources, and actions that are about no resource.
                     _ => "any",

@@ -153,6 +153,7 @@ mod tests {
         }
     }
 
+    // Promise: CloudFormation's requests are answered in CloudFormation's own bucket of the stack's region, and nowhere else.
     #[test]
     fn no_other_address_is_answered() {
         let bucket = "cloudformation-custom-resource-response-useast1";

@@ -206,8 +206,8 @@ impl Config {
 }
 
 fn account_ids(ids: Vec<String>) -> Result<Vec<AccountId>, ConfigError> {
-    let parsed = ids.into_iter().map(AccountId::parse).collect();
-    parsed.map_err(|error: NameError| ConfigError {
+    let parsed: Result<_, NameError> = ids.into_iter().map(AccountId::parse).collect();
+    parsed.map_err(|error| ConfigError {
         name: DESTINATION_ACCOUNTS,
         problem: format!("is wrong: {error}"),
     })

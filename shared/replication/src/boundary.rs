@@ -145,6 +145,8 @@ mod tests {
         }
     }
 
+    // Promise: The functions use buckets and keys of the stack's own account only, and destinations and keys of objects of the
+    // accounts that the parameter `DestinationAccounts` lists.
     #[test]
     fn another_account_is_refused_with_the_parameter_that_allows_it() {
         for (options, field) in [
@@ -160,6 +162,8 @@ mod tests {
         }
     }
 
+    // Promise: Where `SourceBucketPattern` is a name or `name*`, and not the same as `DestinationBucketPattern`, no function may
+    // write or delete an object of a bucket that it matches.
     #[test]
     fn a_source_that_is_read_only_is_no_destination() {
         let check = |pattern, bucket| {
