@@ -51,7 +51,7 @@ def main() -> int:
         name, region = where(arguments.stack, arguments.region)
         machine.install("sam")
         account = facts(name, region)
-        parameters = arguments.parameters + fitting(account, arguments.parameters)
+        parameters = replaced(arguments.parameters, fitting(account, arguments.parameters))
         deployed = subprocess.run(command(name, region, arguments.arch, parameters, sam), cwd=REPOSITORY).returncode
         if deployed == 0:
             protect(name, region, arguments.protect, account)
@@ -110,6 +110,12 @@ def fitting(account: dict, given: list[str]) -> list[str]:
         print("They are not applied, as there is nobody to ask.")
         return []
     return smaller if input("Deploy with these? [Y/n]: ").strip().lower() in ("", "y", "yes") else []
+
+
+def replaced(given: list[str], others: list[str]) -> list[str]:
+    """The parameters, with the others in the place of those of the same name."""
+    names = [other.split("=")[0] for other in others]
+    return [one for one in given if one.split("=")[0] not in names] + others
 
 
 def asked_shares(before: dict[str, str], given: list[str]) -> dict[str, int]:

@@ -102,6 +102,12 @@ class TheAccountsConcurrency(unittest.TestCase):
         _, said = self.fitting({"concurrency": 10, "parameters": small}, ["LiveConcurrency=9"])
         self.assertIn("24 concurrent executions", said)
 
+    def test_what_is_offered_takes_the_place_of_what_was_given(self):
+        given = ["LiveConcurrency=90", "Alarms=off"]
+        parameters, _ = self.fitting({"concurrency": 10}, given, answer="y")
+        self.assertEqual(deploy.replaced(given, parameters), ["Alarms=off", *parameters])
+        self.assertEqual(deploy.replaced(given, []), given)
+
     def test_a_limit_that_is_no_number_is_named(self):
         with self.assertRaisesRegex(Problem, 'LiveConcurrency="many" is no number'):
             self.fitting({"concurrency": 10}, ["LiveConcurrency=many"])
