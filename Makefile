@@ -108,9 +108,9 @@ functions: ## Build everything for the local AWS (quick to build)
 build: doctor ## Build the functions for AWS (small and fast; takes minutes): make build [ARCH=arm64|x86_64] [ONLY=backfill-shard]
 	@$(PYTHON) local/build.py $(ARCH) $(ONLY)
 
-deploy: build ## Deploy to your AWS account: make deploy [STACK=...] [REGION=...] [PARAMETERS="KEY=VALUE ..."]
+deploy: build ## Deploy to your AWS account: make deploy [STACK=...] [REGION=...] [PARAMETERS="KEY=VALUE ..."] [PROTECT=on|off]
 	@$(PYTHON) local/deploy.py --stack '$(STACK)' --region '$(REGION)' --arch $(ARCH) \
-	  --parameters '$(PARAMETERS)' -- $(SAM_ARGS)
+	  --parameters '$(PARAMETERS)' --protect '$(PROTECT)' -- $(SAM_ARGS)
 
 tandem: doctor ## Install the tandem command into cargo's folder of commands
 	cargo install --locked --path cli

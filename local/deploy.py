@@ -2,11 +2,14 @@
 """Deploys to a real AWS account with SAM: what was built, and samconfig.toml for the rest.
 
     python3 local/deploy.py [--stack NAME] [--region REGION] [--arch arm64|x86_64]
-                             [--parameters "KEY=VALUE ..."] [-- SAM OPTIONS]
+                             [--parameters "KEY=VALUE ..."] [--protect on|off] [-- SAM OPTIONS]
 
 Stack and region are asked for the first time, and then known (.local/deploy.json); told otherwise, it is so once.
 Everything else is a parameter of template.yaml with a default; one that was given once stays until it is
 given again. SAM shows what it would change, and asks before it does so.
+
+Before that, the account's Lambda concurrency is compared with the parameters that share it out. If it is too small,
+smaller ones are suggested. --protect sets the stack's termination protection after the deployment.
 """
 
 import argparse
@@ -19,9 +22,16 @@ import sys
 
 import machine
 import stack
-from paths import HOME, REPOSITORY, Problem
+from paths import HOME, REPOSITORY, SCRIPTS, Problem
 
 ANSWERS = HOME / "deploy.json"
+
+# The parameters that limit concurrency, with how many functions each limits.
+SHARES = {"LiveConcurrency": 2, "BackfillConcurrency": 1, "TransferConcurrency": 1}
+# What is left for the functions that are asked, configure-rule and backfill.
+FOR_REQUESTS = 2
+# The least that Lambda takes (Lambda developer guide, "Configuring maximum concurrency for Amazon SQS event sources").
+SHARE_MIN = 2
 
 
 def main() -> int:
@@ -30,6 +40,7 @@ def main() -> int:
     parser.add_argument("--region", default="")
     parser.add_argument("--arch", choices=("arm64", "x86_64"), default="arm64")
     parser.add_argument("--parameters", type=shlex.split, default=[], metavar='"KEY=VALUE ..."')
+    parser.add_argument("--protect", choices=("on", "off", ""), default="")
     own, sam = split(sys.argv[1:])
     arguments = parser.parse_args(own)
     try:
@@ -39,8 +50,12 @@ def main() -> int:
         stack.require_functions()
         name, region = where(arguments.stack, arguments.region)
         machine.install("sam")
-        return subprocess.run(command(name, region, arguments.arch, arguments.parameters, sam),
-                              cwd=REPOSITORY).returncode
+        account = facts(name, region)
+        parameters = replaced(arguments.parameters, fitting(account, arguments.parameters))
+        deployed = subprocess.run(command(name, region, arguments.arch, parameters, sam), cwd=REPOSITORY).returncode
+        if deployed == 0:
+            protect(name, region, arguments.protect, account)
+        return deployed
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
@@ -61,6 +76,97 @@ def command(name: str, region: str, arch: str, parameters: list[str], sam: list[
             "--parameter-overrides", f"Architecture={arch}", *given, *sam]
 
 
+def ask_account(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([str(machine.program("sam", "python")), str(SCRIPTS / "account.py"), *arguments],
+                          capture_output=True, text=True)
+
+
+def facts(name: str, region: str) -> dict:
+    """What account.py has found out. A deployment needs none of it, so what is missing is only said."""
+    answer = ask_account("facts", name, region)
+    try:
+        found = json.loads(answer.stdout)
+    except ValueError:
+        found = {"unknown": answer.stderr.strip().splitlines()[-1:]}
+    for problem in found["unknown"]:
+        print(f"note: the account could not be asked: {problem}", file=sys.stderr)
+    return found
+
+
+def fitting(account: dict, given: list[str]) -> list[str]:
+    """Parameters that fit the account's concurrency, if those that would be deployed do not, and the user wants them."""
+    if "concurrency" not in account:
+        return []
+    concurrency = account["concurrency"]
+    shares = asked_shares(account.get("parameters", {}), given)
+    if total(shares) <= concurrency:
+        return []
+    smaller = [f"{name}={share}" for name, share in fitted(shares, concurrency - FOR_REQUESTS).items()]
+    print(f"The functions could ask for {total(shares)} concurrent executions, and the account has {concurrency} for them. "
+          "Lambda would throttle\nthem: everything is replicated, more slowly. These parameters fit:\n\n"
+          f'    make deploy PARAMETERS="{" ".join(smaller)}"\n\n'
+          'or ask AWS for a higher quota (Service Quotas, Lambda, "Concurrent executions").')
+    if not sys.stdin.isatty():
+        print("They are not applied, as there is nobody to ask.")
+        return []
+    return smaller if input("Deploy with these? [Y/n]: ").strip().lower() in ("", "y", "yes") else []
+
+
+def replaced(given: list[str], others: list[str]) -> list[str]:
+    """The parameters, with the others in the place of those of the same name."""
+    names = [other.split("=")[0] for other in others]
+    return [one for one in given if one.split("=")[0] not in names] + others
+
+
+def asked_shares(before: dict[str, str], given: list[str]) -> dict[str, int]:
+    """The limits as they would be deployed: given now, given before, or the template's defaults."""
+    now = dict(parameter.split("=", 1) for parameter in given)
+    defaults = template_defaults()
+    shares = {}
+    for name in SHARES:
+        value = now.get(name) or before.get(name) or defaults[name]
+        if not value.isdecimal():
+            raise Problem(f'{name}="{value}" is no number; write {name}={defaults[name]}')
+        shares[name] = int(value)
+    return shares
+
+
+def template_defaults() -> dict[str, str]:
+    template = (REPOSITORY / "template.yaml").read_text()
+    return {name: re.search(rf"^  {name}:\n    Type: Number\n    Default: (\d+)$", template, re.MULTILINE)[1]
+            for name in SHARES}
+
+
+def total(shares: dict[str, int]) -> int:
+    return FOR_REQUESTS + sum(share * SHARES[name] for name, share in shares.items())
+
+
+def fitted(shares: dict[str, int], concurrency: int) -> dict[str, int]:
+    """The same shares of less, none under the least that Lambda takes."""
+    wanted = sum(share * SHARES[name] for name, share in shares.items())
+    smaller = {name: max(SHARE_MIN, share * concurrency // wanted) for name, share in shares.items()}
+    # The least of one may be too much for the others.
+    for name in sorted(SHARES, key=lambda name: -smaller[name]):
+        over = sum(share * SHARES[one] for one, share in smaller.items()) - concurrency
+        if over > 0:
+            smaller[name] = max(SHARE_MIN, smaller[name] + -over // SHARES[name])
+    return smaller
+
+
+def protect(name: str, region: str, wanted: str, account: dict) -> None:
+    """Sets termination protection as asked, and otherwise says how to."""
+    if not wanted:
+        if not account.get("is_protected", False):
+            print(f"The stack can be deleted by one command. To protect it: make deploy STACK={name} REGION={region} "
+                  "PROTECT=on")
+        return
+    answer = ask_account("protect", name, region, wanted)
+    if answer.returncode != 0:
+        raise Problem(f"the stack {name} is deployed, but its termination protection could not be set to {wanted}: "
+                      f"{answer.stderr.strip()}; it needs cloudformation:UpdateTerminationProtection")
+    print(f"Termination protection of the stack {name} is {wanted}.")
+
+
 def where(name: str, region: str) -> tuple[str, str]:
     """The stack's name and region: as told, as answered before, or as answered now."""
     try:
@@ -73,7 +179,7 @@ def where(name: str, region: str) -> tuple[str, str]:
                      os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"))
     if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", name):
         raise Problem(f'"{name}" cannot name a stack: small letters, digits and "-", at most 40 of them')
-    if not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d", region):
+    if not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", region):
         raise Problem(f'"{region}" is no region; one is us-east-1')
     if not before:
         ANSWERS.parent.mkdir(exist_ok=True)

@@ -17,8 +17,11 @@ STACK = "tandem"
 ARTIFACTS = "tandem-artifacts"  # the bucket SAM puts the functions' code into
 # Topics of these names may deliver notifications. The tests make them.
 LOCAL_TOPICS = [f"arn:aws:sns:{environment.REGION}:000000000000:tandem-notifications{more}" for more in ("", "-raw")]
+# Accounts that the tests name as owners of destinations.
+LOCAL_ACCOUNTS = ("444455556666", "111122223333")
 # Warm environments of each function: one emulator process serves them all, more would only queue.
-LOCAL_PARAMETERS = ("LiveConcurrency=8", "BackfillConcurrency=4", f"NotificationTopics={','.join(LOCAL_TOPICS)}")
+LOCAL_PARAMETERS = ("LiveConcurrency=8", "BackfillConcurrency=4", f"NotificationTopics={','.join(LOCAL_TOPICS)}",
+                    f"DestinationAccounts={','.join(LOCAL_ACCOUNTS)}")
 FUNCTIONS = ("configure-rule", "replicate-put", "replicate-delete", "backfill", "backfill-shard", "copy-parts")
 
 

@@ -43,6 +43,11 @@ class WhereADeploymentGoes(unittest.TestCase):
             with self.subTest(name=name, region=region), self.assertRaises(Problem):
                 deploy.where(name, region)
 
+    def test_regions_of_all_partitions_are_taken(self):
+        for region in ("us-gov-west-1", "cn-northwest-1", "eusc-de-east-1", "us-isob-east-1", "ap-southeast-10"):
+            with self.subTest(region=region):
+                self.assertEqual(deploy.where("mine", region), ("mine", region))
+
     def test_what_follows_two_dashes_is_for_sam(self):
         own, sam = deploy.split(["--arch", "arm64", "--", "--no-confirm-changeset"])
         self.assertEqual(own, ["--arch", "arm64"])
@@ -56,6 +61,90 @@ class WhereADeploymentGoes(unittest.TestCase):
         with mock.patch("deploy.machine.program", lambda *_: "sam"):
             command = deploy.command("mine", "us-east-1", "arm64", ["AlarmEmail=", "RpoSeconds=60"], [])
         self.assertEqual(command[-2:], ['AlarmEmail=""', "RpoSeconds=60"])
+
+
+class TheAccountsConcurrency(unittest.TestCase):
+    def fitting(self, account, given=(), answer=None):
+        stdin = mock.Mock(isatty=lambda: answer is not None)
+        with (mock.patch.multiple("deploy.sys", stdin=stdin), mock.patch("builtins.input", lambda _: answer),
+              contextlib.redirect_stdout(io.StringIO()) as said):
+            return deploy.fitting(account, list(given)), said.getvalue()
+
+    def test_what_fits_is_deployed_without_a_word(self):
+        for account in ({"concurrency": 1000}, {"concurrency": 182}, {}):
+            with self.subTest(account=account):
+                self.assertEqual(self.fitting(account), ([], ""))
+
+    def test_a_new_account_is_offered_the_least(self):
+        parameters, said = self.fitting({"concurrency": 10}, answer="")
+        self.assertEqual(parameters, ["LiveConcurrency=2", "BackfillConcurrency=2", "TransferConcurrency=2"])
+        self.assertIn("182 concurrent executions, and the account has 10", said)
+        self.assertIn('PARAMETERS="LiveConcurrency=2 BackfillConcurrency=2 TransferConcurrency=2"', said)
+
+    def test_what_is_offered_is_not_applied_without_a_yes(self):
+        for answer in ("n", None):
+            with self.subTest(answer=answer):
+                parameters, said = self.fitting({"concurrency": 10}, answer=answer)
+                self.assertEqual(parameters, [])
+                self.assertIn("LiveConcurrency=2", said)
+
+    def test_what_is_offered_fits_whatever_the_account_has(self):
+        for concurrency in range(10, 182):
+            parameters, _ = self.fitting({"concurrency": concurrency}, answer="y")
+            shares = deploy.asked_shares({}, parameters)
+            self.assertLessEqual(deploy.total(shares), concurrency)
+            self.assertGreaterEqual(min(shares.values()), 2)
+            self.assertEqual(self.fitting({"concurrency": concurrency}, parameters), ([], ""))
+
+    def test_what_was_given_counts_before_the_defaults(self):
+        small = {"LiveConcurrency": "2", "BackfillConcurrency": "2", "TransferConcurrency": "2"}
+        self.assertEqual(self.fitting({"concurrency": 10, "parameters": small}), ([], ""))
+        _, said = self.fitting({"concurrency": 10, "parameters": small}, ["LiveConcurrency=9"])
+        self.assertIn("24 concurrent executions", said)
+
+    def test_what_is_offered_takes_the_place_of_what_was_given(self):
+        given = ["LiveConcurrency=90", "Alarms=off"]
+        parameters, _ = self.fitting({"concurrency": 10}, given, answer="y")
+        self.assertEqual(deploy.replaced(given, parameters), ["Alarms=off", *parameters])
+        self.assertEqual(deploy.replaced(given, []), given)
+
+    def test_a_limit_that_is_no_number_is_named(self):
+        with self.assertRaisesRegex(Problem, 'LiveConcurrency="many" is no number'):
+            self.fitting({"concurrency": 10}, ["LiveConcurrency=many"])
+
+    def test_an_account_that_cannot_be_asked_is_deployed_to(self):
+        refused = mock.Mock(stdout="", stderr="Traceback\nUnable to locate credentials\n")
+        with (mock.patch("deploy.ask_account", lambda *_: refused), contextlib.redirect_stderr(io.StringIO()) as said):
+            self.assertEqual(self.fitting(deploy.facts("mine", "us-east-1")), ([], ""))
+        self.assertIn("Unable to locate credentials", said.getvalue())
+
+
+class TerminationProtection(unittest.TestCase):
+    def protect(self, wanted, account, code=0):
+        asked = []
+
+        def ask(*arguments):
+            asked.append(arguments)
+            return mock.Mock(returncode=code, stderr="AccessDenied\n")
+
+        with mock.patch("deploy.ask_account", ask), contextlib.redirect_stdout(io.StringIO()) as said:
+            deploy.protect("mine", "us-east-1", wanted, account)
+        return asked, said.getvalue()
+
+    def test_it_is_set_as_asked(self):
+        for wanted in ("on", "off"):
+            asked, _ = self.protect(wanted, {})
+            self.assertEqual(asked, [("protect", "mine", "us-east-1", wanted)])
+
+    def test_it_is_offered_to_a_stack_without(self):
+        self.assertEqual(self.protect("", {"is_protected": True}), ([], ""))
+        asked, said = self.protect("", {})
+        self.assertEqual(asked, [])
+        self.assertIn("make deploy STACK=mine REGION=us-east-1 PROTECT=on", said)
+
+    def test_a_refusal_says_that_the_stack_is_deployed(self):
+        with self.assertRaisesRegex(Problem, "mine is deployed.*AccessDenied"):
+            self.protect("on", {}, code=1)
 
 
 class TheSizesOfTheFunctions(unittest.TestCase):

@@ -28,6 +28,51 @@ pub fn of_type<'a>(
         .map(|(id, resource)| (id.as_str().expect("a logical id"), resource))
 }
 
+/// Of what a condition may leave out (`!If [Condition, something, !Ref AWS::NoValue]`), what is there if it holds.
+pub fn if_there(value: &Yaml) -> &Yaml {
+    match value.as_vec().map(Vec::as_slice) {
+        Some([Yaml::String(_), there, Yaml::String(nothing)]) if nothing == "AWS::NoValue" => there,
+        _ => value,
+    }
+}
+
+/// A function's role.
+pub fn role<'a>(template: &'a Yaml, logical_id: &str) -> &'a Yaml {
+    let role = &resources(template)[format!("{logical_id}Role").as_str()];
+    assert_eq!(
+        role["Type"].as_str(),
+        Some("AWS::IAM::Role"),
+        "{logical_id}"
+    );
+    &role["Properties"]
+}
+
+/// The statements of a function's role, all conditions of the template being true.
+pub fn statements<'a>(template: &'a Yaml, logical_id: &str) -> Vec<&'a Yaml> {
+    let role = role(template, logical_id);
+    let own = role["Policies"].as_vec().into_iter().flatten();
+    let own = own.map(|policy| &policy["PolicyDocument"]);
+    let shared = role["ManagedPolicyArns"].as_vec().into_iter().flatten();
+    // Only policies of the template: those of AWS's allow more than any one function needs.
+    let shared = shared.map(|policy| {
+        let policy = if_there(policy).as_str().expect("a policy of the template");
+        &resources(template)[policy]["Properties"]["PolicyDocument"]
+    });
+    own.chain(shared)
+        .flat_map(|document| document["Statement"].as_vec().expect("statements"))
+        .map(if_there)
+        .collect()
+}
+
+/// The queue that starts a function, if one does.
+pub fn queue<'a>(template: &'a Yaml, logical_id: &str) -> Option<&'a str> {
+    let events = &resources(template)[logical_id]["Properties"]["Events"];
+    events
+        .as_hash()?
+        .values()
+        .find_map(|event| event["Properties"]["Queue"].as_str())
+}
+
 /// The texts of something that is one or several.
 pub fn texts(value: &Yaml) -> Vec<&str> {
     match value {

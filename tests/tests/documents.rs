@@ -220,6 +220,7 @@ fn every_source_file_that_a_document_names_exists() {
         "docs/fidelity.md",
         "docs/rules-as-code.md",
         "docs/runbook.md",
+        "docs/security.md",
         "docs/semantics.md",
     ]
     .map(str::to_owned);

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use object::{Object, ObjectSymbol};
-use tandem_tests::template::{of_type, read, resources, texts};
+use tandem_tests::template::{of_type, queue, read, role, statements, texts};
 use yaml_rust2::Yaml;
 
 /// The functions, by their logical ids in the template.
@@ -117,13 +117,24 @@ const NEEDS: &[(&str, &[&str])] = &[
     // Of manifests.
     (
         "backfill: s3.HeadObject",
-        &["s3:GetObject job objects", "s3:ListBucket job bucket"],
+        &[
+            "s3:GetObject job objects",
+            "s3:ListBucket job bucket",
+            "kms:Decrypt keys",
+        ],
     ),
     (
         "s3.GetObject",
-        &["s3:GetObject job objects", "s3:ListBucket job bucket"],
+        &[
+            "s3:GetObject job objects",
+            "s3:ListBucket job bucket",
+            "kms:Decrypt keys",
+        ],
     ),
-    ("s3.PutObject", &["s3:PutObject job objects"]),
+    (
+        "s3.PutObject",
+        &["s3:PutObject job objects", "kms:GenerateDataKey keys"],
+    ),
     ("s3.GetBucketWebsite", &["s3:GetBucketWebsite source"]),
     ("s3.ListBuckets", &["s3:ListAllMyBuckets *"]),
     (
@@ -203,6 +214,18 @@ const OF_LAMBDA_WITH_QUEUE: [&str; 3] = [
     "sqs:ReceiveMessage queues",
 ];
 
+/// What using the table and the queues takes where the parameter `StackKey` names their key. Every function uses both.
+///
+/// Sources: DynamoDB developer guide, "Using DynamoDB encryption at rest"; SQS developer guide, "Key management".
+const OF_STACK_KEY: [&str; 6] = [
+    "kms:Decrypt stack key",
+    "kms:DescribeKey stack key",
+    "kms:Encrypt stack key",
+    "kms:GenerateDataKey stack key",
+    "kms:ReEncryptFrom stack key",
+    "kms:ReEncryptTo stack key",
+];
+
 /// Linked, and never sent: how the SDK finds credentials on machines other than Lambda's, and sessions of directory
 /// buckets, which have no notifications.
 fn is_never_sent(operation: &str) -> bool {
@@ -236,21 +259,15 @@ fn linked(function: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The queue that starts a function, if one does.
-fn queue<'a>(template: &'a Yaml, logical_id: &str) -> Option<&'a str> {
-    let events = &resources(template)[logical_id]["Properties"]["Events"];
-    events
-        .as_hash()?
-        .values()
-        .find_map(|event| event["Properties"]["Queue"].as_str())
-}
-
 /// What a function needs, each with the operations that need it.
 fn needed(template: &Yaml, logical_id: &str, function: &str) -> BTreeMap<String, Vec<String>> {
     let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let of_queue = queue(template, logical_id).map(|_| OF_LAMBDA_WITH_QUEUE);
     for permission in OF_LAMBDA.into_iter().chain(of_queue.into_iter().flatten()) {
         needed.insert(permission.to_owned(), vec!["Lambda".to_owned()]);
+    }
+    for permission in OF_STACK_KEY {
+        needed.insert(permission.to_owned(), vec!["table and queues".to_owned()]);
     }
     let operations = linked(function);
     assert!(!operations.is_empty(), "{function} asks AWS for nothing");
@@ -284,55 +301,40 @@ fn kind(resource: &str) -> &'static str {
         "lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-backfill" => "function",
         "cloudformation:${AWS::Region}:${AWS::AccountId}:stack/${AWS::StackName}/*" => "stack",
         "kms:*:*:key/*" => "keys",
+        "StackKey" => "stack key",
         queue if queue.ends_with("Queue.Arn") => "queues",
         log if log.ends_with("Logs.Arn") => "log",
         other => panic!("a resource of a kind that this test does not know: {other}"),
     }
 }
 
-/// A function's role.
-fn role<'a>(template: &'a Yaml, logical_id: &str) -> &'a Yaml {
-    let role = &resources(template)[format!("{logical_id}Role").as_str()];
-    assert_eq!(
-        role["Type"].as_str(),
-        Some("AWS::IAM::Role"),
-        "{logical_id}"
-    );
-    &role["Properties"]
+/// The statements that allow something to a function.
+fn allowed<'a>(template: &'a Yaml, logical_id: &str) -> impl Iterator<Item = &'a Yaml> {
+    let statements = statements(template, logical_id).into_iter();
+    statements.filter(|statement| match statement["Effect"].as_str() {
+        Some("Allow") => true,
+        Some("Deny") => false,
+        other => panic!("a statement's effect is {other:?}"),
+    })
 }
 
-/// The statements of a function's role.
-fn statements<'a>(template: &'a Yaml, logical_id: &str) -> Vec<&'a Yaml> {
-    let role = role(template, logical_id);
-    let own = role["Policies"].as_vec().into_iter().flatten();
-    let own = own.map(|policy| &policy["PolicyDocument"]);
-    let shared = role["ManagedPolicyArns"].as_vec().into_iter().flatten();
-    // Only policies of the template: those of AWS's allow more than any one function needs.
-    let shared = shared.map(|policy| {
-        let policy = policy.as_str().expect("a policy of the template");
-        &resources(template)[policy]["Properties"]["PolicyDocument"]
-    });
-    own.chain(shared)
-        .flat_map(|document| document["Statement"].as_vec().expect("statements"))
-        .collect()
+/// What a statement is about.
+fn on(statement: &Yaml) -> Vec<&str> {
+    // A key pattern is a choice of two; what both are is checked by what they are for.
+    if statement["Sid"].as_str() != Some("KeysOfObjects") {
+        return texts(&statement["Resource"]);
+    }
+    // KMS developer guide, "kms:ViaService": the same suffix in all partitions.
+    let via = &statement["Condition"]["StringLike"]["kms:ViaService"];
+    assert_eq!(via.as_str(), Some("s3.*.amazonaws.com"));
+    vec!["kms:*:*:key/*"]
 }
 
 /// What a function is allowed, each as `action kind-of-resource`.
 fn granted(template: &Yaml, logical_id: &str) -> BTreeSet<String> {
     let mut granted = BTreeSet::new();
-    for statement in statements(template, logical_id) {
-        assert_eq!(statement["Effect"].as_str(), Some("Allow"), "{statement:?}");
-        // A key pattern is a choice of two; what both are is checked by what they are for.
-        let on = if statement["Sid"].as_str() == Some("KeysOfObjects") {
-            assert!(
-                statement["Condition"]["StringLike"]["kms:ViaService"]
-                    .as_str()
-                    .is_some()
-            );
-            vec!["kms:*:*:key/*"]
-        } else {
-            texts(&statement["Resource"])
-        };
+    for statement in allowed(template, logical_id) {
+        let on = on(statement);
         if statement["Sid"].as_str() == Some("OwnQueue") {
             let own = queue(template, logical_id).expect("a queue");
             assert_eq!(on, [own], "{logical_id} takes from another's queue");
@@ -413,6 +415,93 @@ fn every_row_of_the_table_is_of_use() {
     }
 }
 
+/// Which accounts' resources a statement is about.
+fn accounts(statement: &Yaml) -> &'static str {
+    let of = &statement["Condition"]["StringEquals"]["aws:ResourceAccount"];
+    if of.is_badvalue() {
+        return "any";
+    }
+    match texts(of)[..] {
+        ["AWS::AccountId"] => "own",
+        [
+            "OwnAccountOnly",
+            "AWS::AccountId",
+            ",",
+            ",",
+            "AWS::AccountId",
+            ",",
+            "DestinationAccounts",
+        ] => "own or listed",
+        ref other => panic!("accounts that this test does not know: {other:?}"),
+    }
+}
+
+// Promise: The functions use buckets and keys of the stack's own account only, and destinations and keys of objects of the
+// accounts that the parameter `DestinationAccounts` lists.
+#[test]
+fn no_function_may_use_a_bucket_or_a_key_of_an_account_that_the_stack_does_not_name() {
+    let template = read();
+    let mut checked = BTreeSet::new();
+    for (logical_id, function) in FUNCTIONS {
+        for statement in allowed(&template, logical_id) {
+            for kind in on(statement).into_iter().map(kind) {
+                let expected = match (kind, function) {
+                    ("source" | "sources" | "job bucket" | "job objects", _)
+                    | ("keys", "backfill") => "own",
+                    ("destination" | "replicas" | "keys", _) => "own or listed",
+                    // The stack's own resources, and actions that are about no resource.
+                    _ => "any",
+                };
+                assert_eq!(accounts(statement), expected, "{function}: {kind}");
+                checked.insert(kind);
+            }
+        }
+    }
+    for kind in ["source", "replicas", "job objects", "keys"] {
+        assert!(checked.contains(kind), "nothing is allowed on {kind}");
+    }
+}
+
+// Promise: Where `SourceBucketPattern` is a name or `name*`, and not the same as `DestinationBucketPattern`, no function may
+// write or delete an object of a bucket that it matches.
+#[test]
+fn what_may_be_written_at_a_destination_is_denied_at_a_source() {
+    let template = read();
+    let mut writers = 0;
+    for (logical_id, function) in FUNCTIONS {
+        let writes: BTreeSet<&str> = allowed(&template, logical_id)
+            .filter(|statement| {
+                on(statement)
+                    .into_iter()
+                    .map(kind)
+                    .any(|on| on == "replicas")
+            })
+            .flat_map(|statement| texts(&statement["Action"]))
+            .filter(|action| !action.starts_with("s3:Get") && !action.starts_with("s3:List"))
+            .collect();
+        let denied: Vec<&str> = statements(&template, logical_id)
+            .into_iter()
+            .filter(|statement| statement["Effect"].as_str() == Some("Deny"))
+            .inspect(|statement| {
+                assert_eq!(
+                    on(statement).into_iter().map(kind).collect::<Vec<_>>(),
+                    ["sources"]
+                )
+            })
+            .flat_map(|statement| texts(&statement["Action"]))
+            .collect();
+        for action in &writes {
+            let is_denied = denied.iter().any(|denied| match denied.strip_suffix('*') {
+                Some(beginning) => action.starts_with(beginning),
+                None => action == denied,
+            });
+            assert!(is_denied, "{function} may {action} at a source");
+        }
+        writers += usize::from(!writes.is_empty());
+    }
+    assert_eq!(writers, 5);
+}
+
 // Promise: Queues take no unencrypted request.
 #[test]
 fn nothing_reaches_a_queue_unencrypted() {
@@ -434,11 +523,17 @@ fn nothing_reaches_a_queue_unencrypted() {
     }
     let queues: BTreeSet<&str> = of_type(&template, "AWS::SQS::Queue")
         .map(|(id, queue)| {
-            assert_eq!(
-                queue["Properties"]["SqsManagedSseEnabled"].as_bool(),
-                Some(true),
-                "{id}"
-            );
+            // With the stack's key, or SQS's own.
+            let own_key = queue["Properties"]["SqsManagedSseEnabled"].as_vec();
+            let own_key = own_key.map(Vec::as_slice).expect("a choice");
+            let choice = [
+                Yaml::String("WithStackKey".to_owned()),
+                Yaml::Boolean(false),
+                Yaml::Boolean(true),
+            ];
+            assert_eq!(own_key, choice, "{id}");
+            let key = texts(&queue["Properties"]["KmsMasterKeyId"]);
+            assert_eq!(key, ["WithStackKey", "StackKey", "AWS::NoValue"], "{id}");
             id
         })
         .collect();

@@ -3,9 +3,9 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use tandem_tests::template::{of_type, read, resources, texts};
+use tandem_tests::template::{of_type, queue, read, resources, role, statements, texts};
 use yaml_rust2::Yaml;
 
 const NAME_START: &str = "${AWS::StackName}-";
@@ -92,11 +92,136 @@ fn every_queue_and_every_function_is_watched() {
         .map(|(_, function)| own_name(&function["Properties"]["FunctionName"]))
         .collect();
     assert_eq!(watched(&template, "Throttles"), functions);
+    assert_eq!(watched(&template, "RecursiveInvocationsDropped"), functions);
     // Those that requests start answer refusals as errors.
     let by_queue = functions
         .into_iter()
         .filter(|name| !["configure-rule", "backfill"].contains(&name.as_str()));
     assert_eq!(watched(&template, "Errors"), by_queue.collect());
+}
+
+/// The functions that a function can start: through queues that its role may send to, or by invoking them.
+fn started<'a>(template: &'a Yaml, logical_id: &str) -> BTreeSet<&'a str> {
+    let functions = || of_type(template, "AWS::Serverless::Function");
+    let mut started = BTreeSet::new();
+    for statement in statements(template, logical_id) {
+        let actions = texts(&statement["Action"]);
+        if statement["Effect"].as_str() != Some("Allow") {
+            continue;
+        }
+        for resource in texts(&statement["Resource"]) {
+            assert!(
+                resource != "*" || actions != ["sqs:SendMessage"],
+                "{logical_id} may send anywhere"
+            );
+            if actions.contains(&"sqs:SendMessage") {
+                let fed = functions().filter(|(id, _)| queue(template, id) == Some(resource));
+                started.extend(fed.map(|(id, _)| id));
+            }
+            if actions.contains(&"lambda:InvokeFunction") {
+                let invoked = functions().filter(|(_, function)| {
+                    let name = function["Properties"]["FunctionName"].as_str();
+                    resource.ends_with(&format!(":function:{}", name.expect("a name")))
+                });
+                started.extend(invoked.map(|(id, _)| id));
+            }
+        }
+    }
+    started
+}
+
+/// Lambda ends a chain of invocations in which a function comes up for the 16th time or so, unless the function says that
+/// this is intended (Lambda developer guide, "Use Lambda recursive loop detection"). A chain that goes through another
+/// bucket's notifications is not in the template: it is the replication circle that the detection is for.
+#[test]
+fn a_function_allows_loops_exactly_if_it_can_start_itself() {
+    let template = read();
+    let starts: BTreeMap<&str, BTreeSet<&str>> = of_type(&template, "AWS::Serverless::Function")
+        .map(|(id, _)| (id, started(&template, id)))
+        .collect();
+    assert!(
+        starts["ReplicatePut"].contains("BackfillShard"),
+        "{starts:?}"
+    );
+    assert!(starts["ConfigureRule"].contains("Backfill"), "{starts:?}");
+    let mut in_a_loop = BTreeSet::new();
+    for (&function, next) in &starts {
+        let mut reached = next.clone();
+        for _ in &starts {
+            let further = reached.iter().flat_map(|id| &starts[id]).copied();
+            reached.extend(further.collect::<Vec<_>>());
+        }
+        if reached.contains(function) {
+            in_a_loop.insert(function);
+        }
+    }
+    assert_eq!(in_a_loop, BTreeSet::from(["BackfillShard", "CopyParts"]));
+    for (id, function) in of_type(&template, "AWS::Serverless::Function") {
+        let allows = function["Properties"]["RecursiveLoop"].as_str();
+        let expected = in_a_loop.contains(id).then_some("Allow");
+        assert_eq!(allows, expected, "{id}");
+    }
+}
+
+// Promise: Table, queues, logs and topic are encrypted with the key that `StackKey` names, and all roles have the path and
+// the permissions boundary that the stack names.
+#[test]
+fn what_the_account_requires_is_said_of_every_resource() {
+    let template = read();
+    let mut checked = 0;
+    for (kind, property, condition, parameter) in [
+        (
+            "AWS::SQS::Queue",
+            "KmsMasterKeyId",
+            "WithStackKey",
+            "StackKey",
+        ),
+        (
+            "AWS::Logs::LogGroup",
+            "KmsKeyId",
+            "WithStackKey",
+            "StackKey",
+        ),
+        (
+            "AWS::SNS::Topic",
+            "KmsMasterKeyId",
+            "WithStackKey",
+            "StackKey",
+        ),
+        (
+            "AWS::IAM::Role",
+            "PermissionsBoundary",
+            "Bounded",
+            "PermissionsBoundary",
+        ),
+        ("AWS::IAM::Role", "Path", "WithRolePath", "RolePath"),
+        (
+            "AWS::IAM::ManagedPolicy",
+            "Path",
+            "WithRolePath",
+            "RolePath",
+        ),
+    ] {
+        for (id, resource) in of_type(&template, kind) {
+            let value = texts(&resource["Properties"][property]);
+            assert_eq!(
+                value,
+                [condition, parameter, "AWS::NoValue"],
+                "{id} {property}"
+            );
+            checked += 1;
+        }
+    }
+    assert_eq!(checked, 8 + 6 + 1 + 6 + 6 + 2);
+    for (id, table) in of_type(&template, "AWS::DynamoDB::Table") {
+        let encryption = &table["Properties"]["SSESpecification"];
+        let key = texts(&encryption["KMSMasterKeyId"]);
+        assert_eq!(key, ["WithStackKey", "StackKey", "AWS::NoValue"], "{id}");
+    }
+    for (id, _) in of_type(&template, "AWS::Serverless::Function") {
+        let policies = texts(&role(&template, id)["ManagedPolicyArns"]);
+        assert!(policies.contains(&"StackKeyPolicy"), "{id}");
+    }
 }
 
 #[test]
@@ -111,7 +236,7 @@ fn every_alarm_has_its_place_in_the_runbook() {
             .iter()
             .map(|queue| format!("{queue}-age")),
     );
-    names.extend(["*-dead", "*-errors", "*-throttles"].map(str::to_owned));
+    names.extend(["*-dead", "*-errors", "*-recursion", "*-throttles"].map(str::to_owned));
     assert!(names.len() > 10, "{names:?}");
     for name in names {
         assert!(

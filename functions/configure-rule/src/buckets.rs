@@ -83,7 +83,7 @@ pub(crate) fn readable(
         )),
         (Found::NotAccessible(said), Some(other)) => not_accessible(format!(
             "does not belong to the account {other}, or may not be read ({said}); see that its policy lets this \
-             stack list and write it, and that the stack's bucket patterns cover it"
+             stack list and write it, and that the stack's bucket patterns and DestinationAccounts cover it"
         )),
         (Found::NotAccessible(said), None) => not_accessible(format!(
             "belongs to another account or may not be read ({said}); {}, and see that neither its policy nor the \

@@ -57,6 +57,7 @@ impl Stack {
         after.options.check_change_of(&before.options)?;
         after.options.check(after.policy)?;
         if after.options != before.options {
+            self.config.boundary.check_accounts(&after.options)?;
             self.check_destination(&after.options, &before.destination)
                 .await?;
         }

@@ -42,6 +42,9 @@ impl Stack {
         event: &ResourceEvent,
         deadline: Deadline,
     ) -> Result<Value, RequestError> {
+        // Nothing is done for a request that could not be answered.
+        let address = &event.response_url;
+        callback::check_address(&self.aws, address, &self.config.url_suffix)?;
         let time = deadline.left().saturating_sub(ANSWER_TIME);
         let carried_out = timeout(time, self.resource(event, deadline));
         let outcome = match AssertUnwindSafe(carried_out).catch_unwind().await {
@@ -62,7 +65,7 @@ impl Stack {
             self.take_back(event).await;
         }
         let answer = event.answer(&outcome);
-        callback::put(&self.aws, &event.response_url, &answer.to_string()).await?;
+        callback::put(address, &answer.to_string()).await?;
         Ok(answer)
     }
 

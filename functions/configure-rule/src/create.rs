@@ -49,6 +49,8 @@ impl Stack {
         };
         draft.check_names(self.aws.region())?;
         draft.options.check(draft.policy)?;
+        self.config.boundary.check_accounts(&draft.options)?;
+        self.config.boundary.check_destination(&draft.destination)?;
         let (source, destination) = self.check_buckets(&draft).await?;
         self.check_destination(&draft.options, &destination).await?;
         self.check_claims(&draft).await?;

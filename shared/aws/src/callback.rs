@@ -17,20 +17,33 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(8);
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Puts `document` to `url`, which must be `https`; `http` only where AWS itself is a local endpoint. Repeat-safe,
-/// and repeated, unless the server answers that the request is wrong.
-pub async fn put(aws: &Aws, url: &str, document: &str) -> Result<(), AwsError> {
-    let doing = || format!("answering to {}", without_signature(url));
+/// Refuses an address that is not CloudFormation's in this region: whoever may invoke the function could otherwise have
+/// it send to any host. Where AWS itself is a local endpoint, so is CloudFormation, and any address may be named.
+/// `url_suffix` is what AWS's host names end with in this partition.
+pub fn check_address(aws: &Aws, url: &str, url_suffix: &str) -> Result<(), AwsError> {
     let is_local = aws.config().endpoint_url().is_some();
-    if !(url.starts_with("https://") || is_local && url.starts_with("http://")) {
-        return Err(AwsError::unexpected(doing(), "the address is not https"));
+    if is_local || is_cloudformations(url, aws.region().as_str(), url_suffix) {
+        return Ok(());
     }
+    Err(AwsError::unexpected(
+        doing(url),
+        format!(
+            "the address is not https, or not of CloudFormation's bucket {}; only CloudFormation sends such requests",
+            bucket(aws.region().as_str())
+        ),
+    ))
+}
+
+/// Puts `document` to `url`, which [`check_address`] has to have accepted. Repeat-safe, and repeated, unless the server
+/// answers that the request is wrong.
+pub async fn put(url: &str, document: &str) -> Result<(), AwsError> {
     let connector = Connector::builder()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
         .build();
     let mut pause = FIRST_PAUSE;
     for attempt in 1.. {
-        let request = request(url, document).map_err(|said| AwsError::unexpected(doing(), said))?;
+        let request =
+            request(url, document).map_err(|said| AwsError::unexpected(doing(url), said))?;
         let answered = tokio::time::timeout(TRY_TIMEOUT, connector.call(request)).await;
         let (said, is_final) = match answered {
             Ok(Ok(answer)) if answer.status().is_success() => return Ok(()),
@@ -43,12 +56,43 @@ pub async fn put(aws: &Aws, url: &str, document: &str) -> Result<(), AwsError> {
             Err(elapsed) => (elapsed.to_string(), false),
         };
         if is_final || attempt == TRIES {
-            return Err(AwsError::unexpected(doing(), said));
+            return Err(AwsError::unexpected(doing(url), said));
         }
         tokio::time::sleep(pause).await;
         pause *= 3;
     }
     Ok(())
+}
+
+/// Whether `url` is in the bucket to which custom resources of a region answer, by one of S3's host names.
+///
+/// Sources: CloudFormation user guide, "Access CloudFormation using an interface endpoint" (the bucket's name has the
+/// region without its hyphens); Lambda developer guide, "Using AWS Lambda with CloudFormation" (`s3-us-east-1` in a
+/// request); S3 user guide, "Virtual hosting of general purpose buckets" and "Dual-stack endpoints" (the other forms).
+fn is_cloudformations(url: &str, region: &str, url_suffix: &str) -> bool {
+    let Some(rest) = url.strip_prefix("https://") else {
+        return false;
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let bucket = bucket(region);
+    [
+        format!("{bucket}.s3.{region}.{url_suffix}"),
+        format!("{bucket}.s3-{region}.{url_suffix}"),
+        format!("{bucket}.s3.dualstack.{region}.{url_suffix}"),
+        format!("{bucket}.s3.{url_suffix}"),
+    ]
+    .iter()
+    .any(|expected| host.eq_ignore_ascii_case(expected))
+}
+
+/// CloudFormation's bucket for the answers of custom resources.
+fn bucket(region: &str) -> String {
+    let region = region.replace('-', "");
+    format!("cloudformation-custom-resource-response-{region}")
+}
+
+fn doing(url: &str) -> String {
+    format!("answering to {}", without_signature(url))
 }
 
 /// Presigned for no content type, so an empty one is sent.
@@ -73,6 +117,67 @@ fn without_signature(url: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cloudformation_is_answered_in_its_own_bucket_of_the_region() {
+        let own = "cloudformation-custom-resource-response";
+        for (host, region, suffix) in [
+            (
+                format!("{own}-useast1.s3.us-east-1.amazonaws.com"),
+                "us-east-1",
+                "amazonaws.com",
+            ),
+            (
+                format!("{own}-useast1.s3-us-east-1.amazonaws.com"),
+                "us-east-1",
+                "amazonaws.com",
+            ),
+            (
+                format!("{own}-useast1.s3.amazonaws.com"),
+                "us-east-1",
+                "amazonaws.com",
+            ),
+            (
+                format!("{own}-cnnorth1.s3.cn-north-1.amazonaws.com.cn"),
+                "cn-north-1",
+                "amazonaws.com.cn",
+            ),
+            (
+                format!("{own}-euscdeeast1.s3.eusc-de-east-1.amazonaws.eu"),
+                "eusc-de-east-1",
+                "amazonaws.eu",
+            ),
+        ] {
+            let url = format!("https://{host}/arn%3Aaws%3A?X-Amz-Signature=1");
+            assert!(is_cloudformations(&url, region, suffix), "{url}");
+        }
+    }
+
+    // Promise: CloudFormation's requests are answered in CloudFormation's own bucket of the stack's region, and nowhere else.
+    #[test]
+    fn no_other_address_is_answered() {
+        let bucket = "cloudformation-custom-resource-response-useast1";
+        for url in [
+            format!("http://{bucket}.s3.amazonaws.com/"),
+            format!("https://{bucket}.s3.amazonaws.com.example.com/"),
+            format!("https://{bucket}.s3.amazonaws.com@example.com/"),
+            format!("https://{bucket}.s3.amazonaws.com:443@example.com/"),
+            format!("https://{bucket}.s3.amazonaws.com\\@example.com/"),
+            format!("https://example.com/{bucket}.s3.amazonaws.com/"),
+            format!("https://example.com?{bucket}.s3.amazonaws.com/"),
+            format!("https://{bucket}-mine.s3.amazonaws.com/"),
+            format!("https://mine.{bucket}.s3.amazonaws.com/"),
+            "https://cloudformation-custom-resource-response-uswest2.s3.us-west-2.amazonaws.com/"
+                .to_owned(),
+            "https://169.254.169.254/latest/meta-data".to_owned(),
+            String::new(),
+        ] {
+            assert!(
+                !is_cloudformations(&url, "us-east-1", "amazonaws.com"),
+                "{url}"
+            );
+        }
+    }
 
     #[test]
     fn a_request_has_an_empty_content_type_and_the_whole_address() {

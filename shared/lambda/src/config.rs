@@ -3,12 +3,17 @@
 use std::time::Duration;
 
 use tandem_aws::notifications::LaneQueues;
+use tandem_replication::boundary::{Boundary, BucketPrefix};
+use tandem_replication::names::{AccountId, NameError};
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::region::RegionGroups;
 
 /// Where the environment does not say: 15 minutes for requests that take effect after their sender's end, and 5 for
 /// clocks that differ. `docs/semantics.md` lists both as assumptions.
 const IN_FLIGHT_MAX: Duration = Duration::from_mins(20);
+
+/// Other accounts that may own destinations, separated by commas; none if it is empty or missing.
+const DESTINATION_ACCOUNTS: &str = "TANDEM_DESTINATION_ACCOUNTS";
 
 /// The stack as its functions see it.
 #[derive(Debug, Clone)]
@@ -17,6 +22,10 @@ pub struct Config {
     pub stack: String,
     /// The account that owns the buckets.
     pub account_id: String,
+    /// Which accounts and buckets rules may name.
+    pub boundary: Boundary,
+    /// What the host names of AWS end with in this partition.
+    pub url_suffix: String,
     /// The table's name.
     pub rule_table: String,
     /// Between which regions rules may be made.
@@ -96,10 +105,23 @@ impl Config {
                 problem: format!("is {value:?}, which is no number"),
             })
         };
+        let list = |name| -> Vec<String> {
+            let value = lookup(name).unwrap_or_default();
+            let entries = value.split(',').map(|entry| entry.trim().to_owned());
+            entries.filter(|entry| !entry.is_empty()).collect()
+        };
         let groups = "TANDEM_REGION_GROUPS";
+        let account_id = text("TANDEM_ACCOUNT_ID")?;
         Ok(Self {
             stack: text("TANDEM_STACK")?,
-            account_id: text("TANDEM_ACCOUNT_ID")?,
+            boundary: Boundary {
+                own_account: account_id.clone(),
+                other_accounts: account_ids(list(DESTINATION_ACCOUNTS))?,
+                read_only: text("TANDEM_READ_ONLY_SOURCES").ok().map(BucketPrefix::new),
+            },
+            account_id,
+            // While a deployment replaces a function, its code may be newer than its environment.
+            url_suffix: text("TANDEM_URL_SUFFIX").unwrap_or_else(|_| "amazonaws.com".to_owned()),
             rule_table: text("TANDEM_RULE_TABLE")?,
             region_groups: RegionGroups::parse(&text(groups)?).map_err(|error| ConfigError {
                 name: groups,
@@ -108,12 +130,7 @@ impl Config {
             lane_queues: LaneQueues {
                 put_arn: text("TANDEM_PUT_QUEUE_ARN")?,
                 delete_arn: text("TANDEM_DELETE_QUEUE_ARN")?,
-                topic_arns: lookup("TANDEM_NOTIFICATION_TOPICS")
-                    .unwrap_or_default()
-                    .split(',')
-                    .map(|arn| arn.trim().to_owned())
-                    .filter(|arn| !arn.is_empty())
-                    .collect(),
+                topic_arns: list("TANDEM_NOTIFICATION_TOPICS"),
             },
             put_queue_url: text("TANDEM_PUT_QUEUE_URL")?,
             delete_queue_url: text("TANDEM_DELETE_QUEUE_URL")?,
@@ -197,6 +214,14 @@ impl Config {
     }
 }
 
+fn account_ids(ids: Vec<String>) -> Result<Vec<AccountId>, ConfigError> {
+    let parsed: Result<_, NameError> = ids.into_iter().map(AccountId::parse).collect();
+    parsed.map_err(|error| ConfigError {
+        name: DESTINATION_ACCOUNTS,
+        problem: format!("is wrong: {error}"),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,6 +239,7 @@ mod tests {
             | "TANDEM_ATTEMPTS_MAX"
             | "TANDEM_RECEIVES_MAX" => "8",
             "TANDEM_PUT_QUEUE_URL" => "http://sqs/0/stack-put",
+            "TANDEM_DESTINATION_ACCOUNTS" => "444455556666, 777788889999",
             _ => "text",
         };
         Some(value.to_owned())
@@ -257,6 +283,39 @@ mod tests {
         assert_eq!(topics(None), Vec::<String>::new());
         assert_eq!(topics(Some("")), Vec::<String>::new());
         assert_eq!(topics(Some("arn:a, arn:b")), ["arn:a", "arn:b"]);
+    }
+
+    #[test]
+    fn a_stack_may_use_the_accounts_that_it_lists_and_no_other() {
+        let with = |accounts: Option<&str>| {
+            Config::from_lookup(|name| match name {
+                DESTINATION_ACCOUNTS => accounts.map(str::to_owned),
+                _ => environment(name),
+            })
+        };
+        let listed = |accounts| with(accounts).unwrap().boundary.other_accounts;
+        assert_eq!(listed(None), []);
+        assert_eq!(listed(Some("")), []);
+        let two = ["444455556666", "777788889999"].map(|id| AccountId::parse(id).unwrap());
+        assert_eq!(listed(Some("444455556666, 777788889999")), two);
+        let error = with(Some("4444")).unwrap_err().to_string();
+        assert!(
+            error.contains("TANDEM_DESTINATION_ACCOUNTS is wrong: \"4444\""),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn sources_are_read_only_where_the_template_says_so() {
+        let read_only = |pattern: &str| {
+            let config = Config::from_lookup(|name| match name {
+                "TANDEM_READ_ONLY_SOURCES" => Some(pattern.to_owned()),
+                _ => environment(name),
+            });
+            config.unwrap().boundary.read_only
+        };
+        assert_eq!(read_only(""), None);
+        assert_eq!(read_only("prod-*"), Some(BucketPrefix::new("prod-*")));
     }
 
     #[test]

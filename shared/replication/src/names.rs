@@ -240,6 +240,11 @@ impl KmsKeyArn {
     pub fn region(&self) -> Region {
         Region::new(self.0.split(':').nth(3).unwrap_or_default())
     }
+
+    /// The account that the key belongs to.
+    pub fn account(&self) -> &str {
+        self.0.split(':').nth(4).unwrap_or_default()
+    }
 }
 
 impl TryFrom<String> for AccountId {

@@ -77,6 +77,15 @@ fn wrong_options() -> Vec<(Value, &'static str, [&'static str; 3])> {
             ["options.lifecycle_deletes", "1", "give true or false"],
         ),
         (
+            json!({"kms_key": KEY.replace("000000000000", "999988887777")}),
+            "InvalidOptions",
+            [
+                "options.kms_key",
+                "999988887777",
+                "DestinationAccounts=444455556666,111122223333,999988887777",
+            ],
+        ),
+        (
             json!({"destination_account": "1234"}),
             "InvalidRequest",
             ["options.destination_account", "1234", "12 digits"],
@@ -131,6 +140,14 @@ async fn options_that_cannot_be_are_refused_and_leave_nothing_behind() {
     let theirs = json!({"options": {"acl": "keep", "destination_account": OTHER_ACCOUNT}});
     let error = cloud.create(&buckets, theirs).await;
     let said = ["options.acl", "keep", "use \"reset\""];
+    assert_refused(&error.expect_err("a refusal"), "InvalidOptions", said);
+    let unlisted = json!({"options": {"destination_account": "999988887777"}});
+    let error = cloud.create(&buckets, unlisted).await;
+    let said = [
+        "options.destination_account",
+        "999988887777",
+        "DestinationAccounts=444455556666,111122223333,999988887777",
+    ];
     assert_refused(&error.expect_err("a refusal"), "InvalidOptions", said);
     assert_eq!(cloud.items_with(&buckets.source.name).await.len(), 0);
     let found = buckets.source.notifications().await;

@@ -1,0 +1,42 @@
+"""What CloudFormation resolves in a template's conditions where the emulator does not: MiniStack 1.5.33 knows references, and
+the choice of an element from them, but takes Fn::Join and Fn::Split for texts of their own. No I/O.
+
+Source: CloudFormation template reference, "Condition functions", and what cfn-lint 1.58 allows within Fn::Equals.
+"""
+
+
+def resolved(value, parameters: dict):
+    """A condition, or a part of one, with its texts put together and taken apart. `parameters` are the emulator's: each
+    has a "Value", which is one text with commas for a list."""
+    if isinstance(value, list):
+        return [resolved(part, parameters) for part in value]
+    if not isinstance(value, dict):
+        return value
+    match value:
+        case {"Fn::Join": [separator, parts]}:
+            return separator.join(listed(parts, parameters))
+        case {"Fn::Split": [separator, text]}:
+            return text_of(text, parameters).split(separator)
+        case {"Fn::Select": [index, parts]}:
+            return listed(parts, parameters)[int(index)]
+    return {name: resolved(part, parameters) for name, part in value.items()}
+
+
+def text_of(value, parameters: dict) -> str:
+    value = resolved(value, parameters)
+    if isinstance(value, dict):
+        value = parameters[value["Ref"]]["Value"]
+    return str(value)
+
+
+def listed(value, parameters: dict) -> list[str]:
+    if isinstance(value, list):
+        return [text_of(part, parameters) for part in value]
+    value = resolved(value, parameters)
+    return value if isinstance(value, list) else text_of(value, parameters).split(",")
+
+
+def evaluating_all(evaluate):
+    """The emulator's own evaluation, after that."""
+    return lambda template, parameters: evaluate(
+        template | {"Conditions": resolved(template.get("Conditions", {}), parameters)}, parameters)
