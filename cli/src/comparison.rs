@@ -137,12 +137,8 @@ async fn look_closer(
     let Some(replica) = head(destination, &rule.destination.bucket, key).await? else {
         return Ok(Closer::NoReplica);
     };
-    let metadata = replica.metadata();
-    if etag.is_known() && metadata.names(&etag) {
+    if etag.is_known() && replica.metadata().names(&etag) {
         return Ok(Closer::Same);
-    }
-    if !metadata.leave_open_whether_a_copy(&etag) {
-        return Ok(Closer::Different(vec![Field::Etag]));
     }
     let Some(source) = head(source, &rule.source.bucket, key).await? else {
         return Ok(Closer::NoSource);

@@ -304,9 +304,6 @@ impl PageContext<'_> {
         if listed.etag.is_known() && replica.stands_for(&listed.etag) {
             return Ok(Closer::Equal);
         }
-        if !replica.metadata.leave_open_whether_a_copy(&listed.etag) {
-            return Ok(Closer::Different);
-        }
         let Some(source) = self.pair.head(Side::Source, key).await? else {
             return Ok(Closer::NoSource);
         };

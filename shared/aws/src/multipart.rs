@@ -73,11 +73,8 @@ impl S3Pair {
         tags: &Tags,
         record_etag: bool,
     ) -> Result<CreatedUpload, Fault> {
-        let metadata = if record_etag && source.metadata.can_be_marked(&source.etag) {
-            source.metadata.marked(&source.etag)
-        } else {
-            source.metadata.visible()
-        };
+        let marked = source.marked_metadata().filter(|_| record_etag);
+        let metadata = marked.unwrap_or_else(|| source.metadata.visible());
         check_sendable(key, &metadata)?;
         let lock = self.ordered_lock(source);
         let retention = lock.and_then(|lock| lock.retention.as_ref());

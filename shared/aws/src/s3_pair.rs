@@ -135,8 +135,8 @@ impl S3Pair {
                     .object_lock_legal_hold_status(legal_hold(lock));
             }
             // Without the mark S3 copies the metadata itself, whatever they are.
-            if record_etag && known.metadata.can_be_marked(&known.etag) {
-                metadata = known.metadata.marked(&known.etag);
+            if let Some(marked) = known.marked_metadata().filter(|_| record_etag) {
+                metadata = marked;
                 request = request.metadata_directive(MetadataDirective::Replace);
             }
         }

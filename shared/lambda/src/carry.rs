@@ -2,11 +2,12 @@
 //! topic may deliver every kind of event to either queue.
 
 use tandem_aws::s3_pair::S3Pair;
-use tandem_replication::event::{Change, ObjectEvent};
+use tandem_replication::event::{Change, CreatedBy, ObjectEvent};
 use tandem_replication::fault::Fault;
 use tandem_replication::replicator::{Outcome, Replicator};
 
-/// Carries one change over. A put is copied at once where the notification says enough to pin the copy. A delete is
+/// Carries one change over. A put is copied at once where the notification says enough to pin the copy. An object that
+/// was created by a copy is compared first: the copy may be Tandem's own, and a circle of rules ends there. A delete is
 /// never taken at its word: the replica goes only if the source itself has no such object now, and if the key was put
 /// again meanwhile, the new object is carried over instead.
 pub async fn carry(
@@ -17,6 +18,7 @@ pub async fn carry(
         Change::Created {
             etag: Some(etag),
             bytes: Some(bytes),
+            by: CreatedBy::Put,
             ..
         } => replicator.put(&event.key, etag, *bytes).await,
         Change::Labels => replicator.reconcile_labels(&event.key).await,

@@ -292,6 +292,7 @@ fn named(fault: Fault, event: &ObjectEvent) -> Fault {
             etag: Some(etag),
             bytes: Some(bytes),
             version_id,
+            ..
         } => fault.of(FailedObject {
             version_id: version_id.clone(),
             etag: etag.clone(),

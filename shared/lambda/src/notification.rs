@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 use tandem_replication::Timestamp;
-use tandem_replication::event::{Change, ObjectEvent};
+use tandem_replication::event::{Change, CreatedBy, ObjectEvent};
 use tandem_replication::names::{BucketName, Etag, NameError, ObjectKey, Sequencer, VersionId};
 use tandem_replication::subscription::rule_of_entry;
 
@@ -199,7 +199,13 @@ impl TryFrom<S3Record> for ObjectEvent {
             bucket: BucketName::parse(&bucket.name)?,
             key: ObjectKey::parse(form_decoded(&object.key)?)?,
             change: match kind.split(':').next() {
-                Some("ObjectCreated") => created(object.e_tag, object.size, object.version_id),
+                Some("ObjectCreated") => {
+                    let by = match kind {
+                        "ObjectCreated:Put" | "ObjectCreated:Post" => CreatedBy::Put,
+                        _ => CreatedBy::Copy,
+                    };
+                    created(object.e_tag, object.size, object.version_id, by)
+                }
                 Some("ObjectRemoved") => Change::Removed,
                 Some("LifecycleExpiration") => Change::Expired,
                 Some("ObjectTagging" | "ObjectAcl") => Change::Labels,
@@ -226,7 +232,13 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
             // EventBridge writes keys as they are.
             key: ObjectKey::parse(object.key)?,
             change: match event.detail_type.as_str() {
-                "Object Created" => created(object.etag, object.size, object.version_id),
+                "Object Created" => {
+                    let by = match reason.as_deref() {
+                        Some("PutObject" | "POST Object") => CreatedBy::Put,
+                        _ => CreatedBy::Copy,
+                    };
+                    created(object.etag, object.size, object.version_id, by)
+                }
                 "Object Deleted" if reason.as_deref() == Some("Lifecycle Expiration") => {
                     Change::Expired
                 }
@@ -243,13 +255,19 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
     }
 }
 
-fn created(etag: Option<String>, bytes: Option<u64>, version_id: Option<String>) -> Change {
+fn created(
+    etag: Option<String>,
+    bytes: Option<u64>,
+    version_id: Option<String>,
+    by: CreatedBy,
+) -> Change {
     Change::Created {
         etag: etag
             .filter(|etag| !etag.is_empty())
             .map(|etag| Etag::new(&etag)),
         bytes,
         version_id: version_id.map(VersionId::new),
+        by,
     }
 }
 

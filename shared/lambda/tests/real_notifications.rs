@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tandem_hostile::documents::events;
 use tandem_lambda::inbox::open;
 use tandem_lambda::notification::parse;
-use tandem_replication::event::{Change, ObjectEvent, coalesce};
+use tandem_replication::event::{Change, CreatedBy, ObjectEvent, coalesce};
 use tandem_replication::names::Etag;
 
 const CASES: u32 = 2_000;
@@ -38,6 +38,7 @@ fn records_may_lack_etag_size_version_and_sequencer() {
         etag: None,
         bytes: None,
         version_id: None,
+        by: CreatedBy::Put,
     };
     assert_eq!((event.change, event.sequencer), (nothing.clone(), None));
     // Some servers write an empty text instead, or null.

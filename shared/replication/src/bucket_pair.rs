@@ -39,7 +39,7 @@ pub enum CopyOrder<'a> {
         /// In which parts; none to copy it whole.
         parts: Option<&'a PartLayout>,
         /// Whether the replica has to name the source's `ETag`, because its own will differ. It does not where its
-        /// metadata leave no room ([`Metadata::can_be_marked`](crate::object::Metadata::can_be_marked)).
+        /// metadata leave no room ([`ObjectState::marked_metadata`]).
         record_etag: bool,
     },
 }

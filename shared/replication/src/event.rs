@@ -34,6 +34,8 @@ pub enum Change {
         bytes: Option<u64>,
         /// Its version, in a versioned bucket.
         version_id: Option<VersionId>,
+        /// By which request.
+        by: CreatedBy,
     },
     /// The object was deleted, or hidden by a delete marker.
     Removed,
@@ -43,6 +45,16 @@ pub enum Change {
     Labels,
     /// It was restored from an archive, or something that this version does not know: look.
     Other,
+}
+
+/// By which request an object was created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreatedBy {
+    /// `PutObject` or a form's POST. Tandem sends neither to a bucket of a rule.
+    Put,
+    /// `CopyObject`, `CompleteMultipartUpload`, or what this version does not know. It may have been Tandem itself: then
+    /// the source is already the copy of its replica, where rules form a circle.
+    Copy,
 }
 
 /// Events of one key stand for each other only within a family: a rule may pass over the changes of one family and
@@ -122,6 +134,7 @@ mod tests {
                 etag: Some(Etag::new(etag)),
                 bytes: Some(1),
                 version_id: None,
+                by: CreatedBy::Put,
             },
             event_time: Timestamp::UNIX_EPOCH,
             sequencer: Some(Sequencer::new(sequencer)),

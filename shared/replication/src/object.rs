@@ -169,15 +169,9 @@ impl Metadata {
         self.mark().is_some_and(|mark| *mark == *source.as_str())
     }
 
-    /// Whether a HEAD of the source is needed to tell whether a replica with these is a copy of it. `source` is the
-    /// `ETag` that a listing shows, and is not the replica's.
-    pub fn leave_open_whether_a_copy(&self, source: &Etag) -> bool {
-        !source.is_known() || (self.mark().is_none() && !self.can_be_marked(source))
-    }
-
     /// Whether a replica can have all of these and the mark for a source of this `ETag` besides. A copy that is not
     /// marked leaves the metadata to S3, which copies them whatever they are.
-    pub fn can_be_marked(&self, source: &Etag) -> bool {
+    fn can_be_marked(&self, source: &Etag) -> bool {
         let marked = self.marked(source);
         marked.unsendable().is_none() && marked.user_bytes() <= USER_METADATA_BYTES_MAX
     }
@@ -244,13 +238,53 @@ impl ObjectState {
     /// Whether this replica holds the content of `source`: it stands for its `ETag`, or it is what a copy leaves that
     /// could not be marked.
     ///
-    /// The metadata of some objects leave no room for the mark ([`Metadata::can_be_marked`]), and the `ETag`s of both
+    /// The metadata of some objects leave no room for the mark ([`Self::marked_metadata`]), and the `ETag`s of both
     /// sides cannot be compared. Then size and metadata decide, and when the two were written: a replica that was
     /// written after its source is a copy of it.
+    ///
+    /// Where rules form a circle, the source may itself be a copy: of this replica, or of what both are copies of
+    /// ([`Self::has_same_origin`]).
     pub fn is_copy_of(&self, source: &Self) -> bool {
         let is_later =
             self.last_modified != WRITTEN_AT_UNKNOWN && self.last_modified > source.last_modified;
-        self.stands_for(&source.etag) || (is_later && self.looks_like_an_unmarked_copy_of(source))
+        self.stands_for(&source.etag)
+            || self.has_same_origin(source)
+            || (is_later && self.looks_like_an_unmarked_copy_of(source))
+    }
+
+    /// Whether the source's mark says that it is a copy of this replica, or that both are copies of one object. Whoever
+    /// puts an object with the metadata of a replica puts its mark as well, so `ETag`s that can be compared come first.
+    fn has_same_origin(&self, source: &Self) -> bool {
+        let Some(mark) = source.metadata.mark() else {
+            return false;
+        };
+        let is_named = *mark == *self.etag.as_str() || self.metadata.mark() == Some(mark);
+        is_named && !self.has_comparable_etag(source)
+    }
+
+    /// The `ETag` that a replica of this object names, where it cannot have the same one: that of the object of which
+    /// this one is a copy, so that a ring of rules passes the first one on. A mark that the object's own `ETag` shows to
+    /// be another object's is not passed on.
+    pub fn origin(&self) -> Etag {
+        let mark = self.metadata.mark().and_then(HeaderValue::as_str);
+        match mark.map(Etag::new) {
+            Some(mark) if !self.is_digest() || mark.parts().is_some() => mark,
+            _ => self.etag.clone(),
+        }
+    }
+
+    /// Whether the `ETag` is made of the bytes alone, as they are.
+    fn is_digest(&self) -> bool {
+        self.etag_is_digest && self.etag.parts().is_none()
+    }
+
+    /// The object's metadata, as a replica has them that cannot have the same `ETag`: with the mark, where there is room.
+    /// None where the replica has to do without.
+    pub fn marked_metadata(&self) -> Option<Metadata> {
+        let origin = self.origin();
+        self.metadata
+            .can_be_marked(&origin)
+            .then(|| self.metadata.marked(&origin))
     }
 
     /// Refuses a source whose replica, which will have another `ETag`, nothing would tell from a copy of another source.
@@ -259,7 +293,7 @@ impl ObjectState {
     /// If the metadata leave no room for the mark, and the object is in parts, so that its time tells nothing.
     pub fn check_recognisable(&self, key: &ObjectKey) -> Result<(), Fault> {
         // What cannot be sent is refused by the name of its header.
-        let fits = self.metadata.can_be_marked(&self.etag) || self.metadata.unsendable().is_some();
+        let fits = self.marked_metadata().is_some() || self.metadata.unsendable().is_some();
         if self.etag.parts().is_none() || fits {
             return Ok(());
         }
@@ -279,7 +313,7 @@ impl ObjectState {
     fn looks_like_an_unmarked_copy_of(&self, source: &Self) -> bool {
         // An object in parts bears the time at which its upload was begun, which tells nothing.
         source.etag.parts().is_none()
-            && !source.metadata.can_be_marked(&source.etag)
+            && source.marked_metadata().is_none()
             && self.metadata.mark().is_none()
             && !self.has_comparable_etag(source)
             && self.bytes == source.bytes
@@ -319,6 +353,46 @@ pub(crate) mod tests {
         assert!(replica.stands_for(&Etag::new("multi-2")));
         assert!(!replica.stands_for(&Etag::new("newer-2")));
         assert_eq!(replica.metadata.visible(), Metadata::default());
+    }
+
+    /// A copy of `source` in a bucket whose encryption gives it this `ETag`.
+    fn encrypted_copy(source: &ObjectState, etag: &str) -> ObjectState {
+        ObjectState {
+            etag: Etag::new(etag),
+            etag_is_digest: false,
+            metadata: source.marked_metadata().unwrap(),
+            ..source.clone()
+        }
+    }
+
+    // Promise: Where rules form a circle, an object goes round once: its source is known to be a copy of its replica,
+    // also where encryption gives every copy another `ETag`.
+    #[test]
+    fn a_ring_under_kms_closes_after_one_round() {
+        let encrypted = |etag| ObjectState {
+            etag_is_digest: false,
+            ..object(etag)
+        };
+        for first in [object("a"), encrypted("a"), object("a-2")] {
+            let second = encrypted_copy(&first, "b");
+            let third = encrypted_copy(&second, "c");
+            assert!(second.is_copy_of(&first) && third.is_copy_of(&second));
+            assert!(first.is_copy_of(&third), "the third is a copy of the first");
+            assert!(first.is_copy_of(&second), "two buckets are a ring, too");
+        }
+    }
+
+    #[test]
+    fn a_mark_counts_for_nothing_where_etags_tell_that_the_bytes_differ() {
+        let replica = object("old");
+        let mut source = object("new");
+        // Somebody read the replica, changed it, and put it with the metadata that it had.
+        source.metadata = source.metadata.marked(&Etag::new("old"));
+        assert!(!replica.is_copy_of(&source));
+        assert_eq!(source.origin(), Etag::new("new"), "it is not passed on");
+        let mut marked = object("older");
+        marked.metadata = source.metadata.clone();
+        assert!(!marked.is_copy_of(&source), "the same mark, other bytes");
     }
 
     /// An object with so many bytes of user metadata.

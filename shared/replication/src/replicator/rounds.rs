@@ -264,6 +264,12 @@ impl<P: BucketPair> Replicator<'_, P> {
     ) -> Result<Option<Landed>, Fault> {
         if self.own.is_some() {
             self.pair.announce(key, etag).await?;
+            // The mark by which a successor recognises the replica.
+            if let CopyOrder::Known { source, .. } = order
+                && source.origin() != *etag
+            {
+                self.pair.announce(key, &source.origin()).await?;
+            }
         }
         match self.pair.copy(key, order, onto).await? {
             CopyOutcome::Landed(landed) => {

@@ -3,7 +3,7 @@
 
 use tandem_replication::Timestamp;
 use tandem_replication::admit::{Admission, admit};
-use tandem_replication::event::{Change, KeyChange, ObjectEvent, coalesce};
+use tandem_replication::event::{Change, CreatedBy, KeyChange, ObjectEvent, coalesce};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId, Sequencer};
 use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Rule, RuleState, Scope};
@@ -54,6 +54,7 @@ fn event(scenario: &Scenario, message: &Message) -> Option<ObjectEvent> {
         etag: Some(Tagged { content, stored }.etag()),
         bytes: Some(Tagged { content, stored }.bytes()),
         version_id: None,
+        by: CreatedBy::Put,
     };
     let change = match scenario.writes[number] {
         Write::Put(content, ..) => created(content, Stored::Whole),

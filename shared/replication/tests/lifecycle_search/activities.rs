@@ -3,7 +3,7 @@
 use tandem_replication::deferral::{
     DeferredKey, REPLAY_STALLED_AFTER, Replayed, Rules, replay_page, resume, send_replays,
 };
-use tandem_replication::event::{Change, ObjectEvent};
+use tandem_replication::event::{Change, CreatedBy, ObjectEvent};
 use tandem_replication::failure_record::Redelivery;
 use tandem_replication::fault::Fault;
 use tandem_replication::key_attempt::{Settled, settle_change, settle_deferred, settle_object};
@@ -35,6 +35,7 @@ pub(super) async fn live(
             etag: Some(etag(object)),
             bytes: Some(1),
             version_id: None,
+            by: CreatedBy::Put,
         },
     };
     let event = ObjectEvent {
