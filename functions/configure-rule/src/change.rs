@@ -67,7 +67,7 @@ impl Stack {
                 ..before
             };
             self.table.replace_rule(&undone).await?;
-            self.attach(&undone).await?;
+            self.attach_within(&undone, &[]).await?;
             return Err(error);
         }
         Ok(after)
