@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::backfill::{Backfill, JobName, Keys, Kind, Overwrite, Start};
-pub use self::options::{AclChoice, KeyChoice, LockChoice, OptionChanges, Options, Reconcile};
+pub use self::options::{
+    AclChoice, EncryptionChoice, KeyChoice, LockChoice, OptionChanges, Options, Reconcile,
+};
 pub use self::progress::{Backlog, Job, Lag, Live, Progress, Transfer, Transfers};
 
 /// A request to `configure-rule`.

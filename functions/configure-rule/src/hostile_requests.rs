@@ -102,6 +102,7 @@ fn option_fits(name: &str, value: &Value) -> bool {
     let is_one_of = |words: &[&str]| value.is_null() || words.iter().any(|word| value == word);
     match name {
         "storage_class" => is_one_of(&STORAGE_CLASSES) || value == "keep",
+        "encryption" => is_one_of(&["bucket", "AES256", "aws:kms"]),
         "acl" => is_one_of(&["reset", "keep"]),
         "object_lock" => is_one_of(&["bucket", "keep"]),
         "tags" | "lifecycle_deletes" => value.is_null() || value.is_boolean(),

@@ -1,14 +1,14 @@
 //! What there is to know about a bucket before a rule is made for it.
 
 use aws_sdk_s3::operation::head_bucket::{HeadBucketError, HeadBucketOutput};
-use aws_sdk_s3::types::{ObjectLockEnabled, ObjectOwnership};
+use aws_sdk_s3::types::{ObjectLockEnabled, ObjectOwnership, ServerSideEncryption};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tandem_replication::names::{BucketName, Region};
 use tandem_replication::option_checks::BucketSetup;
 use tandem_replication::options::{AclChoice, LockChoice, Options};
-use tandem_replication::rule::Bucket;
+use tandem_replication::rule::{Bucket, BucketEncryption};
 
 use crate::error::Refused;
 use crate::{Aws, AwsError};
@@ -193,6 +193,47 @@ async fn has_acls(aws: &Aws, bucket: &Bucket, owner: &str) -> Option<bool> {
         }
         // As it was before there were such controls.
         Err(error) => is_unset(bucket, "OwnershipControlsNotFoundError", &error).then_some(true),
+    }
+}
+
+/// Returns the default encryption of a bucket of the account `owner`; none if S3 does not say, or says a word that
+/// is not known here.
+pub async fn default_encryption(
+    aws: &Aws,
+    bucket: &Bucket,
+    owner: &str,
+) -> Option<BucketEncryption> {
+    let answer = aws
+        .s3(&bucket.region)
+        .get_bucket_encryption()
+        .bucket(bucket.name.as_str())
+        .expected_bucket_owner(owner)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => {
+            let rule = answer
+                .server_side_encryption_configuration()?
+                .rules()
+                .first()?;
+            match rule
+                .apply_server_side_encryption_by_default()?
+                .sse_algorithm()
+            {
+                ServerSideEncryption::Aes256 => Some(BucketEncryption::Aes256),
+                ServerSideEncryption::AwsKms => Some(BucketEncryption::Kms),
+                ServerSideEncryption::AwsKmsDsse => Some(BucketEncryption::KmsDsse),
+                _ => None,
+            }
+        }
+        // S3 user guide, "Setting default server-side encryption behavior for Amazon S3 buckets": since January 2023
+        // every bucket that has no other encryption has this one.
+        Err(error) => is_unset(
+            bucket,
+            "ServerSideEncryptionConfigurationNotFoundError",
+            &error,
+        )
+        .then_some(BucketEncryption::Aes256),
     }
 }
 
