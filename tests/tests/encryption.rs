@@ -2,14 +2,14 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tandem_aws::bucket_lookup::default_encryption;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_aws::table::Table;
 use tandem_lambda::expectations::Expectations;
 use tandem_memory_s3::server::ACCOUNT_ID;
-use tandem_memory_s3::{Attributes, Object, Operation};
+use tandem_memory_s3::{Attributes, HeaderValue, Object, Operation};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{Etag, KmsKeyArn, ObjectKey};
 use tandem_replication::object::PROVENANCE_KEY;
@@ -26,9 +26,7 @@ struct Stage(MemoryPair);
 
 impl Stage {
     async fn new(options: Options) -> Self {
-        let pair = MemoryPair::new(options).await;
-        pair.memory.set_part_bytes_min(10);
-        Self(pair)
+        Self(MemoryPair::new(options).await)
     }
 
     /// As `configure-rule` notes it when the rule is made, and at every check.
@@ -162,7 +160,8 @@ async fn a_policy_that_requires_an_encryption_is_met_by_the_rules() {
         let process = Expectations::default();
         assert_eq!(stage.carry(&process, "whole").await, 1, "{asks}");
         assert_eq!(stage.asked(), [Some(asks.to_owned())]);
-        let parts = vec!["ten bytes.".into(), "more".into()];
+        // S3 takes no smaller part but the last one.
+        let parts = vec![vec![b'x'; 5 << 20].into(), "more".into()];
         let in_parts = Object::of_parts(parts, Attributes::default(), SystemTime::now().into());
         let carried = stage.carry_object(&process, "parts", in_parts).await;
         assert_eq!(carried.expect("carried over"), 0, "{asks}");
@@ -188,4 +187,39 @@ async fn a_policy_that_requires_an_encryption_denies_a_rule_without_one() {
     let fault = carried.expect_err("denied");
     assert_eq!(fault.reason, Reason::DstPutObjectNotPermitted, "{fault}");
     assert_eq!(stage.asked()[0], None);
+}
+
+// Promise: A replica whose metadata leave no room for the source's `ETag` is recognised by its size, its metadata and
+// its time: it was written after its source.
+#[tokio::test]
+async fn metadata_that_cannot_be_marked_are_left_to_s3_and_recognised() {
+    let options = Options {
+        encryption: EncryptionChoice::Kms,
+        ..Options::default()
+    };
+    let stage = Stage::new(options).await;
+    let full = Attributes {
+        metadata: [("filling".to_owned(), value(&"x".repeat(2_041)))].into(),
+        ..Attributes::default()
+    };
+    // S3 keeps metadata that no header can have, and says how many (API reference, "HeadObject").
+    let unshown = Attributes {
+        headers: [("x-amz-missing-meta", value("1"))].into(),
+        ..Attributes::default()
+    };
+    for (key, attributes) in [("full", full), ("unshown", unshown)] {
+        let yesterday = SystemTime::now() - Duration::from_hours(24);
+        let object = Object::new("bytes".into(), attributes.clone(), yesterday.into());
+        let carried = stage
+            .carry_object(&Expectations::default(), key, object)
+            .await;
+        assert_eq!(carried.expect("carried over"), 1, "{key}");
+        let replica = stage.replica(key);
+        assert_eq!(replica.metadata, attributes.metadata, "{key}");
+        assert_eq!(replica.headers, attributes.headers, "{key}");
+    }
+}
+
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("a header")
 }

@@ -160,6 +160,21 @@ impl Stack {
         Ok(job_id)
     }
 
+    /// Starts a backfill of the rule, or carries on the one that a request with this token started.
+    pub(crate) async fn start_backfill_once(
+        &self,
+        rule: &Rule,
+        token: &str,
+    ) -> Result<JobId, RequestError> {
+        let new = new_job_id();
+        let id = self
+            .table
+            .id_of_request("update", token, new.as_str(), now());
+        let job_id = JobId::new(id.await?);
+        self.start_job(rule, &job_id).await?;
+        Ok(job_id)
+    }
+
     /// Starts the backfill of this id. Repeat-safe. It is in the table before `backfill` is asked to begin it: an
     /// invocation that Lambda gives up is begun by the schedule that looks after jobs.
     pub(crate) async fn start_job(&self, rule: &Rule, job_id: &JobId) -> Result<(), RequestError> {

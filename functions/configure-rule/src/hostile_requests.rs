@@ -28,13 +28,14 @@ const FIELDS: &[(&str, &[&str])] = &[
             "policy",
             "options",
             "historical",
+            "token",
         ],
     ),
     ("get", &["rule"]),
     ("list", &[]),
     (
         "update",
-        &["rule", "scope", "policy", "options", "historical"],
+        &["rule", "scope", "policy", "options", "historical", "token"],
     ),
     ("pause", &["rule"]),
     ("resume", &["rule"]),
@@ -76,6 +77,9 @@ fn fits(action: &str, field: &str, value: &Value) -> bool {
             .as_u64()
             .is_some_and(|limit| (1..=500).contains(&limit)),
         "after" => is_place(value),
+        "token" => value
+            .as_str()
+            .is_some_and(|token| (1..=128).contains(&token.len())),
         "rule" => value
             .as_str()
             .is_some_and(|name| (1..=1_024).contains(&name.len())),

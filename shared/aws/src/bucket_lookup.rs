@@ -37,10 +37,19 @@ pub struct OwnBucket {
 
 /// Finds out where `bucket` is, whether it is the account `owner`'s, and whether it can be read.
 pub async fn look_up(aws: &Aws, bucket: &BucketName, owner: &str) -> Result<Found, AwsError> {
-    let region = match locate(aws, bucket, Some(owner)).await {
-        Ok(region) => region,
-        Err(error) => return refused(aws, bucket, &error).await,
-    };
+    match locate(aws, bucket, Some(owner)).await {
+        Ok(region) => listed(aws, bucket, owner, region).await,
+        Err(error) => refused(aws, bucket, owner, &error).await,
+    }
+}
+
+/// Whether a bucket of this region can be listed.
+async fn listed(
+    aws: &Aws,
+    bucket: &BucketName,
+    owner: &str,
+    region: Region,
+) -> Result<Found, AwsError> {
     let listed = aws
         .s3(&region)
         .list_objects_v2()
@@ -273,11 +282,23 @@ fn bucket_region(error: &HeadError) -> Option<Region> {
         .map(Region::new)
 }
 
-async fn refused(aws: &Aws, bucket: &BucketName, error: &HeadError) -> Result<Found, AwsError> {
+async fn refused(
+    aws: &Aws,
+    bucket: &BucketName,
+    owner: &str,
+    error: &HeadError,
+) -> Result<Found, AwsError> {
     match Refused::of(error).status {
         Some(404) => Ok(Found::Missing),
         // It may be looked at by whoever names no owner: the owner is what was refused.
         Some(403) if locate(aws, bucket, None).await.is_ok() => Ok(Found::OtherOwner),
+        // The answer to a HEAD has no words, but a listing may say who denies it.
+        Some(403) if let Some(region) = bucket_region(error) => {
+            match listed(aws, bucket, owner, region).await? {
+                Found::NotAccessible(said) => Ok(Found::NotAccessible(said)),
+                _ => Ok(Found::NotAccessible("S3 answers to no HEAD".to_owned())),
+            }
+        }
         Some(400..=499) => {
             let said = AwsError::request("S3 answers", error).to_string();
             Ok(Found::NotAccessible(said))

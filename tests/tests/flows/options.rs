@@ -92,6 +92,24 @@ fn wrong_options() -> Vec<(Value, &'static str, [&'static str; 3])> {
             ["options", "[\"tags\"]", "give an object"],
         ),
         (
+            json!({"encryption": "AES256", "kms_key": KEY}),
+            "InvalidOptions",
+            [
+                "options.encryption",
+                "AES256",
+                "set options.kms_key to null",
+            ],
+        ),
+        (
+            json!({"encryption": "aws:kms", "destination_account": "444455556666"}),
+            "InvalidOptions",
+            [
+                "options.encryption",
+                "aws:kms",
+                "name a key in options.kms_key",
+            ],
+        ),
+        (
             json!({"kms_key": KEY.replace("us-west-2", "us-east-1")}),
             "InvalidOptions",
             ["options.kms_key", "us-east-1", "name a key of us-west-2"],
@@ -197,7 +215,11 @@ async fn a_setup_that_may_not_be_looked_at_refuses_nothing() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let (proxy, function) = configure_rule(&cloud).await;
-    for operation in ["GetObjectLockConfiguration", "GetBucketOwnershipControls"] {
+    for operation in [
+        "GetObjectLockConfiguration",
+        "GetBucketOwnershipControls",
+        "GetBucketEncryption",
+    ] {
         let denied = Action::s3_error(403, "AccessDenied");
         proxy.script(1, move |seen| seen.is(operation), denied);
     }
@@ -206,6 +228,7 @@ async fn a_setup_that_may_not_be_looked_at_refuses_nothing() {
     let rule = &answer.expect("a rule")["rule"];
     assert_eq!(rule["options"]["object_lock"], "keep");
     assert_eq!(rule["options"]["acl"], "keep");
+    assert_eq!(rule["destination_encryption"], Value::Null);
 }
 
 #[tokio::test]
