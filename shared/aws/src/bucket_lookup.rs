@@ -292,16 +292,16 @@ async fn refused(
         Some(404) => Ok(Found::Missing),
         // It may be looked at by whoever names no owner: the owner is what was refused.
         Some(403) if locate(aws, bucket, None).await.is_ok() => Ok(Found::OtherOwner),
-        // The answer to a HEAD has no words, but a listing may say who denies it.
-        Some(403) if let Some(region) = bucket_region(error) => {
-            match listed(aws, bucket, owner, region).await? {
-                Found::NotAccessible(said) => Ok(Found::NotAccessible(said)),
-                _ => Ok(Found::NotAccessible("S3 answers to no HEAD".to_owned())),
-            }
-        }
-        Some(400..=499) => {
+        status @ Some(400..=499) => {
             let said = AwsError::request("S3 answers", error).to_string();
-            Ok(Found::NotAccessible(said))
+            match (status, bucket_region(error)) {
+                // The answer to a HEAD has no words, but a listing's may say who denies it.
+                (Some(403), Some(region)) => match listed(aws, bucket, owner, region).await {
+                    Ok(Found::NotAccessible(words)) => Ok(Found::NotAccessible(words)),
+                    _ => Ok(Found::NotAccessible(said)),
+                },
+                _ => Ok(Found::NotAccessible(said)),
+            }
         }
         _ => Err(AwsError::request(format!("looking for {bucket}"), error)),
     }

@@ -101,15 +101,6 @@ fn wrong_options() -> Vec<(Value, &'static str, [&'static str; 3])> {
             ],
         ),
         (
-            json!({"encryption": "aws:kms", "destination_account": "444455556666"}),
-            "InvalidOptions",
-            [
-                "options.encryption",
-                "aws:kms",
-                "name a key in options.kms_key",
-            ],
-        ),
-        (
             json!({"kms_key": KEY.replace("us-west-2", "us-east-1")}),
             "InvalidOptions",
             ["options.kms_key", "us-east-1", "name a key of us-west-2"],
