@@ -33,11 +33,11 @@ async fn serve(list: Arc<Vec<u8>>) -> String {
 
 async fn answer_all(mut connection: TcpStream, list: Arc<Vec<u8>>) {
     while let Some(head) = read_head(&mut connection).await {
-        let (first, last) = asked_range(&head);
-        let (status, first, end) = match (first, last) {
+        let range = asked_range(&head);
+        let (status, first, end) = match range {
             (None, _) => ("200 OK", 0, list.len()),
             (Some(first), None) => ("206 Partial Content", first, list.len()),
-            (Some(first), Some(last)) => ("206 Partial Content", first, list.len().min(last + 1)),
+            (Some(first), Some(until)) => ("206 Partial Content", first, list.len().min(until + 1)),
         };
         if first >= list.len() {
             let refusal = "HTTP/1.1 416 Range Not Satisfiable\r\ncontent-length: 0\r\n\r\n";
@@ -97,7 +97,7 @@ async fn place(url: &str) -> Place {
 // Promise: A list of keys is read to its end, however long its pages take.
 #[tokio::test]
 async fn a_reader_may_take_its_time_between_two_reads() {
-    let list: Vec<u8> = (0..LIST_BYTES).map(|byte| (byte % 251) as u8).collect();
+    let list: Vec<u8> = (0..=250).cycle().take(LIST_BYTES).collect();
     let list = Arc::new(list);
     let place = place(&serve(list.clone()).await).await;
     let from = 7;
