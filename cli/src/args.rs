@@ -254,7 +254,7 @@ mod tests {
 
     use super::*;
     use crate::contract::{
-        AclChoice, KeyChoice, LockChoice, OptionChanges, Policy, Reconcile, Scope,
+        AclChoice, EncryptionChoice, KeyChoice, LockChoice, OptionChanges, Policy, Reconcile, Scope,
     };
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -354,7 +354,7 @@ mod tests {
         let create = "tandem rule create --source a --destination b --kms-key none --tags false \
                       --acl reset --object-lock keep --lifecycle-deletes \
                       --destination-account 111122223333 --storage-class keep --reconcile daily \
-                      --rpo-secs 3600";
+                      --rpo-secs 3600 --encryption AES256";
         let Command::Rule {
             command: RuleCommand::Create(args),
         } = parse(create).unwrap().command
@@ -363,6 +363,7 @@ mod tests {
         };
         let asked = OptionChanges {
             storage_class: Some("keep".into()),
+            encryption: Some(EncryptionChoice::Aes256),
             kms_key: Some(KeyChoice::OfTheBucket),
             tags: Some(false),
             acl: Some(AclChoice::Reset),
@@ -423,6 +424,7 @@ mod tests {
         );
         let class = "tandem rule update a --storage-class COLD";
         assert!(refused(class).contains("GLACIER_IR"));
+        assert!(refused("tandem rule update a --encryption kms").contains("aws:kms"));
         refused("tandem rule update a --tags");
         assert!(refused("tandem rule update a --reconcile hourly").contains("weekly"));
         assert!(refused("tandem rule update a --rpo-secs 59").contains("60..=604800"));

@@ -54,7 +54,7 @@ async fn start(client: &Client, output: Output, args: &StartArgs) -> Result<Exit
         job::explain_failures(client, &job).await;
         return outcome(client, &job).await;
     }
-    let answer = client.backfill(&Backfill::Start(start)).await?;
+    let answer = job::start(client, start).await?;
     Ok(stands(&job::show(output, &answer)?))
 }
 

@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::backfill::{Backfill, JobName, Keys, Kind, Overwrite, Start};
-pub use self::options::{AclChoice, KeyChoice, LockChoice, OptionChanges, Options, Reconcile};
+pub use self::options::{
+    AclChoice, EncryptionChoice, KeyChoice, LockChoice, OptionChanges, Options, Reconcile,
+};
 pub use self::progress::{Backlog, Job, Lag, Live, Progress, Transfer, Transfers};
 
 /// A request to `configure-rule`.
@@ -30,6 +32,8 @@ pub enum ConfigureRule<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         options: Option<OptionChanges>,
         historical: bool,
+        /// The same in every repetition of the request.
+        token: &'a str,
     },
     Get {
         rule: &'a str,
@@ -45,6 +49,9 @@ pub enum ConfigureRule<'a> {
         options: Option<OptionChanges>,
         #[serde(skip_serializing_if = "Option::is_none")]
         historical: Option<bool>,
+        /// Needed for the backfill alone: any other change can be made twice.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token: Option<&'a str>,
     },
     Pause {
         rule: &'a str,
@@ -310,11 +317,12 @@ mod tests {
             policy: Policy::Write,
             options: None,
             historical: true,
+            token: "t",
         };
         assert_eq!(
             wire(create),
             json!({"action": "create", "source": "a", "destination": "b", "scope": "all",
-                   "policy": "write", "historical": true})
+                   "policy": "write", "historical": true, "token": "t"})
         );
         let update = ConfigureRule::Update {
             rule: "a",
@@ -326,6 +334,7 @@ mod tests {
                 ..OptionChanges::default()
             }),
             historical: None,
+            token: None,
         };
         assert_eq!(
             wire(update),
@@ -357,10 +366,11 @@ mod tests {
             concurrency: Some(4),
             deletes_max: Some(0),
             report: Some("s3://b/r/"),
+            token: Some("t"),
         };
         assert_eq!(
             wire(Backfill::Start(repair)),
-            json!({"action": "start", "rule": "a", "kind": "repair", "overwrite": "if-older",
+            json!({"action": "start", "rule": "a", "token": "t", "kind": "repair", "overwrite": "if-older",
                    "prefix": "x/", "manifest": "s3://b/k", "keys": "plain", "objects_per_sec": 1.5,
                    "concurrency": 4, "deletes_max": 0, "report": "s3://b/r/"})
         );

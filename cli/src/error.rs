@@ -77,7 +77,7 @@ pub enum Error {
 
     #[error(
         "no usable AWS credentials: {0}\n\
-         set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, give --profile, or run `aws sso login`"
+         set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, give --profile, or run `aws login` or `aws sso login`"
     )]
     Credentials(String),
 

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::pace::{self, Pacer};
 use crate::render;
 use crate::terminal;
+use crate::token;
 use crate::watch::{self, Patience};
 
 /// Between two looks at a job that is waited for.
@@ -23,10 +24,20 @@ const BAR_STEPS: u64 = 1000;
 /// Steps between two notes, where nobody would see a bar move.
 const NOTE_STEPS: u64 = BAR_STEPS / 10;
 
+/// Starts a job.
+pub async fn start(client: &Client, start: Start<'_>) -> Result<Answer, Error> {
+    let token = token::new();
+    let start = Start {
+        token: Some(&token),
+        ..start
+    };
+    client.backfill(&Backfill::Start(start)).await
+}
+
 /// Starts a job and follows it to its end.
-pub async fn carry_out(client: &Client, start: Start<'_>) -> Result<(Answer, Job), Error> {
-    let rule = start.rule;
-    let answer = client.backfill(&Backfill::Start(start)).await?;
+pub async fn carry_out(client: &Client, asked: Start<'_>) -> Result<(Answer, Job), Error> {
+    let rule = asked.rule;
+    let answer = start(client, asked).await?;
     let job = answer.read::<JobAnswer>()?.job;
     let end = follow(client, rule, Some(job.id), |_| Ok(()));
     let end = terminal::until_interrupted(end).await?;

@@ -26,6 +26,7 @@ mod rule;
 mod status;
 mod survey;
 mod terminal;
+mod token;
 mod verify;
 mod watch;
 

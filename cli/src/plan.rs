@@ -68,13 +68,15 @@ fn work(extent: &Extent, survey: &Survey, args: &PlanArgs) -> Work {
     let rule = &extent.rule;
     let Options {
         storage_class,
+        encryption,
         kms_key,
         acl,
         object_lock,
         ..
     } = &rule.options;
     // These options have both sides looked at: before a copy, or after it.
-    let looks = [kms_key.is_some() || object_lock == "keep", acl == "keep"];
+    let by_kms = kms_key.is_some() || encryption == "aws:kms";
+    let looks = [by_kms || object_lock == "keep", acl == "keep"];
     Work {
         source_region: rule.source.region.clone(),
         destination_region: rule.destination.region.clone(),

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::exit::Exit;
 use crate::render;
 use crate::terminal;
+use crate::token;
 
 /// Runs a command. `import` connects by itself, because a dry run has no need to.
 pub async fn run(global: &Global, command: RuleCommand) -> Result<Exit, Error> {
@@ -52,17 +53,20 @@ async fn create(client: &Client, args: &CreateArgs) -> Result<Answer, Error> {
         policy: args.policy,
         options: args.options().if_any(),
         historical: args.historical,
+        token: &token::new(),
     };
     client.configure_rule(&request).await
 }
 
 async fn update(client: &Client, args: &UpdateArgs) -> Result<Answer, Error> {
+    let token = args.change.historical.then(token::new);
     let request = ConfigureRule::Update {
         rule: &args.rule.name,
         scope: args.change.scope(),
         policy: args.change.policy,
         options: args.change.options.changes().if_any(),
         historical: args.change.historical.then_some(true),
+        token: token.as_deref(),
     };
     client.configure_rule(&request).await
 }
@@ -83,26 +87,24 @@ async fn list(client: &Client, output: Output) -> Result<Exit, Error> {
 }
 
 async fn delete(client: &Client, output: Output, name: &str, yes: bool) -> Result<Exit, Error> {
-    let mut id = name.to_owned();
-    if !yes {
-        let answer = client
-            .configure_rule(&ConfigureRule::Get { rule: name })
-            .await?;
-        let rule = answer.read::<RuleAnswer>()?.rule;
-        if !terminal::confirm(&question(&rule))? {
-            return Err(Error::Usage("the rule is not deleted".to_owned()));
-        }
-        // The very rule that was shown, though another may have its buckets by now.
-        id = rule.id;
-    }
-    let answer = client
-        .configure_rule(&ConfigureRule::Delete { rule: &id })
+    let before = client
+        .configure_rule(&ConfigureRule::Get { rule: name })
         .await?;
+    let rule = before.read::<RuleAnswer>()?.rule;
+    if !yes && !terminal::confirm(&question(&rule))? {
+        return Err(Error::Usage("the rule is not deleted".to_owned()));
+    }
+    // The very rule that was found, though another may have its buckets by now.
+    let delete = ConfigureRule::Delete { rule: &rule.id };
+    let answer = match client.configure_rule(&delete).await {
+        // It was there a moment ago: the answer to the first of two invocations was lost, or another has deleted it.
+        Err(Error::Refused { code, .. }) if code == "RuleNotFound" => before,
+        answer => answer?,
+    };
     if output == Output::Json {
         terminal::print_json(&answer.json)?;
         return Ok(Exit::Ok);
     }
-    let rule = answer.read::<RuleAnswer>()?.rule;
     terminal::print(format!(
         "Rule {} is deleted; {} and {} keep their objects.",
         rule.id, rule.source.bucket, rule.destination.bucket

@@ -5,7 +5,7 @@
 //! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
 //! [`function_process`], [`answers`] (in CloudFormation's place); for chaos [`fault_proxy`] (it makes requests
 //! fail as a [`fault_plan`] says, and shows other clocks: [`clock_skew`]), [`slow_copy`], [`shorter_waits`],
-//! [`journal`]; and [`template`].
+//! [`journal`]; [`memory_pair`] (without a local cloud); and [`template`].
 
 #![allow(
     clippy::expect_used,
@@ -26,6 +26,7 @@ pub mod fault_plan;
 pub mod fault_proxy;
 pub mod function_process;
 pub mod journal;
+pub mod memory_pair;
 pub mod notification;
 pub mod proxy;
 pub mod shorter_waits;

@@ -527,6 +527,7 @@ fn s3_operation(head: &Parts, key: &str) -> &'static str {
         (&Method::GET, false) if asks("list-type") => "ListObjectsV2",
         (&Method::GET, false) if asks("uploads") => "ListMultipartUploads",
         (&Method::GET, false) if asks("object-lock") => "GetObjectLockConfiguration",
+        (&Method::GET, false) if asks("encryption") => "GetBucketEncryption",
         (&Method::GET, false) if asks("ownershipControls") => "GetBucketOwnershipControls",
         (&Method::GET, false) => "ListBuckets",
         (&Method::HEAD, true) => "HeadObject",

@@ -67,6 +67,10 @@ const NEEDS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "s3.GetBucketEncryption",
+        &["s3:GetEncryptionConfiguration destination"],
+    ),
+    (
         "s3.GetBucketNotificationConfiguration",
         &["s3:GetBucketNotification source"],
     ),

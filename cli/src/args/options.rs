@@ -6,7 +6,9 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use tandem_replication::options::{KEEP, RPO_SECS_RANGE, STORAGE_CLASSES};
 
-use crate::contract::{AclChoice, KeyChoice, LockChoice, OptionChanges, Reconcile};
+use crate::contract::{
+    AclChoice, EncryptionChoice, KeyChoice, LockChoice, OptionChanges, Reconcile,
+};
 
 /// How a key of the rule's own is taken back.
 const NO_KEY: &str = "none";
@@ -18,6 +20,10 @@ pub struct OptionArgs {
     #[arg(long, value_name = "CLASS",
           value_parser = PossibleValuesParser::new([KEEP].into_iter().chain(STORAGE_CLASSES)))]
     pub storage_class: Option<String>,
+
+    /// Encryption that copies ask for; "bucket", as in a new rule, asks for none and leaves it to the destination
+    #[arg(long, value_enum)]
+    pub encryption: Option<EncryptionChoice>,
 
     /// KMS key of the destination's region that encrypts replicas; "none", as in a new rule, leaves
     /// that to the bucket
@@ -59,6 +65,7 @@ impl OptionArgs {
     pub fn changes(&self) -> OptionChanges {
         OptionChanges {
             storage_class: self.storage_class.clone(),
+            encryption: self.encryption,
             kms_key: self.kms_key.as_deref().map(|key| match key {
                 NO_KEY => KeyChoice::OfTheBucket,
                 arn => KeyChoice::Arn(arn.to_owned()),

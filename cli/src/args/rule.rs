@@ -173,7 +173,7 @@ pub struct UpdateArgs {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true, args = [
     "prefixes", "all_objects", "policy", "historical",
-    "storage_class", "kms_key", "tags", "acl", "object_lock", "lifecycle_deletes",
+    "storage_class", "encryption", "kms_key", "tags", "acl", "object_lock", "lifecycle_deletes",
     "reconcile", "rpo_secs",
 ])]
 pub struct RuleChange {

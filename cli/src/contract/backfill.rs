@@ -37,6 +37,9 @@ pub struct Start<'a> {
     pub deletes_max: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<&'a str>,
+    /// The same in every repetition of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<&'a str>,
 }
 
 /// A job of a rule, or its newest.

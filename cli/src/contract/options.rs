@@ -10,6 +10,8 @@ pub struct OptionChanges {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<EncryptionChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub kms_key: Option<KeyChoice>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<bool>,
@@ -34,7 +36,23 @@ impl OptionChanges {
     }
 }
 
-/// What replicas are encrypted with.
+/// Which encryption copies ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+pub enum EncryptionChoice {
+    /// None: as the destination bucket says
+    #[serde(rename = "bucket")]
+    Bucket,
+    /// By keys of S3's own
+    #[serde(rename = "AES256")]
+    #[value(name = "AES256")]
+    Aes256,
+    /// By the KMS key of --kms-key, or else the one that AWS manages for S3
+    #[serde(rename = "aws:kms")]
+    #[value(name = "aws:kms")]
+    Kms,
+}
+
+/// The KMS key that replicas are encrypted with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum KeyChoice {
@@ -81,6 +99,7 @@ pub enum Reconcile {
 #[serde(default)]
 pub struct Options {
     pub storage_class: String,
+    pub encryption: String,
     pub kms_key: Option<String>,
     pub tags: bool,
     pub acl: String,
@@ -95,6 +114,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             storage_class: "keep".to_owned(),
+            encryption: "bucket".to_owned(),
             kms_key: None,
             tags: true,
             acl: "reset".to_owned(),

@@ -92,6 +92,7 @@ pub fn destinations(answer: &Destinations) -> String {
 fn unusual(options: &Options) -> Vec<(&'static str, String)> {
     let Options {
         storage_class,
+        encryption,
         kms_key,
         tags,
         acl,
@@ -109,6 +110,11 @@ fn unusual(options: &Options) -> Vec<(&'static str, String)> {
             *storage_class != default.storage_class,
             "Storage class",
             storage_class.clone(),
+        ),
+        (
+            *encryption != default.encryption,
+            "Encryption",
+            encryption.clone(),
         ),
         (*kms_key != default.kms_key, "KMS key", key()),
         (*tags != default.tags, "Tags", yes_no(*tags).to_owned()),
@@ -204,6 +210,7 @@ pub mod tests {
         let plain = rule(&a_rule());
         for part in [
             "class",
+            "Encryption",
             "KMS",
             "Tags",
             "ACL",
@@ -217,7 +224,7 @@ pub mod tests {
         }
         let mut unusual = a_rule();
         unusual.options = serde_json::from_value(json!({
-            "storage_class": "GLACIER_IR", "kms_key": "arn:1", "tags": false, "acl": "keep",
+            "storage_class": "GLACIER_IR", "encryption": "aws:kms", "kms_key": "arn:1", "tags": false, "acl": "keep",
             "object_lock": "keep", "lifecycle_deletes": true, "destination_account": "4444", "reconcile": "weekly",
             "rpo_secs": 3600
         }))
@@ -225,6 +232,7 @@ pub mod tests {
         let text = rule(&unusual);
         for part in [
             "GLACIER_IR",
+            "aws:kms",
             "arn:1",
             "Tags",
             "ACL",

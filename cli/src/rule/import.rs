@@ -15,6 +15,7 @@ use crate::exit::Exit;
 use crate::import::{Plan, Planned, plan};
 use crate::render;
 use crate::terminal;
+use crate::token;
 
 /// Reads the file, shows the plan, and makes the rule. What only reads the file needs no stack.
 pub async fn run(global: &Global, args: &ImportArgs) -> Result<Exit, Error> {
@@ -68,6 +69,7 @@ async fn create(client: &Client, rule: &Planned) -> Result<Answer, Error> {
         policy: rule.policy,
         options: rule.options.clone().if_any(),
         historical: rule.historical,
+        token: &token::new(),
     };
     client.configure_rule(&request).await
 }

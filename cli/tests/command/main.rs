@@ -14,6 +14,7 @@ mod verify;
 
 use std::io::Read;
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -51,6 +52,15 @@ fn failures(request: &Value) -> Value {
     json!({"next": null, "failures": [
         failure("older", "2026-11-22T20:00:00.000Z"), failure("secret", "2026-11-22T21:00:00.500Z"),
     ]})
+}
+
+/// What is asked for besides the token, which no two requests share.
+fn without_token(mut request: Value) -> Value {
+    let token = request.as_object_mut().unwrap().remove("token");
+    let token = token.unwrap_or_default();
+    let digits = token.as_str().unwrap_or_default();
+    assert_eq!(digits.len(), 32, "{request}: {token}");
+    request
 }
 
 fn exit(output: &Output) -> i32 {
@@ -161,7 +171,7 @@ fn json_is_the_functions_answer_and_nothing_else() {
         assert_eq!(function, "other-configure-rule");
         let expected = json!({"action": "create", "source": "photos", "destination": "replica",
             "scope": {"prefixes": ["a/"]}, "policy": "write", "historical": true});
-        assert_eq!(request, expected);
+        assert_eq!(without_token(request), expected);
         Response::new(200, body.clone())
     });
     let output = server.run(
@@ -304,7 +314,11 @@ fn transfers_are_listed_for_the_one_rule_that_is_asked_about() {
 #[test]
 fn deleting_without_a_terminal_wants_yes() {
     let server = functions(|_, request| {
-        assert_eq!(request, json!({"action": "delete", "rule": "photos"}));
+        let asked = [
+            json!({"action": "get", "rule": "photos"}),
+            json!({"action": "delete", "rule": "rule-1"}),
+        ];
+        assert!(asked.contains(&request), "{request}");
         Response::new(200, json!({ "rule": rule() }).to_string())
     });
     let output = server.run("rule delete photos");
@@ -313,6 +327,96 @@ fn deleting_without_a_terminal_wants_yes() {
     let output = server.run("rule delete photos --yes");
     assert_eq!(exit(&output), 0, "{}", stderr(&output));
     assert!(stdout(&output).contains("keep their objects"));
+}
+
+// Promise: An invocation whose answer is lost is sent again with the same token, and a rule or job is made once.
+#[test]
+fn an_invocation_that_is_sent_again_has_the_same_token() {
+    for (line, answer) in [
+        (
+            "rule create --source photos --destination replica",
+            json!({"rule": rule(), "job_id": null}),
+        ),
+        (
+            "rule update photos --historical",
+            json!({"rule": rule(), "job_id": "job-1"}),
+        ),
+        ("backfill start photos", job("running", 0)),
+    ] {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let server = functions({
+            let asked = asked.clone();
+            move |_, request| {
+                let mut asked = asked.lock().unwrap();
+                asked.push(request);
+                // The first answer is lost with its connection.
+                match asked.len() {
+                    1 => Response::broken_off(),
+                    _ => Response::new(200, answer.to_string()),
+                }
+            }
+        });
+        let output = server.run(line);
+        assert_eq!(exit(&output), 0, "{line}: {}", stderr(&output));
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), 2, "{line}");
+        assert_eq!(asked[0], asked[1], "{line}");
+        without_token(asked[0].clone());
+    }
+}
+
+#[test]
+fn a_rule_that_is_gone_when_its_deletion_is_asked_for_again_is_deleted() {
+    for output in ["table", "json"] {
+        let server = functions(|_, request| {
+            if request["action"] == "get" {
+                Response::new(200, json!({ "rule": rule() }).to_string())
+            } else {
+                Response::function_error("RuleNotFound", "no such rule")
+            }
+        });
+        let output = server.run(&format!("rule delete photos --yes --output {output}"));
+        assert_eq!(exit(&output), 0, "{}", stderr(&output));
+        assert!(stdout(&output).contains("rule-1"), "{}", stdout(&output));
+    }
+    let refused = refusing("RuleNotFound").run("rule delete photos --yes");
+    assert_eq!(exit(&refused), 2, "{}", stderr(&refused));
+}
+
+/// As `aws login` leaves them (AWS SDKs reference guide, "Login provider").
+#[test]
+fn credentials_of_aws_login_are_used() {
+    const SESSION: &str = "arn:aws:iam::000000000000:user/test";
+    // The SHA-256 of the session.
+    const CACHED: &str = "bde41da3d88a3425c3455dafe97c06f992bb12d6a3b3e233739219874d42af15.json";
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("config");
+    std::fs::write(&config, format!("[default]\nlogin_session = {SESSION}\n")).unwrap();
+    let token = json!({
+        "accessToken": {"accessKeyId": "AKIDOFLOGIN", "secretAccessKey": "secret", "sessionToken": "session",
+            "accountId": "000000000000", "expiresAt": "2099-01-01T00:00:00Z"},
+        "tokenType": "aws_sigv4", "refreshToken": "refresh", "clientId": "arn:aws:signin:::devtools/same-device",
+        "dpopKey": "key"
+    });
+    std::fs::write(home.path().join(CACHED), token.to_string()).unwrap();
+    let signed = Arc::new(Mutex::new(String::new()));
+    let server = Server::start({
+        let signed = signed.clone();
+        move |request| {
+            signed.lock().unwrap().clone_from(&request.headers);
+            Response::new(200, json!({"rules": []}).to_string())
+        }
+    });
+    let mut command = server.command("rule list");
+    command
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_CONFIG_FILE", &config)
+        .env("AWS_LOGIN_CACHE_DIRECTORY", home.path());
+    let output = command.output().unwrap();
+    assert_eq!(exit(&output), 0, "{}", stderr(&output));
+    let signed = signed.lock().unwrap();
+    assert!(signed.contains("Credential=AKIDOFLOGIN/"), "{signed}");
 }
 
 fn progress_server() -> Server {

@@ -11,6 +11,8 @@ pub struct Request {
     pub method: String,
     /// Path and query, as sent.
     pub target: String,
+    /// The headers' lines, as sent.
+    pub headers: String,
     pub body: String,
 }
 
@@ -42,6 +44,11 @@ impl Response {
         Self::new(200, "")
             .header("Content-Length", length)
             .header("ETag", format!("\"{etag}\""))
+    }
+
+    /// No answer: the connection is closed.
+    pub fn broken_off() -> Self {
+        Self::new(0, "")
     }
 
     /// A Lambda function error.
@@ -110,12 +117,14 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Response) {
     let mut words = head.split(' ').map(str::to_owned);
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let mut length = 0;
+    let mut headers = String::new();
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
         if line.trim().is_empty() {
             break;
         }
+        headers.push_str(&line);
         if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
             length = value.trim().parse().unwrap();
         }
@@ -125,9 +134,13 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Response) {
     let request = Request {
         method,
         target,
+        headers,
         body: String::from_utf8(body).unwrap(),
     };
     let response = answer(&request);
+    if response.status == 0 {
+        return;
+    }
     let mut sent = format!(
         "HTTP/1.1 {} Answer\r\nConnection: close\r\n",
         response.status

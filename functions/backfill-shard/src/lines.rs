@@ -51,7 +51,9 @@ impl Lines {
             // The byte before tells whether a line begins at this one.
             Start::AfterByte(after) => after - 1,
         };
-        let body = body(&place, part, from).await?;
+        let until = part.until.filter(|_| !part.gzip);
+        let body = place.read_until(&part.etag, from, until).await;
+        let body = body.map_err(unread)?;
         let mut lines = Self {
             reader: ListReader::new(&part.layout, part.gzip, start),
             part: part.clone(),
@@ -96,8 +98,8 @@ impl Lines {
                     return Err(AwsError::unexpected(reading(&self.part), problem).into());
                 }
                 Ok(Read::End) => return Ok(None),
-                Ok(Read::NeedsMore) => match self.body.next().await? {
-                    Some(bytes) => self.reader.feed(bytes.as_ref()),
+                Ok(Read::NeedsMore) => match self.body.next().await.map_err(unread)? {
+                    Some(bytes) => self.reader.feed(&bytes),
                     None => self.reader.end(),
                 },
                 Err(refused) => return Err(self.refusal(refused).await?),
@@ -134,7 +136,6 @@ impl Lines {
         while left > 0
             && let Some(bytes) = body.next().await?
         {
-            let bytes = bytes.as_ref();
             let before = bytes.get(..left.min(bytes.len())).unwrap_or_default();
             lines += before.split(|byte| *byte == b'\n').skip(1).count() as u64;
             left -= before.len();
@@ -154,24 +155,19 @@ fn start(part: &ManifestPart, at: u64) -> Start {
     }
 }
 
-async fn body(
-    place: &Place,
-    part: &ManifestPart,
-    from: u64,
-) -> Result<Body, SessionError<AwsError>> {
-    place.read(&part.etag, from).await.map_err(|error| {
-        match error.status {
-            // Source: S3 API reference, "GetObject": 404 for an object that is gone, 412 for another `ETag`.
-            Some(404 | 412) => SessionError::Final(AwsError {
-                said: format!(
-                    "{}: the list was deleted or replaced after the job began; start a new job",
-                    error.said
-                ),
-                ..error
-            }),
-            _ => SessionError::Failed(error),
-        }
-    })
+/// Makes an error of a failed read. A list that is gone, or is another one now, is not read again.
+fn unread(error: AwsError) -> SessionError<AwsError> {
+    match error.status {
+        // Source: S3 API reference, "GetObject": 404 for an object that is gone, 412 for another `ETag`.
+        Some(404 | 412) => SessionError::Final(AwsError {
+            said: format!(
+                "{}: the list was deleted or replaced after the job began; start a new job",
+                error.said
+            ),
+            ..error
+        }),
+        _ => SessionError::Failed(error),
+    }
 }
 
 fn reading(part: &ManifestPart) -> String {

@@ -101,7 +101,7 @@ impl<'p> PageWork<JobShards<'p>> for ShardPages<'p> {
         let (rule, job) = self.latest()?;
         let s3 = S3Pair::of_rule(&self.worker.aws, &self.worker.table, &rule);
         let pair = JobPair { s3: &s3, session };
-        let expectation = self.worker.expectations.of(&rule.id);
+        let expectation = self.worker.expectations.of(&rule);
         let suspects = session.shard().await.in_flight;
         let context = self.context(&rule, &job, &pair, &expectation, suspects);
         let mut paged = self.one_page(&context).await?;
@@ -115,7 +115,7 @@ impl<'p> PageWork<JobShards<'p>> for ShardPages<'p> {
         let (rule, job) = self.latest()?;
         let s3 = S3Pair::of_rule(&self.worker.aws, &self.worker.table, &rule);
         let pair = JobPair { s3: &s3, session };
-        let expectation = self.worker.expectations.of(&rule.id);
+        let expectation = self.worker.expectations.of(&rule);
         let shard = session.shard().await;
         let context = self.context(&rule, &job, &pair, &expectation, shard.in_flight);
         if shard.manifest.is_some() {

@@ -10,7 +10,7 @@ use tandem_aws::table::Table;
 use tandem_lambda::config::Config;
 use tandem_lambda::job_shards::JobShards;
 use tandem_lambda::measure::write_requests;
-use tandem_lambda::request::{RequestError, find_rule};
+use tandem_lambda::request::{RequestError, find_rule, new_job_id};
 use tandem_lambda::runtime::{Deadline, Error, now};
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::JobId;
@@ -60,8 +60,17 @@ impl Backfill {
 
     async fn carry_out(&self, payload: Value) -> Result<Value, RequestError> {
         match Request::parse(payload)? {
-            Request::Start { rule, job_id, spec } => {
+            Request::Start {
+                rule,
+                job_id,
+                token,
+                spec,
+            } => {
                 let rule = find_rule(&self.table, &rule).await?;
+                let job_id = match token {
+                    Some(token) => Some(self.job_id_of(&token).await?),
+                    None => job_id,
+                };
                 let job = self.begin(&rule, job_id, spec).await?;
                 Ok(json!({"job": self.view(&job).await?}))
             }
@@ -90,6 +99,15 @@ impl Backfill {
             }
             Request::Tend => Ok(json!(self.tend().await?)),
         }
+    }
+
+    /// The id of the job that a request with this token starts, or has started.
+    async fn job_id_of(&self, token: &str) -> Result<JobId, RequestError> {
+        let new = new_job_id();
+        let id = self
+            .table
+            .id_of_request("start", token, new.as_str(), now());
+        Ok(JobId::new(id.await?))
     }
 
     async fn find_job(&self, rule: &Rule, job_id: Option<&JobId>) -> Result<Job, RequestError> {

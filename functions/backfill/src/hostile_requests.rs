@@ -27,10 +27,11 @@ fn requests() -> Vec<Value> {
 }
 
 /// The fields of a request.
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "action",
     "rule",
     "job_id",
+    "token",
     "kind",
     "overwrite",
     "prefix",
@@ -90,6 +91,8 @@ fn is_of_the_contract(request: &Value) -> bool {
         && text("job_id", 1_024)
         && !(said("job_id").is_some() && (tends || lists))
         && of_start
+        && text("token", 128)
+        && !(said("token").is_some() && said("job_id").is_some())
         && is("kind", &["backfill", "verify", "repair"])
         && is("overwrite", &["always", "if-older", "never"])
         && text("prefix", 1_024)

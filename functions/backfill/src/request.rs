@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use tandem_lambda::request::{name, text};
+use tandem_lambda::request::{name, text, token};
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::key_list::KeyEncoding;
 use tandem_replication::names::JobId;
@@ -30,6 +30,8 @@ pub enum Request {
         rule: String,
         /// The job's id; the same id again carries the same job on.
         job_id: Option<JobId>,
+        /// In the place of an id: with the same token again, the same job.
+        token: Option<String>,
         /// What it has to do.
         spec: JobSpec,
     },
@@ -77,6 +79,7 @@ struct Fields {
 /// The fields of `start` alone.
 #[derive(Default, Deserialize)]
 struct SpecFields {
+    token: Option<Value>,
     kind: Option<Value>,
     overwrite: Option<Value>,
     prefix: Option<Value>,
@@ -119,8 +122,19 @@ impl Request {
         let job_id = job_id.transpose()?;
         let action = match action.as_str() {
             "start" => {
-                let spec = fields.spec.read()?;
-                return Ok(Self::Start { rule, job_id, spec });
+                let mut spec = fields.spec;
+                let token = token(spec.token.take().unwrap_or_default())?;
+                if let (Some(token), Some(_)) = (&token, &job_id) {
+                    let problem =
+                        "does not go with job_id, which names the job already; leave it out";
+                    return Err(invalid("token", token.as_str(), problem));
+                }
+                return Ok(Self::Start {
+                    rule,
+                    job_id,
+                    token,
+                    spec: spec.read()?,
+                });
             }
             "list" => {
                 return match job_id {
@@ -145,6 +159,7 @@ impl SpecFields {
     /// Refuses what only `start` takes.
     fn refuse(&self, action: &str) -> Result<(), Refusal> {
         for (field, value) in [
+            ("token", &self.token),
             ("kind", &self.kind),
             ("overwrite", &self.overwrite),
             ("prefix", &self.prefix),
@@ -226,10 +241,11 @@ impl SpecFields {
 
 fn fields(payload: Value) -> Result<Fields, Refusal> {
     const FORM: &str = "send {\"action\": \"start\" or another, \"rule\": \"...\"}";
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 13] = [
         "action",
         "rule",
         "job_id",
+        "token",
         "kind",
         "overwrite",
         "prefix",
@@ -369,6 +385,7 @@ mod tests {
             Request::Start {
                 rule: "photos".into(),
                 job_id: None,
+                token: None,
                 spec: JobSpec::default(),
             }
         );

@@ -83,13 +83,33 @@ pub(crate) fn readable(
         )),
         (Found::NotAccessible(said), Some(other)) => not_accessible(format!(
             "does not belong to the account {other}, or may not be read ({said}); see that its policy lets this \
-             stack list and write it, and that the stack's bucket patterns and DestinationAccounts cover it"
+             stack list and write it, that the stack's bucket patterns and DestinationAccounts cover it, and that \
+             Requester Pays is off{}",
+            denied_by_policy(&said)
         )),
         (Found::NotAccessible(said), None) => not_accessible(format!(
             "belongs to another account or may not be read ({said}); {}, and see that neither its policy nor the \
-             stack's bucket patterns deny it",
-            instead_of_anothers(role)
+             stack's bucket patterns deny it{}",
+            instead_of_anothers(role),
+            denied_by_policy(&said)
         )),
+    }
+}
+
+/// What to add where S3 says that a policy of the bucket or of an endpoint denies the request by name. S3 says so only
+/// within an account or an organization.
+///
+/// Source: IAM user guide, "Troubleshoot access denied error messages".
+fn denied_by_policy(said: &str) -> &'static str {
+    let by_policy = [
+        "explicit deny in a resource-based policy",
+        "explicit deny in a VPC endpoint policy",
+    ];
+    if by_policy.iter().any(|words| said.contains(words)) {
+        ". The policy has a statement that denies this: one that admits only requests from a VPC (aws:SourceVpc, \
+         aws:SourceVpce) denies all of Tandem's, whose functions are in no VPC, so except the stack's roles from it"
+    } else {
+        ""
     }
 }
 
@@ -98,6 +118,32 @@ fn instead_of_anothers(role: Role) -> &'static str {
         Role::Source => "use a bucket of this account",
         Role::Destination => {
             "use a bucket of this account, or name the other one in options.destination_account"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(said: &str, other: Option<&AccountId>) -> String {
+        let bucket = BucketName::parse("photos").unwrap();
+        let found = Found::NotAccessible(said.to_owned());
+        let refused = readable(Role::Destination, &bucket, other, found);
+        refused.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_bucket_that_only_a_vpc_may_use_is_refused_with_the_reason() {
+        let denied = "AccessDenied: User: arn:aws:sts::111122223333:assumed-role/a/b is not authorized to perform: \
+                      s3:ListBucket on resource: \"arn:aws:s3:::photos\" with an explicit deny in a resource-based policy";
+        let account = AccountId::parse("444455556666").unwrap();
+        for other in [None, Some(&account)] {
+            let told = refusal(denied, other);
+            assert!(told.contains("aws:SourceVpce"), "{told}");
+            let told = refusal("AccessDenied: Access Denied", other);
+            assert!(!told.contains("aws:SourceVpce"), "{told}");
+            assert_eq!(told.contains("Requester Pays"), other.is_some(), "{told}");
         }
     }
 }

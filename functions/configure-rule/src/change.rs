@@ -42,10 +42,10 @@ impl Stack {
             ..next(&before)
         };
         let after = self.rewrite(before, after).await?;
-        let job_id = if changes.historical {
-            Some(self.start_backfill(&after).await?)
-        } else {
-            None
+        let job_id = match (changes.historical, changes.token) {
+            (false, _) => None,
+            (true, None) => Some(self.start_backfill(&after).await?),
+            (true, Some(token)) => Some(self.start_backfill_once(&after, &token).await?),
         };
         Ok(json!({"rule": after, "job_id": job_id}))
     }
@@ -68,7 +68,7 @@ impl Stack {
                 ..before
             };
             self.table.replace_rule(&undone).await?;
-            self.attach(&undone).await?;
+            self.attach_within(&undone, &[]).await?;
             return Err(error);
         }
         Ok(after)

@@ -2,7 +2,8 @@
 //!
 //! What stops a rule without a failure to show for it is outside of Tandem: a notification that somebody removed,
 //! a queue that takes none any more, a bucket that is gone or has changed hands. All of it can be read, so nothing
-//! is written into anybody's bucket to find out (docs/decisions/0023-the-check-only-reads.md).
+//! is written into anybody's bucket to find out (docs/decisions/0023-the-check-only-reads.md). What is noted of it, in
+//! the table, is the destination's default encryption.
 
 use std::fmt::Display;
 
@@ -11,7 +12,7 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tandem_aws::AwsError;
-use tandem_aws::bucket_lookup::{Found, look_up};
+use tandem_aws::bucket_lookup::{Found, default_encryption, look_up};
 use tandem_aws::event_bus::EventBus;
 use tandem_aws::measures::lag_p99_ms;
 use tandem_aws::notifications::unsent;
@@ -156,6 +157,9 @@ impl Stack {
             ),
             self.lagging(rule),
         );
+        if destination.is_none() {
+            self.note_encryption(rule).await;
+        }
         let source_is_there = !matches!(&source, Some(problem) if problem.code == "BucketNotFound");
         let mut problems: Vec<Problem> = source.into_iter().chain(destination).collect();
         if source_is_there {
@@ -167,6 +171,19 @@ impl Stack {
         problems.extend(closed.iter().cloned());
         problems.extend(lagging);
         problems
+    }
+
+    /// Notes the default encryption of the destination, where it is another one than the rule says. Without it a first
+    /// put costs more, and nothing else happens, so a failure is no problem of the rule's.
+    async fn note_encryption(&self, rule: &Rule) {
+        let owner = self.destination_owner(&rule.options);
+        let found = default_encryption(&self.aws, &rule.destination, owner).await;
+        let Some(found) = found.filter(|found| Some(*found) != rule.destination_encryption) else {
+            return;
+        };
+        if let Err(error) = self.table.note_encryption(&rule.id, found).await {
+            tracing::warn!(rule.id = rule.id.as_str(), %error, "the destination's encryption is not noted");
+        }
     }
 
     /// Whether a rule has replicated later than its objective. What waits while it is paused is nobody's fault.

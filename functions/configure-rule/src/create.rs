@@ -1,10 +1,15 @@
 //! Making a rule: checked, claimed, attached, enabled; or nothing of it left behind.
 
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use serde_json::{Value, json};
+use tandem_aws::bucket_lookup::default_encryption;
 use tandem_aws::functions::start_backfill;
 use tandem_aws::jobs::Job;
-use tandem_aws::notifications::{AttachError, Destinations, OtherEntry, attach, detach};
+use tandem_aws::notifications::{
+    AttachError, Destinations, OtherEntry, SETTLING, attach, attach_patiently, detach,
+};
 use tandem_aws::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
@@ -54,7 +59,11 @@ impl Stack {
         let (source, destination) = self.check_buckets(&draft).await?;
         self.check_destination(&draft.options, &destination).await?;
         self.check_claims(&draft).await?;
-        let rule = new_rule(id, &draft, source, destination);
+        let owner = self.destination_owner(&draft.options);
+        let rule = Rule {
+            destination_encryption: default_encryption(&self.aws, &destination, owner).await,
+            ..new_rule(id, &draft, source, destination)
+        };
         match self.table.create_rule(&rule).await {
             Ok(()) => Ok(rule),
             Err(WriteError::Conflict(_)) => {
@@ -83,10 +92,19 @@ impl Stack {
         Ok(enabled)
     }
 
-    /// Attaches what `rule` needs.
+    /// Attaches what `rule` needs. The stack may have been deployed a moment ago.
     pub(crate) async fn attach(&self, rule: &Rule) -> Result<(), RequestError> {
+        self.attach_within(rule, &SETTLING).await
+    }
+
+    /// Attaches what `rule` needs. An invocation has time for half a minute of pauses, once.
+    pub(crate) async fn attach_within(
+        &self,
+        rule: &Rule,
+        pauses: &[Duration],
+    ) -> Result<(), RequestError> {
         let queues = &self.config.lane_queues;
-        let attached = attach(&self.aws, queues, rule, Destinations::TriedOut).await;
+        let attached = attach_patiently(&self.aws, queues, rule, pauses).await;
         let attached = match attached {
             Err(AttachError::Invalid { refusal, .. }) => {
                 if !self.closed_queues().await.is_empty() {
@@ -140,6 +158,21 @@ impl Stack {
     /// Starts a backfill of the rule.
     pub(crate) async fn start_backfill(&self, rule: &Rule) -> Result<JobId, RequestError> {
         let job_id = new_job_id();
+        self.start_job(rule, &job_id).await?;
+        Ok(job_id)
+    }
+
+    /// Starts a backfill of the rule, or carries on the one that a request with this token started.
+    pub(crate) async fn start_backfill_once(
+        &self,
+        rule: &Rule,
+        token: &str,
+    ) -> Result<JobId, RequestError> {
+        let new = new_job_id();
+        let id = self
+            .table
+            .id_of_request("update", token, new.as_str(), now());
+        let job_id = JobId::new(id.await?);
         self.start_job(rule, &job_id).await?;
         Ok(job_id)
     }
@@ -226,5 +259,6 @@ fn new_rule(id: RuleId, draft: &RuleDraft, source: Bucket, destination: Bucket) 
         created_at: at,
         updated_at: at,
         paused_at: None,
+        destination_encryption: None,
     }
 }

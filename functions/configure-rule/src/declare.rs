@@ -1,7 +1,8 @@
 //! Brings a rule to what is declared of it. Every step can be repeated, and carried on by whoever repeats it.
 
+use serde_json::{Value, json};
 use tandem_aws::rules::WriteError;
-use tandem_lambda::request::RequestError;
+use tandem_lambda::request::{RequestError, new_rule_id};
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
 use tandem_replication::names::{JobId, RuleId};
@@ -14,6 +15,27 @@ use crate::stack::Stack;
 const ATTEMPTS: u32 = 4;
 
 impl Stack {
+    /// Makes a rule for a request that may come again with its token, as one whose answer was lost does. Answers the
+    /// rule of the first one then.
+    pub(crate) async fn create_once(
+        &self,
+        draft: RuleDraft,
+        token: String,
+    ) -> Result<Value, RequestError> {
+        let new = new_rule_id();
+        let id = self
+            .table
+            .id_of_request("create", &token, new.as_str(), now());
+        let wanted = Declaration {
+            id: RuleId::new(id.await?),
+            draft,
+            backfills: Backfills::Now,
+            request: token,
+        };
+        let (rule, job_id) = self.ensure(&wanted).await?;
+        Ok(json!({"rule": rule, "job_id": job_id}))
+    }
+
     /// Makes the rule, or changes it, or finds it as it has to be. A rule that is paused stays so. Refused like
     /// any other creation or change, and then nothing is left that was not there before.
     pub(crate) async fn ensure(

@@ -28,13 +28,14 @@ const FIELDS: &[(&str, &[&str])] = &[
             "policy",
             "options",
             "historical",
+            "token",
         ],
     ),
     ("get", &["rule"]),
     ("list", &[]),
     (
         "update",
-        &["rule", "scope", "policy", "options", "historical"],
+        &["rule", "scope", "policy", "options", "historical", "token"],
     ),
     ("pause", &["rule"]),
     ("resume", &["rule"]),
@@ -76,6 +77,9 @@ fn fits(action: &str, field: &str, value: &Value) -> bool {
             .as_u64()
             .is_some_and(|limit| (1..=500).contains(&limit)),
         "after" => is_place(value),
+        "token" => value
+            .as_str()
+            .is_some_and(|token| (1..=128).contains(&token.len())),
         "rule" => value
             .as_str()
             .is_some_and(|name| (1..=1_024).contains(&name.len())),
@@ -102,6 +106,7 @@ fn option_fits(name: &str, value: &Value) -> bool {
     let is_one_of = |words: &[&str]| value.is_null() || words.iter().any(|word| value == word);
     match name {
         "storage_class" => is_one_of(&STORAGE_CLASSES) || value == "keep",
+        "encryption" => is_one_of(&["bucket", "AES256", "aws:kms"]),
         "acl" => is_one_of(&["reset", "keep"]),
         "object_lock" => is_one_of(&["bucket", "keep"]),
         "tags" | "lifecycle_deletes" => value.is_null() || value.is_boolean(),

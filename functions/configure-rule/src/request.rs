@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tandem_aws::failures::FailureFilter;
-use tandem_lambda::request::{flag, name, text};
+use tandem_lambda::request::{flag, name, text, token};
 use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
 use tandem_replication::fault::{Reason, UnknownReason};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
@@ -19,8 +19,8 @@ pub use self::options::OptionChanges;
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Make a rule.
-    Create(RuleDraft),
+    /// Make a rule; with the same token again, the same one.
+    Create(RuleDraft, Option<String>),
     /// Show a rule.
     Get(RuleName),
     /// Show all rules.
@@ -83,6 +83,8 @@ pub struct Changes {
     pub options: OptionChanges,
     /// Whether to backfill now.
     pub historical: bool,
+    /// With the same token again, the backfill is the same one.
+    pub token: Option<String>,
 }
 
 const ACTIONS: &str = "create, get, list, update, pause, resume, delete, progress, destinations, \
@@ -190,11 +192,16 @@ impl Request {
             ));
         };
         let action = text("action", action)?;
+        let token = match action.as_str() {
+            // Told apart here, as what is declared has none.
+            "create" | "update" => token(fields.remove("token").unwrap_or_default())?,
+            _ => None,
+        };
         match action.as_str() {
-            "create" => draft(read(&action, fields)?).map(Self::Create),
+            "create" => Ok(Self::Create(draft(read(&action, fields)?)?, token)),
             "get" => rule(&action, fields).map(Self::Get),
             "list" => read::<NoFields>(&action, fields).map(|NoFields {}| Self::List),
-            "update" => update(read(&action, fields)?),
+            "update" => update(read(&action, fields)?, token),
             "pause" => rule(&action, fields).map(Self::Pause),
             "resume" => rule(&action, fields).map(Self::Resume),
             "delete" => rule(&action, fields).map(Self::Delete),
@@ -256,13 +263,14 @@ fn draft(fields: CreateFields) -> Result<RuleDraft, Refusal> {
     })
 }
 
-fn update(fields: UpdateFields) -> Result<Request, Refusal> {
+fn update(fields: UpdateFields, token: Option<String>) -> Result<Request, Refusal> {
     let rule = name("rule", fields.rule)?;
     let changes = Changes {
         scope: fields.scope.map(scope).transpose()?,
         policy: fields.policy.map(policy).transpose()?,
         options: options(fields.options)?,
         historical: historical(fields.historical)?,
+        token: None,
     };
     if changes == Changes::default() {
         return Err(invalid(
@@ -271,7 +279,10 @@ fn update(fields: UpdateFields) -> Result<Request, Refusal> {
             "changes nothing; give scope, policy, options, or historical = true",
         ));
     }
-    Ok(Request::Update(RuleName(rule), changes))
+    Ok(Request::Update(
+        RuleName(rule),
+        Changes { token, ..changes },
+    ))
 }
 
 fn progress(fields: ProgressFields) -> Result<Request, Refusal> {
@@ -452,7 +463,7 @@ mod tests {
 
     #[test]
     fn a_rule_has_defaults() {
-        let Request::Create(draft) =
+        let Request::Create(draft, None) =
             Request::parse(json!({"action": "create", "source": "aaa", "destination": "bbb"}))
                 .unwrap()
         else {

@@ -1,14 +1,14 @@
 //! What there is to know about a bucket before a rule is made for it.
 
 use aws_sdk_s3::operation::head_bucket::{HeadBucketError, HeadBucketOutput};
-use aws_sdk_s3::types::{ObjectLockEnabled, ObjectOwnership};
+use aws_sdk_s3::types::{ObjectLockEnabled, ObjectOwnership, ServerSideEncryption};
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use tandem_replication::names::{BucketName, Region};
 use tandem_replication::option_checks::BucketSetup;
 use tandem_replication::options::{AclChoice, LockChoice, Options};
-use tandem_replication::rule::Bucket;
+use tandem_replication::rule::{Bucket, BucketEncryption};
 
 use crate::error::Refused;
 use crate::{Aws, AwsError};
@@ -37,10 +37,19 @@ pub struct OwnBucket {
 
 /// Finds out where `bucket` is, whether it is the account `owner`'s, and whether it can be read.
 pub async fn look_up(aws: &Aws, bucket: &BucketName, owner: &str) -> Result<Found, AwsError> {
-    let region = match locate(aws, bucket, Some(owner)).await {
-        Ok(region) => region,
-        Err(error) => return refused(aws, bucket, &error).await,
-    };
+    match locate(aws, bucket, Some(owner)).await {
+        Ok(region) => listed(aws, bucket, owner, region).await,
+        Err(error) => refused(aws, bucket, owner, &error).await,
+    }
+}
+
+/// Whether a bucket of this region can be listed.
+async fn listed(
+    aws: &Aws,
+    bucket: &BucketName,
+    owner: &str,
+    region: Region,
+) -> Result<Found, AwsError> {
     let listed = aws
         .s3(&region)
         .list_objects_v2()
@@ -196,6 +205,47 @@ async fn has_acls(aws: &Aws, bucket: &Bucket, owner: &str) -> Option<bool> {
     }
 }
 
+/// Returns the default encryption of a bucket of the account `owner`; none if S3 does not say, or says a word that
+/// is not known here.
+pub async fn default_encryption(
+    aws: &Aws,
+    bucket: &Bucket,
+    owner: &str,
+) -> Option<BucketEncryption> {
+    let answer = aws
+        .s3(&bucket.region)
+        .get_bucket_encryption()
+        .bucket(bucket.name.as_str())
+        .expected_bucket_owner(owner)
+        .send()
+        .await;
+    match answer {
+        Ok(answer) => {
+            let rule = answer
+                .server_side_encryption_configuration()?
+                .rules()
+                .first()?;
+            match rule
+                .apply_server_side_encryption_by_default()?
+                .sse_algorithm()
+            {
+                ServerSideEncryption::Aes256 => Some(BucketEncryption::Aes256),
+                ServerSideEncryption::AwsKms => Some(BucketEncryption::Kms),
+                ServerSideEncryption::AwsKmsDsse => Some(BucketEncryption::KmsDsse),
+                _ => None,
+            }
+        }
+        // S3 user guide, "Setting default server-side encryption behavior for Amazon S3 buckets": since January 2023
+        // every bucket that has no other encryption has this one.
+        Err(error) => is_unset(
+            bucket,
+            "ServerSideEncryptionConfigurationNotFoundError",
+            &error,
+        )
+        .then_some(BucketEncryption::Aes256),
+    }
+}
+
 /// Whether S3 answers, by this code, that the bucket has no such configuration.
 fn is_unset<E>(bucket: &Bucket, code: &str, error: &SdkError<E, Response>) -> bool
 where
@@ -232,14 +282,26 @@ fn bucket_region(error: &HeadError) -> Option<Region> {
         .map(Region::new)
 }
 
-async fn refused(aws: &Aws, bucket: &BucketName, error: &HeadError) -> Result<Found, AwsError> {
+async fn refused(
+    aws: &Aws,
+    bucket: &BucketName,
+    owner: &str,
+    error: &HeadError,
+) -> Result<Found, AwsError> {
     match Refused::of(error).status {
         Some(404) => Ok(Found::Missing),
         // It may be looked at by whoever names no owner: the owner is what was refused.
         Some(403) if locate(aws, bucket, None).await.is_ok() => Ok(Found::OtherOwner),
-        Some(400..=499) => {
+        status @ Some(400..=499) => {
             let said = AwsError::request("S3 answers", error).to_string();
-            Ok(Found::NotAccessible(said))
+            match (status, bucket_region(error)) {
+                // The answer to a HEAD has no words, but a listing's may say who denies it.
+                (Some(403), Some(region)) => match listed(aws, bucket, owner, region).await {
+                    Ok(Found::NotAccessible(words)) => Ok(Found::NotAccessible(words)),
+                    _ => Ok(Found::NotAccessible(said)),
+                },
+                _ => Ok(Found::NotAccessible(said)),
+            }
         }
         _ => Err(AwsError::request(format!("looking for {bucket}"), error)),
     }

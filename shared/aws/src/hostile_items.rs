@@ -18,6 +18,7 @@ use tandem_replication::rule::{Rule, Scope};
 use crate::AwsError;
 use crate::failures::FailureItem;
 use crate::jobs::Job;
+use crate::requests::RequestItem;
 use crate::rules::{ClaimItem, RuleItem};
 use crate::table::{Item, item, parsed};
 use crate::transfers::TransferItem;
@@ -39,6 +40,7 @@ enum Kind {
     Transfer,
     Upload,
     Watermark,
+    Request,
 }
 
 /// A kind of item: one as version 0.1.0 writes it, and what each attribute is when it is not there.
@@ -79,7 +81,8 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "destination_bucket": "photos-replica", "destination_region": "us-west-2",
                 "scope": {"prefixes": ["a/", "b/"]}, "policy": "full", "historical": true, "state": "paused",
                 "options": {"storage_class": "GLACIER_IR", "tags": false},
-                "revision": 3, "created_at": at, "updated_at": at, "paused_at": at}),
+                "revision": 3, "created_at": at, "updated_at": at, "paused_at": at,
+                "destination_encryption": "aws:kms"}),
             // A rule whose policy, state or scope is not known must not be acted on.
             &[
                 "id",
@@ -94,7 +97,7 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "created_at",
                 "updated_at",
             ],
-            json!({"historical": false, "paused_at": null, "options": {}}),
+            json!({"historical": false, "paused_at": null, "options": {}, "destination_encryption": null}),
         ),
         // Without its role, a claim does not say whether the bucket's changes are replicated.
         Form::of(
@@ -212,6 +215,12 @@ fn forms_of_large_objects() -> Vec<Form> {
             &["id", "key", "began_at"],
             json!({"upload_id": null}),
         ),
+        Form::of(
+            Kind::Request,
+            json!({"id": "rule-1", "expires_at": 1_800_000_000}),
+            &["id", "expires_at"],
+            json!({}),
+        ),
     ]
 }
 
@@ -243,6 +252,7 @@ impl Form {
             Kind::Transfer => shown::<TransferItem>(item),
             Kind::Upload => shown::<tandem_replication::transfer::LoggedUpload>(item),
             Kind::Watermark => shown::<WatermarkItem>(item),
+            Kind::Request => shown::<RequestItem>(item),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
 //! counted), [`clock`] (both clocks), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
 //! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`attempts`], [`rules`], [`jobs`], [`shards`], [`limits`], [`deferred_keys`], [`failures`],
-//! [`transfers`], [`uploads`], [`watermark`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`],
+//! [`transfers`], [`uploads`], [`watermark`], [`requests`]), and the rest ([`queues`], [`event_bus`], [`functions`], [`measures`],
 //! [`stacks`], [`callback`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
 
@@ -38,6 +38,7 @@ pub mod deferred_keys;
 pub mod failures;
 pub mod jobs;
 pub mod limits;
+pub mod requests;
 pub mod rules;
 pub mod shards;
 pub mod table;

@@ -5,6 +5,8 @@
 //! bucket keeps our own writers apart; a change that somebody else makes between our read and our write
 //! is lost, as it would be between any two writers: S3 offers no condition on this request.
 
+use std::time::Duration;
+
 use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
 use aws_sdk_s3::types::{
     Event, FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter,
@@ -60,6 +62,8 @@ pub enum AttachError {
     Invalid {
         /// What S3 answered.
         refusal: AwsError,
+        /// Whether it is about Tandem's own queues, as far as S3 says.
+        is_ours: bool,
         /// The entries that are not the rule's.
         others: Vec<OtherEntry>,
     },
@@ -75,6 +79,44 @@ pub enum Destinations {
     TriedOut,
     /// S3 takes them as they are.
     NotTriedOut,
+}
+
+/// The pauses between attempts to attach notifications to queues that S3 cannot send to yet: half a minute in all. A
+/// queue's policy may take so long until S3 sees it, as after a deployment, and an invocation lasts a minute.
+///
+/// Source: SQS API reference, "`SetQueueAttributes`": changes "can take up to 60 seconds to propagate".
+pub const SETTLING: [Duration; 7] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(3),
+    Duration::from_secs(5),
+    Duration::from_secs(6),
+    Duration::from_secs(6),
+    Duration::from_secs(7),
+];
+
+/// As [`attach`] with destinations that are tried out. While S3 cannot send to Tandem's own queues, it is tried again
+/// after each of the `pauses`.
+pub async fn attach_patiently(
+    aws: &Aws,
+    queues: &LaneQueues,
+    rule: &Rule,
+    pauses: &[Duration],
+) -> Result<(), AttachError> {
+    for &pause in pauses {
+        match attach(aws, queues, rule, Destinations::TriedOut).await {
+            Err(AttachError::Invalid {
+                refusal,
+                is_ours: true,
+                ..
+            }) => {
+                tracing::warn!(rule.id = rule.id.as_str(), %refusal, "S3 cannot send to the stack's queues yet");
+                tokio::time::sleep(pause).await;
+            }
+            attached => return attached,
+        }
+    }
+    attach(aws, queues, rule, Destinations::TriedOut).await
 }
 
 /// Makes the source bucket's configuration hold exactly the entries that `rule` needs and that no topic forwards,
@@ -101,11 +143,22 @@ pub async fn attach(
         .map_err(|error| AwsError::unexpected("writing a notification entry", error))?;
     match write(aws, rule, found, ours, destinations).await {
         // S3's code for a destination that it cannot use, and for an entry that it does not understand.
-        Err(refusal) if refusal.is("InvalidArgument") => {
-            Err(AttachError::Invalid { refusal, others })
-        }
-        written => Ok(written?),
+        Err((refusal, body)) if refusal.is("InvalidArgument") => Err(AttachError::Invalid {
+            is_ours: cannot_send_to_ours(&body, queues, &others),
+            refusal,
+            others,
+        }),
+        written => Ok(written.map_err(|(error, _)| error)?),
     }
+}
+
+/// Whether a refusal says that S3 cannot send to Tandem's queues. Its message names no destination; an argument of the
+/// answer does (aws-cli issue 8162 shows one). A refusal that names no destination at all may be about any.
+fn cannot_send_to_ours(body: &str, queues: &LaneQueues, others: &[OtherEntry]) -> bool {
+    let names = |arn: &str| body.contains(arn);
+    let ours = names(&queues.put_arn) || names(&queues.delete_arn);
+    body.contains("Unable to validate the following destination configurations")
+        && (ours || !others.iter().any(|(arn, _)| names(arn)))
 }
 
 /// Whether the rule's entries in the configuration are exactly the `wanted` ones.
@@ -166,7 +219,8 @@ pub async fn detach(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
         .any(|entry| is_ours(entry, rule))
     {
         // Another writer's queue or function that is gone keeps no rule from being deleted.
-        write(aws, rule, found, Vec::new(), Destinations::NotTriedOut).await?;
+        let written = write(aws, rule, found, Vec::new(), Destinations::NotTriedOut).await;
+        written.map_err(|(error, _)| error)?;
     }
     Ok(())
 }
@@ -213,13 +267,14 @@ async fn read(
         })
 }
 
+/// Writes the configuration. A refusal comes with the body of S3's answer.
 async fn write(
     aws: &Aws,
     rule: &Rule,
     found: GetBucketNotificationConfigurationOutput,
     ours: Vec<QueueConfiguration>,
     destinations: Destinations,
-) -> Result<(), AwsError> {
+) -> Result<(), (AwsError, String)> {
     let skips = destinations == Destinations::NotTriedOut;
     let theirs = found
         .queue_configurations
@@ -241,10 +296,11 @@ async fn write(
         .send()
         .await
         .map_err(|error| {
-            AwsError::request(
-                format!("writing the notifications of {}", rule.source.name),
-                &error,
-            )
+            let answer = error.raw_response();
+            let body = answer.and_then(|answer| answer.body().bytes());
+            let body = String::from_utf8_lossy(body.unwrap_or_default()).into_owned();
+            let doing = format!("writing the notifications of {}", rule.source.name);
+            (AwsError::request(doing, &error), body)
         })?;
     Ok(())
 }

@@ -28,25 +28,65 @@ pub struct Found {
     pub bytes: u64,
 }
 
-/// The bytes of an object, as they come.
+/// How many bytes of an object are asked for at once. S3 resets a connection on which nobody reads for a while, and a
+/// reader may need minutes for what it has read: so no answer stays open between two reads.
+const CHUNK_BYTES: u64 = 4 << 20;
+/// How many bytes are asked for where only the end of a line is wanted.
+const TAIL_BYTES: u64 = 64 << 10;
+/// How often a chunk is asked for whose answer breaks off.
+const CHUNK_ATTEMPTS: u32 = 3;
+
+/// The bytes of an object, in chunks. Each is asked for when it is wanted, and read at once.
 #[derive(Debug)]
 pub struct Body {
-    stream: ByteStream,
-    doing: String,
+    place: Place,
+    etag: String,
+    /// The chunk that was read and not taken yet.
+    ready: Option<Chunk>,
+    /// Where the next chunk begins.
+    at: u64,
+    /// Up to where most of the bytes are wanted.
+    until: Option<u64>,
+    /// The object's size, once an answer has told it.
+    size: Option<u64>,
+}
+
+/// A range of an object's bytes.
+#[derive(Debug)]
+struct Chunk {
+    bytes: Vec<u8>,
+    /// The object's size.
+    size: u64,
 }
 
 impl Body {
     /// The next bytes; `None` at the end. An error says that the connection failed: another read may succeed.
-    pub async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, AwsError> {
-        let next = self.stream.next().await.transpose();
-        next.map_err(|error| AwsError::unexpected(self.doing.as_str(), error))
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, AwsError> {
+        let chunk = match self.ready.take() {
+            Some(chunk) => chunk,
+            None if self.size.is_some_and(|size| self.at >= size) => return Ok(None),
+            None => self.read().await?,
+        };
+        self.size = Some(chunk.size);
+        self.at += chunk.bytes.len() as u64;
+        Ok((!chunk.bytes.is_empty()).then_some(chunk.bytes))
+    }
+
+    async fn read(&self) -> Result<Chunk, AwsError> {
+        let whole = self.at + CHUNK_BYTES;
+        let end = match self.until {
+            Some(until) if self.at < until => whole.min(until),
+            Some(_) => self.at + TAIL_BYTES,
+            None => whole,
+        };
+        self.place.chunk(&self.etag, self.at, end).await
     }
 
     /// All bytes.
     pub async fn all(mut self) -> Result<Vec<u8>, AwsError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next().await? {
-            all.extend_from_slice(bytes.as_ref());
+            all.extend_from_slice(&bytes);
         }
         Ok(all)
     }
@@ -105,33 +145,73 @@ impl Place {
 
     /// The object's bytes from `from` on; refused if it is not the one of this `ETag` any more.
     pub async fn read(&self, etag: &str, from: u64) -> Result<Body, AwsError> {
-        let range = (from > 0).then(|| format!("bytes={from}-"));
-        self.get(etag, range).await
+        self.read_until(etag, from, None).await
     }
 
-    /// The object's first bytes, at most so many; refused if it is not the one of this `ETag` any more. The object
-    /// must not be empty: S3 refuses any range of an empty object.
+    /// The same, where hardly more is wanted than the bytes before `until`.
+    pub async fn read_until(
+        &self,
+        etag: &str,
+        from: u64,
+        until: Option<u64>,
+    ) -> Result<Body, AwsError> {
+        let mut body = Body {
+            place: self.clone(),
+            etag: etag.to_owned(),
+            ready: None,
+            at: from,
+            until,
+            size: None,
+        };
+        body.ready = Some(body.read().await?);
+        Ok(body)
+    }
+
+    /// The object's first bytes, at most so many; refused if it is not the one of this `ETag` any more.
     pub async fn read_head(&self, etag: &str, bytes_max: u64) -> Result<Vec<u8>, AwsError> {
-        let range = format!("bytes=0-{}", bytes_max.saturating_sub(1));
-        self.get(etag, Some(range)).await?.all().await
+        Ok(self.chunk(etag, 0, bytes_max).await?.bytes)
     }
 
-    async fn get(&self, etag: &str, range: Option<String>) -> Result<Body, AwsError> {
-        let answer = self
-            .client
-            .get_object()
-            .bucket(self.uri.bucket.as_str())
-            .key(&self.uri.key)
-            .if_match(format!("\"{etag}\""))
-            .set_range(range)
-            .expected_bucket_owner(&self.owner)
-            .send()
-            .await
-            .map_err(|error| AwsError::request(self.doing("reading"), &error))?;
-        Ok(Body {
-            stream: answer.body,
-            doing: self.doing("reading"),
-        })
+    /// The bytes from `from` to before `end`, or to the object's end: none if it ends before `from`.
+    async fn chunk(&self, etag: &str, from: u64, end: u64) -> Result<Chunk, AwsError> {
+        let mut attempt = 1;
+        loop {
+            let request = self
+                .client
+                .get_object()
+                .bucket(self.uri.bucket.as_str())
+                .key(&self.uri.key)
+                .if_match(format!("\"{etag}\""))
+                .range(format!("bytes={from}-{}", end.saturating_sub(1)))
+                .expected_bucket_owner(&self.owner);
+            let answer = match request.send().await {
+                // No byte of the object is in the range, also if the object is empty.
+                Err(error) if Refused::of(&error).status == Some(416) => {
+                    return Ok(Chunk {
+                        bytes: Vec::new(),
+                        size: from,
+                    });
+                }
+                answer => {
+                    answer.map_err(|error| AwsError::request(self.doing("reading"), &error))?
+                }
+            };
+            let range = answer.content_range().map(str::to_owned);
+            match answer.body.collect().await {
+                Ok(bytes) => {
+                    let bytes = bytes.to_vec();
+                    let size = range.as_deref().and_then(size_in).ok_or_else(|| {
+                        let problem = "the answer does not say which bytes it has";
+                        AwsError::unexpected(self.doing("reading"), problem)
+                    })?;
+                    return Ok(Chunk { bytes, size });
+                }
+                Err(error) if attempt == CHUNK_ATTEMPTS => {
+                    return Err(AwsError::unexpected(self.doing("reading"), error));
+                }
+                Err(_) => attempt += 1,
+            }
+        }
     }
 
     /// Writes an object of this name within the place.
@@ -151,4 +231,9 @@ impl Place {
     fn doing(&self, what: &str) -> String {
         format!("{what} s3://{}/{}", self.uri.bucket, self.uri.key)
     }
+}
+
+/// The object's size in a `Content-Range`, such as `bytes 0-9/10`.
+fn size_in(content_range: &str) -> Option<u64> {
+    content_range.rsplit_once('/')?.1.parse().ok()
 }

@@ -8,7 +8,7 @@ use tandem_replication::Timestamp;
 use tandem_replication::draft::{Claim, Role};
 use tandem_replication::names::{BucketName, Region, RuleId};
 use tandem_replication::options::Options;
-use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
+use tandem_replication::rule::{Bucket, BucketEncryption, Policy, Rule, RuleState, Scope};
 
 use crate::AwsError;
 use crate::table::{Item, Table, conditional, item, key};
@@ -49,6 +49,8 @@ pub(crate) struct RuleItem {
     updated_at: Timestamp,
     #[serde(default)]
     paused_at: Option<Timestamp>,
+    #[serde(default)]
+    destination_encryption: Option<BucketEncryption>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -117,13 +119,41 @@ impl Table {
             return Ok(());
         }
         // The client sends a write again whose answer was lost, and the second one meets the first.
-        let found = self.rule(&next.id).await?.map(RuleItem::from);
+        let found = self.rule(&next.id).await?.map(|found| RuleItem {
+            // A check may have noted it since.
+            destination_encryption: next.destination_encryption,
+            ..RuleItem::from(found)
+        });
         let found = found.map(|found| item(RULES, next.id.as_str(), &found));
         if found.transpose()?.is_some_and(|found| found == wanted) {
             Ok(())
         } else {
             Err(WriteError::Conflict(next.id.clone()))
         }
+    }
+
+    /// Notes the default encryption of a rule's destination. That is no revision of the rule: nothing is decided by
+    /// it. A rule that is gone stays gone.
+    pub async fn note_encryption(
+        &self,
+        rule: &RuleId,
+        encryption: BucketEncryption,
+    ) -> Result<(), AwsError> {
+        let doing = || format!("noting the default encryption of the destination of {rule}");
+        let encryption = serde_dynamo::to_attribute_value(encryption)
+            .map_err(|error| AwsError::unexpected(doing(), error))?;
+        let noted = self
+            .client
+            .update_item()
+            .table_name(&self.name)
+            .set_key(Some(key(RULES, rule.as_str())))
+            .update_expression("SET destination_encryption = :encryption")
+            .condition_expression("attribute_exists(pk)")
+            .expression_attribute_values(":encryption", encryption)
+            .send()
+            .await;
+        conditional(doing(), noted)?;
+        Ok(())
     }
 
     /// The rule of this id.
@@ -280,6 +310,7 @@ impl From<RuleItem> for Rule {
             created_at: item.created_at,
             updated_at: item.updated_at,
             paused_at: item.paused_at,
+            destination_encryption: item.destination_encryption,
         }
     }
 }
@@ -301,6 +332,7 @@ impl From<Rule> for RuleItem {
             created_at: rule.created_at,
             updated_at: rule.updated_at,
             paused_at: rule.paused_at,
+            destination_encryption: rule.destination_encryption,
         }
     }
 }

@@ -26,7 +26,7 @@ use tandem_replication::head::version;
 use tandem_replication::names::StorageClass as Class;
 use tandem_replication::names::{BucketName, Etag, ObjectKey};
 use tandem_replication::object::{Labels, Lock, Metadata, ObjectState};
-use tandem_replication::options::{ClassChoice, LockChoice, Options};
+use tandem_replication::options::{ClassChoice, EncryptionChoice, LockChoice, Options};
 use tandem_replication::part_layout::PartLayout;
 use tandem_replication::rule::Rule;
 
@@ -181,9 +181,13 @@ impl S3Pair {
         (!by_itself).then(|| StorageClass::from(class.as_str()))
     }
 
+    /// Named in every order, as a bucket policy may require: none leaves it to the bucket.
     pub(crate) fn ordered_encryption(&self) -> Option<ServerSideEncryption> {
-        let by_key = self.options.kms_key.is_some();
-        by_key.then_some(ServerSideEncryption::AwsKms)
+        match self.options.asked_encryption() {
+            EncryptionChoice::Bucket => None,
+            EncryptionChoice::Aes256 => Some(ServerSideEncryption::Aes256),
+            EncryptionChoice::Kms => Some(ServerSideEncryption::AwsKms),
+        }
     }
 
     pub(crate) fn ordered_key(&self) -> Option<String> {

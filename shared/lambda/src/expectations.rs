@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tandem_replication::expectation::Expectation;
 use tandem_replication::names::RuleId;
+use tandem_replication::rule::Rule;
 
 /// The expectations of all rules that the process has worked for.
 #[derive(Debug, Default)]
 pub struct Expectations(Mutex<HashMap<RuleId, Arc<Expectation>>>);
 
 impl Expectations {
-    /// Those of one rule.
-    pub fn of(&self, rule: &RuleId) -> Arc<Expectation> {
+    /// Those of one rule: what the process has learned, or else what the rule says.
+    pub fn of(&self, rule: &Rule) -> Arc<Expectation> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(rule.clone()).or_default().clone()
+        all.entry(rule.id.clone())
+            .or_insert_with(|| Arc::new(Expectation::of_rule(rule)))
+            .clone()
     }
 }

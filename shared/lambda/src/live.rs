@@ -196,7 +196,7 @@ impl Live {
         }
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
         let limits = self.config.live_limits();
-        let expectation = self.expectations.of(&rule.id);
+        let expectation = self.expectations.of(rule);
         let replicator = Replicator::new(&pair, rule.policy, &rule.options, limits)
             .expecting(&expectation)
             .looking_closely(closely);

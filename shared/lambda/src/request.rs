@@ -77,6 +77,28 @@ pub fn name(field: &'static str, value: Value) -> Result<String, Refusal> {
     ))
 }
 
+/// The field `token`: whoever may send a request again gives the same one again. `null` is none.
+pub fn token(value: Value) -> Result<Option<String>, Refusal> {
+    const TOKEN_BYTES_MAX: usize = 128;
+    if value.is_null() {
+        return Ok(None);
+    }
+    let token = text("token", value)?;
+    if (1..=TOKEN_BYTES_MAX).contains(&token.len()) {
+        return Ok(Some(token));
+    }
+    let problem = format!(
+        "has {} bytes; give a text of 1 to {TOKEN_BYTES_MAX} bytes that no other request has, or leave it out",
+        token.len()
+    );
+    Err(Refusal::new(
+        RefusalCode::InvalidRequest,
+        "token",
+        token,
+        problem,
+    ))
+}
+
 /// A field that holds `true` or `false`.
 pub fn flag(field: &'static str, value: &Value) -> Result<bool, Refusal> {
     value

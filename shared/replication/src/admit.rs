@@ -101,6 +101,7 @@ mod tests {
             created_at: Timestamp::UNIX_EPOCH,
             updated_at: Timestamp::UNIX_EPOCH,
             paused_at: None,
+            destination_encryption: None,
         }
     }
 

@@ -4,6 +4,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::names::StorageClass;
+use crate::options::EncryptionChoice;
+use crate::rule::{BucketEncryption, Rule};
 
 /// What is expected of a rule's next put; shared by all who carry its puts over.
 #[derive(Debug, Default)]
@@ -28,6 +30,22 @@ impl Default for Expected {
 }
 
 impl Expectation {
+    /// What is expected of a rule before its first put: its destination's default encryption was noted when the rule
+    /// was made, and by every check since. Where it is not known, the first put has to tell.
+    pub fn of_rule(rule: &Rule) -> Self {
+        let hides_digest = match rule.options.asked_encryption() {
+            EncryptionChoice::Kms => true,
+            EncryptionChoice::Aes256 => false,
+            EncryptionChoice::Bucket => rule
+                .destination_encryption
+                .is_some_and(BucketEncryption::hides_digest),
+        };
+        Self(Mutex::new(Expected {
+            keeps_etag: !hides_digest,
+            ..Expected::default()
+        }))
+    }
+
     /// What is expected now.
     pub fn now(&self) -> Expected {
         self.0

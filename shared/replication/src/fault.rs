@@ -169,7 +169,8 @@ pub const REASONS: [ReasonEntry; 29] = [
         Reason::DstPutObjectNotPermitted,
         "DstPutObjectNotPermitted",
         "the replica may not be written",
-        "allow the function's role s3:PutObject on the destination bucket, and the use of both buckets' KMS keys",
+        "allow the function's role s3:PutObject on the destination bucket, and the use of both buckets' KMS keys; if the \
+         bucket's policy requires an encryption header, set the rule's option `encryption`",
     ),
     park(
         Reason::DstPutTaggingNotPermitted,

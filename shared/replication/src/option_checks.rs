@@ -3,7 +3,7 @@
 
 use crate::draft::{Refusal, RefusalCode};
 use crate::names::{BucketName, Region};
-use crate::options::{AclChoice, LockChoice, Options};
+use crate::options::{AclChoice, EncryptionChoice, LockChoice, Options};
 use crate::rule::Policy;
 
 /// What the destination bucket is set up for; `None` where S3 did not say.
@@ -40,7 +40,28 @@ impl Options {
                 "is not for a destination of another account, which becomes the owner of the replicas; use \"reset\"",
             ));
         }
-        Ok(())
+        self.check_encryption()
+    }
+
+    fn check_encryption(&self) -> Result<(), Refusal> {
+        match (self.encryption, &self.kms_key) {
+            (EncryptionChoice::Aes256, Some(_)) => Err(refused(
+                "options.encryption",
+                "AES256",
+                "encrypts with keys of S3's own, and options.kms_key names another; set options.kms_key to null, or \
+                 the encryption to \"aws:kms\"",
+            )),
+            // KMS finds the key in the account that asks, and no other account may use it (S3 user guide, "Using
+            // server-side encryption with AWS KMS keys", "AWS managed keys" and "Using encryption for cross-account
+            // operations").
+            (EncryptionChoice::Kms, None) if self.destination_account.is_some() => Err(refused(
+                "options.encryption",
+                "aws:kms",
+                "without a key means the key that AWS manages for the stack's account, and the account of the \
+                 destination cannot read what is encrypted with that; name a key in options.kms_key, or use \"bucket\"",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether a rule's options may become these.
@@ -169,6 +190,49 @@ mod tests {
             ..account(OTHER)
         };
         assert!(untagged.check_change_of(&account(OTHER)).is_ok());
+    }
+
+    #[test]
+    fn an_encryption_has_to_fit_the_key_and_the_account() {
+        let key = KmsKeyArn::parse(format!("arn:aws:kms:us-west-2:{OWN}:key/1-2")).unwrap();
+        let options = |encryption, kms_key| Options {
+            encryption,
+            kms_key,
+            ..Options::default()
+        };
+        let by_s3 = options(EncryptionChoice::Aes256, Some(key.clone()));
+        let refusal = by_s3.check(Policy::Full).unwrap_err();
+        assert!(
+            refusal.problem.contains("set options.kms_key to null"),
+            "{refusal}"
+        );
+        for (encryption, kms_key, asked) in [
+            (EncryptionChoice::Bucket, None, EncryptionChoice::Bucket),
+            (EncryptionChoice::Aes256, None, EncryptionChoice::Aes256),
+            (EncryptionChoice::Kms, None, EncryptionChoice::Kms),
+            (
+                EncryptionChoice::Kms,
+                Some(key.clone()),
+                EncryptionChoice::Kms,
+            ),
+            // As before there was a choice.
+            (
+                EncryptionChoice::Bucket,
+                Some(key.clone()),
+                EncryptionChoice::Kms,
+            ),
+        ] {
+            let options = options(encryption, kms_key.clone());
+            assert!(options.check(Policy::Full).is_ok(), "{options:?}");
+            assert_eq!(options.asked_encryption(), asked);
+            assert_eq!(options.hide_digests(), asked == EncryptionChoice::Kms);
+            let elsewhere = Options {
+                destination_account: account(OTHER).destination_account,
+                ..options
+            };
+            let is_refused = encryption == EncryptionChoice::Kms && kms_key.is_none();
+            assert_eq!(elsewhere.check(Policy::Full).is_err(), is_refused);
+        }
     }
 
     #[test]

@@ -15,7 +15,9 @@ use crate::names::{AccountId, KmsKeyArn, StorageClass};
 pub struct Options {
     /// The replicas' storage class.
     pub storage_class: ClassChoice,
-    /// The KMS key that replicas are encrypted with; none leaves it to the destination bucket.
+    /// The encryption that every copy asks for.
+    pub encryption: EncryptionChoice,
+    /// The KMS key that replicas are encrypted with. It asks for encryption by KMS even where `encryption` does not.
     pub kms_key: Option<KmsKeyArn>,
     /// Whether replicas have their source's tags.
     pub tags: bool,
@@ -73,6 +75,21 @@ pub enum ClassChoice {
     Always(StorageClass),
 }
 
+/// Which encryption a copy asks for. Some bucket policies deny requests that do not name one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EncryptionChoice {
+    /// None: the destination bucket's default is used.
+    #[default]
+    #[serde(rename = "bucket")]
+    Bucket,
+    /// The one with keys of S3's own.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// The one with a KMS key: the rule's, or else the one that AWS manages for S3.
+    #[serde(rename = "aws:kms")]
+    Kms,
+}
+
 /// What becomes of a source's ACL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -99,6 +116,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             storage_class: ClassChoice::default(),
+            encryption: EncryptionChoice::default(),
             kms_key: None,
             tags: true,
             acl: AclChoice::default(),
@@ -118,6 +136,19 @@ impl Options {
             ClassChoice::Keep => source,
             ClassChoice::Always(class) => class,
         }
+    }
+
+    /// The encryption that a copy asks for.
+    pub fn asked_encryption(&self) -> EncryptionChoice {
+        match self.kms_key {
+            Some(_) => EncryptionChoice::Kms,
+            None => self.encryption,
+        }
+    }
+
+    /// Whether the rule itself has replicas encrypted by KMS, so that their `ETag`s are not their sources'.
+    pub fn hide_digests(&self) -> bool {
+        self.asked_encryption() == EncryptionChoice::Kms
     }
 
     /// Whether replicas have anything from their source that no HEAD shows.
@@ -172,7 +203,7 @@ mod tests {
         assert_eq!(
             json,
             serde_json::json!({
-                "storage_class": "keep", "kms_key": null, "tags": true, "acl": "reset",
+                "storage_class": "keep", "encryption": "bucket", "kms_key": null, "tags": true, "acl": "reset",
                 "object_lock": "bucket", "lifecycle_deletes": false, "destination_account": null,
                 "reconcile": "never",
                 "rpo_secs": 900,

@@ -185,7 +185,6 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
                 attempt.record_etag = landed.etag != *etag;
             }
         }
-        attempt.record_etag |= !expected.keeps_etag;
         self.rounds(key, attempt).await
     }
 
@@ -222,7 +221,6 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
                 attempt.record_etag = true;
             }
         }
-        attempt.record_etag |= !expected.keeps_etag;
         self.rounds(key, attempt).await.map(Begun::Ended)
     }
 
@@ -308,7 +306,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         etag.parts().is_none()
             && bytes <= SINGLE_COPY_BYTES_MAX
             && expected.keeps_etag
-            && self.options.kms_key.is_none()
+            && !self.options.hide_digests()
             && self.options.object_lock == LockChoice::Bucket
     }
 }

@@ -35,6 +35,34 @@ pub struct Rule {
     /// Since when it has been paused, if it is.
     #[serde(default)]
     pub paused_at: Option<Timestamp>,
+    /// The default encryption of the destination bucket, when S3 was last asked; none if S3 did not say.
+    #[serde(default)]
+    pub destination_encryption: Option<BucketEncryption>,
+}
+
+/// How a bucket encrypts an object whose writer names no encryption.
+///
+/// Source: S3 API reference, `ServerSideEncryptionByDefault`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BucketEncryption {
+    /// With keys of S3's own.
+    #[serde(rename = "AES256")]
+    Aes256,
+    /// With a KMS key.
+    #[serde(rename = "aws:kms")]
+    Kms,
+    /// With a KMS key, in two layers.
+    #[serde(rename = "aws:kms:dsse")]
+    KmsDsse,
+}
+
+impl BucketEncryption {
+    /// Whether the `ETag` of an object is no digest of its bytes.
+    ///
+    /// Source: S3 API reference, "Object".
+    pub fn hides_digest(self) -> bool {
+        matches!(self, Self::Kms | Self::KmsDsse)
+    }
 }
 
 /// A bucket and the region it lives in.

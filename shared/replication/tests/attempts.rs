@@ -195,6 +195,27 @@ fn a_replica_with_an_etag_of_its_own_names_its_sources() {
         assert!(marks(&pair), "{:?}", pair.sent());
         assert_eq!(pair.count("copy"), 1);
     }
+    let pair = encrypting();
+    let expecting = replicator(&pair, &options).expecting(&expectation);
+    assert_eq!(run(expecting.reconcile(&key())).unwrap(), COPIED);
+    assert!(marks(&pair), "{:?}", pair.sent());
+    assert_eq!(pair.count("copy"), 1);
+}
+
+/// An object in parts whose metadata leave no room for its `ETag` is copied if the replica keeps it.
+#[test]
+fn a_wrong_expectation_of_the_etag_refuses_nothing() {
+    let options = Options::default();
+    let mut source = stored("v1-1", 1);
+    let filling = "x".repeat(2_000);
+    source.state.metadata.user = [("kept".to_owned(), filling.as_str().into())].into();
+    let layout = PartLayout::of_sizes([3]);
+    let expectation = Expectation::default();
+    expectation.saw_etag(false);
+    let pair = Scripted::new(Some(source), None);
+    let pair = pair.behaving(|state| state.layout = Some(layout));
+    let expecting = replicator(&pair, &options).expecting(&expectation);
+    assert_eq!(run(expecting.reconcile(&key())).unwrap(), COPIED);
 }
 
 #[test]

@@ -42,6 +42,7 @@ fn rule(state: RuleState, revision: u64) -> Rule {
         created_at: at(0),
         updated_at: at(0),
         paused_at: None,
+        destination_encryption: None,
     }
 }
 

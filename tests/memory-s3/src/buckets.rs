@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::Deserialize;
 
 use crate::answer::{Answer, Handled};
-use crate::object::xml_date;
+use crate::object::{KMS, xml_date};
 use crate::refusal::{Code, Refusal};
 use crate::request::S3Request;
 use crate::store::{Bucket, Store};
@@ -128,6 +128,22 @@ pub(crate) fn versioning(store: &mut Store, request: &S3Request) -> Handled {
     Ok(Answer::of_xml(
         Xml::of_root("VersioningConfiguration").ended(),
     ))
+}
+
+/// The default encryption; every bucket has one.
+pub(crate) fn encryption(store: &mut Store, request: &S3Request) -> Handled {
+    let kms_key = &store.bucket_of(request)?.default_kms_key;
+    let mut xml = Xml::of_root("ServerSideEncryptionConfiguration");
+    xml.within("Rule", |xml| {
+        xml.within("ApplyServerSideEncryptionByDefault", |xml| {
+            let algorithm = if kms_key.is_some() { KMS } else { "AES256" };
+            xml.text("SSEAlgorithm", algorithm);
+            if let Some(key) = kms_key {
+                xml.text("KMSMasterKeyID", key);
+            }
+        });
+    });
+    Ok(Answer::of_xml(xml.ended()))
 }
 
 /// No bucket is a web site.

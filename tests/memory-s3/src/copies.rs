@@ -73,6 +73,7 @@ pub(crate) fn source(store: &mut Store, request: &S3Request) -> Result<Arc<Objec
 pub(crate) fn copy(
     request: &S3Request,
     source: &Object,
+    kms_key: Option<String>,
     at: DateTime<Utc>,
 ) -> Result<Object, Refusal> {
     if source.content.bytes() > SINGLE_COPY_BYTES_MAX {
@@ -102,7 +103,7 @@ pub(crate) fn copy(
     }
     attributes.take_redirect_of(&asked);
     attributes.storage_class.clone_from(&asked.storage_class);
-    attributes.kms_key.clone_from(&asked.kms_key);
+    attributes.kms_key = kms_key;
     let names = Source::of(request)?;
     let onto_itself = names.bucket == request.bucket && names.key == request.key;
     let same_class = attributes.storage_class == source.attributes.storage_class;

@@ -6,7 +6,7 @@
 //! What it does not implement it answers with 501 `NotImplemented`, be it an operation, a parameter or a header:
 //! it never guesses. There are no versions, ACLs and locks, and no notifications are sent; a test that needs some
 //! follows the [`Change`]s and makes them. Of encryption with KMS keys there is what clients see: an `ETag` that is no
-//! digest of the bytes, and the key's name.
+//! digest of the bytes, the key's name, a bucket's default, and a policy that requires writers to name an encryption.
 //! Signatures are not checked, and neither are checksums other than `Content-MD5`; none is kept.
 //!
 //! Modules in reading order: [`server`] (HTTP, latency, counts), `operation` (which request is which), `request`,

@@ -19,7 +19,9 @@ use crate::tags;
 /// "measured by taking the sum of the number of bytes in the UTF-8 encoding of each key and value".
 const METADATA_BYTES_MAX: usize = 2_048;
 /// The encryption by which an object's `ETag` is no digest of its bytes (API reference, "Object").
-const KMS: &str = "aws:kms";
+pub(crate) const KMS: &str = "aws:kms";
+/// The header that names an encryption.
+pub(crate) const ENCRYPTION: &str = "x-amz-server-side-encryption";
 const KMS_KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
 /// The key that is used where a request names none (API reference, "`PutObject`").
 const MANAGED_KEY: &str = "alias/aws/s3";
@@ -217,7 +219,7 @@ impl Attributes {
         }
         let mut attributes = Self::default();
         let key = request.header(KMS_KEY_ID)?;
-        match (request.header("x-amz-server-side-encryption")?, key) {
+        match (request.header(ENCRYPTION)?, key) {
             (None | Some("AES256"), None) => {}
             (Some(KMS), key) => attributes.kms_key = Some(key.unwrap_or(MANAGED_KEY).to_owned()),
             (_, Some(key)) => return Err(Refusal::invalid(KMS_KEY_ID, key)),
@@ -276,7 +278,7 @@ impl Attributes {
     /// What answers say of the encryption.
     pub(crate) fn describe_encryption(&self, answer: &mut Answer) {
         if let Some(key) = &self.kms_key {
-            answer.header("x-amz-server-side-encryption", KMS);
+            answer.header(ENCRYPTION, KMS);
             answer.header(KMS_KEY_ID, key);
         }
     }

@@ -22,8 +22,15 @@ use crate::xml::{self, Xml};
 const DELETES_MAX: usize = 1_000;
 
 /// What a put is to write, read before buckets are locked.
-pub(crate) fn read_put(request: &S3Request, at: DateTime<Utc>) -> Result<Object, Refusal> {
-    let attributes = Attributes::of_request(request)?;
+pub(crate) fn read_put(
+    request: &S3Request,
+    kms_key: Option<String>,
+    at: DateTime<Utc>,
+) -> Result<Object, Refusal> {
+    let attributes = Attributes {
+        kms_key,
+        ..Attributes::of_request(request)?
+    };
     Ok(Object::of_content(checked_body(request)?, attributes, at))
 }
 

@@ -16,6 +16,7 @@ pub enum Operation {
     DeleteObject,
     DeleteObjectTagging,
     DeleteObjects,
+    GetBucketEncryption,
     GetBucketLocation,
     GetBucketNotificationConfiguration,
     GetBucketVersioning,
@@ -132,7 +133,7 @@ const fn shape(
 /// Every operation; of those that fit, the first one is meant.
 #[rustfmt::skip]
 #[allow(clippy::enum_glob_use, reason = "all of them are here")]
-const SHAPES: [Shape; 27] = {
+const SHAPES: [Shape; 28] = {
     use Operation::*;
     use Target::{Bucket, Object, Service};
     [
@@ -140,6 +141,7 @@ const SHAPES: [Shape; 27] = {
         shape(CreateBucket, Method::PUT, Bucket, &[], &[], &[]),
         shape(DeleteBucket, Method::DELETE, Bucket, &[], &[], &[]),
         shape(HeadBucket, Method::HEAD, Bucket, &[], &[], &[]),
+        shape(GetBucketEncryption, Method::GET, Bucket, &["encryption"], &[], &[]),
         shape(GetBucketLocation, Method::GET, Bucket, &["location"], &[], &[]),
         shape(GetBucketVersioning, Method::GET, Bucket, &["versioning"], &[], &[]),
         shape(GetBucketWebsite, Method::GET, Bucket, &["website"], &[], &[]),

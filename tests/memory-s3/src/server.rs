@@ -170,6 +170,26 @@ impl MemoryS3 {
         store.buckets.insert(name.to_owned(), bucket);
     }
 
+    /// Sets a bucket's default encryption: with this KMS key, or with S3's own keys.
+    ///
+    /// # Panics
+    /// If there is no such bucket.
+    pub fn set_default_encryption(&self, bucket: &str, kms_key: Option<&str>) {
+        self.with_bucket(bucket, |bucket| {
+            bucket.default_kms_key = kms_key.map(str::to_owned);
+        });
+    }
+
+    /// Makes a bucket deny objects whose writer does not name this encryption, as a bucket policy would.
+    ///
+    /// # Panics
+    /// If there is no such bucket.
+    pub fn require_encryption(&self, bucket: &str, encryption: &str) {
+        self.with_bucket(bucket, |bucket| {
+            bucket.required_encryption = Some(encryption.to_owned());
+        });
+    }
+
     /// Puts objects, which may be shared among keys and buckets.
     ///
     /// # Panics
@@ -283,6 +303,7 @@ impl Shared {
             }
             Operation::DeleteBucket => buckets::delete(&mut store(), request),
             Operation::HeadBucket => buckets::head(&mut store(), request),
+            Operation::GetBucketEncryption => buckets::encryption(&mut store(), request),
             Operation::GetBucketLocation => buckets::location(&mut store(), request),
             Operation::GetBucketVersioning => buckets::versioning(&mut store(), request),
             Operation::GetBucketWebsite => buckets::website(&mut store(), request),
@@ -297,7 +318,8 @@ impl Shared {
                 page.answer(request)
             }
             Operation::PutObject => {
-                let object = objects::read_put(request, at)?;
+                let kms_key = store().kms_key_for(request)?;
+                let object = objects::read_put(request, kms_key, at)?;
                 objects::put(&mut store(), request, object)
             }
             Operation::GetObject => {
@@ -316,7 +338,8 @@ impl Shared {
             Operation::DeleteObjects => objects::delete_many(&mut store(), request),
             Operation::CopyObject => {
                 let source = copies::source(&mut store(), request)?;
-                let copy = copies::copy(request, &source, at)?;
+                let kms_key = store().kms_key_for(request)?;
+                let copy = copies::copy(request, &source, kms_key, at)?;
                 copies::land(&mut store(), request, source, copy)
             }
             Operation::GetObjectTagging => tags::get(&mut store(), request),

@@ -8,7 +8,7 @@ use hyper::body::Bytes;
 
 use crate::changes::{ChangeKind, Changed, Feed};
 use crate::content::{Content, Md5Digest};
-use crate::object::{Attributes, Object};
+use crate::object::{Attributes, ENCRYPTION, Object};
 use crate::refusal::{Code, Refusal};
 use crate::request::S3Request;
 
@@ -34,6 +34,10 @@ pub(crate) struct Bucket {
     pub(crate) uploads: BTreeMap<(String, String), Upload>,
     /// As it was put.
     pub(crate) notifications: Option<Bytes>,
+    /// The KMS key of objects whose writer names no encryption; none for S3's own keys.
+    pub(crate) default_kms_key: Option<String>,
+    /// The encryption that a bucket policy requires every writer to name.
+    pub(crate) required_encryption: Option<String>,
 }
 
 #[derive(Debug)]
@@ -59,6 +63,21 @@ impl Store {
         match request.signed_region() {
             Some(region) if region != bucket.region => Err(Refusal::redirect(&bucket.region)),
             _ => Ok(bucket),
+        }
+    }
+
+    /// The KMS key by which an object is encrypted that the request writes; none for S3's own keys. Refuses a writer
+    /// that does not name the encryption which the bucket's policy requires.
+    pub(crate) fn kms_key_for(&mut self, request: &S3Request) -> Result<Option<String>, Refusal> {
+        let bucket = self.bucket_of(request)?;
+        let named = request.header(ENCRYPTION)?;
+        match &bucket.required_encryption {
+            Some(required) if named != Some(required.as_str()) => Err(Refusal::new(
+                Code::AccessDenied,
+                format!("the bucket's policy denies what is not encrypted by {required}"),
+            )),
+            _ if named.is_none() => Ok(bucket.default_kms_key.clone()),
+            _ => Ok(Attributes::of_request(request)?.kms_key),
         }
     }
 
@@ -99,6 +118,8 @@ impl Bucket {
             objects: BTreeMap::new(),
             uploads: BTreeMap::new(),
             notifications: None,
+            default_kms_key: None,
+            required_encryption: None,
         }
     }
 

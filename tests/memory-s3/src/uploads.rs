@@ -22,7 +22,10 @@ const PART_NUMBER_MAX: usize = 10_000;
 const LISTED_MAX: usize = 1_000;
 
 pub(crate) fn create(store: &mut Store, request: &S3Request, at: DateTime<Utc>) -> Handled {
-    let attributes = Attributes::of_request(request)?;
+    let attributes = Attributes {
+        kms_key: store.kms_key_for(request)?,
+        ..Attributes::of_request(request)?
+    };
     let encryption = attributes.clone();
     store.uploads_begun += 1;
     // Ids sort by age, as the uploads of one key are listed.

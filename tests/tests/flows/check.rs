@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use aws_sdk_eventbridge::types::Target;
-use aws_sdk_s3::types::{NotificationConfiguration, QueueConfiguration};
+use aws_sdk_s3::types::{
+    NotificationConfiguration, QueueConfiguration, ServerSideEncryption,
+    ServerSideEncryptionByDefault, ServerSideEncryptionConfiguration, ServerSideEncryptionRule,
+};
 use aws_sdk_sqs::types::QueueAttributeName;
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -45,6 +48,10 @@ impl Stage {
             (&json!(1), &json!(0))
         );
         codes(&answer["broken"][0])
+    }
+
+    async fn rule(&self) -> Value {
+        self.cloud.change("get", &self.rule).await
     }
 
     async fn notify(&self, configuration: NotificationConfiguration) {
@@ -332,4 +339,32 @@ async fn a_broken_rule_is_told_to_the_event_bus_and_counted() {
     assert_eq!(codes(&event["detail"]), only("BucketNotFound"), "{event}");
     let source = format!("arn:aws:s3:::{}", stage.buckets.source.name);
     assert_eq!(event["resources"][0], source, "{event}");
+}
+
+#[tokio::test]
+async fn the_destinations_default_encryption_is_noted_when_the_rule_is_made_and_by_every_check() {
+    let stage = Stage::new(json!({})).await;
+    let before = stage.rule().await;
+    assert_eq!(before["destination_encryption"], "AES256");
+    let by_default = ServerSideEncryptionByDefault::builder()
+        .sse_algorithm(ServerSideEncryption::AwsKms)
+        .build()
+        .expect("an encryption");
+    let rule = ServerSideEncryptionRule::builder()
+        .apply_server_side_encryption_by_default(by_default)
+        .build();
+    let configuration = ServerSideEncryptionConfiguration::builder().rules(rule);
+    let destination = &stage.buckets.destination;
+    destination
+        .client
+        .put_bucket_encryption()
+        .bucket(&destination.name)
+        .server_side_encryption_configuration(configuration.build().expect("an encryption"))
+        .send()
+        .await
+        .expect("an encryption");
+    assert_eq!(stage.problems().await, BTreeSet::new());
+    let mut after = before.clone();
+    after["destination_encryption"] = json!("aws:kms");
+    assert_eq!(stage.rule().await, after, "it is no revision of the rule");
 }

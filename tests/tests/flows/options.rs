@@ -101,6 +101,15 @@ fn wrong_options() -> Vec<(Value, &'static str, [&'static str; 3])> {
             ["options", "[\"tags\"]", "give an object"],
         ),
         (
+            json!({"encryption": "AES256", "kms_key": KEY}),
+            "InvalidOptions",
+            [
+                "options.encryption",
+                "AES256",
+                "set options.kms_key to null",
+            ],
+        ),
+        (
             json!({"kms_key": KEY.replace("us-west-2", "us-east-1")}),
             "InvalidOptions",
             ["options.kms_key", "us-east-1", "name a key of us-west-2"],
@@ -214,7 +223,11 @@ async fn a_setup_that_may_not_be_looked_at_refuses_nothing() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let (proxy, function) = configure_rule(&cloud).await;
-    for operation in ["GetObjectLockConfiguration", "GetBucketOwnershipControls"] {
+    for operation in [
+        "GetObjectLockConfiguration",
+        "GetBucketOwnershipControls",
+        "GetBucketEncryption",
+    ] {
         let denied = Action::s3_error(403, "AccessDenied");
         proxy.script(1, move |seen| seen.is(operation), denied);
     }
@@ -223,6 +236,7 @@ async fn a_setup_that_may_not_be_looked_at_refuses_nothing() {
     let rule = &answer.expect("a rule")["rule"];
     assert_eq!(rule["options"]["object_lock"], "keep");
     assert_eq!(rule["options"]["acl"], "keep");
+    assert_eq!(rule["destination_encryption"], Value::Null);
 }
 
 #[tokio::test]
@@ -564,7 +578,7 @@ async fn an_update_changes_what_it_names_and_asks_for_other_notifications() {
     assert_eq!(
         updated["rule"]["options"],
         json!({
-            "storage_class": "GLACIER_IR", "kms_key": null, "tags": false, "acl": "keep",
+            "storage_class": "GLACIER_IR", "encryption": "bucket", "kms_key": null, "tags": false, "acl": "keep",
             "object_lock": "bucket", "lifecycle_deletes": true, "destination_account": null,
             "reconcile": "never", "rpo_secs": 900,
         })

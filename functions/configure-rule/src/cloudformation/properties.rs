@@ -112,8 +112,7 @@ const IN_ADVICE: [&str; 7] = [
 /// Options by the contract's names.
 fn options(value: &Value) -> Result<Value, Refusal> {
     let Value::Object(options) = value else {
-        let problem =
-            "is no map; give any of StorageClass, KmsKey, Tags, Acl, ObjectLock and the like";
+        let problem = "is no map; give any of StorageClass, Encryption, KmsKey, Tags, Acl, ObjectLock and the like";
         return Err(invalid("Options", value.to_string(), problem));
     };
     let mut fields = Map::new();

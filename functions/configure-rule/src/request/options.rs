@@ -5,12 +5,13 @@ use tandem_lambda::request::{flag, text};
 use tandem_replication::draft::Refusal;
 use tandem_replication::names::{AccountId, KmsKeyArn, StorageClass};
 use tandem_replication::options::{
-    AclChoice, ClassChoice, KEEP, LockChoice, Options, RPO_SECS_RANGE, Reconcile, STORAGE_CLASSES,
+    AclChoice, ClassChoice, EncryptionChoice, KEEP, LockChoice, Options, RPO_SECS_RANGE, Reconcile,
+    STORAGE_CLASSES,
 };
 
 use super::invalid;
 
-const FIELDS: &str = "storage_class, kms_key, tags, acl, object_lock, lifecycle_deletes, \
+const FIELDS: &str = "storage_class, encryption, kms_key, tags, acl, object_lock, lifecycle_deletes, \
                       destination_account, reconcile, rpo_secs";
 
 /// What is said of a rule's options, one by one.
@@ -20,6 +21,7 @@ pub struct OptionChanges(Vec<OptionChange>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum OptionChange {
     StorageClass(ClassChoice),
+    Encryption(EncryptionChoice),
     KmsKey(Option<KmsKeyArn>),
     Tags(bool),
     Acl(AclChoice),
@@ -52,6 +54,7 @@ impl OptionChanges {
         for change in self.0 {
             match change {
                 OptionChange::StorageClass(class) => options.storage_class = class,
+                OptionChange::Encryption(encryption) => options.encryption = encryption,
                 OptionChange::KmsKey(key) => options.kms_key = key,
                 OptionChange::Tags(tags) => options.tags = tags,
                 OptionChange::Acl(acl) => options.acl = acl,
@@ -72,6 +75,7 @@ impl OptionChange {
         let default = Options::default();
         let change = match name {
             "storage_class" => Self::StorageClass(or(default.storage_class, value, storage_class)?),
+            "encryption" => Self::Encryption(or(default.encryption, value, encryption)?),
             "kms_key" => Self::KmsKey(or(default.kms_key, value, kms_key)?),
             "tags" => Self::Tags(or(default.tags, value, |value| {
                 flag("options.tags", &value)
@@ -122,6 +126,21 @@ fn storage_class(value: Value) -> Result<ClassChoice, Refusal> {
         STORAGE_CLASSES.join(", ")
     );
     Err(invalid("options.storage_class", class, problem))
+}
+
+fn encryption(value: Value) -> Result<EncryptionChoice, Refusal> {
+    let choice = text("options.encryption", value)?;
+    match choice.as_str() {
+        "bucket" => Ok(EncryptionChoice::Bucket),
+        "AES256" => Ok(EncryptionChoice::Aes256),
+        "aws:kms" => Ok(EncryptionChoice::Kms),
+        _ => Err(invalid(
+            "options.encryption",
+            choice,
+            "is not known; use \"bucket\" (the destination bucket's default), \"AES256\" or \"aws:kms\", the latter \
+             with or without a key in options.kms_key",
+        )),
+    }
 }
 
 fn kms_key(value: Value) -> Result<Option<KmsKeyArn>, Refusal> {
@@ -201,6 +220,7 @@ mod tests {
     fn every_option_is_read_as_it_is_written() {
         let written = json!({
             "storage_class": "GLACIER_IR",
+            "encryption": "aws:kms",
             "kms_key": "arn:aws:kms:us-west-2:111122223333:key/1-2",
             "tags": false, "acl": "keep", "object_lock": "keep", "lifecycle_deletes": true,
             "destination_account": "111122223333", "reconcile": "weekly", "rpo_secs": 3600,
@@ -234,11 +254,13 @@ mod tests {
             (json!({"reconcile": "hourly"}), r#""daily" or "weekly""#),
             (json!({"rpo_secs": 59}), "60 to 604800"),
             (json!({"rpo_secs": "900"}), "a whole number of seconds"),
+            (json!({"encryption": "SSE-KMS"}), r#"use "bucket""#),
+            (json!({"encryption": "aws:kms:dsse"}), "is not known"),
             (json!({"kms_key": "alias/mine"}), "use the whole ARN"),
             (json!({"destination_account": "1234"}), "use its 12 digits"),
             (
                 json!({"storage": "keep"}),
-                "unknown field `storage`; use any of storage_class, kms_key",
+                "unknown field `storage`; use any of storage_class, encryption",
             ),
         ] {
             let refusal = OptionChanges::read(options).unwrap_err().to_string();

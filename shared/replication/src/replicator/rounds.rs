@@ -219,14 +219,14 @@ impl<P: BucketPair> Replicator<'_, P> {
                     error,
                 )
             })?;
-        attempt.record_etag |= !keeps_etag || self.options.kms_key.is_some();
+        attempt.record_etag |= !keeps_etag || self.options.hide_digests();
         if attempt.record_etag {
             source.check_recognisable(key)?;
         }
         let order = CopyOrder::Known {
             source,
             parts: parts.as_ref(),
-            record_etag: attempt.record_etag,
+            record_etag: attempt.record_etag || self.expects_another_etag(key, source),
         };
         let Some(landed) = self.copy(key, &source.etag, order, onto, attempt).await? else {
             return Ok(None);
@@ -250,6 +250,12 @@ impl<P: BucketPair> Replicator<'_, P> {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether a replica is expected to have another `ETag` than its source. An expectation refuses nothing: where the
+    /// `ETag` has to be kept, the copy itself shows whether it is.
+    fn expects_another_etag(&self, key: &ObjectKey, source: &ObjectState) -> bool {
+        !self.expected().keeps_etag && source.check_recognisable(key).is_ok()
     }
 
     /// Sends one copy of the source's object of this `ETag`, and remembers what it wrote. An attempt of a job

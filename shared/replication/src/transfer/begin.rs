@@ -115,7 +115,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
                 return Ok(None);
             };
             let bytes = source.bytes;
-            let mut record_etag = self.rule.options.kms_key.is_some();
+            let mut record_etag = self.rule.options.hide_digests();
             if let Some(found) = self.ports.transfer(key).await? {
                 if can_join(&found, &source, change.overwrite) {
                     self.help_on(&found).await?;

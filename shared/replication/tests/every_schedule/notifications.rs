@@ -92,5 +92,6 @@ fn rule(scenario: &Scenario) -> Rule {
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
         paused_at: None,
+        destination_encryption: None,
     }
 }

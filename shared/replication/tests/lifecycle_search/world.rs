@@ -148,6 +148,7 @@ pub fn rule(state: RuleState, policy: Policy) -> Rule {
         created_at: time(0),
         updated_at: time(0),
         paused_at: None,
+        destination_encryption: None,
     }
 }
 

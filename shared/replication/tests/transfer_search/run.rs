@@ -573,6 +573,7 @@ fn rule(policy: Policy, state: RuleState) -> Rule {
         created_at: at(0),
         updated_at: at(0),
         paused_at: None,
+        destination_encryption: None,
     }
 }
 

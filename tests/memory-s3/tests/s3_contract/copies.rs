@@ -74,6 +74,49 @@ async fn a_copy_under_a_kms_key_has_an_etag_that_is_no_digest_of_its_bytes() {
 }
 
 #[tokio::test]
+async fn a_bucket_encrypts_by_default_what_names_no_encryption() {
+    let stage = stage().await;
+    stage.put("a", "a").await;
+    let default = || async {
+        let got = stage.s3.get_bucket_encryption().bucket("two").send().await;
+        let configuration = got.unwrap().server_side_encryption_configuration.unwrap();
+        let rule = configuration.rules.into_iter().next().unwrap();
+        rule.apply_server_side_encryption_by_default.unwrap()
+    };
+    assert_eq!(default().await.sse_algorithm, ServerSideEncryption::Aes256);
+    stage.server.set_default_encryption("two", Some("key"));
+    let set = default().await;
+    assert_eq!(set.sse_algorithm, ServerSideEncryption::AwsKms);
+    assert_eq!(set.kms_master_key_id.as_deref(), Some("key"));
+    let copy = |key: &'static str, encryption: Option<ServerSideEncryption>| {
+        let copy = stage.s3.copy_object().bucket("two").key(key);
+        let copy = copy.copy_source("one/a");
+        copy.set_server_side_encryption(encryption).send()
+    };
+    copy("by default", None).await.unwrap();
+    copy("named", Some(ServerSideEncryption::Aes256))
+        .await
+        .unwrap();
+    let upload = stage.s3.create_multipart_upload().bucket("two").key("c");
+    let upload = upload.send().await.unwrap();
+    assert_eq!(upload.ssekms_key_id(), Some("key"));
+    let key = |object: &str| {
+        let object = stage.server.object("two", object).unwrap();
+        object.attributes().kms_key.clone()
+    };
+    assert_eq!(key("by default").as_deref(), Some("key"));
+    assert_eq!(key("named"), None);
+    stage.server.require_encryption("two", "aws:kms");
+    let denied = code("AccessDenied", 403);
+    assert_eq!(refused(copy("d", None).await), denied);
+    assert_eq!(
+        refused(copy("d", Some(ServerSideEncryption::Aes256)).await),
+        denied
+    );
+    copy("d", Some(ServerSideEncryption::AwsKms)).await.unwrap();
+}
+
+#[tokio::test]
 async fn user_metadata_of_more_than_2_kib_are_refused_however_they_are_written() {
     let stage = stage().await;
     stage.put("a", "a").await;

@@ -160,6 +160,7 @@ impl Pair {
             created_at: now(),
             updated_at: now(),
             paused_at: None,
+            destination_encryption: None,
         };
         let pair = Self {
             source: aws.s3(&rule.source.region),

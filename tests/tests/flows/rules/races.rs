@@ -6,7 +6,7 @@ use futures::{StreamExt, stream};
 use serde_json::{Value, json};
 use tandem_tests::bucket::Bucket;
 use tandem_tests::buckets::Buckets;
-use tandem_tests::cloud::{Cloud, EAST, FunctionError, WEST};
+use tandem_tests::cloud::{Cloud, EAST, FunctionError, WEST, unique};
 
 use super::bucket_in;
 
@@ -96,4 +96,35 @@ async fn of_fifty_racing_rules_for_one_destination_one_wins() {
         destination: destination.clone(),
     });
     race(&cloud, pairs.collect()).await;
+}
+
+/// One invocation of a creation, sent twice: one after the other, and at once.
+#[tokio::test]
+async fn a_creation_that_is_sent_again_with_its_token_answers_the_same_rule() {
+    let cloud = Cloud::connect().await;
+    for at_once in [false, true] {
+        let buckets = Buckets::new(&cloud, false).await;
+        let create = |token: Value| {
+            cloud.configure(json!({
+                "action": "create", "source": buckets.source.name, "destination": buckets.destination.name,
+                "historical": true, "token": token,
+            }))
+        };
+        let token = json!(unique("token"));
+        let (first, again) = if at_once {
+            futures::join!(create(token.clone()), create(token))
+        } else {
+            (create(token.clone()).await, create(token).await)
+        };
+        let (first, again) = (first.expect("a rule"), again.expect("the same rule"));
+        assert_eq!(first, again);
+        assert!(first["job_id"].is_string(), "{first}");
+        let request = json!({"action": "list", "rule": first["rule"]["id"]});
+        let jobs = cloud.invoke("backfill", request).await.expect("jobs");
+        assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "{jobs}");
+        for token in [json!(unique("token")), Value::Null] {
+            let error = create(token).await.expect_err("a refusal");
+            assert_eq!(error.code, "BucketInUse", "{}", error.message);
+        }
+    }
 }

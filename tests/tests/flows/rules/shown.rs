@@ -24,7 +24,7 @@ async fn a_rule_is_shown_by_its_id_and_either_bucket_and_in_the_list() {
         "scope": {"prefixes": ["a/"]},
         "policy": "write",
         "options": {
-            "storage_class": "keep", "kms_key": null, "tags": true, "acl": "reset",
+            "storage_class": "keep", "encryption": "bucket", "kms_key": null, "tags": true, "acl": "reset",
             "object_lock": "bucket", "lifecycle_deletes": false, "destination_account": null,
             "reconcile": "never", "rpo_secs": 900,
         },
@@ -34,6 +34,7 @@ async fn a_rule_is_shown_by_its_id_and_either_bucket_and_in_the_list() {
         "created_at": made["created_at"],
         "updated_at": made["updated_at"],
         "paused_at": null,
+        "destination_encryption": made["destination_encryption"],
     });
     assert_eq!(made, expected);
     for name in [
