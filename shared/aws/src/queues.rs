@@ -213,6 +213,8 @@ impl Queues {
 
 /// S3, as queue policies name it.
 pub const S3: &str = "s3.amazonaws.com";
+/// EventBridge, as queue policies name it.
+pub const EVENTS: &str = "events.amazonaws.com";
 /// SNS, as queue policies name it.
 pub const SNS: &str = "sns.amazonaws.com";
 

@@ -1,11 +1,13 @@
 //! What S3 says: its own notifications, the same through EventBridge, and the test event, each also in the envelope of
 //! an SNS topic. Only the fields that are used; only this module knows that keys arrive form-encoded.
 
+use chrono::TimeDelta;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 use tandem_replication::Timestamp;
 use tandem_replication::event::{Change, ObjectEvent};
+use tandem_replication::event_pattern::LIFECYCLE_EXPIRATION;
 use tandem_replication::names::{BucketName, Etag, NameError, ObjectKey, Sequencer, VersionId};
 use tandem_replication::subscription::rule_of_entry;
 
@@ -221,25 +223,31 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
             object,
             reason,
         } = event.detail;
+        let change = match event.detail_type.as_str() {
+            "Object Created" => created(object.etag, object.size, object.version_id),
+            "Object Deleted" if reason.as_deref() == Some(LIFECYCLE_EXPIRATION) => Change::Expired,
+            "Object Deleted" => Change::Removed,
+            "Object Tags Added" | "Object Tags Deleted" | "Object ACL Updated" => Change::Labels,
+            _ => Change::Other,
+        };
         Ok(Self {
             bucket: BucketName::parse(&bucket.name)?,
             // EventBridge writes keys as they are.
             key: ObjectKey::parse(object.key)?,
-            change: match event.detail_type.as_str() {
-                "Object Created" => created(object.etag, object.size, object.version_id),
-                "Object Deleted" if reason.as_deref() == Some("Lifecycle Expiration") => {
-                    Change::Expired
-                }
-                "Object Deleted" => Change::Removed,
-                "Object Tags Added" | "Object Tags Deleted" | "Object ACL Updated" => {
-                    Change::Labels
-                }
-                _ => Change::Other,
-            },
-            event_time: event.time,
+            event_time: event_time(&change, event.time),
+            change,
             sequencer: object.sequencer.as_deref().map(Sequencer::new),
             sent_for: None,
         })
+    }
+}
+
+/// The time of an event of EventBridge, which tells whole seconds only. A function waits for some time after a change of
+/// tags or ACLs, so the latest time that may be meant counts there.
+fn event_time(change: &Change, told: Timestamp) -> Timestamp {
+    match change {
+        Change::Labels => told + TimeDelta::seconds(1),
+        _ => told,
     }
 }
 

@@ -6,7 +6,8 @@
 //! that the very code that runs in the functions can be driven through a simulated pair of buckets.
 //!
 //! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`header_value`], [`object`], [`head`],
-//! [`event`]), the checks on a rule ([`draft`], [`option_checks`], [`region`], [`key_filter`], [`subscription`]), one key
+//! [`event`]), the checks on a rule ([`draft`], [`option_checks`], [`region`], [`key_filter`], [`subscription`],
+//! [`notified_by`], [`event_pattern`]), one key
 //! ([`admit`], [`decide`], [`bucket_pair`],
 //! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
 //! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`], [`in_flight`], [`key_list`], [`page_plan`], [`shard_state`], [`shard_session`],
@@ -21,7 +22,9 @@ pub mod options;
 pub mod rule;
 
 pub mod draft;
+pub mod event_pattern;
 pub mod key_filter;
+pub mod notified_by;
 pub mod option_checks;
 pub mod region;
 pub mod subscription;

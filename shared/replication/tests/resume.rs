@@ -15,6 +15,7 @@ use tandem_replication::deferral::{
 };
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
@@ -37,6 +38,7 @@ fn rule(state: RuleState, revision: u64) -> Rule {
         policy: Policy::Full,
         options: Options::default(),
         historical: false,
+        notified_by: NotifiedBy::Bucket,
         state,
         revision,
         created_at: at(0),

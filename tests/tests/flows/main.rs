@@ -4,6 +4,7 @@
 
 mod backfill;
 mod check;
+mod eventbridge;
 mod events;
 mod failures;
 mod fidelity;

@@ -99,7 +99,7 @@ pub fn told(refusal: &Refusal) -> String {
 }
 
 /// Fields that a refusal may advise to change, and whose names are no ordinary words.
-const IN_ADVICE: [&str; 7] = [
+const IN_ADVICE: [&str; 8] = [
     "destination_region",
     "storage_class",
     "kms_key",
@@ -107,6 +107,7 @@ const IN_ADVICE: [&str; 7] = [
     "lifecycle_deletes",
     "destination_account",
     "rpo_secs",
+    "enable_eventbridge",
 ];
 
 /// Options by the contract's names.
