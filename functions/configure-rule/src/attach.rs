@@ -7,10 +7,12 @@ use tandem_aws::notifications::{
     self, AttachError, Destinations, OtherEntry, SourceSettings, settings, turn_eventbridge_on,
 };
 use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::notified_by::{NotifiedBy, Plan, Switch, plan, tries_bucket_first};
 use tandem_replication::options::NotificationChoice;
-use tandem_replication::rule::Rule;
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::rule_memory::REMEMBERED_FOR;
 use tandem_replication::subscription::Entry;
 
 use crate::stack::Stack;
@@ -104,6 +106,9 @@ impl Stack {
         found: SourceSettings,
         obstacle: Option<AttachError>,
     ) -> Result<Attached, AwsError> {
+        if rule.state == RuleState::Enabling {
+            wait_for_forgotten_rules(rule).await;
+        }
         let source = &rule.source.name;
         let rules = self
             .event_rules
@@ -198,6 +203,14 @@ impl Stack {
                 .unwrap_or_default()
         )
     }
+}
+
+/// Waits until no function remembers a rule that the source had before. An entry of the bucket's own configuration names
+/// its rule in every notification, so that a function sees that it remembers another one; an event of EventBridge names
+/// none.
+async fn wait_for_forgotten_rules(rule: &Rule) {
+    let age = (now() - rule.created_at).to_std().unwrap_or_default();
+    tokio::time::sleep(REMEMBERED_FOR.saturating_sub(age)).await;
 }
 
 /// A rule that has to be notified by EventBridge, to which its source does not send.

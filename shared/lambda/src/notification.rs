@@ -299,6 +299,64 @@ mod tests {
         assert_eq!(events[0].key.as_str(), "a+b%20c");
     }
 
+    fn bridged(detail_type: &str, detail: &Value) -> ObjectEvent {
+        let mut document = json!({"version": "0", "source": "aws.s3", "detail-type": detail_type,
+            "time": "2026-11-22T21:00:00Z", "detail": {"version": "0", "bucket": {"name": "photos"},
+            "object": {"key": "a", "size": 3, "etag": "abc", "version-id": "v1", "sequencer": "0055"}}});
+        for (name, value) in detail.as_object().unwrap() {
+            document["detail"][name] = value.clone();
+        }
+        parse(document).unwrap().remove(0)
+    }
+
+    /// The events are those of the S3 user guide, "EventBridge event message structure".
+    #[test]
+    fn every_event_of_eventbridge_is_read_for_what_it_is() {
+        let created = bridged(
+            "Object Created",
+            &json!({"reason": "CompleteMultipartUpload"}),
+        );
+        let wanted = Change::Created {
+            etag: Some(Etag::new("abc")),
+            bytes: Some(3),
+            version_id: Some(VersionId::new("v1".to_owned())),
+        };
+        assert_eq!(created.change, wanted);
+        assert_eq!(created.sequencer, Some(Sequencer::new("0055")));
+        for (detail_type, detail, change) in [
+            (
+                "Object Deleted",
+                json!({"reason": "DeleteObject", "deletion-type": "Delete Marker Created"}),
+                Change::Removed,
+            ),
+            (
+                "Object Deleted",
+                json!({"reason": "Lifecycle Expiration", "deletion-type": "Permanently Deleted"}),
+                Change::Expired,
+            ),
+            ("Object Tags Added", json!({}), Change::Labels),
+            ("Object Tags Deleted", json!({}), Change::Labels),
+            ("Object ACL Updated", json!({}), Change::Labels),
+            (
+                "Object Restore Completed",
+                json!({"restore-expiry-time": "2026-11-25T00:00:00Z", "source-storage-class": "GLACIER"}),
+                Change::Other,
+            ),
+        ] {
+            let read = bridged(detail_type, &detail);
+            assert_eq!(read.change, change, "{detail_type}: {detail}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_tags_is_as_late_as_its_second_allows() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let tagged = bridged("Object Tags Added", &json!({}));
+        assert_eq!(tagged.event_time, at("2026-11-22T21:00:01Z"));
+        let created = bridged("Object Created", &json!({}));
+        assert_eq!(created.event_time, at("2026-11-22T21:00:00Z"));
+    }
+
     // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
     // (`lifecycle_deletes`).
     #[test]

@@ -28,18 +28,8 @@ impl Stage {
             cloud,
             buckets,
         };
-        let theirs = stage.theirs();
-        stage.notify(vec![theirs], sends_to_eventbridge).await;
+        stage.notify(vec![theirs()], sends_to_eventbridge).await;
         stage
-    }
-
-    fn theirs(&self) -> QueueConfiguration {
-        QueueConfiguration::builder()
-            .id("theirs")
-            .queue_arn("arn:aws:sqs:us-east-1:000000000000:of-another-team")
-            .events(Event::from("s3:ObjectCreated:*"))
-            .build()
-            .expect("an entry")
     }
 
     /// Another writer makes these the source's notifications.
@@ -140,6 +130,16 @@ impl Stage {
         self.buckets.source.delete(key).await;
         self.buckets.vanish(key, SOON).await;
     }
+}
+
+/// An entry of another writer for every put, to a queue of theirs.
+fn theirs() -> QueueConfiguration {
+    QueueConfiguration::builder()
+        .id("theirs")
+        .queue_arn("arn:aws:sqs:us-east-1:000000000000:of-another-team")
+        .events(Event::from("s3:ObjectCreated:*"))
+        .build()
+        .expect("an entry")
 }
 
 fn id(answer: &Value) -> String {
@@ -275,13 +275,35 @@ async fn what_stops_the_events_is_noticed_and_an_update_repairs_it() {
     repaired().await;
     stage.carries("a").await;
 
-    stage.notify(vec![stage.theirs()], false).await;
+    stage.notify(vec![theirs()], false).await;
     let said = "does not send notifications to EventBridge";
     stage.has_one_problem(&rule, said).await;
     let options = json!({"enable_eventbridge": true});
     stage.update(&rule, json!({"options": options})).await;
     stage.has_no_problem(&rule).await;
     stage.cloud.change("delete", &rule).await;
+}
+
+// Promise: A rule that takes the place of another is not mistaken for it, although events of EventBridge name no rule.
+#[tokio::test]
+async fn a_rule_that_replaces_another_gets_the_changes_that_come_after_it_was_made() {
+    let stage = Stage::new(true).await;
+    let first = id(&stage.create(json!({})).await);
+    stage.carries("a").await;
+    let other = Buckets::new(&stage.cloud, false).await;
+    stage.cloud.change("delete", &first).await;
+    let request = json!({
+        "action": "create", "source": stage.buckets.source.name, "destination": other.destination.name,
+    });
+    let answer = stage.cloud.configure(request).await.expect("a rule");
+    let second = Buckets {
+        source: stage.buckets.source.clone(),
+        destination: other.destination,
+    };
+    second.source.put("b", "of the second rule").await;
+    second.arrive("b", SOON).await;
+    assert_eq!(stage.buckets.destination.bytes("b").await, None);
+    stage.cloud.change("delete", &id(&answer)).await;
 }
 
 // Promise: A rule that moves from its bucket's own notifications to EventBridge keeps both until its next update.

@@ -180,7 +180,8 @@ mod tests {
         let draft = read(&json!({
             "ServiceToken": "arn:...", "ServiceTimeout": "120", "Source": "photos", "Destination": "photos-replica",
             "DestinationRegion": "us-west-2", "Prefixes": ["2025/", "2026/"], "Policy": "full", "Historical": "true",
-            "Options": {"StorageClass": "GLACIER_IR", "KmsKey": "", "Tags": "false", "LifecycleDeletes": true, "RpoSecs": "60"},
+            "Options": {"StorageClass": "GLACIER_IR", "KmsKey": "", "Tags": "false", "LifecycleDeletes": true, "RpoSecs": "60",
+                        "Notifications": "eventbridge", "EnableEventbridge": "true"},
         }))
         .unwrap();
         assert_eq!(
@@ -192,10 +193,14 @@ mod tests {
             (&draft.options.kms_key, draft.options.rpo_secs),
             (&None, 60)
         );
-        assert_eq!(
-            serde_json::to_value(&draft.options).unwrap()["storage_class"],
-            "GLACIER_IR"
-        );
+        let options = serde_json::to_value(&draft.options).unwrap();
+        for (name, value) in [
+            ("storage_class", json!("GLACIER_IR")),
+            ("notifications", json!("eventbridge")),
+            ("enable_eventbridge", json!(true)),
+        ] {
+            assert_eq!(options[name], value, "{name}");
+        }
     }
 
     #[test]
