@@ -1,16 +1,18 @@
-"""MiniStack, which compares the filters of notifications without decoding them, knows only today's bucket names, and resolves
-only a part of a template's conditions. Run by emulator.py.
+"""MiniStack, which compares the filters of notifications without decoding them, knows only today's bucket names, names
+the rules of EventBridge differently from IAM, and resolves only a part of a template's conditions. Run by emulator.py.
 
-All have to be as in AWS: a rule's filters are encoded as S3 wants them, buckets with old names still exist, and
-template.yaml has conditions on parts of parameters.
+All have to be as in AWS: a rule's filters are encoded as S3 wants them, buckets with old names still exist, a role's
+policy names the rules of EventBridge that its function may use, and template.yaml has conditions on parts of parameters.
 """
 
 import sys
 
 from ministack.app import main
+from ministack.core import iam_actions
 from ministack.services import s3
 from ministack.services.cloudformation import engine
 
+import event_rules
 import s3_names
 import template_conditions
 
@@ -23,6 +25,15 @@ evaluate_conditions = engine._evaluate_conditions
 for module in list(sys.modules.values()):  # some have imported it by name
     if getattr(module, "_evaluate_conditions", None) is evaluate_conditions:
         module._evaluate_conditions = template_conditions.evaluating_all(evaluate_conditions)
+emulators_resource_arn = iam_actions.extract_resource_arn
+
+
+def resource_arn(service, method, path, headers, body, query_params, region, account_id):
+    rule = event_rules.rule_arn(body, region, account_id) if service == "events" else None
+    return rule or emulators_resource_arn(service, method, path, headers, body, query_params, region, account_id)
+
+
+iam_actions.extract_resource_arn = resource_arn
 
 if __name__ == "__main__":
     main()

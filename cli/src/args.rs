@@ -254,7 +254,8 @@ mod tests {
 
     use super::*;
     use crate::contract::{
-        AclChoice, EncryptionChoice, KeyChoice, LockChoice, OptionChanges, Policy, Reconcile, Scope,
+        AclChoice, EncryptionChoice, KeyChoice, LockChoice, NotificationChoice, OptionChanges,
+        Policy, Reconcile, Scope,
     };
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -354,7 +355,8 @@ mod tests {
         let create = "tandem rule create --source a --destination b --kms-key none --tags false \
                       --acl reset --object-lock keep --lifecycle-deletes \
                       --destination-account 111122223333 --storage-class keep --reconcile daily \
-                      --rpo-secs 3600 --encryption AES256";
+                       --rpo-secs 3600 --encryption AES256 --notifications eventbridge \
+                       --enable-eventbridge";
         let Command::Rule {
             command: RuleCommand::Create(args),
         } = parse(create).unwrap().command
@@ -372,6 +374,8 @@ mod tests {
             destination_account: Some("111122223333".into()),
             reconcile: Some(Reconcile::Daily),
             rpo_secs: Some(3_600),
+            notifications: Some(NotificationChoice::EventBridge),
+            enable_eventbridge: Some(true),
         };
         assert_eq!(args.options(), asked);
         let update = "tandem rule update a --lifecycle-deletes false --kms-key arn:x";

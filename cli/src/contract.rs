@@ -14,7 +14,8 @@ use serde_json::Value;
 
 pub use self::backfill::{Backfill, JobName, Keys, Kind, Overwrite, Start};
 pub use self::options::{
-    AclChoice, EncryptionChoice, KeyChoice, LockChoice, OptionChanges, Options, Reconcile,
+    AclChoice, EncryptionChoice, KeyChoice, LockChoice, NotificationChoice, OptionChanges, Options,
+    Reconcile,
 };
 pub use self::progress::{Backlog, Job, Lag, Live, Progress, Transfer, Transfers};
 
@@ -155,6 +156,8 @@ pub struct Rule {
     #[serde(default)]
     pub options: Options,
     pub historical: bool,
+    /// `bucket` or `eventbridge`; shown, never decided on. Functions of an older version do not say it.
+    pub notified_by: Option<String>,
     /// `enabling`, `enabled`, `paused` or `deleting`; shown, never decided on.
     pub state: String,
     pub revision: Option<u64>,
@@ -167,6 +170,9 @@ pub struct Rule {
 pub struct RuleAnswer {
     pub rule: Rule,
     pub job_id: Option<String>,
+    /// What the person who asked should know, in sentences.
+    #[serde(default)]
+    pub remarks: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -138,8 +138,15 @@ fn show_rule(output: Output, answer: &Answer) -> Result<Exit, Error> {
         terminal::print_json(&answer.json)?;
         return Ok(Exit::Ok);
     }
-    let RuleAnswer { rule, job_id } = answer.read()?;
+    let RuleAnswer {
+        rule,
+        job_id,
+        remarks,
+    } = answer.read()?;
     terminal::print(render::rules::rule(&rule))?;
+    for remark in remarks {
+        terminal::note(remark);
+    }
     if let Some(job_id) = job_id {
         terminal::note(format!(
             "Backfill {job_id} is started; see `tandem status {} --watch`.",

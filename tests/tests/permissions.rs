@@ -200,6 +200,21 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("sqs.ReceiveMessage", &["sqs:ReceiveMessage queues"]),
     ("sqs.SendMessage", &["sqs:SendMessage queues"]),
     ("eventbridge.PutEvents", &["events:PutEvents bus"]),
+    ("eventbridge.DeleteRule", &["events:DeleteRule event rules"]),
+    (
+        "eventbridge.DescribeRule",
+        &["events:DescribeRule event rules"],
+    ),
+    (
+        "eventbridge.ListTargetsByRule",
+        &["events:ListTargetsByRule event rules"],
+    ),
+    ("eventbridge.PutRule", &["events:PutRule event rules"]),
+    ("eventbridge.PutTargets", &["events:PutTargets event rules"]),
+    (
+        "eventbridge.RemoveTargets",
+        &["events:RemoveTargets event rules"],
+    ),
     ("lambda.Invoke", &["lambda:InvokeFunction function"]),
     (
         "cloudformation.DescribeStacks",
@@ -302,6 +317,7 @@ fn kind(resource: &str) -> &'static str {
         "s3:::${JobBucketPattern}" => "job bucket",
         "s3:::${JobBucketPattern}/*" => "job objects",
         "events:${AWS::Region}:${AWS::AccountId}:event-bus/default" => "bus",
+        "events:${AWS::Region}:${AWS::AccountId}:rule/${AWS::StackName}-rule-*" => "event rules",
         "lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-backfill" => "function",
         "cloudformation:${AWS::Region}:${AWS::AccountId}:stack/${AWS::StackName}/*" => "stack",
         "kms:*:*:key/*" => "keys",

@@ -7,7 +7,8 @@ use clap::builder::PossibleValuesParser;
 use tandem_replication::options::{KEEP, RPO_SECS_RANGE, STORAGE_CLASSES};
 
 use crate::contract::{
-    AclChoice, EncryptionChoice, KeyChoice, LockChoice, OptionChanges, Reconcile,
+    AclChoice, EncryptionChoice, KeyChoice, LockChoice, NotificationChoice, OptionChanges,
+    Reconcile,
 };
 
 /// How a key of the rule's own is taken back.
@@ -55,6 +56,16 @@ pub struct OptionArgs {
     /// a new rule
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(RPO_SECS))]
     pub rpo_secs: Option<u32>,
+
+    /// How the source's changes are notified; "auto" in a new rule
+    #[arg(long, value_enum, value_name = "HOW")]
+    pub notifications: Option<NotificationChoice>,
+
+    /// Let Tandem turn on the source bucket's notifications to EventBridge where the rule needs them; it leaves the
+    /// bucket's other notifications as they are, and never turns them off
+    #[arg(long, value_name = "true|false", hide_possible_values = true,
+          num_args = 0..=1, default_missing_value = "true")]
+    pub enable_eventbridge: Option<bool>,
 }
 
 /// As the functions take it.
@@ -77,6 +88,8 @@ impl OptionArgs {
             destination_account: None,
             reconcile: self.reconcile,
             rpo_secs: self.rpo_secs,
+            notifications: self.notifications,
+            enable_eventbridge: self.enable_eventbridge,
         }
     }
 }

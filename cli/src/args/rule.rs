@@ -174,7 +174,7 @@ pub struct UpdateArgs {
 #[group(required = true, multiple = true, args = [
     "prefixes", "all_objects", "policy", "historical",
     "storage_class", "encryption", "kms_key", "tags", "acl", "object_lock", "lifecycle_deletes",
-    "reconcile", "rpo_secs",
+    "reconcile", "rpo_secs", "notifications", "enable_eventbridge",
 ])]
 pub struct RuleChange {
     /// From now on only keys that begin with this; up to five times

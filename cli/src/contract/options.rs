@@ -27,6 +27,10 @@ pub struct OptionChanges {
     pub reconcile: Option<Reconcile>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpo_secs: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub notifications: Option<NotificationChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_eventbridge: Option<bool>,
 }
 
 impl OptionChanges {
@@ -94,6 +98,19 @@ pub enum Reconcile {
     Weekly,
 }
 
+/// How the source's changes are notified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum NotificationChoice {
+    /// By the source bucket's own notifications if they have room for the rule, else by EventBridge
+    Auto,
+    /// By the source bucket's own notifications
+    Bucket,
+    /// By rules of EventBridge, which several consumers can share
+    #[value(name = "eventbridge")]
+    EventBridge,
+}
+
 /// A rule's options. What an answer leaves out has its default; words are shown, never decided on.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -108,6 +125,8 @@ pub struct Options {
     pub destination_account: Option<String>,
     pub reconcile: String,
     pub rpo_secs: u32,
+    pub notifications: String,
+    pub enable_eventbridge: bool,
 }
 
 impl Default for Options {
@@ -123,6 +142,8 @@ impl Default for Options {
             destination_account: None,
             reconcile: "never".to_owned(),
             rpo_secs: RPO_SECS,
+            notifications: "auto".to_owned(),
+            enable_eventbridge: false,
         }
     }
 }

@@ -46,9 +46,11 @@ pub fn rule(rule: &Rule) -> String {
     for (name, choice) in unusual(&rule.options) {
         table.add_row([name, &choice]);
     }
-    table
-        .add_row(["Historical", yes_no(rule.historical)])
-        .add_row(vec![Cell::new("State"), state(&rule.state)]);
+    table.add_row(["Historical", yes_no(rule.historical)]);
+    if let Some(by) = &rule.notified_by {
+        table.add_row(["Notified by", notified_by(by)]);
+    }
+    table.add_row(vec![Cell::new("State"), state(&rule.state)]);
     if let Some(revision) = rule.revision {
         table.add_row(["Revision", &revision.to_string()]);
     }
@@ -101,6 +103,8 @@ fn unusual(options: &Options) -> Vec<(&'static str, String)> {
         destination_account,
         reconcile,
         rpo_secs,
+        notifications,
+        enable_eventbridge,
     } = options;
     let default = Options::default();
     let key = || kms_key.clone().unwrap_or_default();
@@ -144,11 +148,30 @@ fn unusual(options: &Options) -> Vec<(&'static str, String)> {
             "Objective",
             format!("{} seconds", human::count(u64::from(*rpo_secs))),
         ),
+        (
+            *notifications != default.notifications,
+            "Notifications",
+            notifications.clone(),
+        ),
+        (
+            *enable_eventbridge != default.enable_eventbridge,
+            "May enable EventBridge",
+            yes_no(*enable_eventbridge).to_owned(),
+        ),
     ]
     .into_iter()
     .filter(|(is_unusual, ..)| *is_unusual)
     .map(|(_, name, choice)| (name, choice))
     .collect()
+}
+
+/// How a rule's changes come, in words; a word that is not known is shown as it is.
+pub fn notified_by(by: &str) -> &str {
+    match by {
+        "bucket" => "the bucket's own notifications",
+        "eventbridge" => "EventBridge",
+        other => other,
+    }
 }
 
 fn availability(candidate: &Candidate) -> Cell {
@@ -219,14 +242,23 @@ pub mod tests {
             "account",
             "Reconcile",
             "Objective",
+            "Notif",
+            "May enable",
         ] {
             assert!(!plain.contains(part), "{part} in\n{plain}");
         }
+        let mut by_events = a_rule();
+        by_events.notified_by = Some("eventbridge".to_owned());
+        let text = rule(&by_events);
+        assert!(
+            text.contains("Notified by") && text.contains("EventBridge"),
+            "{text}"
+        );
         let mut unusual = a_rule();
         unusual.options = serde_json::from_value(json!({
             "storage_class": "GLACIER_IR", "encryption": "aws:kms", "kms_key": "arn:1", "tags": false, "acl": "keep",
             "object_lock": "keep", "lifecycle_deletes": true, "destination_account": "4444", "reconcile": "weekly",
-            "rpo_secs": 3600
+            "rpo_secs": 3600, "notifications": "eventbridge", "enable_eventbridge": true
         }))
         .unwrap();
         let text = rule(&unusual);
@@ -240,6 +272,8 @@ pub mod tests {
             "4444",
             "3,600 seconds",
             "weekly",
+            "Notifications",
+            "May enable EventBridge",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }

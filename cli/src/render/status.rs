@@ -23,13 +23,14 @@ pub struct StatusLines {
 pub fn status_lines(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>) -> StatusLines {
     let rule = &progress.rule;
     let head = format!(
-        "{}  {} -> {}\n  {}, policy {}, {}",
+        "{}  {} -> {}\n  {}, policy {}, {}{}",
         rule.id,
         bucket(&rule.source),
         bucket(&rule.destination),
         rule.state,
         rule.policy,
         scope(&rule.scope, ", "),
+        notified_by(rule.notified_by.as_deref()),
     );
     let historical = progress
         .historical
@@ -49,6 +50,14 @@ pub fn status_lines(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>)
         head,
         historical,
         rest,
+    }
+}
+
+/// How the rule's changes come, where that is not as usual.
+fn notified_by(by: Option<&str>) -> String {
+    match by {
+        None | Some("bucket") => String::new(),
+        Some(by) => format!(", notified by {}", super::rules::notified_by(by)),
     }
 }
 

@@ -81,7 +81,10 @@ fn show(output: Output, plan: &Plan, answer: &Answer) -> Result<Exit, Error> {
         terminal::print_json(&document)?;
         return Ok(Exit::Ok);
     }
-    let RuleAnswer { rule, .. } = answer.read()?;
+    let RuleAnswer { rule, remarks, .. } = answer.read()?;
+    for remark in remarks {
+        terminal::note(remark);
+    }
     terminal::print(format!(
         "Rule {} is made. Its old configuration is still there: when `tandem status {}` shows what you expect, take \
          that away (aws s3api delete-bucket-replication --bucket {}).",

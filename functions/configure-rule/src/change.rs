@@ -2,7 +2,6 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use tandem_aws::notifications::detach;
 use tandem_aws::s3_pair::S3Pair;
 use tandem_lambda::job_shards::JobShards;
 use tandem_lambda::key_store::Deferrals;
@@ -15,6 +14,7 @@ use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard_session::Wake;
 use tandem_replication::transfer::uploads::abort_logged;
 
+use crate::attach::Attached;
 use crate::request::{Changes, RuleName};
 use crate::stack::Stack;
 
@@ -41,19 +41,23 @@ impl Stack {
             historical: before.historical || changes.historical,
             ..next(&before)
         };
-        let after = self.rewrite(before, after).await?;
+        let (after, remarks) = self.rewrite(before, after).await?;
         let job_id = match (changes.historical, changes.token) {
             (false, _) => None,
             (true, None) => Some(self.start_backfill(&after).await?),
             (true, Some(token)) => Some(self.start_backfill_once(&after, &token).await?),
         };
-        Ok(json!({"rule": after, "job_id": job_id}))
+        Ok(json!({"rule": after, "job_id": job_id, "remarks": remarks}))
     }
 
     /// Replaces a rule by its next revision, which says something else of its replicas. The rule is written before
     /// notifications are attached: a function that receives the first notification of a new prefix has to find
-    /// it covered.
-    pub(crate) async fn rewrite(&self, before: Rule, after: Rule) -> Result<Rule, RequestError> {
+    /// it covered. Returns the rule, and what whoever asked for it should know.
+    pub(crate) async fn rewrite(
+        &self,
+        before: Rule,
+        after: Rule,
+    ) -> Result<(Rule, Vec<String>), RequestError> {
         after.options.check_change_of(&before.options)?;
         after.options.check(after.policy)?;
         if after.options != before.options {
@@ -62,16 +66,37 @@ impl Stack {
                 .await?;
         }
         self.table.replace_rule(&after).await?;
-        if let Err(error) = self.attach(&after).await {
-            let undone = Rule {
-                revision: after.revision + 1,
-                ..before
-            };
-            self.table.replace_rule(&undone).await?;
-            self.attach_within(&undone, &[]).await?;
-            return Err(error);
+        match self.attach(&after).await {
+            Ok(attached) => self.with(after, attached).await,
+            Err(error) => {
+                let undone = Rule {
+                    revision: after.revision + 1,
+                    ..before
+                };
+                self.table.replace_rule(&undone).await?;
+                let attached = self.attach_within(&undone, &[]).await?;
+                self.with(undone, attached).await?;
+                Err(error)
+            }
         }
-        Ok(after)
+    }
+
+    /// The rule with how it is notified now, which is written down if it is not as before.
+    pub(crate) async fn with(
+        &self,
+        rule: Rule,
+        attached: Attached,
+    ) -> Result<(Rule, Vec<String>), RequestError> {
+        if rule.notified_by == attached.by {
+            return Ok((rule, attached.remarks));
+        }
+        let rule = Rule {
+            notified_by: attached.by,
+            revision: rule.revision + 1,
+            ..rule
+        };
+        self.table.replace_rule(&rule).await?;
+        Ok((rule, attached.remarks))
     }
 
     /// Keeps changes for later, from the next few seconds on.
@@ -146,7 +171,7 @@ impl Stack {
             };
             self.table.replace_rule(&rule).await?;
         }
-        detach(&self.aws, &rule).await?;
+        self.detach(&rule).await?;
         Ok(rule)
     }
 }

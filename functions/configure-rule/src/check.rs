@@ -15,13 +15,14 @@ use tandem_aws::AwsError;
 use tandem_aws::bucket_lookup::{Found, default_encryption, look_up};
 use tandem_aws::event_bus::EventBus;
 use tandem_aws::measures::lag_p99_ms;
-use tandem_aws::notifications::unsent;
-use tandem_aws::queues::{S3, SNS};
+use tandem_aws::notifications::{settings, unsent};
+use tandem_aws::queues::{EVENTS, S3, SNS};
 use tandem_lambda::measure::write_broken;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::draft::Role;
 use tandem_replication::names::{BucketName, RuleId};
+use tandem_replication::notified_by::{NotifiedBy, Switch};
 use tandem_replication::rule::{Bucket, Rule, RuleState};
 use tandem_replication::subscription::Gap;
 
@@ -41,6 +42,15 @@ const LAG_MINS: u32 = 15;
 pub(crate) struct Problem {
     code: &'static str,
     message: String,
+}
+
+/// The queues that are closed to a service which has to send to them.
+#[derive(Debug)]
+struct ClosedQueues {
+    /// To S3 itself, or to SNS.
+    to_s3: Vec<Problem>,
+    /// To EventBridge.
+    to_events: Vec<Problem>,
 }
 
 /// A rule that is broken, as it is told.
@@ -76,7 +86,7 @@ impl Stack {
             Some(name) => vec![self.find(name).await?],
             None => self.table.rules().await?,
         };
-        let closed = self.closed_queues().await;
+        let closed = self.closed_queues_of(&rules).await;
         let looks: Vec<Option<Vec<Problem>>> = stream::iter(&rules)
             .map(|rule| self.look_in_time(rule, &closed, deadline))
             .buffered(CHECKED_AT_ONCE)
@@ -135,7 +145,7 @@ impl Stack {
     async fn look_in_time(
         &self,
         rule: &Rule,
-        closed: &[Problem],
+        closed: &ClosedQueues,
         deadline: Deadline,
     ) -> Option<Vec<Problem>> {
         if deadline.left() < ENOUGH_TIME {
@@ -144,7 +154,7 @@ impl Stack {
         Some(self.problems(rule, closed).await)
     }
 
-    async fn problems(&self, rule: &Rule, closed: &[Problem]) -> Vec<Problem> {
+    async fn problems(&self, rule: &Rule, closed: &ClosedQueues) -> Vec<Problem> {
         if matches!(rule.state, RuleState::Enabling | RuleState::Deleting) {
             return unsettled(rule).into_iter().collect();
         }
@@ -163,11 +173,15 @@ impl Stack {
         let source_is_there = !matches!(&source, Some(problem) if problem.code == "BucketNotFound");
         let mut problems: Vec<Problem> = source.into_iter().chain(destination).collect();
         if source_is_there {
-            match unsent(&self.aws, &self.config.lane_queues, rule).await {
-                Ok(gaps) => problems.extend(missing(&gaps)),
+            match self.unsent(rule).await {
+                Ok(unsent) => problems.extend(missing(rule, &unsent)),
                 Err(error) => problems.push(Problem::unanswered(&error)),
             }
         }
+        let closed = match rule.notified_by {
+            NotifiedBy::Bucket => &closed.to_s3,
+            NotifiedBy::EventBridge => &closed.to_events,
+        };
         problems.extend(closed.iter().cloned());
         problems.extend(lagging);
         problems
@@ -183,6 +197,32 @@ impl Stack {
         };
         if let Err(error) = self.table.note_encryption(&rule.id, found).await {
             tracing::warn!(rule.id = rule.id.as_str(), %error, "the destination's encryption is not noted");
+        }
+    }
+
+    /// What keeps the source's changes from coming, each in a sentence.
+    async fn unsent(&self, rule: &Rule) -> Result<Vec<String>, AwsError> {
+        let queues = &self.config.lane_queues;
+        match rule.notified_by {
+            NotifiedBy::Bucket => {
+                let gaps = unsent(&self.aws, queues, rule).await?;
+                Ok(gaps.iter().map(Gap::to_string).collect())
+            }
+            NotifiedBy::EventBridge => {
+                let faults = self.event_rules.faults(queues, rule).await?;
+                let found = settings(&self.aws, rule).await?;
+                let switch = (found.eventbridge == Switch::Off).then(|| {
+                    format!(
+                        "the bucket {} does not send notifications to EventBridge",
+                        rule.source.name
+                    )
+                });
+                Ok(faults
+                    .iter()
+                    .map(ToString::to_string)
+                    .chain(switch)
+                    .collect())
+            }
         }
     }
 
@@ -239,14 +279,32 @@ impl Stack {
         }
     }
 
+    /// The queues that do not take what has to be sent for these rules.
+    async fn closed_queues_of(&self, rules: &[Rule]) -> ClosedQueues {
+        let is_any = |by| rules.iter().any(|rule| rule.notified_by == by);
+        ClosedQueues {
+            to_s3: self.closed_queues().await,
+            to_events: if is_any(NotifiedBy::EventBridge) {
+                self.closed_to(&[EVENTS], &[EVENTS]).await
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
     /// The queues that do not take what S3 sends; and the put queue, where the stack names topics, if it does not take
     /// what SNS sends.
     pub(crate) async fn closed_queues(&self) -> Vec<Problem> {
         let by_topics = !self.config.lane_queues.topic_arns.is_empty();
         let of_puts: &[&str] = if by_topics { &[S3, SNS] } else { &[S3] };
+        self.closed_to(of_puts, &[S3]).await
+    }
+
+    /// The queues that do not take what these services send: those that send to the put queue, and to the delete queue.
+    async fn closed_to(&self, of_puts: &[&str], of_deletes: &[&str]) -> Vec<Problem> {
         let lanes = [
             ("put", &self.config.put_queue_url, of_puts),
-            ("delete", &self.config.delete_queue_url, &[S3]),
+            ("delete", &self.config.delete_queue_url, of_deletes),
         ];
         let looks = lanes.map(|(lane, url, services)| async move {
             match self.queues.takes_from(url, services).await {
@@ -280,17 +338,22 @@ impl<'a> Finding<'a> {
     }
 }
 
-/// What the source bucket does not send.
-fn missing(gaps: &[Gap]) -> Option<Problem> {
-    if gaps.is_empty() {
+/// What does not come from the source, and what helps.
+fn missing(rule: &Rule, unsent: &[String]) -> Option<Problem> {
+    if unsent.is_empty() {
         return None;
     }
-    let gaps: Vec<String> = gaps.iter().map(Gap::to_string).collect();
-    let message = format!(
-        "{}; the source's notifications were changed, or an older version of Tandem attached them: update the rule, \
-         which attaches them again, then run a backfill for what was missed",
-        gaps.join(", ")
-    );
+    let remedy = match rule.notified_by {
+        NotifiedBy::Bucket => {
+            "the source's notifications were changed, or an older version of Tandem attached them: update the rule, \
+             which attaches them again, then run a backfill for what was missed"
+        }
+        NotifiedBy::EventBridge => {
+            "turn the bucket's notifications to EventBridge on if they are off (or set options.enable_eventbridge to \
+             true), update the rule, which writes its rules of EventBridge again, then run a backfill for what was missed"
+        }
+    };
+    let message = format!("{}; {remedy}", unsent.join(", "));
     Some(Problem::new("NotificationMissing", message))
 }
 

@@ -7,17 +7,14 @@ use serde_json::{Value, json};
 use tandem_aws::bucket_lookup::default_encryption;
 use tandem_aws::functions::start_backfill;
 use tandem_aws::jobs::Job;
-use tandem_aws::notifications::{
-    AttachError, Destinations, OtherEntry, SETTLING, attach, attach_patiently, detach,
-};
 use tandem_aws::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
-use tandem_replication::draft::{Claim, Refusal, RefusalCode, RuleDraft};
+use tandem_replication::draft::{Claim, RuleDraft};
 use tandem_replication::names::{BucketName, JobId, RuleId};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::progress::JobSpec;
 use tandem_replication::rule::{Bucket, Rule, RuleState};
-use tandem_replication::subscription::Entry;
 
 use crate::stack::Stack;
 
@@ -29,13 +26,13 @@ impl Stack {
     pub(crate) async fn create(&self, draft: RuleDraft) -> Result<Value, RequestError> {
         let rule = self.claim(new_rule_id(), &draft).await?;
         let made = async {
-            let enabled = self.enable(&rule).await?;
+            let (enabled, remarks) = self.enable(&rule).await?;
             let job_id = if rule.historical {
                 Some(self.start_backfill(&enabled).await?)
             } else {
                 None
             };
-            Ok(json!({"rule": enabled, "job_id": job_id}))
+            Ok(json!({"rule": enabled, "job_id": job_id, "remarks": remarks}))
         };
         match made.await {
             Ok(answer) => Ok(answer),
@@ -79,80 +76,19 @@ impl Stack {
         }
     }
 
-    /// Attaches the notifications; only after that may anything be listed, so nothing falls between.
-    pub(crate) async fn enable(&self, rule: &Rule) -> Result<Rule, RequestError> {
-        self.attach(rule).await?;
+    /// Attaches the notifications; only after that may anything be listed, so nothing falls between. Returns the rule,
+    /// and what whoever asked for it should know.
+    pub(crate) async fn enable(&self, rule: &Rule) -> Result<(Rule, Vec<String>), RequestError> {
+        let attached = self.attach(rule).await?;
         let enabled = Rule {
+            notified_by: attached.by,
             state: RuleState::Enabled,
             revision: rule.revision + 1,
             updated_at: now(),
             ..rule.clone()
         };
         self.table.replace_rule(&enabled).await?;
-        Ok(enabled)
-    }
-
-    /// Attaches what `rule` needs. The stack may have been deployed a moment ago.
-    pub(crate) async fn attach(&self, rule: &Rule) -> Result<(), RequestError> {
-        self.attach_within(rule, &SETTLING).await
-    }
-
-    /// Attaches what `rule` needs. An invocation has time for half a minute of pauses, once.
-    pub(crate) async fn attach_within(
-        &self,
-        rule: &Rule,
-        pauses: &[Duration],
-    ) -> Result<(), RequestError> {
-        let queues = &self.config.lane_queues;
-        let attached = attach_patiently(&self.aws, queues, rule, pauses).await;
-        let attached = match attached {
-            Err(AttachError::Invalid { refusal, .. }) => {
-                if !self.closed_queues().await.is_empty() {
-                    return Err(refusal.into());
-                }
-                // Another writer's entry is at fault: the stack's own queues take what S3 sends.
-                tracing::warn!(rule.id = rule.id.as_str(), %refusal, "S3 cannot use a destination of another entry");
-                attach(&self.aws, queues, rule, Destinations::NotTriedOut).await
-            }
-            attached => attached,
-        };
-        let refused = |problem: String| {
-            let source = rule.source.name.as_str();
-            Refusal::new(RefusalCode::NotificationConflict, "source", source, problem)
-        };
-        match attached {
-            Ok(()) => Ok(()),
-            Err(AttachError::Aws(error)) => Err(error.into()),
-            Err(conflict @ AttachError::Invalid { .. }) => Err(refused(format!(
-                "cannot notify Tandem: {conflict}; correct or remove the one that S3 names (aws s3api \
-                 put-bucket-notification-configuration)"
-            ))
-            .into()),
-            Err(AttachError::Conflict(theirs)) => {
-                let remedy = self.remedy(&theirs);
-                let conflict = AttachError::Conflict(theirs);
-                Err(refused(format!(
-                    "cannot notify Tandem: {conflict}, and S3 sends an event to one place only; {remedy}"
-                ))
-                .into())
-            }
-        }
-    }
-
-    /// What helps against an entry that overlaps with what a rule needs.
-    fn remedy(&self, (arn, entry): &OtherEntry) -> String {
-        let fan_out = if self.config.lane_queues.topic_arns.contains(arn) {
-            "or let it send every event of all the rule's keys, as the topic delivers to Tandem"
-        } else {
-            "an SNS topic that the stack's parameter NotificationTopics names, or EventBridge, can fan it out"
-        };
-        let without = option_that_asks(entry);
-        format!(
-            "narrow or remove that notification ({fan_out}), or choose prefixes outside it{}",
-            without
-                .map(|set| format!(", or set {set}"))
-                .unwrap_or_default()
-        )
+        Ok((enabled, attached.remarks))
     }
 
     /// Starts a backfill of the rule.
@@ -193,7 +129,7 @@ impl Stack {
     /// Takes back whatever of a rule was made. What this cannot take back now, the next creation for one
     /// of its buckets, or its deletion, will.
     async fn undo(&self, rule: &Rule) {
-        if let Err(error) = detach(&self.aws, rule).await {
+        if let Err(error) = self.detach(rule).await {
             tracing::error!(rule.id = rule.id.as_str(), %error, "a rule that was not made is still attached");
             return;
         }
@@ -220,28 +156,13 @@ impl Stack {
             Some(rule)
                 if rule.state == RuleState::Enabling && now() - rule.updated_at > ENABLING_MAX =>
             {
-                detach(&self.aws, &rule).await?;
+                self.detach(&rule).await?;
                 self.table.remove_rule(&rule).await?;
                 Ok(None)
             }
             _ => Ok(Some(claim)),
         }
     }
-}
-
-/// How a rule does without the events of an entry, where an option asks for them.
-fn option_that_asks(theirs: &Entry) -> Option<&'static str> {
-    [
-        ("s3:ObjectTagging:", "options.tags to false"),
-        ("s3:ObjectAcl:", "options.acl to \"reset\""),
-        (
-            "s3:LifecycleExpiration:",
-            "options.lifecycle_deletes to false",
-        ),
-    ]
-    .into_iter()
-    .find(|(kind, _)| theirs.events.iter().all(|event| event.starts_with(kind)))
-    .map(|(_, set)| set)
 }
 
 fn new_rule(id: RuleId, draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
@@ -254,6 +175,7 @@ fn new_rule(id: RuleId, draft: &RuleDraft, source: Bucket, destination: Bucket) 
         policy: draft.policy,
         options: draft.options.clone(),
         historical: draft.historical,
+        notified_by: NotifiedBy::Bucket,
         state: RuleState::Enabling,
         revision: 1,
         created_at: at,

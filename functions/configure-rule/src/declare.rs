@@ -140,7 +140,7 @@ impl Stack {
     /// Enables a rule that is claimed. If that fails it is ended, unless another request has taken it over.
     async fn made(&self, rule: &Rule) -> Result<Rule, RequestError> {
         match self.enable(rule).await {
-            Ok(rule) => Ok(rule),
+            Ok((rule, _remarks)) => Ok(rule),
             Err(error) => {
                 if let Err(left) = self.withdraw(&rule.id).await {
                     tracing::error!(rule.id = rule.id.as_str(), error = %left, "a rule that was not made is still there");
@@ -161,15 +161,15 @@ impl Stack {
             ..before.clone()
         };
         if after == before {
-            self.attach(&before).await?;
-            return Ok(before);
+            let attached = self.attach(&before).await?;
+            return Ok(self.with(before, attached).await?.0);
         }
         let after = Rule {
             revision: before.revision + 1,
             updated_at: now(),
             ..after
         };
-        self.rewrite(before, after).await
+        Ok(self.rewrite(before, after).await?.0)
     }
 }
 

@@ -109,7 +109,10 @@ fn option_fits(name: &str, value: &Value) -> bool {
         "encryption" => is_one_of(&["bucket", "AES256", "aws:kms"]),
         "acl" => is_one_of(&["reset", "keep"]),
         "object_lock" => is_one_of(&["bucket", "keep"]),
-        "tags" | "lifecycle_deletes" => value.is_null() || value.is_boolean(),
+        "notifications" => is_one_of(&["auto", "bucket", "eventbridge"]),
+        "tags" | "lifecycle_deletes" | "enable_eventbridge" => {
+            value.is_null() || value.is_boolean()
+        }
         "kms_key" => value.is_null() || serde_json::from_value::<KmsKeyArn>(value.clone()).is_ok(),
         "destination_account" => {
             let is_id = |id: &str| id.len() == 12 && id.chars().all(|digit| digit.is_ascii_digit());

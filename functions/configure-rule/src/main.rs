@@ -1,5 +1,6 @@
 //! Makes, shows, changes and ends rules: wiring only.
 
+mod attach;
 mod buckets;
 mod change;
 mod check;

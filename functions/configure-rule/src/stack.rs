@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tandem_aws::Aws;
+use tandem_aws::event_rules::EventRules;
 use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_lambda::config::Config;
@@ -22,6 +23,7 @@ pub struct Stack {
     pub(crate) aws: Aws,
     pub(crate) table: Table,
     pub(crate) queues: Queues,
+    pub(crate) event_rules: EventRules,
 }
 
 impl Stack {
@@ -32,6 +34,7 @@ impl Stack {
         Ok(Self {
             table: Table::new(&aws, &config.rule_table),
             queues: Queues::new(&aws),
+            event_rules: EventRules::new(&aws, &config.stack),
             config,
             aws,
         })

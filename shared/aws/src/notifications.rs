@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
 use aws_sdk_s3::types::{
-    Event, FilterRule, FilterRuleName, NotificationConfiguration, NotificationConfigurationFilter,
-    QueueConfiguration, S3KeyFilter,
+    Event, EventBridgeConfiguration, FilterRule, FilterRuleName, NotificationConfiguration,
+    NotificationConfigurationFilter, QueueConfiguration, S3KeyFilter,
 };
 use tandem_replication::key_filter::KeyFilter;
+use tandem_replication::notified_by::Switch;
 use tandem_replication::rule::Rule;
 use tandem_replication::subscription::{
     Entry, Gap, Lane, conflict, entries, entry_id_start, gaps, not_forwarded,
@@ -33,7 +34,8 @@ pub struct LaneQueues {
 }
 
 impl LaneQueues {
-    fn arn(&self, lane: Lane) -> &str {
+    /// The queue of a lane.
+    pub(crate) fn arn(&self, lane: Lane) -> &str {
         match lane {
             Lane::Put => &self.put_arn,
             Lane::Delete => &self.delete_arn,
@@ -67,6 +69,9 @@ pub enum AttachError {
         /// The entries that are not the rule's.
         others: Vec<OtherEntry>,
     },
+    /// The functions may not write the bucket's notifications: its policy or one of the organization forbids it.
+    #[error("the bucket's notifications may not be written: {0}")]
+    Denied(AwsError),
     /// S3 failed or refused.
     #[error(transparent)]
     Aws(#[from] AwsError),
@@ -148,6 +153,7 @@ pub async fn attach(
             refusal,
             others,
         }),
+        Err((refusal, _)) if refusal.is("AccessDenied") => Err(AttachError::Denied(refusal)),
         written => Ok(written.map_err(|(error, _)| error)?),
     }
 }
@@ -223,6 +229,43 @@ pub async fn detach(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
         written.map_err(|(error, _)| error)?;
     }
     Ok(())
+}
+
+/// What a source's notification configuration says besides the entries of other writers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceSettings {
+    /// Whether the bucket sends its notifications to EventBridge.
+    pub eventbridge: Switch,
+    /// Whether it has entries of the rule.
+    pub has_entries: bool,
+}
+
+/// Reads a source's notification configuration.
+pub async fn settings(aws: &Aws, rule: &Rule) -> Result<SourceSettings, AwsError> {
+    let found = read(aws, rule).await?;
+    let is_on = found.event_bridge_configuration().is_some();
+    Ok(SourceSettings {
+        eventbridge: if is_on { Switch::On } else { Switch::Off },
+        has_entries: found
+            .queue_configurations()
+            .iter()
+            .any(|entry| is_ours(entry, rule)),
+    })
+}
+
+/// Makes the source bucket send its notifications to EventBridge too, and leaves everything else as it is. Repeat-safe.
+pub async fn turn_eventbridge_on(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
+    let mut found = read(aws, rule).await?;
+    if found.event_bridge_configuration.is_some() {
+        return Ok(());
+    }
+    found.event_bridge_configuration = Some(EventBridgeConfiguration::builder().build());
+    let queues = found.queue_configurations().iter();
+    let ours = queues
+        .filter(|entry| is_ours(entry, rule))
+        .cloned()
+        .collect();
+    write(aws, rule, found, ours, Destinations::NotTriedOut).await
 }
 
 /// What `rule` needs to be told, and its source bucket does not send.

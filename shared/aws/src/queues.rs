@@ -236,6 +236,8 @@ fn epoch_attribute(epoch: u64) -> Result<MessageAttributeValue, AwsError> {
 
 /// S3, as queue policies name it.
 pub const S3: &str = "s3.amazonaws.com";
+/// EventBridge, as queue policies name it.
+pub const EVENTS: &str = "events.amazonaws.com";
 /// SNS, as queue policies name it.
 pub const SNS: &str = "sns.amazonaws.com";
 

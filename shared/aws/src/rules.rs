@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
 use tandem_replication::draft::{Claim, Role};
 use tandem_replication::names::{BucketName, Region, RuleId};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, BucketEncryption, Policy, Rule, RuleState, Scope};
 
@@ -43,6 +44,8 @@ pub(crate) struct RuleItem {
     options: Options,
     #[serde(default)]
     historical: bool,
+    #[serde(default)]
+    notified_by: NotifiedBy,
     state: RuleState,
     revision: u64,
     created_at: Timestamp,
@@ -305,6 +308,7 @@ impl From<RuleItem> for Rule {
             policy: item.policy,
             options: item.options,
             historical: item.historical,
+            notified_by: item.notified_by,
             state: item.state,
             revision: item.revision,
             created_at: item.created_at,
@@ -327,6 +331,7 @@ impl From<Rule> for RuleItem {
             policy: rule.policy,
             options: rule.options,
             historical: rule.historical,
+            notified_by: rule.notified_by,
             state: rule.state,
             revision: rule.revision,
             created_at: rule.created_at,

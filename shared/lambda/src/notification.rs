@@ -1,11 +1,13 @@
 //! What S3 says: its own notifications, the same through EventBridge, and the test event, each also in the envelope of
 //! an SNS topic. Only the fields that are used; only this module knows that keys arrive form-encoded.
 
+use chrono::TimeDelta;
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::Value;
 use tandem_replication::Timestamp;
 use tandem_replication::event::{Change, CreatedBy, ObjectEvent};
+use tandem_replication::event_pattern::LIFECYCLE_EXPIRATION;
 use tandem_replication::names::{BucketName, Etag, NameError, ObjectKey, Sequencer, VersionId};
 use tandem_replication::subscription::rule_of_entry;
 
@@ -227,31 +229,37 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
             object,
             reason,
         } = event.detail;
+        let change = match event.detail_type.as_str() {
+            "Object Created" => {
+                let by = match reason.as_deref() {
+                    Some("PutObject" | "POST Object") => CreatedBy::Put,
+                    _ => CreatedBy::Copy,
+                };
+                created(object.etag, object.size, object.version_id, by)
+            }
+            "Object Deleted" if reason.as_deref() == Some(LIFECYCLE_EXPIRATION) => Change::Expired,
+            "Object Deleted" => Change::Removed,
+            "Object Tags Added" | "Object Tags Deleted" | "Object ACL Updated" => Change::Labels,
+            _ => Change::Other,
+        };
         Ok(Self {
             bucket: BucketName::parse(&bucket.name)?,
             // EventBridge writes keys as they are.
             key: ObjectKey::parse(object.key)?,
-            change: match event.detail_type.as_str() {
-                "Object Created" => {
-                    let by = match reason.as_deref() {
-                        Some("PutObject" | "POST Object") => CreatedBy::Put,
-                        _ => CreatedBy::Copy,
-                    };
-                    created(object.etag, object.size, object.version_id, by)
-                }
-                "Object Deleted" if reason.as_deref() == Some("Lifecycle Expiration") => {
-                    Change::Expired
-                }
-                "Object Deleted" => Change::Removed,
-                "Object Tags Added" | "Object Tags Deleted" | "Object ACL Updated" => {
-                    Change::Labels
-                }
-                _ => Change::Other,
-            },
-            event_time: event.time,
+            event_time: event_time(&change, event.time),
+            change,
             sequencer: object.sequencer.as_deref().map(Sequencer::new),
             sent_for: None,
         })
+    }
+}
+
+/// The time of an event of EventBridge, which tells whole seconds only. A function waits for some time after a change of
+/// tags or ACLs, so the latest time that may be meant counts there.
+fn event_time(change: &Change, told: Timestamp) -> Timestamp {
+    match change {
+        Change::Labels => told + TimeDelta::seconds(1),
+        _ => told,
     }
 }
 
@@ -307,6 +315,64 @@ mod tests {
             "detail": {"bucket": {"name": "photos"}, "object": {"key": "a+b%20c", "etag": "abc", "size": 1}}}))
         .unwrap();
         assert_eq!(events[0].key.as_str(), "a+b%20c");
+    }
+
+    fn bridged(detail_type: &str, detail: &Value) -> ObjectEvent {
+        let mut document = json!({"version": "0", "source": "aws.s3", "detail-type": detail_type,
+            "time": "2026-11-22T21:00:00Z", "detail": {"version": "0", "bucket": {"name": "photos"},
+            "object": {"key": "a", "size": 3, "etag": "abc", "version-id": "v1", "sequencer": "0055"}}});
+        for (name, value) in detail.as_object().unwrap() {
+            document["detail"][name] = value.clone();
+        }
+        parse(document).unwrap().remove(0)
+    }
+
+    /// The events are those of the S3 user guide, "EventBridge event message structure".
+    #[test]
+    fn every_event_of_eventbridge_is_read_for_what_it_is() {
+        let created = bridged(
+            "Object Created",
+            &json!({"reason": "CompleteMultipartUpload"}),
+        );
+        let wanted = Change::Created {
+            etag: Some(Etag::new("abc")),
+            bytes: Some(3),
+            version_id: Some(VersionId::new("v1".to_owned())),
+        };
+        assert_eq!(created.change, wanted);
+        assert_eq!(created.sequencer, Some(Sequencer::new("0055")));
+        for (detail_type, detail, change) in [
+            (
+                "Object Deleted",
+                json!({"reason": "DeleteObject", "deletion-type": "Delete Marker Created"}),
+                Change::Removed,
+            ),
+            (
+                "Object Deleted",
+                json!({"reason": "Lifecycle Expiration", "deletion-type": "Permanently Deleted"}),
+                Change::Expired,
+            ),
+            ("Object Tags Added", json!({}), Change::Labels),
+            ("Object Tags Deleted", json!({}), Change::Labels),
+            ("Object ACL Updated", json!({}), Change::Labels),
+            (
+                "Object Restore Completed",
+                json!({"restore-expiry-time": "2026-11-25T00:00:00Z", "source-storage-class": "GLACIER"}),
+                Change::Other,
+            ),
+        ] {
+            let read = bridged(detail_type, &detail);
+            assert_eq!(read.change, change, "{detail_type}: {detail}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_tags_is_as_late_as_its_second_allows() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let tagged = bridged("Object Tags Added", &json!({}));
+        assert_eq!(tagged.event_time, at("2026-11-22T21:00:01Z"));
+        let created = bridged("Object Created", &json!({}));
+        assert_eq!(created.event_time, at("2026-11-22T21:00:00Z"));
     }
 
     // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so

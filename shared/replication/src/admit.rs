@@ -80,6 +80,7 @@ mod tests {
     use super::*;
     use crate::Timestamp;
     use crate::names::{BucketName, ObjectKey, Region, RuleId};
+    use crate::notified_by::NotifiedBy;
     use crate::options::Options;
     use crate::rule::{Bucket, Policy, Scope};
 
@@ -96,6 +97,7 @@ mod tests {
             policy,
             options: Options::default(),
             historical: false,
+            notified_by: NotifiedBy::Bucket,
             state,
             revision: 1,
             created_at: Timestamp::UNIX_EPOCH,

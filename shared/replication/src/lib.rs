@@ -7,7 +7,7 @@
 //!
 //! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`header_value`], [`object`], [`head`],
 //! [`event`]), the checks on a rule ([`draft`], [`option_checks`], [`boundary`], [`region`], [`key_filter`],
-//! [`subscription`]), one key
+//! [`subscription`], [`notified_by`], [`event_pattern`]), one key
 //! ([`admit`], [`decide`], [`bucket_pair`],
 //! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
 //! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`], [`in_flight`], [`key_list`], [`page_plan`], [`shard_state`], [`shard_session`],
@@ -23,7 +23,9 @@ pub mod rule;
 
 pub mod boundary;
 pub mod draft;
+pub mod event_pattern;
 pub mod key_filter;
+pub mod notified_by;
 pub mod option_checks;
 pub mod region;
 pub mod subscription;

@@ -33,6 +33,23 @@ pub struct Options {
     pub reconcile: Reconcile,
     /// The recovery point objective, in seconds: within it, all but one in a hundred changes have to be replicated.
     pub rpo_secs: u32,
+    /// How the source's changes reach Tandem.
+    pub notifications: NotificationChoice,
+    /// Whether Tandem may turn on the source's notifications to EventBridge. It never turns them off.
+    pub enable_eventbridge: bool,
+}
+
+/// How the source's changes are to reach Tandem.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NotificationChoice {
+    /// By the bucket's own notification configuration if it takes the rule's entries, and by EventBridge if not.
+    #[default]
+    Auto,
+    /// By the bucket's own notification configuration.
+    Bucket,
+    /// By rules of EventBridge.
+    EventBridge,
 }
 
 /// The objective of a rule that names none, in seconds: that of S3 Replication Time Control.
@@ -125,6 +142,8 @@ impl Default for Options {
             destination_account: None,
             reconcile: Reconcile::Never,
             rpo_secs: RPO_SECS,
+            notifications: NotificationChoice::Auto,
+            enable_eventbridge: false,
         }
     }
 }
@@ -206,7 +225,7 @@ mod tests {
                 "storage_class": "keep", "encryption": "bucket", "kms_key": null, "tags": true, "acl": "reset",
                 "object_lock": "bucket", "lifecycle_deletes": false, "destination_account": null,
                 "reconcile": "never",
-                "rpo_secs": 900,
+                "rpo_secs": 900, "notifications": "auto", "enable_eventbridge": false,
             })
         );
         let some = r#"{"storage_class": "GLACIER_IR", "tags": false}"#;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 use crate::names::{BucketName, ObjectKey, Region, RuleId};
+use crate::notified_by::NotifiedBy;
 use crate::options::Options;
 
 /// A replication rule, as it is stored and shown.
@@ -24,6 +25,9 @@ pub struct Rule {
     pub options: Options,
     /// Whether historical objects were asked for.
     pub historical: bool,
+    /// How the source's changes reach Tandem, as they were last attached.
+    #[serde(default)]
+    pub notified_by: NotifiedBy,
     /// Where in its life the rule is.
     pub state: RuleState,
     /// Counts the writes of this rule; every write is conditional on the one before.

@@ -15,6 +15,7 @@ use tandem_replication::deferral::{
 };
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
@@ -37,6 +38,7 @@ fn rule(state: RuleState, revision: u64) -> Rule {
         policy: Policy::Full,
         options: Options::default(),
         historical: false,
+        notified_by: NotifiedBy::Bucket,
         state,
         revision,
         created_at: at(0),
@@ -218,7 +220,7 @@ fn a_repeated_resume_sends_what_the_first_one_did_not() {
         sent.sort_unstable();
         assert_eq!(sent, partitions());
         store.resume(2).await.unwrap();
-        assert_eq!(store.take_sent(), [], "all is sent");
+        assert_eq!(store.take_sent(), [0_u8; 0], "all is sent");
         store.resume(60).await.unwrap();
         assert_eq!(
             store.take_sent(),

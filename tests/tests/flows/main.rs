@@ -5,6 +5,7 @@
 mod attempts;
 mod backfill;
 mod check;
+mod eventbridge;
 mod events;
 mod failures;
 mod fidelity;

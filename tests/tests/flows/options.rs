@@ -580,7 +580,7 @@ async fn an_update_changes_what_it_names_and_asks_for_other_notifications() {
         json!({
             "storage_class": "GLACIER_IR", "encryption": "bucket", "kms_key": null, "tags": false, "acl": "keep",
             "object_lock": "bucket", "lifecycle_deletes": true, "destination_account": null,
-            "reconcile": "never", "rpo_secs": 900,
+            "reconcile": "never", "rpo_secs": 900, "notifications": "auto", "enable_eventbridge": false,
         })
     );
     let shown = cloud

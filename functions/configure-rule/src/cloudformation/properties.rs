@@ -99,7 +99,7 @@ pub fn told(refusal: &Refusal) -> String {
 }
 
 /// Fields that a refusal may advise to change, and whose names are no ordinary words.
-const IN_ADVICE: [&str; 7] = [
+const IN_ADVICE: [&str; 8] = [
     "destination_region",
     "storage_class",
     "kms_key",
@@ -107,6 +107,7 @@ const IN_ADVICE: [&str; 7] = [
     "lifecycle_deletes",
     "destination_account",
     "rpo_secs",
+    "enable_eventbridge",
 ];
 
 /// Options by the contract's names.
@@ -178,7 +179,8 @@ mod tests {
         let draft = read(&json!({
             "ServiceToken": "arn:...", "ServiceTimeout": "120", "Source": "photos", "Destination": "photos-replica",
             "DestinationRegion": "us-west-2", "Prefixes": ["2025/", "2026/"], "Policy": "full", "Historical": "true",
-            "Options": {"StorageClass": "GLACIER_IR", "KmsKey": "", "Tags": "false", "LifecycleDeletes": true, "RpoSecs": "60"},
+            "Options": {"StorageClass": "GLACIER_IR", "KmsKey": "", "Tags": "false", "LifecycleDeletes": true, "RpoSecs": "60",
+                        "Notifications": "eventbridge", "EnableEventbridge": "true"},
         }))
         .unwrap();
         assert_eq!(
@@ -190,10 +192,14 @@ mod tests {
             (&draft.options.kms_key, draft.options.rpo_secs),
             (&None, 60)
         );
-        assert_eq!(
-            serde_json::to_value(&draft.options).unwrap()["storage_class"],
-            "GLACIER_IR"
-        );
+        let options = serde_json::to_value(&draft.options).unwrap();
+        for (name, value) in [
+            ("storage_class", json!("GLACIER_IR")),
+            ("notifications", json!("eventbridge")),
+            ("enable_eventbridge", json!(true)),
+        ] {
+            assert_eq!(options[name], value, "{name}");
+        }
     }
 
     #[test]

@@ -5,14 +5,14 @@ use tandem_lambda::request::{flag, text};
 use tandem_replication::draft::Refusal;
 use tandem_replication::names::{AccountId, KmsKeyArn, StorageClass};
 use tandem_replication::options::{
-    AclChoice, ClassChoice, EncryptionChoice, KEEP, LockChoice, Options, RPO_SECS_RANGE, Reconcile,
-    STORAGE_CLASSES,
+    AclChoice, ClassChoice, EncryptionChoice, KEEP, LockChoice, NotificationChoice, Options,
+    RPO_SECS_RANGE, Reconcile, STORAGE_CLASSES,
 };
 
 use super::invalid;
 
 const FIELDS: &str = "storage_class, encryption, kms_key, tags, acl, object_lock, lifecycle_deletes, \
-                      destination_account, reconcile, rpo_secs";
+                      destination_account, reconcile, rpo_secs, notifications, enable_eventbridge";
 
 /// What is said of a rule's options, one by one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ enum OptionChange {
     DestinationAccount(Option<AccountId>),
     Reconcile(Reconcile),
     RpoSecs(u32),
+    Notifications(NotificationChoice),
+    EnableEventBridge(bool),
 }
 
 impl OptionChanges {
@@ -63,6 +65,8 @@ impl OptionChanges {
                 OptionChange::DestinationAccount(account) => options.destination_account = account,
                 OptionChange::Reconcile(reconcile) => options.reconcile = reconcile,
                 OptionChange::RpoSecs(secs) => options.rpo_secs = secs,
+                OptionChange::Notifications(choice) => options.notifications = choice,
+                OptionChange::EnableEventBridge(enable) => options.enable_eventbridge = enable,
             }
         }
         options
@@ -94,6 +98,14 @@ impl OptionChange {
             )?),
             "reconcile" => Self::Reconcile(or(default.reconcile, value, reconcile)?),
             "rpo_secs" => Self::RpoSecs(or(default.rpo_secs, value, |value| rpo_secs(&value))?),
+            "notifications" => {
+                Self::Notifications(or(default.notifications, value, notifications)?)
+            }
+            "enable_eventbridge" => {
+                Self::EnableEventBridge(or(default.enable_eventbridge, value, |value| {
+                    flag("options.enable_eventbridge", &value)
+                })?)
+            }
             _ => return Ok(None),
         };
         Ok(Some(change))
@@ -197,6 +209,20 @@ fn reconcile(value: Value) -> Result<Reconcile, Refusal> {
     }
 }
 
+fn notifications(value: Value) -> Result<NotificationChoice, Refusal> {
+    let choice = text("options.notifications", value)?;
+    match choice.as_str() {
+        "auto" => Ok(NotificationChoice::Auto),
+        "bucket" => Ok(NotificationChoice::Bucket),
+        "eventbridge" => Ok(NotificationChoice::EventBridge),
+        _ => Err(invalid(
+            "options.notifications",
+            choice,
+            "is not known; use \"auto\", \"bucket\" (the source bucket's own notifications) or \"eventbridge\"",
+        )),
+    }
+}
+
 fn rpo_secs(value: &Value) -> Result<u32, Refusal> {
     let secs = value.as_u64().and_then(|secs| u32::try_from(secs).ok());
     secs.filter(|secs| RPO_SECS_RANGE.contains(secs))
@@ -224,6 +250,7 @@ mod tests {
             "kms_key": "arn:aws:kms:us-west-2:111122223333:key/1-2",
             "tags": false, "acl": "keep", "object_lock": "keep", "lifecycle_deletes": true,
             "destination_account": "111122223333", "reconcile": "weekly", "rpo_secs": 3600,
+            "notifications": "eventbridge", "enable_eventbridge": true,
         });
         let read = OptionChanges::read(written.clone()).unwrap();
         let options = read.of(Options::default());
@@ -252,6 +279,8 @@ mod tests {
             (json!({"acl": "private"}), r#"use "reset""#),
             (json!({"object_lock": "none"}), r#"use "bucket""#),
             (json!({"reconcile": "hourly"}), r#""daily" or "weekly""#),
+            (json!({"notifications": "sns"}), r#"use "auto", "bucket""#),
+            (json!({"enable_eventbridge": "yes"}), "give true or false"),
             (json!({"rpo_secs": 59}), "60 to 604800"),
             (json!({"rpo_secs": "900"}), "a whole number of seconds"),
             (json!({"encryption": "SSE-KMS"}), r#"use "bucket""#),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::Timestamp;
 use crate::names::{BucketName, Region};
+use crate::notified_by::NotifiedBy;
 use crate::rule::{Bucket, RuleState};
 
 fn rule(scope: Scope, policy: Policy) -> Rule {
@@ -18,6 +19,7 @@ fn rule(scope: Scope, policy: Policy) -> Rule {
         policy,
         options: Options::default(),
         historical: false,
+        notified_by: NotifiedBy::Bucket,
         state: RuleState::Enabled,
         revision: 1,
         created_at: Timestamp::UNIX_EPOCH,

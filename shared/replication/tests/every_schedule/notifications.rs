@@ -5,6 +5,7 @@ use tandem_replication::Timestamp;
 use tandem_replication::admit::{Admission, admit};
 use tandem_replication::event::{Change, CreatedBy, KeyChange, ObjectEvent, coalesce};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId, Sequencer};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Rule, RuleState, Scope};
 
@@ -87,6 +88,7 @@ fn rule(scenario: &Scenario) -> Rule {
         policy: scenario.policy,
         options: Options::default(),
         historical: false,
+        notified_by: NotifiedBy::Bucket,
         state: RuleState::Enabled,
         revision: 1,
         created_at: Timestamp::UNIX_EPOCH,

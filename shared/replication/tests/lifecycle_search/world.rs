@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use tandem_replication::Timestamp;
 use tandem_replication::deferral::{DeferredKey, ReplayMark};
 use tandem_replication::names::{BucketName, Etag, ObjectKey, Region, RuleId};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
 
@@ -143,6 +144,7 @@ pub fn rule(state: RuleState, policy: Policy) -> Rule {
         policy,
         options: Options::default(),
         historical: false,
+        notified_by: NotifiedBy::Bucket,
         state,
         revision: 1,
         created_at: time(0),

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::{BucketName, Region, RuleId, TransferId};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_plan::CopyLimits;
@@ -568,6 +569,7 @@ fn rule(policy: Policy, state: RuleState) -> Rule {
             ..Options::default()
         },
         historical: false,
+        notified_by: NotifiedBy::Bucket,
         state,
         revision: 1,
         created_at: at(0),

@@ -26,6 +26,7 @@ use tandem_lambda::runtime::now;
 use tandem_replication::expectation::Expectation;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{BucketName, Etag, ObjectKey, Region, RuleId};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::replicator::{Outcome, Replicator};
@@ -155,6 +156,7 @@ impl Pair {
             policy: Policy::Full,
             options,
             historical: false,
+            notified_by: NotifiedBy::Bucket,
             state: RuleState::Enabled,
             revision: 1,
             created_at: now(),

@@ -26,9 +26,10 @@ async fn a_rule_is_shown_by_its_id_and_either_bucket_and_in_the_list() {
         "options": {
             "storage_class": "keep", "encryption": "bucket", "kms_key": null, "tags": true, "acl": "reset",
             "object_lock": "bucket", "lifecycle_deletes": false, "destination_account": null,
-            "reconcile": "never", "rpo_secs": 900,
+            "reconcile": "never", "rpo_secs": 900, "notifications": "auto", "enable_eventbridge": false,
         },
         "historical": false,
+        "notified_by": "bucket",
         "state": "enabled",
         "revision": 2,
         "created_at": made["created_at"],

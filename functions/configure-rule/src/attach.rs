@@ -1,0 +1,263 @@
+//! How the changes of a rule's source come to Tandem's queues: by the bucket's own notifications, or by EventBridge.
+//! `tandem_replication::notified_by` decides which.
+
+use std::time::Duration;
+
+use tandem_aws::AwsError;
+use tandem_aws::event_rules::Attached as EventRulesAttached;
+use tandem_aws::notifications::{
+    self, AttachError, Destinations, OtherEntry, SETTLING, SourceSettings, settings,
+    turn_eventbridge_on,
+};
+use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::now;
+use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::notified_by::{NotifiedBy, Plan, Switch, plan, tries_bucket_first};
+use tandem_replication::options::NotificationChoice;
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::rule_memory::REMEMBERED_FOR;
+use tandem_replication::subscription::Entry;
+
+use crate::stack::Stack;
+
+/// What attaching came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attached {
+    /// How the changes come.
+    pub(crate) by: NotifiedBy,
+    /// What whoever asked for it should know, in sentences.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Stack {
+    /// Makes the source's changes come to the queues, and takes away what is no longer needed for that. A rule whose
+    /// bucket takes its entries costs a read and, if they are not there, a write. The stack may have been deployed a
+    /// moment ago.
+    pub(crate) async fn attach(&self, rule: &Rule) -> Result<Attached, RequestError> {
+        self.attach_within(rule, &SETTLING).await
+    }
+
+    /// As [`Self::attach`], with these pauses while S3 cannot send to the stack's queues yet. An invocation has time for
+    /// half a minute of pauses, once.
+    pub(crate) async fn attach_within(
+        &self,
+        rule: &Rule,
+        pauses: &[Duration],
+    ) -> Result<Attached, RequestError> {
+        let options = &rule.options;
+        let obstacle = if tries_bucket_first(options, rule.notified_by) {
+            match self.attach_to_bucket(rule, pauses).await {
+                Ok(attached) => return Ok(attached),
+                Err(AttachError::Aws(error)) => return Err(error.into()),
+                Err(obstacle) if options.notifications == NotificationChoice::Bucket => {
+                    return Err(self.refusal(rule, obstacle));
+                }
+                Err(obstacle) => Some(obstacle),
+            }
+        } else {
+            None
+        };
+        let found = settings(&self.aws, rule).await?;
+        match plan(
+            options,
+            rule.notified_by,
+            found.eventbridge,
+            obstacle.is_none(),
+        ) {
+            Plan::Bucket => self
+                .attach_to_bucket(rule, pauses)
+                .await
+                .map_err(|obstacle| self.refusal(rule, obstacle)),
+            Plan::RefuseWithoutSwitch => {
+                let refusal = obstacle.map(|obstacle| self.refusal(rule, obstacle));
+                Err(refusal.unwrap_or_else(|| without_switch(rule).into()))
+            }
+            Plan::EventBridge | Plan::EventBridgeAndSwitch => {
+                let attached = self.attach_to_eventbridge(rule, found, obstacle).await;
+                if attached.is_err() && rule.notified_by == NotifiedBy::Bucket {
+                    self.forget_event_rules(rule).await;
+                }
+                Ok(attached?)
+            }
+        }
+    }
+
+    /// Takes away whatever makes the source's changes come to the queues. The bucket's switch stays as it is: others
+    /// may rely on it. Repeat-safe.
+    pub(crate) async fn detach(&self, rule: &Rule) -> Result<(), AwsError> {
+        notifications::detach(&self.aws, rule).await?;
+        self.event_rules.detach(rule).await
+    }
+
+    async fn attach_to_bucket(
+        &self,
+        rule: &Rule,
+        pauses: &[Duration],
+    ) -> Result<Attached, AttachError> {
+        let queues = &self.config.lane_queues;
+        match notifications::attach_patiently(&self.aws, queues, rule, pauses).await {
+            Err(AttachError::Invalid { refusal, .. }) => {
+                if !self.closed_queues().await.is_empty() {
+                    return Err(refusal.into());
+                }
+                // Another writer's entry is at fault: the stack's own queues take what S3 sends.
+                tracing::warn!(rule.id = rule.id.as_str(), %refusal, "S3 cannot use a destination of another entry");
+                let as_they_are = Destinations::NotTriedOut;
+                notifications::attach(&self.aws, queues, rule, as_they_are).await?;
+            }
+            attached => attached?,
+        }
+        if rule.notified_by == NotifiedBy::EventBridge {
+            self.event_rules.detach(rule).await?;
+        }
+        Ok(Attached {
+            by: NotifiedBy::Bucket,
+            remarks: Vec::new(),
+        })
+    }
+
+    /// Makes the rules of EventBridge, turns the switch on if it is off, and removes entries of the bucket's own
+    /// configuration that are no longer needed.
+    async fn attach_to_eventbridge(
+        &self,
+        rule: &Rule,
+        found: SourceSettings,
+        obstacle: Option<AttachError>,
+    ) -> Result<Attached, AwsError> {
+        if rule.state == RuleState::Enabling {
+            wait_for_forgotten_rules(rule).await;
+        }
+        let source = &rule.source.name;
+        let rules = self
+            .event_rules
+            .attach(&self.config.lane_queues, rule)
+            .await?;
+        let mut remarks = Vec::new();
+        if let Some(obstacle) = obstacle {
+            remarks.push(format!(
+                "The rule is notified by EventBridge, because the notification configuration of {source} does not take \
+                 its entries: {obstacle}."
+            ));
+        }
+        if found.eventbridge == Switch::Off {
+            turn_eventbridge_on(&self.aws, rule).await?;
+            remarks.push(format!(
+                "Tandem has turned on the notifications of {source} to EventBridge, and has left its other notifications \
+                 as they were. S3 needs about five minutes until it sends them. Tandem does not turn them off again."
+            ));
+        }
+        if found.has_entries {
+            // Both send for some time, as S3 and EventBridge take minutes until they do what they were told.
+            if found.eventbridge == Switch::On && rules == EventRulesAttached::Before {
+                notifications::detach(&self.aws, rule).await?;
+            } else {
+                remarks.push(format!(
+                    "The rule's entries stay in the notification configuration of {source}, because EventBridge may take \
+                     minutes to send every change. The next update of the rule removes them."
+                ));
+            }
+        }
+        for remark in &remarks {
+            tracing::info!(
+                rule.id = rule.id.as_str(),
+                remark,
+                "attached by EventBridge"
+            );
+        }
+        Ok(Attached {
+            by: NotifiedBy::EventBridge,
+            remarks,
+        })
+    }
+
+    /// Removes rules of EventBridge that were made for nothing. What this cannot remove, the rule's deletion will.
+    async fn forget_event_rules(&self, rule: &Rule) {
+        if let Err(error) = self.event_rules.detach(rule).await {
+            tracing::warn!(rule.id = rule.id.as_str(), %error, "rules of EventBridge are left behind");
+        }
+    }
+
+    /// Why the bucket's own configuration does not do, and what helps.
+    fn refusal(&self, rule: &Rule, obstacle: AttachError) -> RequestError {
+        let obstacle = match obstacle {
+            AttachError::Aws(error) | AttachError::Denied(error) => return error.into(),
+            obstacle => obstacle,
+        };
+        let eventbridge = match rule.options.notifications {
+            NotificationChoice::Bucket => {
+                "set options.notifications to \"auto\", so that the rule may use EventBridge"
+            }
+            NotificationChoice::Auto | NotificationChoice::EventBridge => {
+                "set options.enable_eventbridge to true, so that Tandem turns on the bucket's notifications to EventBridge, \
+                 which several consumers can share"
+            }
+        };
+        let problem = match &obstacle {
+            AttachError::Conflict(theirs) => format!(
+                "cannot notify Tandem: {obstacle}, and S3 sends an event to one place only; {}; or {eventbridge}",
+                self.remedy(theirs)
+            ),
+            _ => format!(
+                "cannot notify Tandem: {obstacle}; correct or remove the one that S3 names (aws s3api \
+                 put-bucket-notification-configuration)"
+            ),
+        };
+        let source = rule.source.name.as_str();
+        Refusal::new(RefusalCode::NotificationConflict, "source", source, problem).into()
+    }
+
+    /// What helps against an entry that overlaps with what a rule needs.
+    fn remedy(&self, (arn, entry): &OtherEntry) -> String {
+        let fan_out = if self.config.lane_queues.topic_arns.contains(arn) {
+            "or let it send every event of all the rule's keys, as the topic delivers to Tandem"
+        } else {
+            "an SNS topic that the stack's parameter NotificationTopics names can fan it out"
+        };
+        let without = option_that_asks(entry);
+        format!(
+            "narrow or remove that notification ({fan_out}), or choose prefixes outside it{}",
+            without
+                .map(|set| format!(", or set {set}"))
+                .unwrap_or_default()
+        )
+    }
+}
+
+/// Waits until no function remembers a rule that the source had before. An entry of the bucket's own configuration names
+/// its rule in every notification, so that a function sees that it remembers another one; an event of EventBridge names
+/// none.
+async fn wait_for_forgotten_rules(rule: &Rule) {
+    let age = (now() - rule.created_at).to_std().unwrap_or_default();
+    tokio::time::sleep(REMEMBERED_FOR.saturating_sub(age)).await;
+}
+
+/// A rule that has to be notified by EventBridge, to which its source does not send.
+fn without_switch(rule: &Rule) -> Refusal {
+    let problem = format!(
+        "needs the notifications of {source} to EventBridge, which are off; turn them on (in the S3 console: Properties, \
+         Amazon EventBridge), or set options.enable_eventbridge to true, so that Tandem turns them on and leaves the \
+         bucket's other notifications as they are",
+        source = rule.source.name
+    );
+    Refusal::new(
+        RefusalCode::NotificationConflict,
+        "options.notifications",
+        "eventbridge",
+        problem,
+    )
+}
+
+/// How a rule does without the events of an entry, where an option asks for them.
+fn option_that_asks(theirs: &Entry) -> Option<&'static str> {
+    [
+        ("s3:ObjectTagging:", "options.tags to false"),
+        ("s3:ObjectAcl:", "options.acl to \"reset\""),
+        (
+            "s3:LifecycleExpiration:",
+            "options.lifecycle_deletes to false",
+        ),
+    ]
+    .into_iter()
+    .find(|(kind, _)| theirs.events.iter().all(|event| event.starts_with(kind)))
+    .map(|(_, set)| set)
+}

@@ -1,0 +1,23 @@
+"""Which rule of EventBridge a request is about, as IAM has it where the emulator has it differently. No I/O.
+
+Source: service authorization reference, "Actions, resources, and condition keys for Amazon EventBridge": a rule of the
+default event bus is `rule/NAME`, without the bus; the actions on a rule's targets are about the rule too.
+"""
+
+import json
+
+DEFAULT_BUS = "default"
+
+
+def rule_arn(body: bytes, region: str, account: str) -> str | None:
+    """The ARN of the rule of the default event bus that a request names; none if it names none."""
+    try:
+        request = json.loads(body or b"{}")
+    except (UnicodeDecodeError, ValueError):
+        return None
+    if not isinstance(request, dict) or request.get("EventBusName", DEFAULT_BUS) != DEFAULT_BUS or "Entries" in request:
+        return None
+    name = request.get("Rule") or request.get("Name")
+    if not isinstance(name, str):
+        return None
+    return f"arn:aws:events:{region}:{account}:rule/{name}"
