@@ -11,6 +11,7 @@ mod field;
 mod hostile;
 mod jobs;
 mod labels;
+mod limits;
 mod live;
 mod options;
 mod protocol_faults;

@@ -1,0 +1,20 @@
+//! The limits of AWS that the local cloud enforces (`local/limits.py`), which a test can change for what is its own.
+
+use hyper::Request;
+use serde_json::json;
+
+use crate::cloud::Cloud;
+use crate::proxy::Upstream;
+
+/// Gives one account, queue or bucket a limit of its own.
+///
+/// # Panics
+/// If the local cloud has no such limit.
+pub async fn set(cloud: &Cloud, limit: &str, of: &str, value: u64) {
+    let document = json!({"limit": limit, "of": of, "value": value}).to_string();
+    let request = Request::put("/_tandem/limits").body(());
+    let (head, ()) = request.expect("a request").into_parts();
+    let answer = Upstream::new(&cloud.endpoint).pass(head, document.into());
+    let answer = answer.await.expect("the local cloud answers");
+    assert!(answer.status().is_success(), "{answer:?}");
+}
