@@ -31,7 +31,8 @@ def start(cloud: Cloud, port: int | None, *, iam: bool = True, limits: dict[str,
         chosen = port or free_port()
         if port and port_is_taken(port):
             raise Problem(taken(port))
-        if start_on(cloud, chosen, iam=iam, limits=limits or {}, last=port is not None or attempt == FREE_PORT_TRIES - 1):
+        last = port is not None or attempt == FREE_PORT_TRIES - 1
+        if start_on(cloud, chosen, iam=iam, limits=limits or {}, last=last):
             break
     print(f'the local cloud "{cloud.name}" is up: {environment.endpoint(chosen)}')
 

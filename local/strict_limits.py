@@ -42,7 +42,9 @@ def install(limits: values.Limits) -> None:
 
     app.app = serve(app.app, limits)
     trace_messages(sqs, eventbridge)
-    detect_loops(lambda_svc)
+    pass_chains_on(lambda_svc)
+    stop_invocations(lambda_svc)
+    stop_batches(lambda_svc)
     read_recursion_settings(provisioners, lambda_svc)
     limit_concurrency(lambda_svc, limits)
     retry_throttled(lambda_svc)
@@ -127,23 +129,33 @@ def trace_messages(sqs, eventbridge):
             _of_request.reset(token)
 
 
-def detect_loops(lambda_svc):
-    """Stops an invocation that would be the function's 17th in its chain, and passes the chain on to all others."""
-
-    def is_stopped(name, header):
-        function = lambda_svc._functions.get(name)
-        if function is None:
-            return False
-        depth = lineage.invocations(header, lambda_svc._func_arn(name)) + 1
-        return lambda_svc._recursive_loop_drop(name, function, depth) is not None  # counts the metric, too
-
-    lambda_svc.MAX_INVOKE_DEPTH = lineage.INVOCATIONS_MAX
+def pass_chains_on(lambda_svc):
+    """Every invocation gets the trace header that continues the chain of its events."""
 
     @instead_of(lambda_svc, "_xray_trace_id_for_invocation")
     def trace_id(_original, config, inbound=None):
         is_sampled = (config.get("TracingConfig") or {}).get("Mode") == "Active"
-        header = inbound or _of_events.get() or _of_request.get()
-        return lineage.continued(header, config.get("FunctionArn", ""), is_sampled)
+        return lineage.continued(inbound or chain(), config.get("FunctionArn", ""), is_sampled)
+
+
+def chain():
+    """The header of the events that are about to invoke a function."""
+    return _of_events.get() or _of_request.get()
+
+
+def is_to_stop(lambda_svc, name, header):
+    """Whether the function was invoked too often in this chain and may not. Counts the metric if so."""
+    function = lambda_svc._functions.get(name)
+    if function is None:
+        return False
+    depth = lineage.invocations(header, lambda_svc._func_arn(name)) + 1
+    return lambda_svc._recursive_loop_drop(name, function, depth) is not None
+
+
+def stop_invocations(lambda_svc):
+    """Of a request: Invoke, and what S3 and SNS invoke. Invoke is answered by MiniStack, which counts by a header of
+    its own that only some SDKs send."""
+    lambda_svc.MAX_INVOKE_DEPTH = lineage.INVOCATIONS_MAX
 
     @instead_of(lambda_svc, "_invoke")
     async def invoke(original, name, event, headers, *arguments, **named):
@@ -158,31 +170,33 @@ def detect_loops(lambda_svc):
     @instead_of(lambda_svc, "invoke_async_with_retry")
     def invoke_async(original, function, event):
         name = (function.get("config") or function).get("FunctionName", "")
-        token = _is_stopped.set(is_stopped(name, _of_events.get() or _of_request.get()))
+        token = _is_stopped.set(is_to_stop(lambda_svc, name, chain()))
         try:
-            return original(function, event)
+            return original(function, event)  # it goes on in a thread that inherits this
         finally:
             _is_stopped.reset(token)
 
     @instead_of(lambda_svc, "_execute_function")
     def execute(original, function, event):
-        return stopped() if _is_stopped.get() else original(function, event)
-
-    def stopped():
+        if not _is_stopped.get():
+            return original(function, event)
         document = {"errorType": "RecursiveInvocationException", "errorMessage": "recursive loop detected"}
         return {"error": True, "body": document, "log": ""}
 
+
+def stop_batches(lambda_svc):
+    """Messages of a loop are not delivered. They are back after their visibility timeout, until the queue's redrive
+    policy ends that: "Lambda continues to retry the message, and continues to block function invocations, until
+    Amazon SQS determines that the maxReceiveCount is exceeded"."""
+
     @instead_of(lambda_svc, "_run_sqs_batch")
-    def run_batch(original, mapping, function, event, batch, *queue):
-        """Messages of a loop are not delivered. They are back after their visibility timeout, until the queue's
-        redrive policy ends that: "Lambda continues to retry the message, and continues to block function
-        invocations, until Amazon SQS determines that the maxReceiveCount is exceeded"."""
+    def run(original, mapping, function, event, batch, *queue):
         headers = {record["messageId"]: record["attributes"].get("AWSTraceHeader") for record in event["Records"]}
         name = mapping["FunctionName"]
         arn = lambda_svc._func_arn(name)
         over = {message for message, header in headers.items()
                 if lineage.invocations(header, arn) >= lineage.INVOCATIONS_MAX}
-        if over and is_stopped(name, lineage.joined([headers[message] for message in over])):
+        if over and is_to_stop(lambda_svc, name, lineage.joined([headers[message] for message in over])):
             event = {"Records": [record for record in event["Records"] if record["messageId"] not in over]}
             batch = [message for message in batch if message["id"] not in over]
         if not event["Records"]:

@@ -36,7 +36,8 @@ class Lineage(unittest.TestCase):
             self.assertEqual(lineage.counts(header), {"a87bd80c": 1, "68fd508a": 5, "c512fbe3": 2})
 
     def test_a_damaged_header_counts_as_none(self):
-        for header in (None, "", "Lineage", "Lineage=", "Lineage=1:a", "Lineage=a:b", "Lineage=a:-1", "Lineage=a:\u0663"):
+        damaged = ("Lineage", "Lineage=", "Lineage=1:a", "Lineage=a:b", "Lineage=a:-1", "Lineage=a:\u0663")
+        for header in (None, "", *damaged):
             self.assertEqual(lineage.counts(header), {}, header)
 
     def test_a_batch_continues_all_its_chains(self):

@@ -29,8 +29,10 @@ for record in event["Records"]:
 """
 FORWARDS_RECEIVES = """
 for record in event["Records"]:
-    message = json.dumps({{"QueueUrl": "{url}", "MessageBody": record["attributes"]["ApproximateReceiveCount"]}}).encode()
-    headers = {{"X-Amz-Target": "AmazonSQS.SendMessage", "Authorization": "Credential={account}/20260101/us-east-1/sqs"}}
+    receives = record["attributes"]["ApproximateReceiveCount"]
+    message = json.dumps({{"QueueUrl": "{url}", "MessageBody": receives}}).encode()
+    scope = "Credential={account}/20260101/us-east-1/sqs"
+    headers = {{"X-Amz-Target": "AmazonSQS.SendMessage", "Authorization": scope}}
     urllib.request.urlopen(urllib.request.Request(os.environ["AWS_ENDPOINT_URL"], message, headers))
 """
 # Who is granted what by a policy that wants the resource in the caller's account.
@@ -102,6 +104,37 @@ class TheLocalCloud(unittest.TestCase):
         self.assertEqual(status, 400)
         self.assertIn(b"RecursiveInvocationException", body)
         self.assertEqual(self.invoke("invoked", None)[0], 200)  # another chain
+
+    def test_an_asynchronous_invocation_that_is_stopped_becomes_a_dead_letter_of_the_function(self):
+        dead = self.queue("stopped-dead")
+        function_fixture.make_function(self.endpoint, "stopped", "answer = trace",
+                                       DeadLetterConfig={"TargetArn": self.arn("stopped-dead")})
+        arn = f"arn:aws:lambda:us-east-1:{NOBODY}:function:stopped"
+        header = f"Root=1-0-0;Lineage=1:{lineage.name(arn)}:{lineage.INVOCATIONS_MAX - 1}"
+        self.assertEqual(self.invoke("stopped", header, kind="Event")[0], 202)
+        (letter,) = self.await_messages(dead)
+        response = json.loads(letter["Body"])["responsePayload"]
+        self.assertEqual(response["errorType"], "RecursiveInvocationException")
+
+    def test_notifications_of_s3_and_sns_continue_the_chain_of_the_request_that_caused_them(self):
+        header = "Root=1-0-0;Lineage=1:0123abcd:3"
+        url = self.queue("of-s3")
+        self.s3("PUT", "/chained")
+        self.notify("chained", "of-s3")
+        self.await_messages(url)  # the test event
+        self.s3("PUT", "/chained/with", headers={"X-Amzn-Trace-Id": header})
+        (message,) = self.await_messages(url)
+        self.assertEqual(message["Attributes"]["AWSTraceHeader"], header)
+        self.s3("PUT", "/chained/without")
+        (message,) = self.await_messages(url)
+        self.assertNotIn("AWSTraceHeader", message["Attributes"])
+        topic = f"arn:aws:sns:us-east-1:{NOBODY}:chained"
+        url = self.queue("of-sns")
+        self.query("sns", "CreateTopic", Name="chained")
+        self.query("sns", "Subscribe", TopicArn=topic, Protocol="sqs", Endpoint=self.arn("of-sns"))
+        self.query("sns", "Publish", {"X-Amzn-Trace-Id": header}, TopicArn=topic, Message="any")
+        (message,) = self.await_messages(url)
+        self.assertEqual(message["Attributes"]["AWSTraceHeader"], header)
 
     def test_the_template_property_is_read(self):
         function = {"Type": "AWS::Serverless::Function", "Properties": {
@@ -182,9 +215,7 @@ class TheLocalCloud(unittest.TestCase):
     def test_notifications_can_be_late_and_in_any_order(self):
         url = self.queue("notified")
         self.s3("PUT", "/notifies")
-        self.s3("PUT", "/notifies?notification", body=(
-            f"<NotificationConfiguration><QueueConfiguration><Queue>{self.arn('notified')}</Queue>"
-            "<Event>s3:ObjectCreated:*</Event></QueueConfiguration></NotificationConfiguration>").encode())
+        self.notify("notifies", "notified")
         self.await_messages(url)  # the test event
         self.limit("notification_delay_ms", 400, of="notifies")
         keys = [f"{number:02}" for number in range(20)]
@@ -262,10 +293,15 @@ class TheLocalCloud(unittest.TestCase):
                 if element.tag.rpartition("}")[2] == "Sum"]
         return sum(sums) if sums else None
 
-    def query(self, service, action, **parameters):
+    def notify(self, bucket, queue):
+        self.s3("PUT", f"/{bucket}?notification", body=(
+            f"<NotificationConfiguration><QueueConfiguration><Queue>{self.arn(queue)}</Queue>"
+            "<Event>s3:ObjectCreated:*</Event></QueueConfiguration></NotificationConfiguration>").encode())
+
+    def query(self, service, action, more_headers=None, **parameters):
         body = urllib.parse.urlencode({"Action": action} | parameters).encode()
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization":
-                   f"AWS4-HMAC-SHA256 Credential={NOBODY}/20260101/us-east-1/{service}/aws4_request"}
+                   f"AWS4-HMAC-SHA256 Credential={NOBODY}/20260101/us-east-1/{service}/aws4_request"} | (more_headers or {})
         status, answer = function_fixture.call(self.endpoint, "POST", "/", body=body, headers=headers)
         self.assertEqual(status, 200, answer)
         return answer
