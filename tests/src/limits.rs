@@ -14,7 +14,8 @@ pub async fn set(cloud: &Cloud, limit: &str, of: &str, value: u64) {
     let document = json!({"limit": limit, "of": of, "value": value}).to_string();
     let request = Request::put("/_tandem/limits").body(());
     let (head, ()) = request.expect("a request").into_parts();
-    let answer = Upstream::new(&cloud.endpoint).pass(head, document.into());
-    let answer = answer.await.expect("the local cloud answers");
+    let upstream = Upstream::new(&cloud.endpoint);
+    let answer = upstream.pass(head, document.into()).await;
+    let answer = answer.expect("the local cloud answers");
     assert!(answer.status().is_success(), "{answer:?}");
 }

@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeName, MessageSystemAttributeNameForSends, MessageSystemAttributeValue,
     QueueAttributeName,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tandem_tests::bucket::{Bucket, Object};
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, EAST, WEST, unique};
