@@ -246,7 +246,10 @@ async fn an_sdk_gives_up_a_late_body_but_not_late_headers() {
     let copies = |seen: &Seen| seen.is("UploadPartCopy");
     proxy.script(1, copies, Action::DelayBody(Duration::from_secs(30)));
     let error = copy().await.expect_err("a body that is given up");
-    assert!(format!("{error:?}").contains("throughput"), "{error:?}");
+    assert!(
+        format!("{error:?}").contains("ThroughputBelowMinimum"),
+        "{error:?}"
+    );
     let gate = proxy.hold_after(copies);
     let (copied, ()) = tokio::join!(copy(), async {
         gate.arrived().await;
