@@ -3,19 +3,21 @@
 
     python3 local/cloud.py doctor                     is this machine ready? what is missing?
     python3 local/cloud.py install [--aws] [--checkov]    install emulator and SAM into .local/
-    python3 local/cloud.py up      [--name N] [--port P]
+    python3 local/cloud.py up      [--name N] [--port P] [--limit LIMIT=NUMBER]
     python3 local/cloud.py deploy  [--name N] [KEY=VALUE ...]     template parameters
     python3 local/cloud.py env     [--name N]         eval "$(...)" points a shell at it
     python3 local/cloud.py run     [--name N] -- COMMAND...       run a command against it
     python3 local/cloud.py guide   [--name N]         how to use it by hand
     python3 local/cloud.py status
     python3 local/cloud.py down    [--name N | --all]
-    python3 local/cloud.py with    [--name N] [--set KEY=VALUE] [--strict-s3] -- COMMAND...
+    python3 local/cloud.py with    [--name N] [--set KEY=VALUE] [--limit LIMIT=NUMBER] [--strict-s3] -- COMMAND...
                                                       up, deploy, run, and down whatever happens
 
 The emulator enforces IAM: the functions may do what template.yaml allows them and no more. With
---no-iam (of up and with) everything is allowed. With --strict-s3 (of with) a second, stricter S3
-runs beside it, for tests; the command finds its address in TANDEM_STRICT_S3_URL.
+--no-iam (of up and with) everything is allowed. It also enforces limits of AWS; local/limits.py lists
+them, and --limit (of up and with) changes one, such as --limit account_concurrency=10. With --strict-s3
+(of with) a second, stricter S3 runs beside it, for tests; the command finds its address in
+TANDEM_STRICT_S3_URL.
 
 Several local clouds can run side by side, told apart by name ("local" unless told otherwise).
 Everything they write is under .local/. None can reach a real AWS account: see environment.py.
@@ -34,6 +36,7 @@ if sys.version_info < (3, 10):  # before the imports below, which need it
 sys.pycache_prefix = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), ".local", "pycache")
 
 import emulator
+import limits
 import machine
 import stack
 import strict_s3
@@ -66,7 +69,7 @@ def install(arguments) -> None:
 
 
 def up(arguments) -> None:
-    emulator.start(arguments.cloud, arguments.port, iam=arguments.iam)
+    emulator.start(arguments.cloud, arguments.port, iam=arguments.iam, limits=dict(arguments.limit))
 
 
 def deploy(arguments) -> None:
@@ -105,7 +108,7 @@ def with_cloud(arguments) -> int:
         emulator.stop(cloud, quiet=True)  # what a killed run may have left behind
         code = 1
         try:
-            emulator.start(cloud, arguments.port, iam=arguments.iam)
+            emulator.start(cloud, arguments.port, iam=arguments.iam, limits=dict(arguments.limit))
             if arguments.strict_s3:
                 strict_s3.start(cloud)
             stack.deploy(cloud, arguments.set)
@@ -172,6 +175,7 @@ def parse_arguments() -> argparse.Namespace:
     adding = verb("up", up)
     adding.add_argument("--port", type=port, default=emulator.DEFAULT_PORT)
     adding.add_argument("--no-iam", dest="iam", action="store_false")
+    adding.add_argument("--limit", type=limit, action="append", default=[], metavar="LIMIT=NUMBER")
     verb("deploy", deploy).add_argument("parameters", nargs="*", type=parameter, metavar="KEY=VALUE")
     verb("env", env)
     verb("run", run).add_argument("command", nargs=argparse.REMAINDER)
@@ -181,6 +185,7 @@ def parse_arguments() -> argparse.Namespace:
     adding = verb("with", with_cloud)
     adding.add_argument("--port", type=port, default=None, help="(a free one)")
     adding.add_argument("--no-iam", dest="iam", action="store_false")
+    adding.add_argument("--limit", type=limit, action="append", default=[], metavar="LIMIT=NUMBER")
     adding.add_argument("--strict-s3", action="store_true")
     adding.add_argument("--set", type=parameter, action="append", default=[], metavar="KEY=VALUE")
     adding.add_argument("command", nargs=argparse.REMAINDER)
@@ -197,6 +202,13 @@ def port(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not a port")
     return int(text)
+
+
+def limit(text: str) -> tuple[str, int]:
+    try:
+        return limits.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def parameter(text: str) -> str:

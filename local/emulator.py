@@ -19,8 +19,8 @@ FREE_PORT_TRIES = 5
 _children = []  # held on to, as they are meant to outlive the objects that started them
 
 
-def start(cloud: Cloud, port: int | None, *, iam: bool = True) -> None:
-    """Starts the cloud if it is not up. Without a port, a free one is taken."""
+def start(cloud: Cloud, port: int | None, *, iam: bool = True, limits: dict[str, int] | None = None) -> None:
+    """Starts the cloud if it is not up. Without a port, a free one is taken; without limits, AWS's hold."""
     state = cloud.read_state()
     if is_up(state):
         print(f"the local cloud \"{cloud.name}\" is up already: {environment.endpoint(state['port'])}")
@@ -31,17 +31,18 @@ def start(cloud: Cloud, port: int | None, *, iam: bool = True) -> None:
         chosen = port or free_port()
         if port and port_is_taken(port):
             raise Problem(taken(port))
-        if start_on(cloud, chosen, iam=iam, last=port is not None or attempt == FREE_PORT_TRIES - 1):
+        last = port is not None or attempt == FREE_PORT_TRIES - 1
+        if start_on(cloud, chosen, iam=iam, limits=limits or {}, last=last):
             break
     print(f'the local cloud "{cloud.name}" is up: {environment.endpoint(chosen)}')
 
 
-def start_on(cloud: Cloud, port: int, *, iam: bool, last: bool) -> bool:
+def start_on(cloud: Cloud, port: int, *, iam: bool, limits: dict[str, int], last: bool) -> bool:
     """Starts both processes. False if another program was faster to take the port."""
     for folder in (cloud.home, cloud.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     process = spawn(cloud, "emulator", [machine.program("emulator", "python"), SCRIPTS / "emulator_server.py"],
-                    environment.for_emulator(port, cloud.home, cloud.temporary, iam=iam))
+                    environment.for_emulator(port, cloud.home, cloud.temporary, iam=iam, limits=limits))
     cloud.write_state({"port": port, "emulator": processes.identify(process.pid)})
     deadline = time.monotonic() + START_SECONDS
     while not is_healthy(port) or process.poll() is not None:

@@ -1,10 +1,14 @@
 """MiniStack, which compares the filters of notifications without decoding them, knows only today's bucket names, names
-the rules of EventBridge differently from IAM, and resolves only a part of a template's conditions. Run by emulator.py.
+the rules of EventBridge differently from IAM, resolves only a part of a template's conditions, and lacks some of AWS's
+limits. Run by emulator.py.
 
-All have to be as in AWS: a rule's filters are encoded as S3 wants them, buckets with old names still exist, a role's
-policy names the rules of EventBridge that its function may use, and template.yaml has conditions on parts of parameters.
+All have to be as on AWS: a rule's filters are encoded as S3 wants them, buckets with old names still exist, a role's
+policy names the rules of EventBridge that its function may use, template.yaml has conditions on parts of parameters, and
+what AWS would stop has to fail here too (strict_limits.py).
 """
 
+import json
+import os
 import sys
 
 from ministack.app import main
@@ -14,12 +18,15 @@ from ministack.services.cloudformation import engine
 
 import event_rules
 import s3_names
+import strict_limits
 import template_conditions
+from limits import Limits
 
 validate_name_of_today = s3._validate_bucket_name
 
 s3._key_matches_filter = s3_names.key_matches_filter
 s3._validate_bucket_name = lambda name: validate_name_of_today(name) or s3_names.is_old_bucket_name(name)
+strict_limits.install(Limits(json.loads(os.environ["TANDEM_LIMITS"])))
 
 evaluate_conditions = engine._evaluate_conditions
 for module in list(sys.modules.values()):  # some have imported it by name

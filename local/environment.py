@@ -6,6 +6,7 @@ and proxies of the user are taken out; dummies and the emulator's own address ar
 functions inherit the emulator's environment, and the emulator overrides AWS_ENDPOINT_URL with its own.)
 """
 
+import json
 import os
 
 REGION = "us-east-1"
@@ -61,9 +62,10 @@ def for_tool(port: int, home, temporary) -> dict[str, str]:
     }
 
 
-def for_emulator(port: int, home, temporary, *, iam: bool) -> dict[str, str]:
+def for_emulator(port: int, home, temporary, *, iam: bool, limits: dict[str, int]) -> dict[str, str]:
     """MiniStack's own switches: this machine only, nothing kept on disk, no Docker, no other port.
-    With `iam` it enforces policies: the functions may do what template.yaml allows them, no more."""
+    With `iam` it enforces policies: the functions may do what template.yaml allows them, no more.
+    `limits` are those that differ from AWS's (limits.py)."""
     return for_tool(port, home, temporary) | {
         "BIND_HOST": LOOPBACK,
         "GATEWAY_PORT": str(port),
@@ -74,6 +76,7 @@ def for_emulator(port: int, home, temporary, *, iam: bool) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "AUTH": str(iam).lower(),
         "LOG_LEVEL": "WARNING",
+        "TANDEM_LIMITS": json.dumps(limits),
     }
 
 

@@ -1,20 +1,17 @@
 """Shows that the local cloud cannot reach a real AWS account, whatever the user's environment holds."""
 
-import base64
-import io
 import json
 import os
 import subprocess
 import sys
 import unittest
-import urllib.request
-import zipfile
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
 import emulator
 import environment
+import function_fixture
 import machine
 import stack
 import strict_s3
@@ -45,15 +42,6 @@ USERS = {
     "TANDEM_STRICT_S3_URL": "https://users-own-endpoint.example",
 }
 
-# A function that answers with its environment. It runs as the functions of the template do.
-BOOTSTRAP = """#!%s
-import json, os, urllib.request
-api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
-while True:
-    request = urllib.request.urlopen(api + "next").headers["Lambda-Runtime-Aws-Request-Id"]
-    urllib.request.urlopen(api + request + "/response", json.dumps(dict(os.environ)).encode())
-""" % sys.executable
-
 
 class TheLocalCloud(unittest.TestCase):
     @classmethod
@@ -82,7 +70,7 @@ class TheLocalCloud(unittest.TestCase):
         self.assertFalse([name for name, value in variables.items() if "users-own" in value.lower()])
 
     def test_its_functions_see_only_the_emulator_and_dummy_credentials(self):
-        self.check(self.invoke(BOOTSTRAP))
+        self.check(self.invoke("answer = dict(os.environ)"))
 
     def test_commands_run_against_it_see_only_the_emulator_and_dummy_credentials(self):
         self.check(self.client)
@@ -133,22 +121,12 @@ class TheLocalCloud(unittest.TestCase):
                 with suppress(FileNotFoundError):
                     yield os.readlink(handle)
 
-    def invoke(self, bootstrap):
-        code = io.BytesIO()
-        with zipfile.ZipFile(code, "w") as archive:
-            entry = zipfile.ZipInfo("bootstrap")
-            entry.external_attr = 0o755 << 16
-            archive.writestr(entry, bootstrap)
-        self.post("/2015-03-31/functions", {
-            "FunctionName": "environment", "Runtime": "provided.al2023", "Handler": "bootstrap",
-            "Role": "arn:aws:iam::000000000000:role/any",
-            "Code": {"ZipFile": base64.b64encode(code.getvalue()).decode()}})
-        return self.post("/2015-03-31/functions/environment/invocations", {})
-
-    def post(self, path, body):
-        request = urllib.request.Request(self.endpoint + path, json.dumps(body).encode(), method="POST")
-        with emulator.open_locally(request, timeout=60) as answer:
-            return json.load(answer)
+    def invoke(self, body):
+        function_fixture.make_function(self.endpoint, "environment", body)
+        path = "/2015-03-31/functions/environment/invocations"
+        status, answer = function_fixture.call(self.endpoint, "POST", path, {})
+        self.assertEqual(status, 200, answer)
+        return json.loads(answer)
 
 
 if __name__ == "__main__":

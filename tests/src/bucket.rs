@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::complete_multipart_upload::CompleteMultipartUploadError;
 use aws_sdk_s3::operation::get_bucket_notification_configuration::GetBucketNotificationConfigurationOutput;
 use aws_sdk_s3::operation::get_object::GetObjectError;
 use aws_sdk_s3::operation::head_object::{HeadObjectError, HeadObjectOutput};
@@ -211,6 +212,17 @@ impl Bucket {
     /// Writes an object in parts of these sizes, the last one as large as is left. Answers its `ETag`,
     /// unquoted.
     pub async fn put_in_parts_of(&self, key: &str, object: &Object, sizes: &[usize]) -> String {
+        let written = self.try_put_in_parts_of(key, object, sizes).await;
+        written.expect("an object of parts")
+    }
+
+    /// The same; S3 may refuse to complete the upload.
+    pub async fn try_put_in_parts_of(
+        &self,
+        key: &str,
+        object: &Object,
+        sizes: &[usize],
+    ) -> Result<String, SdkError<CompleteMultipartUploadError>> {
         let upload = self
             .client
             .create_multipart_upload()
@@ -262,9 +274,8 @@ impl Bucket {
             .upload_id(upload_id)
             .multipart_upload(parts)
             .send()
-            .await
-            .expect("an object of parts");
-        unquoted(answer.e_tag.as_deref())
+            .await?;
+        Ok(unquoted(answer.e_tag.as_deref()))
     }
 
     /// Deletes an object; in a versioned bucket, hides it.

@@ -71,6 +71,16 @@ pub(crate) fn cut_off(answer: Response<Bytes>) -> Result<Response<Body>, &'stati
     Ok(Response::from_parts(head, BodyExt::boxed(body)))
 }
 
+/// A body that is sent so long after the headers, as S3 sends those of `UploadPartCopy` and
+/// `CompleteMultipartUpload` when the work is done.
+pub(crate) fn late(body: Bytes, delay: Duration) -> Body {
+    let sent = async move {
+        tokio::time::sleep(delay).await;
+        Ok(Frame::data(body))
+    };
+    BodyExt::boxed(StreamBody::new(futures::stream::once(sent)))
+}
+
 /// Lets the sender wait for an answer that never comes.
 pub(crate) async fn silence() -> Result<Response<Body>, &'static str> {
     tokio::time::sleep(SILENCE).await;

@@ -2,7 +2,7 @@
 //! own binaries run by hand, and a proxy that counts requests and makes them fail.
 //!
 //! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
-//! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`],
+//! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`], [`limits`],
 //! [`function_process`], [`answers`] (in CloudFormation's place); for chaos [`fault_proxy`] (it makes requests
 //! fail as a [`fault_plan`] says, and shows other clocks: [`clock_skew`]), [`slow_copy`], [`shorter_waits`],
 //! [`journal`]; [`memory_pair`] (without a local cloud); and [`template`].
@@ -26,6 +26,7 @@ pub mod fault_plan;
 pub mod fault_proxy;
 pub mod function_process;
 pub mod journal;
+pub mod limits;
 pub mod memory_pair;
 pub mod notification;
 pub mod proxy;

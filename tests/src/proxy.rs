@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::buckets::Buckets;
+use crate::fault_answers::late;
 
 pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -90,6 +91,8 @@ pub enum Action {
     DoneBut(u16, String),
     /// The cloud does it, and its answer begins with the status 200, but breaks off.
     BreakInAnswer,
+    /// The cloud does it. The headers of its answer come at once, and their body so much later.
+    DelayBody(Duration),
     /// It waits at the gate before it passes.
     HoldBefore(Gate),
     /// The cloud does it, but its answer waits at the gate.
@@ -365,6 +368,10 @@ impl State {
             Some(Action::BreakInAnswer) => {
                 self.upstream.pass(head, body).await?;
                 Ok(Response::new(broken()))
+            }
+            Some(Action::DelayBody(delay)) => {
+                let answer = self.upstream.pass(head, body).await?;
+                Ok(answer.map(|body| late(body, delay)))
             }
             Some(Action::HoldBefore(gate)) => {
                 gate.pass().await;

@@ -2,13 +2,16 @@
 //! HTTP. It ends with the runtime that it was started on.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
+use futures::stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::{DATE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,6 +33,8 @@ use crate::{buckets, copies, listing, objects, tags, uploads};
 pub const ACCOUNT_ID: &str = "000000000000";
 /// S3's limit: what every part but the last one has at least.
 const PART_BYTES_MIN: u64 = 5 << 20;
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 /// Requests by bucket and operation.
 pub type Counts = BTreeMap<(String, Operation), u64>;
@@ -67,6 +72,7 @@ struct Settings {
     part_bytes_min: u64,
     latency_of_all: Duration,
     latency: BTreeMap<Operation, Duration>,
+    body_delay: BTreeMap<Operation, Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -83,6 +89,7 @@ impl Default for Settings {
             part_bytes_min: PART_BYTES_MIN,
             latency_of_all: Duration::ZERO,
             latency: BTreeMap::new(),
+            body_delay: BTreeMap::new(),
         }
     }
 }
@@ -124,6 +131,13 @@ impl MemoryS3 {
     /// How long requests of this operation take.
     pub fn set_latency(&self, operation: Operation, latency: Duration) {
         self.shared.settings().latency.insert(operation, latency);
+    }
+
+    /// How much later than its headers the body of a successful answer is sent. S3 sends the headers of
+    /// `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload` at once and the body when the work is done. Here
+    /// the work is done before the headers.
+    pub fn set_body_delay(&self, operation: Operation, delay: Duration) {
+        self.shared.settings().body_delay.insert(operation, delay);
     }
 
     /// How small parts may be, 5 MiB as in S3 unless this says otherwise; and with them the sources of which a
@@ -269,12 +283,16 @@ impl Shared {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> hyper::Result<Response<Full<Bytes>>> {
+    async fn respond(&self, request: Request<Incoming>) -> hyper::Result<Response<Body>> {
         let request = S3Request::read(request).await?;
-        let latency = {
+        let (latency, body_delay) = {
             let settings = self.settings();
             let own = settings.latency.get(&request.operation);
-            own.copied().unwrap_or(settings.latency_of_all)
+            let body_delay = settings.body_delay.get(&request.operation);
+            (
+                own.copied().unwrap_or(settings.latency_of_all),
+                body_delay.copied(),
+            )
         };
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
@@ -285,7 +303,11 @@ impl Shared {
             .handle(&request, at)
             .unwrap_or_else(|refusal| refusal.into_answer(&resource));
         self.watched().note(&request, answer.status.as_u16());
-        Ok(answer.into_response(now()))
+        let body_delay = body_delay.filter(|_| answer.status.is_success());
+        Ok(answer.into_response(now()).map(|body| match body_delay {
+            None => Full::new(body).boxed_unsync(),
+            Some(delay) => late(body, delay),
+        }))
     }
 
     /// The arms name what is read before and what is done while buckets are locked.
@@ -395,8 +417,8 @@ impl Watched {
 
 impl Answer {
     /// `Date` is when it was answered, by the clock that objects are dated with.
-    fn into_response(self, now: DateTime<Utc>) -> Response<Full<Bytes>> {
-        let mut response = Response::new(Full::new(self.body));
+    fn into_response(self, now: DateTime<Utc>) -> Response<Bytes> {
+        let mut response = Response::new(self.body);
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         if let Ok(date) = HeaderValue::from_str(&http_date(now)) {
@@ -404,4 +426,12 @@ impl Answer {
         }
         response
     }
+}
+
+fn late(body: Bytes, delay: Duration) -> Body {
+    let sent = async move {
+        tokio::time::sleep(delay).await;
+        Ok(Frame::data(body))
+    };
+    StreamBody::new(stream::once(sent)).boxed_unsync()
 }

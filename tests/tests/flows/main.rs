@@ -13,6 +13,7 @@ mod field;
 mod hostile;
 mod jobs;
 mod labels;
+mod limits;
 mod live;
 mod options;
 mod protocol_faults;

@@ -10,6 +10,8 @@ use tandem_memory_s3::Attributes;
 use tandem_memory_s3::ChangeKind;
 use tandem_memory_s3::Object;
 use tandem_memory_s3::Operation;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::{refused, stage};
 
@@ -124,4 +126,38 @@ async fn changes_are_followed_in_their_order() {
             change("one", "a", ChangeKind::Removed, Some("second"), None),
         ]
     );
+}
+
+#[tokio::test]
+async fn the_body_of_an_answer_can_come_later_than_its_headers() {
+    let stage = stage().await;
+    stage.put("a", "a").await;
+    let delay = Duration::from_millis(700);
+    stage.server.set_body_delay(Operation::CopyObject, delay);
+    let ask = async |source: &str| {
+        let address = stage.server.url().replace("http://", "");
+        let mut connection = TcpStream::connect(&address).await.unwrap();
+        let request = format!(
+            "PUT /one/copy HTTP/1.1\r\nHost: {address}\r\nx-amz-copy-source: one/{source}\r\n\
+             Content-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        connection.write_all(request.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let mut first = [0; 1_024];
+        let length = connection.read(&mut first).await.unwrap();
+        let headers_came = began.elapsed();
+        let mut rest = String::new();
+        connection.read_to_string(&mut rest).await.unwrap();
+        let headers = String::from_utf8_lossy(&first[..length]).into_owned();
+        (headers, headers_came, rest, began.elapsed())
+    };
+    let (headers, headers_came, body, ended) = ask("a").await;
+    assert!(headers.starts_with("HTTP/1.1 200"), "{headers}");
+    assert!(!headers.contains("CopyObjectResult"), "{headers}");
+    assert!(headers_came < delay, "{headers_came:?}");
+    assert!(body.contains("</CopyObjectResult>"), "{body}");
+    assert!(ended >= delay, "{ended:?}");
+    let (refusal, _, _, ended) = ask("none").await;
+    assert!(refusal.starts_with("HTTP/1.1 404"), "{refusal}");
+    assert!(ended < delay, "a refusal is not late: {ended:?}");
 }
