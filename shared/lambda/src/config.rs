@@ -10,6 +10,10 @@ use tandem_replication::region::RegionGroups;
 /// clocks that differ. `docs/semantics.md` lists both as assumptions.
 const IN_FLIGHT_MAX: Duration = Duration::from_mins(20);
 
+/// Where the environment does not say: for how many seconds' worth of objects a page of a job with a rate limit
+/// reserves capacity at a time.
+const RATE_PAGE: Duration = Duration::from_secs(20);
+
 /// The stack as its functions see it.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -40,6 +44,9 @@ pub struct Config {
     /// For how long after an invocation's end a request of it may be in flight, clocks that differ included: a shard's
     /// lease lasts as long.
     pub in_flight_max: Duration,
+    /// For how long a page of a job with a rate limit goes on with its objects. The acceptance run on a local cloud
+    /// makes this shorter, so that a job is handed on many times within minutes.
+    pub rate_page: Duration,
     /// How often a notification is received before it is given up.
     pub receives_max: u32,
     /// The part size where a source does not say.
@@ -147,6 +154,10 @@ impl Config {
                 None => IN_FLIGHT_MAX,
                 Some(_) => Duration::from_secs(number("TANDEM_IN_FLIGHT_SECS")?),
             },
+            rate_page: match lookup("TANDEM_RATE_PAGE_SECS") {
+                None => RATE_PAGE,
+                Some(_) => Duration::from_secs(number("TANDEM_RATE_PAGE_SECS")?.max(1)),
+            },
             receives_max: u32::try_from(number("TANDEM_RECEIVES_MAX")?).unwrap_or(u32::MAX),
             part_bytes: number("TANDEM_PART_BYTES")?,
             live_bytes_max: number("TANDEM_LIVE_BYTES_MAX")?,
@@ -202,6 +213,7 @@ mod tests {
             | "TANDEM_RANGE_BYTES"
             | "TANDEM_BACKFILL_CONCURRENCY"
             | "TANDEM_IN_FLIGHT_SECS"
+            | "TANDEM_RATE_PAGE_SECS"
             | "TANDEM_RECEIVES_MAX" => "8",
             "TANDEM_PUT_QUEUE_URL" => "http://sqs/0/stack-put",
             _ => "text",
