@@ -3,6 +3,7 @@
 use std::env;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_cloudformation::types::{Stack, StackStatus};
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider, StalledStreamProtectionConfig};
 use serde_json::Value;
@@ -101,6 +102,50 @@ impl Account {
     /// A client for CloudFormation.
     pub fn cloudformation(&self, region: &str) -> aws_sdk_cloudformation::Client {
         aws_sdk_cloudformation::Client::new(&self.in_region(region))
+    }
+
+    /// A stack's status; `None` if there is no such stack, which CloudFormation calls an error of validation.
+    pub async fn stack_status(
+        &self,
+        region: &str,
+        name: &str,
+    ) -> Result<Option<StackStatus>, Error> {
+        let stack = self.stack(region, name).await?;
+        Ok(stack.and_then(|stack| stack.stack_status))
+    }
+
+    /// One of a stack's outputs.
+    pub async fn stack_output(
+        &self,
+        region: &str,
+        name: &str,
+        output: &str,
+    ) -> Result<String, Error> {
+        let stack = self.stack(region, name).await?;
+        let outputs = stack.and_then(|stack| stack.outputs).unwrap_or_default();
+        let found = outputs
+            .into_iter()
+            .find(|found| found.output_key() == Some(output));
+        found
+            .and_then(|found| found.output_value)
+            .ok_or_else(|| Error::Unexpected(format!("the stack {name} has no output {output}")))
+    }
+
+    async fn stack(&self, region: &str, name: &str) -> Result<Option<Stack>, Error> {
+        let request = self
+            .cloudformation(region)
+            .describe_stacks()
+            .stack_name(name);
+        match request.send().await {
+            Ok(answer) => Ok(answer.stacks.and_then(|mut stacks| stacks.pop())),
+            Err(error) => {
+                let error = Error::aws(format!("looking at the stack {name}"), &error);
+                if error.to_string().contains("does not exist") {
+                    return Ok(None);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Sends a request to `configure-rule` of a stack, as `docs/contract.md` has it.

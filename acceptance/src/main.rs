@@ -2,9 +2,11 @@
 //! will do and costs, asks, deploys, does the steps, and removes everything.
 
 mod account;
+mod announcement;
 mod args;
 mod cost;
 mod deploy;
+mod ending;
 mod interrupts;
 mod leftovers;
 mod names;

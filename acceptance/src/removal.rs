@@ -1,5 +1,6 @@
 //! Finds what runs have made, and removes it. I/O: CloudFormation, S3, logs, EventBridge, and the `tandem` command.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,16 @@ impl Removal<'_> {
     /// Finds everything that runs have made: all runs, or this one.
     pub async fn find(&self, run: Option<&str>) -> Result<Vec<Thing>, Error> {
         let mut found = self.buckets().await?;
-        for region in [&self.regions.source, &self.regions.destination] {
+        // A run between other regions has left its stacks where its buckets are.
+        let mut regions: BTreeSet<String> = found
+            .iter()
+            .map(|thing| thing.place().region.clone())
+            .collect();
+        regions.extend([
+            self.regions.source.clone(),
+            self.regions.destination.clone(),
+        ]);
+        for region in &regions {
             found.extend(self.stacks(region).await?);
             found.extend(self.log_groups(region).await?);
             found.extend(self.event_rules(region).await?);
@@ -135,26 +145,23 @@ impl Removal<'_> {
     /// The buckets of runs, those in other regions than this run's too.
     async fn buckets(&self) -> Result<Vec<Thing>, Error> {
         let client = self.account.s3(&self.regions.source);
-        let listed = client
+        let mut pages = client
             .list_buckets()
-            .send()
-            .await
-            .map_err(|error| Error::aws("listing the account's buckets", &error))?;
+            .prefix(PREFIX)
+            .into_paginator()
+            .items()
+            .send();
         let mut found = Vec::new();
-        for bucket in listed.buckets.unwrap_or_default() {
+        while let Some(bucket) = pages.next().await {
+            let bucket =
+                bucket.map_err(|error| Error::aws("listing the account's buckets", &error))?;
             let Some(name) = bucket.name.filter(|name| name.starts_with(PREFIX)) else {
                 continue;
             };
-            let located = client.get_bucket_location().bucket(&name).send().await;
-            let Ok(located) = located else {
-                // It was removed since it was listed.
-                continue;
-            };
-            let region = match located.location_constraint {
-                // S3's own rule: this region has no name here.
-                None => "us-east-1".to_owned(),
-                Some(place) if place.as_str().is_empty() => "us-east-1".to_owned(),
-                Some(place) => place.as_str().to_owned(),
+            // S3 names the region where the request has a parameter ("ListBuckets"); an emulator may not.
+            let region = match bucket.bucket_region {
+                Some(region) => region,
+                None => bucket_region(&client, &name).await?,
             };
             found.push(Thing::Bucket(Place { region, name }));
         }
@@ -163,22 +170,25 @@ impl Removal<'_> {
 
     async fn log_groups(&self, region: &str) -> Result<Vec<Thing>, Error> {
         let client = aws_sdk_cloudwatchlogs::Client::new(&self.account.in_region(region));
-        let listed = client
+        let mut pages = client
             .describe_log_groups()
             .log_group_name_prefix(format!("/aws/lambda/{PREFIX}"))
-            .send()
-            .await
-            .map_err(|error| Error::aws(format!("listing the log groups of {region}"), &error))?;
-        let groups = listed.log_groups.unwrap_or_default().into_iter();
-        Ok(groups
-            .filter_map(|group| group.log_group_name)
-            .map(|name| {
-                Thing::LogGroup(Place {
-                    region: region.to_owned(),
-                    name,
-                })
-            })
-            .collect())
+            .into_paginator()
+            .items()
+            .send();
+        let mut found = Vec::new();
+        while let Some(group) = pages.next().await {
+            let group = group.map_err(|error| {
+                Error::aws(format!("listing the log groups of {region}"), &error)
+            })?;
+            let region = region.to_owned();
+            found.extend(
+                group
+                    .log_group_name
+                    .map(|name| Thing::LogGroup(Place { region, name })),
+            );
+        }
+        Ok(found)
     }
 
     async fn event_rules(&self, region: &str) -> Result<Vec<Thing>, Error> {
@@ -225,7 +235,8 @@ impl Removal<'_> {
             .map_err(|error| Error::aws(&doing, &error))?;
         let started = Instant::now();
         loop {
-            match self.stack_status(place).await? {
+            let status = self.account.stack_status(&place.region, &place.name);
+            match status.await? {
                 None | Some(StackStatus::DeleteComplete) => return Ok(()),
                 Some(status @ StackStatus::DeleteFailed) => {
                     return Err(Error::Unexpected(format!("{doing}: it is {status}")));
@@ -237,29 +248,6 @@ impl Removal<'_> {
                     )));
                 }
                 Some(_) => tokio::time::sleep(PAUSE).await,
-            }
-        }
-    }
-
-    /// `None` if there is no such stack: CloudFormation says so by an error of validation.
-    async fn stack_status(&self, place: &Place) -> Result<Option<StackStatus>, Error> {
-        let asked = self
-            .account
-            .cloudformation(&place.region)
-            .describe_stacks()
-            .stack_name(&place.name)
-            .send()
-            .await;
-        match asked {
-            Ok(answer) => Ok(answer
-                .stacks
-                .and_then(|mut stacks| stacks.pop()?.stack_status)),
-            Err(error) => {
-                let error = Error::aws(format!("looking at the stack {}", place.name), &error);
-                if error.to_string().contains("does not exist") {
-                    return Ok(None);
-                }
-                Err(error)
             }
         }
     }
@@ -364,6 +352,21 @@ impl Removal<'_> {
             "it has objects but not the tag {TAG}, so it may not be a run's; remove it by hand if it is"
         )))
     }
+}
+
+async fn bucket_region(client: &aws_sdk_s3::Client, bucket: &str) -> Result<String, Error> {
+    let located = client
+        .get_bucket_location()
+        .bucket(bucket)
+        .send()
+        .await
+        .map_err(|error| Error::aws(format!("asking where {bucket} is"), &error))?;
+    let place = located.location_constraint;
+    Ok(match place.as_ref().map_or("", |place| place.as_str()) {
+        // S3's own rule: this region has no name here.
+        "" => "us-east-1".to_owned(),
+        region => region.to_owned(),
+    })
 }
 
 async fn abort_uploads(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {

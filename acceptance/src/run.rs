@@ -1,27 +1,25 @@
-//! One run from its announcement to its report. I/O: the terminal, and all that the steps do.
+//! One run from its start to its report. I/O: the terminal, and all that the steps do.
 
 use std::fs;
-use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use tandem_demo::console;
 use tandem_demo::error::Error;
-use tandem_prices::{Prices, TABLE};
 
 use crate::account::Account;
+use crate::announcement::{begin, chosen, scale_of};
 use crate::args::Args;
-use crate::cost::{Estimate, estimate};
+use crate::cost::Estimate;
 use crate::deploy::{Deployment, repository};
+use crate::ending::{remove_all, say_what_is_left};
 use crate::interrupts::Interrupts;
-use crate::leftovers::{Thing, listed};
 use crate::names::Names;
-use crate::removal::{Left, Removal};
-use crate::report::{LeftBehind, Report, RunPlace, StepReport, Verdict, costs};
+use crate::report::{LeftBehind, Report, RunPlace, StepReport, Verdict};
 use crate::scale::Scale;
 use crate::stage::Stage;
-use crate::steps::{self, About, HandOns, Outcome, Step};
+use crate::steps::{self, HandOns, Outcome, Step};
 
 /// The exit code of a run that passed, and of one that did not.
 const PASSED: i32 = 0;
@@ -63,145 +61,6 @@ pub async fn run(args: &Args) -> i32 {
         console::note(format!("error: {error}"));
         error.exit_code()
     })
-}
-
-/// Connects, and asks whether to go on. `None` if there is nothing to do, or the user does not want it.
-async fn begin(args: &Args) -> Result<Option<(Account, Option<Estimate>)>, Error> {
-    let account = Account::connect(args).await?;
-    let left = Left::default();
-    let found = removal(args, &account, &left).find(None).await?;
-    if args.clean {
-        if found.is_empty() {
-            console::print("nothing is left of earlier runs");
-            return Ok(None);
-        }
-        console::print(&format!(
-            "left in the account {} by earlier runs:\n",
-            account.id
-        ));
-        console::print(&shown(&found));
-        let question = "\nRemove all this? A run that is going on now would lose it too.";
-        return Ok(confirmed(args, question).await?.then_some((account, None)));
-    }
-    let scale = scale_of(args);
-    let estimate = reckoned(args, &scale)?;
-    announce(args, &account, &scale, estimate.as_ref());
-    if !found.is_empty() {
-        console::print(&format!(
-            "\nLeft by earlier runs, or used by one that is going on:\n{}\nRemove it with: make acceptance CLEAN=1",
-            shown(&found)
-        ));
-    }
-    Ok(confirmed(args, "\nGo on?")
-        .await?
-        .then_some((account, estimate)))
-}
-
-fn removal<'a>(args: &'a Args, account: &'a Account, left: &'a Left) -> Removal<'a> {
-    Removal {
-        account,
-        regions: &args.regions,
-        left,
-    }
-}
-
-fn scale_of(args: &Args) -> Scale {
-    if args.local {
-        Scale::of_local()
-    } else {
-        Scale::of_aws()
-    }
-}
-
-/// What the run costs, if that is not too much.
-fn reckoned(args: &Args, scale: &Scale) -> Result<Option<Estimate>, Error> {
-    if args.local {
-        return Ok(None);
-    }
-    let prices = Prices::parse(TABLE)
-        .map_err(|problem| Error::Unexpected(format!("the price table: {problem}")))?;
-    let estimate = estimate(scale, &args.regions, &prices);
-    if estimate.usd > args.cost_max {
-        return Err(Error::Refused(format!(
-            "a run between {} and {} would cost {:.2} USD, more than {:.2}; choose other regions, or allow it with \
-             --cost-max {:.2}",
-            args.regions.source,
-            args.regions.destination,
-            estimate.usd,
-            args.cost_max,
-            estimate.usd + 0.01
-        )));
-    }
-    Ok(Some(estimate))
-}
-
-fn announce(args: &Args, account: &Account, scale: &Scale, estimate: Option<&Estimate>) {
-    let place = if args.local {
-        "the local cloud, as account"
-    } else {
-        "the AWS account"
-    };
-    console::print(&format!(
-        "This deploys Tandem into {} and {} of {place} {}, under names that begin with \"{}\".\n\
-         It makes about ten pairs of buckets, writes some thousand small objects and one of {}, copies them between \
-         the regions, changes bucket policies, notifications and rules of its own buckets only, and removes \
-         everything at the end. It takes about {}.\n",
-        args.regions.source,
-        args.regions.destination,
-        account.id,
-        crate::names::PREFIX,
-        console::bytes(scale.large_bytes()),
-        console::duration(scale.about)
-    ));
-    for about in chosen(args) {
-        console::say(format!("{}: {}", about.name, about.expects));
-    }
-    match estimate {
-        Some(estimate) => console::print(&format!("\nWhat it costs:\n\n{}", costs(estimate))),
-        None => console::print("\nIt costs nothing."),
-    }
-    console::print(
-        "What AWS keeps afterwards, free of charge: the backup of a deleted table (35 days), metrics, and the key \
-         aws/s3 of KMS.",
-    );
-}
-
-fn chosen(args: &Args) -> impl Iterator<Item = &'static About> {
-    let is_chosen =
-        |about: &&About| args.only.is_empty() || args.only.iter().any(|name| name == about.name);
-    steps::ALL.iter().filter(is_chosen)
-}
-
-/// Asks, unless the answer is known.
-async fn confirmed(args: &Args, question: &str) -> Result<bool, Error> {
-    if args.yes || args.local {
-        return Ok(true);
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Error::Refused(
-            "nothing is done: there is no terminal to confirm it on; give --yes (make acceptance YES=1)".to_owned(),
-        ));
-    }
-    console::print(&format!("{question} [y/N] "));
-    let answer = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        std::io::stdin().lock().read_line(&mut line).map(|_| line)
-    })
-    .await;
-    let answer = answer.ok().and_then(Result::ok).unwrap_or_default();
-    Ok(is_yes(&answer))
-}
-
-fn is_yes(answer: &str) -> bool {
-    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
-}
-
-fn shown(things: &[Thing]) -> String {
-    let lines: Vec<String> = things
-        .iter()
-        .map(|thing| format!("  {}", thing.shown()))
-        .collect();
-    lines.join("\n")
 }
 
 /// Removes what earlier runs have left.
@@ -436,133 +295,4 @@ impl Run<'_> {
 
 fn canonical(file: &Path) -> PathBuf {
     fs::canonicalize(file).unwrap_or_else(|_| file.to_owned())
-}
-
-/// Finds and removes what this run, or every run, has made. Signals: one more than `before` says what is still there,
-/// one more than that leaves it there. Returns what is left, with the reasons.
-async fn remove_all(
-    args: &Args,
-    account: &Account,
-    interrupts: &Interrupts,
-    run: Option<&str>,
-    before: u32,
-) -> Vec<LeftBehind> {
-    let left = Left::default();
-    let removal = removal(args, account, &left);
-    let profile = args.profile.as_deref();
-    let behind = |thing: &Thing, why: &str| LeftBehind {
-        what: thing.shown(),
-        why: why.to_owned(),
-        command: thing.by_hand(profile),
-    };
-    let removing = async {
-        let failed = match removal.find(run).await {
-            Ok(found) => removal.remove(found, run).await,
-            Err(error) => return vec![not_found_out(&error)],
-        };
-        // What was made meanwhile, and what seemed to be removed.
-        match removal.find(run).await {
-            Ok(again) => again
-                .iter()
-                .map(|thing| {
-                    let why = failed
-                        .iter()
-                        .find(|(other, _)| other == thing)
-                        .map(|(_, why)| why.as_str());
-                    behind(thing, why.unwrap_or("it is still listed"))
-                })
-                .collect(),
-            Err(error) => vec![not_found_out(&error)],
-        }
-    };
-    let reminding = async {
-        let first = interrupts.reach(before + 1).await;
-        console::end_line();
-        console::say(format!(
-            "the removal goes on; still there:\n{}\nCtrl-C again leaves that there",
-            listed(&left.now(), profile)
-        ));
-        let _ = first;
-        interrupts.reach(before + 2).await
-    };
-    tokio::select! {
-        left = removing => left,
-        _ = reminding => left.now().iter().map(|thing| behind(thing, "the removal was interrupted")).collect(),
-    }
-}
-
-fn not_found_out(error: &Error) -> LeftBehind {
-    LeftBehind {
-        what: "anything that the run has made".to_owned(),
-        why: format!("what there is could not be found out: {error}"),
-        command: "make acceptance CLEAN=1".to_owned(),
-    }
-}
-
-fn say_what_is_left(left: &[LeftBehind]) {
-    if left.is_empty() {
-        console::print("everything is removed");
-        return;
-    }
-    console::print("NOT removed; remove it with these commands, or with: make acceptance CLEAN=1");
-    for thing in left {
-        console::say(format!(
-            "{}: {}\n    {}",
-            thing.what, thing.why, thing.command
-        ));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn args(line: &str) -> Args {
-        use clap::Parser;
-        Args::parse_from(line.split_whitespace())
-    }
-
-    #[test]
-    fn only_a_yes_is_a_yes() {
-        assert!(
-            ["y\n", "YES", " Yes \n"]
-                .iter()
-                .all(|answer| is_yes(answer))
-        );
-        assert!(
-            ["", "\n", "n", "yo", "no"]
-                .iter()
-                .all(|answer| !is_yes(answer))
-        );
-    }
-
-    #[test]
-    fn a_run_that_costs_too_much_is_refused_with_what_helps() {
-        let args = args("tandem-acceptance --cost-max 0.05");
-        let refused = reckoned(&args, &Scale::of_aws()).unwrap_err();
-        assert_eq!(refused.exit_code(), 2);
-        assert!(refused.to_string().contains("--cost-max 0."), "{refused}");
-    }
-
-    #[test]
-    fn a_local_run_costs_nothing_and_a_real_one_less_than_a_dollar() {
-        let local = args("tandem-acceptance --local");
-        assert_eq!(reckoned(&local, &Scale::of_local()).unwrap(), None);
-        let real = args("tandem-acceptance");
-        assert!(reckoned(&real, &Scale::of_aws()).unwrap().unwrap().usd < 1.0);
-    }
-
-    #[test]
-    fn only_the_chosen_steps_are_done() {
-        let names = |line| {
-            chosen(&args(line))
-                .map(|about| about.name)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            names("tandem-acceptance --only pause,tags"),
-            ["tags", "pause"]
-        );
-        assert_eq!(names("tandem-acceptance").len(), steps::ALL.len());
-    }
 }

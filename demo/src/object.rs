@@ -44,6 +44,7 @@ impl Object {
     }
 
     /// The same, with everything that an object can carry beside its bytes.
+    #[must_use]
     pub fn dressed(self, by: &str) -> Self {
         let text = |value: &str| Some(value.to_owned());
         Self {

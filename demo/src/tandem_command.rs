@@ -90,6 +90,8 @@ impl Tandem {
             .command(arguments)
             .args(["--output", "json"])
             .stdin(Stdio::null())
+            // The terminal's Ctrl-C is the caller's to act on: what cleans up asks the command, too.
+            .process_group(0)
             .output()
             .await
             .map_err(|error| self.cannot_run(&error))?;

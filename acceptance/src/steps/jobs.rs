@@ -100,24 +100,11 @@ pub async fn hand_ons(stage: &Stage, begun: Option<&HandOns>) -> Result<Outcome,
 /// The epochs of a job's shards, as the table has them.
 async fn epochs(stage: &Stage, job: &str) -> Result<Vec<u64>, Error> {
     let region = &stage.regions.source;
-    let stacks = stage
+    let stack = stage.names.stack();
+    let table = stage
         .account
-        .cloudformation(region)
-        .describe_stacks()
-        .stack_name(stage.names.stack())
-        .send()
-        .await
-        .map_err(|error| Error::aws("reading the stack's outputs", &error))?;
-    let outputs = stacks
-        .stacks()
-        .first()
-        .map(|stack| stack.outputs().to_vec())
-        .unwrap_or_default();
-    let table = outputs
-        .into_iter()
-        .find(|output| output.output_key() == Some("RuleTableName"))
-        .and_then(|output| output.output_value)
-        .ok_or_else(|| Error::Unexpected("the stack has no output RuleTableName".to_owned()))?;
+        .stack_output(region, &stack, "RuleTableName")
+        .await?;
     let client = aws_sdk_dynamodb::Client::new(&stage.account.in_region(region));
     let mut items = client
         .scan()

@@ -140,7 +140,7 @@ pub async fn cold_starts(stage: &Stage) -> Result<Outcome, Error> {
                 for function in FUNCTIONS {
                     seen.insert(function, starts(stage, function).await?);
                 }
-                let is_any = seen.values().any(|times| times.len() > 0);
+                let is_any = seen.values().any(|times| !times.is_empty());
                 Ok(if is_any {
                     Ok(seen)
                 } else {
@@ -179,13 +179,13 @@ async fn starts(stage: &Stage, function: &str) -> Result<Times, Error> {
         .start_time(DateTime::from(since).to_millis().unwrap_or_default())
         .filter_pattern("?\"Init Duration\" ?initDurationMs")
         .into_paginator()
-        .items()
         .send();
     let mut times = Vec::new();
-    while let Some(event) = pages.next().await {
-        let event =
-            event.map_err(|error| Error::aws(format!("reading the log group {group}"), &error))?;
-        times.extend(event.message.as_deref().and_then(init_duration));
+    while let Some(page) = pages.next().await {
+        let page =
+            page.map_err(|error| Error::aws(format!("reading the log group {group}"), &error))?;
+        let messages = page.events().iter().filter_map(|event| event.message());
+        times.extend(messages.filter_map(init_duration));
     }
     Ok(times.into_iter().collect())
 }

@@ -114,7 +114,7 @@ pub async fn rule_as_code(stage: &Stage) -> Result<Outcome, Error> {
         .await
         .map_err(|error| Error::aws(format!("creating the stack {name}"), &error))?;
     let created = comes_to(stage, &name, &StackStatus::CreateComplete).await?;
-    let rule = rule_of(stage, &name).await?;
+    let rule = stage.account.stack_output(region, &name, "Rule").await?;
     let replicated = Replicated { pair, rule };
     let source = &replicated.pair.source;
     source.put("after the rule", &Object::text("live")).await?;
@@ -143,47 +143,19 @@ pub async fn rule_as_code(stage: &Stage) -> Result<Outcome, Error> {
 /// Waits until a stack is as it has to be.
 async fn comes_to(stage: &Stage, name: &str, wanted: &StackStatus) -> Result<Duration, Error> {
     let what = format!("the stack {name} comes to {wanted}");
-    let client = stage.account.cloudformation(&stage.regions.source);
+    let region = &stage.regions.source;
     let ((), took) = stage
         .until(&what, stage.scale.patience, async || {
-            let asked = client.describe_stacks().stack_name(name).send().await;
-            let status = match asked {
-                Ok(answer) => answer
-                    .stacks
-                    .and_then(|mut stacks| stacks.pop()?.stack_status),
-                Err(error) => {
-                    let error = Error::aws(&what, &error);
-                    if !error.to_string().contains("does not exist") {
-                        return Err(error);
-                    }
-                    Some(StackStatus::DeleteComplete)
-                }
-            };
-            Ok(if status.as_ref() == Some(wanted) {
+            let status = stage.account.stack_status(region, name).await?;
+            let status = status.unwrap_or(StackStatus::DeleteComplete);
+            Ok(if status == *wanted {
                 Ok(())
             } else {
-                Err(format!("{status:?}"))
+                Err(status.to_string())
             })
         })
         .await?;
     Ok(took)
-}
-
-async fn rule_of(stage: &Stage, name: &str) -> Result<String, Error> {
-    let client = stage.account.cloudformation(&stage.regions.source);
-    let answer = client.describe_stacks().stack_name(name).send().await;
-    let answer =
-        answer.map_err(|error| Error::aws(format!("reading the outputs of {name}"), &error))?;
-    let outputs = answer
-        .stacks()
-        .first()
-        .map(|stack| stack.outputs().to_vec())
-        .unwrap_or_default();
-    let rule = outputs
-        .into_iter()
-        .find(|output| output.output_key() == Some("Rule"));
-    rule.and_then(|rule| rule.output_value)
-        .ok_or_else(|| Error::Unexpected(format!("the stack {name} has no output with its rule")))
 }
 
 /// A rule there, and one back, in two stacks.
