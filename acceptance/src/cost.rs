@@ -202,10 +202,10 @@ fn watching_lines(work: &Work) -> Vec<Line> {
             METRIC_HOUR_USD,
         ),
         line("logs", logs_gb, "GB", LOGS_GB_USD),
-        // `tandem status` reads seven metrics, every 300 ms while the run waits: for ten minutes in all.
+        // `tandem status` reads seven metrics; a few steps look at it while they wait.
         line(
             "metrics that are read",
-            7.0 * 2_000.0,
+            7.0 * 300.0,
             "metrics",
             METRICS_READ_USD,
         ),

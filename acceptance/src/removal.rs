@@ -255,12 +255,18 @@ impl Removal<'_> {
     async fn delete_event_rule(&self, place: &Place) -> Result<(), Error> {
         let client = aws_sdk_eventbridge::Client::new(&self.account.in_region(&place.region));
         let doing = format!("deleting the EventBridge rule {}", place.name);
-        let listed = client
-            .list_targets_by_rule()
-            .rule(&place.name)
-            .send()
-            .await
-            .map_err(|error| Error::aws(&doing, &error))?;
+        let listed = match client.list_targets_by_rule().rule(&place.name).send().await {
+            Ok(listed) => listed,
+            // The stack that it belonged to has taken it along.
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(Error::aws(&doing, &error)),
+        };
         let ids: Vec<String> = listed
             .targets
             .unwrap_or_default()

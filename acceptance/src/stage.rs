@@ -11,8 +11,7 @@ use aws_sdk_s3::types::{
 use serde_json::Value;
 use tandem_demo::cloud::Bucket;
 use tandem_demo::error::Error;
-use tandem_demo::settle::Settling;
-use tandem_demo::tandem_command::Tandem;
+use tandem_demo::tandem_command::{Comparison, Tandem};
 use tokio::sync::OnceCell;
 
 use crate::account::Account;
@@ -162,17 +161,27 @@ impl Stage {
             .await
     }
 
-    /// Waits until the two sides agree, nothing waits and no object has failed. Returns how long that took, and how
-    /// many objects there are.
+    /// Waits until `tandem verify` finds both sides equal. Returns how long that took, and how many objects there are.
+    ///
+    /// The stack's backlog says nothing here: the job that is handed on has a message in it for most of the run.
     pub async fn settle(&self, replicated: &Replicated) -> Result<(Duration, usize), Error> {
-        let objects = list(&replicated.pair.source, "").await?.len();
-        let settling = Settling {
-            tandem: &self.tandem,
-            rule: &replicated.rule,
-            timeout: self.scale.patience,
-            dead_before: 0,
-        };
-        Ok((settling.until_equal(objects).await?, objects))
+        let Replicated { pair, rule } = replicated;
+        let objects = list(&pair.source, "").await?.len();
+        let what = format!(
+            "{} and {} become equal",
+            pair.source.name, pair.replica.name
+        );
+        let ((), took) = self
+            .until(&what, self.scale.patience, async || {
+                let found: Comparison = self.tandem.ask(&["verify", rule]).await?;
+                Ok(if found.equal && found.same == objects as u64 {
+                    Ok(())
+                } else {
+                    Err(format!("of {objects} objects: {found:?}"))
+                })
+            })
+            .await?;
+        Ok((took, objects))
     }
 
     /// Looks until `look` has an answer, or fails with what was seen last.

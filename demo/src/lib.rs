@@ -9,5 +9,4 @@ pub mod error;
 pub mod interrupt;
 pub mod lag;
 pub mod object;
-pub mod settle;
 pub mod tandem_command;

@@ -9,13 +9,14 @@ mod memory;
 mod read_back;
 mod report;
 mod requests;
+mod settle;
 mod source_tree;
 mod story;
 mod upload;
 
 use clap::Parser;
 use tandem_demo::{
-    awkward, cloud, console, endpoint, error, interrupt, lag, object, settle, tandem_command,
+    awkward, cloud, console, endpoint, error, interrupt, lag, object, tandem_command,
 };
 
 use crate::args::Args;

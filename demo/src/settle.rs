@@ -23,7 +23,7 @@ pub struct Settling<'a> {
     pub rule: &'a str,
     /// How long at most.
     pub timeout: Duration,
-    /// Messages that had been given up before the run began, perhaps those of another rule.
+    /// Messages that had been given up before the demo began, perhaps those of another rule.
     pub dead_before: u64,
 }
 
