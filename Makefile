@@ -14,7 +14,7 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo local local-down test fuzz chaos mutants bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
+.PHONY: help demo local local-down test acceptance fuzz chaos mutants bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,20 @@ local-down: ## End what `make local` started
 # One failing test binary does not hide the results of the others. Property tests use the seed of .cargo/config.toml.
 test: doctor install scripts functions ## Run all tests, whole flows on a local AWS among them: make test [ARGS=...]
 	@$(CLOUD) with --name test --strict-s3 -- cargo test --profile local --workspace --no-fail-fast $(ARGS)
+
+# On AWS: asks before it does anything; YES=1 does not. CLEAN=1 only removes what killed runs have left. LOCAL=1 is
+# what `make test` runs too.
+acceptance: export PYTHON := $(PYTHON)
+acceptance: doctor install ## Try everything on your AWS account, and remove it: make acceptance [REGIONS=a,b] [PROFILE=...] [YES=1] [CLEAN=1] [LOCAL=1]
+ifdef LOCAL
+	@$(MAKE) --no-print-directory functions
+	@$(CLOUD) with --name acceptance -- target/local/tandem-acceptance --local $(ARGS)
+else
+	@cargo build --profile local --workspace
+	@$(if $(CLEAN),,$(MAKE) --no-print-directory build)
+	@target/local/tandem-acceptance --arch $(ARCH) $(if $(REGIONS),--regions '$(REGIONS)') \
+	  $(if $(PROFILE),--profile '$(PROFILE)') $(if $(YES),--yes) $(if $(CLEAN),--clean) $(ARGS)
+endif
 
 fuzz: doctor ## Run the property tests with fresh seeds; they keep what they find: make fuzz [MINUTES=10] [SEED=n] [ONLY=text]
 	@$(PYTHON) local/fuzz.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --only '$(ONLY)'

@@ -33,16 +33,21 @@ def deploy(cloud: Cloud, parameters: list[str]) -> None:
     cloud.log("deploy").unlink(missing_ok=True)
     python, signed_calls = machine.program("emulator", "python"), SCRIPTS / "signed_calls.py"
     run_tool(cloud, [python, signed_calls, "make-bucket", ARTIFACTS])
-    run_tool(cloud, [
-        machine.program("sam", "sam"), "deploy",
-        "--template-file", "template.yaml", "--stack-name", STACK, "--region", environment.REGION,
-        "--s3-bucket", ARTIFACTS, "--s3-prefix", STACK, "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
-        "--config-env", "local", "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
-        "--parameter-overrides", f"Architecture={architecture()}", *LOCAL_PARAMETERS, *parameters,
-    ])
+    run_tool(cloud, sam_deploy(STACK, environment.REGION, ARTIFACTS, architecture(), [*LOCAL_PARAMETERS, *parameters]))
     run_tool(cloud, [python, signed_calls, "correct-concurrency"])
     cloud.write_state(state | {"stack": STACK})
     print(f'deployed the stack "{STACK}"')
+
+
+def sam_deploy(name: str, region: str, bucket: str, processor: str, parameters: list[str], *options: str) -> list[str]:
+    """SAM's command line for a deployment that asks nothing, with its artifacts in a bucket of ours."""
+    return [
+        str(machine.program("sam", "sam")), "deploy",
+        "--template-file", "template.yaml", "--stack-name", name, "--region", region,
+        "--s3-bucket", bucket, "--s3-prefix", name, "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
+        "--config-env", "local", "--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar",
+        "--parameter-overrides", f"Architecture={processor}", *parameters, *options,
+    ]
 
 
 def run_tool(cloud: Cloud, command: list) -> None:

@@ -18,7 +18,6 @@ mod job;
 mod listing;
 mod pace;
 mod plan;
-mod prices;
 mod render;
 mod repair;
 mod report;
@@ -33,6 +32,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tandem_prices as prices;
 
 use crate::args::backfill::BackfillCommand;
 use crate::args::{Cli, Command};

@@ -1,6 +1,8 @@
 //! What AWS asks for requests, compute, transfer and storage: the table within the command, or one
 //! of the user's own. No I/O.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 use std::collections::BTreeMap;
 
 use chrono::NaiveDate;
@@ -40,6 +42,7 @@ impl<'de> Deserialize<'de> for Usd {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
+    /// When AWS had these prices.
     pub as_of: NaiveDate,
     currency: Currency,
     default_region: String,
@@ -106,19 +109,28 @@ struct Transfer {
 /// A price of one service, of one region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Service {
+    /// Invocations.
     LambdaRequests,
+    /// Compute on arm64.
     LambdaGbSeconds,
+    /// Requests to a standard queue.
     SqsRequests,
+    /// Write request units.
     DynamodbWrites,
+    /// Read request units.
     DynamodbReads,
 }
 
 /// A price of one storage class, of one region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ForClass {
+    /// PUT, COPY, POST, LIST.
     Writes,
+    /// GET, HEAD and all others.
     Reads,
+    /// GB that are read.
     RetrievedGb,
+    /// GB that are kept for a month.
     StoredGbMonths,
 }
 
@@ -241,6 +253,7 @@ impl Prices {
         self.regions.contains_key(region)
     }
 
+    /// The region whose prices hold where another one names none.
     pub fn default_region(&self) -> &str {
         &self.default_region
     }
@@ -285,10 +298,10 @@ impl Prices {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
 
-    pub fn prices() -> Prices {
+    fn prices() -> Prices {
         Prices::parse(TABLE).unwrap()
     }
 

@@ -59,7 +59,7 @@ pub struct Bucket {
     pub client: Client,
     /// The bucket's name.
     pub name: String,
-    region: &'static str,
+    region: String,
 }
 
 impl Bucket {
@@ -75,8 +75,22 @@ impl Bucket {
         Self {
             client: Client::from_conf(config),
             name: name.to_owned(),
-            region,
+            region: region.to_owned(),
         }
+    }
+
+    /// A bucket of the client's region.
+    pub fn with_client(client: Client, region: &str, name: String) -> Self {
+        Self {
+            client,
+            name,
+            region: region.to_owned(),
+        }
+    }
+
+    /// The bucket's region.
+    pub fn region(&self) -> &str {
+        &self.region
     }
 
     /// Makes the bucket.
@@ -84,7 +98,7 @@ impl Bucket {
         // S3's own rule: this region is not named.
         let place = (self.region != "us-east-1").then(|| {
             CreateBucketConfiguration::builder()
-                .location_constraint(BucketLocationConstraint::from(self.region))
+                .location_constraint(BucketLocationConstraint::from(self.region.as_str()))
                 .build()
         });
         self.client
@@ -225,11 +239,7 @@ impl Bucket {
         } = object.headers.clone();
         self.client
             .copy_object()
-            .copy_source(format!(
-                "{}/{}",
-                self.name,
-                utf8_percent_encode(key, ESCAPED)
-            ))
+            .copy_source(self.copy_source(key))
             .bucket(&self.name)
             .key(key)
             .metadata_directive(MetadataDirective::Replace)
@@ -243,6 +253,11 @@ impl Bucket {
             .await
             .map_err(|error| self.error("changing the metadata of", key, &error))?;
         Ok(())
+    }
+
+    /// An object as the header `x-amz-copy-source` wants it.
+    pub fn copy_source(&self, key: &str) -> String {
+        format!("{}/{}", self.name, utf8_percent_encode(key, ESCAPED))
     }
 
     /// Deletes an object.

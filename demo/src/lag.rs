@@ -20,6 +20,11 @@ impl Times {
         self.0.len()
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The longest.
     pub fn max(&self) -> Option<Duration> {
         self.0.last().copied()

@@ -9,8 +9,9 @@ use crate::awkward;
 use crate::cloud::Bucket;
 use crate::console::Meter;
 use crate::error::Error;
+use crate::expected::Expected;
 use crate::lag::Times;
-use crate::object::{Expected, Object};
+use crate::object::Object;
 
 /// Keys that are under way at once.
 const KEYS_AT_ONCE: usize = 16;

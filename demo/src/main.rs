@@ -2,27 +2,22 @@
 //! arguments, tells the story, turns its end into an exit code.
 
 mod args;
-mod awkward;
-mod cloud;
-mod console;
 mod default_tree;
-mod endpoint;
-mod error;
-mod lag;
+mod expected;
 mod live;
 mod memory;
-mod object;
 mod read_back;
 mod report;
 mod requests;
 mod settle;
 mod source_tree;
 mod story;
-mod tandem_command;
 mod upload;
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tandem_demo::{
+    awkward, cloud, console, endpoint, error, interrupt, lag, object, tandem_command,
+};
 
 use crate::args::Args;
 use crate::error::Error;
@@ -34,29 +29,11 @@ async fn main() {
     let names = Names::new();
     let end = tokio::select! {
         end = story::tell(&args, &names) => end,
-        error = interrupted() => Err(error),
+        error = interrupt::interrupted() => Err(error),
     };
     let code = end.map_or_else(|error| report(&error, &names), |()| 0);
     // Not by returning: a folder may still be walked in the background, and nobody waits for it.
     std::process::exit(code);
-}
-
-/// Waits for Ctrl-C, or to be told to end.
-async fn interrupted() -> Error {
-    let number = match (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) {
-        (Ok(mut interrupt), Ok(mut terminate)) => tokio::select! {
-            _ = interrupt.recv() => SignalKind::interrupt(),
-            _ = terminate.recv() => SignalKind::terminate(),
-        },
-        // Signals that cannot be caught end the program by themselves.
-        _ => std::future::pending().await,
-    };
-    Error::Interrupted {
-        signal: number.as_raw_value(),
-    }
 }
 
 /// Says why the story ended early, and answers the exit code for it.

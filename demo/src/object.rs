@@ -1,8 +1,6 @@
-//! An object as the demo writes it, and what the destination has to hold in the end. No I/O.
+//! An object as the demo and the acceptance run write it. No I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use crate::source_tree::SourceFile;
+use std::collections::BTreeMap;
 
 /// Everything about an object that has to arrive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,6 +44,7 @@ impl Object {
     }
 
     /// The same, with everything that an object can carry beside its bytes.
+    #[must_use]
     pub fn dressed(self, by: &str) -> Self {
         let text = |value: &str| Some(value.to_owned());
         Self {
@@ -68,59 +67,4 @@ fn pairs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         .iter()
         .map(|&(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
-}
-
-/// What the source holds, and therefore what the destination has to hold.
-#[derive(Debug, Default)]
-pub struct Expected {
-    /// Objects as they were uploaded from the folder, by key.
-    pub historical: BTreeMap<String, SourceFile>,
-    /// Objects that were written live.
-    pub live: BTreeMap<String, Object>,
-    /// Keys that were deleted.
-    pub gone: BTreeSet<String>,
-}
-
-impl Expected {
-    /// How many objects there are.
-    pub fn len(&self) -> usize {
-        self.historical.len() + self.live.len()
-    }
-
-    /// An object was written.
-    pub fn put(&mut self, key: String, object: Object) {
-        self.historical.remove(&key);
-        self.gone.remove(&key);
-        self.live.insert(key, object);
-    }
-
-    /// An object was deleted.
-    pub fn delete(&mut self, key: String) {
-        self.historical.remove(&key);
-        self.live.remove(&key);
-        self.gone.insert(key);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_in_one_place_only() {
-        let file = SourceFile {
-            path: "a".into(),
-            key: "a".into(),
-            bytes: 1,
-            modified_secs: None,
-        };
-        let mut expected = Expected::default();
-        expected.historical.insert("a".into(), file);
-        expected.put("a".into(), Object::text("new"));
-        assert_eq!((expected.historical.len(), expected.live.len()), (0, 1));
-        expected.delete("a".into());
-        assert_eq!((expected.len(), expected.gone.len()), (0, 1));
-        expected.put("a".into(), Object::default());
-        assert_eq!((expected.len(), expected.gone.len()), (1, 0));
-    }
 }

@@ -11,7 +11,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::cloud::Bucket;
 use crate::console::{Meter, shown};
 use crate::error::Error;
-use crate::object::{Expected, Object};
+use crate::expected::Expected;
+use crate::object::Object;
 use crate::source_tree::SourceFile;
 use crate::upload::{MODIFIED, content_type, has_changed};
 

@@ -10,16 +10,16 @@ use crate::console::{self, Meter, bytes, check, counted, say, step};
 use crate::default_tree;
 use crate::endpoint::LocalEndpoint;
 use crate::error::Error;
+use crate::expected::Expected;
 use crate::lag::Times;
 use crate::live::{self, Phase};
 use crate::memory;
-use crate::object::Expected;
 use crate::read_back::read_back;
 use crate::report::{self, Cost};
 use crate::requests::{RequestMeter, Requests};
 use crate::settle::Settling;
 use crate::source_tree::{self, Limits, SourceTree};
-use crate::tandem_command::{End, Job, JobAnswer, Status, Tandem};
+use crate::tandem_command::{End, Job, JobAnswer, Status, Tandem, Target};
 use crate::upload::upload;
 
 /// The two buckets of this run.
@@ -69,7 +69,11 @@ struct Demo<'a> {
 pub async fn tell(args: &Args, names: &Names) -> Result<(), Error> {
     let started = Instant::now();
     let endpoint = LocalEndpoint::from_environment()?;
-    let tandem = Tandem::beside_this_program(&endpoint, &args.stack_name)?;
+    let tandem = Tandem::beside_this_program(
+        Target::Local(endpoint.clone()),
+        SOURCE_REGION,
+        &args.stack_name,
+    )?;
     let _: serde_json::Value = tandem.ask(&["rule", "list"]).await?;
     let tree = look_through_folder(args).await?;
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio::process::Command;
 
-use crate::cloud::{ACCESS_KEY, SOURCE_REGION};
+use crate::cloud::ACCESS_KEY;
 use crate::console;
 use crate::endpoint::LocalEndpoint;
 use crate::error::Error;
@@ -18,11 +18,21 @@ const DIFFERENCES: i32 = 1;
 const INTERRUPTS: [i32; 2] = [2, 15];
 
 /// The command, and where it is pointed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tandem {
     program: PathBuf,
-    endpoint: LocalEndpoint,
+    target: Target,
+    region: String,
     stack: String,
+}
+
+/// Where the stack is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// In a local cloud. Nothing of the user's AWS settings is used.
+    Local(LocalEndpoint),
+    /// In the user's own account, as this profile or the environment names it.
+    Account(Option<String>),
 }
 
 /// How a command ended that the user saw.
@@ -36,7 +46,7 @@ pub enum End {
 
 impl Tandem {
     /// The `tandem` that was built together with this program.
-    pub fn beside_this_program(endpoint: &LocalEndpoint, stack: &str) -> Result<Self, Error> {
+    pub fn beside_this_program(target: Target, region: &str, stack: &str) -> Result<Self, Error> {
         let beside = std::env::current_exe().ok().and_then(|program| {
             Some(
                 program
@@ -47,12 +57,13 @@ impl Tandem {
         match beside.filter(|program| program.is_file()) {
             Some(program) => Ok(Self {
                 program,
-                endpoint: endpoint.clone(),
+                target,
+                region: region.to_owned(),
                 stack: stack.to_owned(),
             }),
             None => Err(Error::Refused(
                 "the tandem command is not beside this program; build both with: \
-                 cargo build --profile local -p tandem -p tandem-demo"
+                 cargo build --profile local --workspace"
                     .to_owned(),
             )),
         }
@@ -79,6 +90,8 @@ impl Tandem {
             .command(arguments)
             .args(["--output", "json"])
             .stdin(Stdio::null())
+            // The terminal's Ctrl-C is the caller's to act on: what cleans up asks the command, too.
+            .process_group(0)
             .output()
             .await
             .map_err(|error| self.cannot_run(&error))?;
@@ -99,29 +112,39 @@ impl Tandem {
         let mut command = Command::new(&self.program);
         command
             .args(arguments)
-            .args(["--endpoint-url", self.endpoint.url()])
-            .args(["--region", SOURCE_REGION])
+            .args(["--region", &self.region])
             .args(["--stack-name", &self.stack])
             .kill_on_drop(true);
-        // Nothing of the user's: not the account, nor anything that could lead to another address.
-        for (name, _) in std::env::vars_os() {
-            let upper = name.to_string_lossy().to_ascii_uppercase();
-            if upper.starts_with("AWS_") || upper.ends_with("_PROXY") {
-                command.env_remove(name);
+        match &self.target {
+            Target::Local(endpoint) => isolate(&mut command, endpoint),
+            Target::Account(profile) => {
+                let profile = profile.iter().flat_map(|name| ["--profile", name]);
+                command.args(profile);
             }
         }
-        command
-            .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-            .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-            .env("AWS_EC2_METADATA_DISABLED", "true");
         command
     }
 
     fn cannot_run(&self, error: &std::io::Error) -> Error {
         Error::Unexpected(format!("cannot run {}: {error}", self.program.display()))
     }
+}
+
+/// Takes everything of the user's away: the account, and whatever could lead to another address.
+fn isolate(command: &mut Command, endpoint: &LocalEndpoint) {
+    for (name, _) in std::env::vars_os() {
+        let upper = name.to_string_lossy().to_ascii_uppercase();
+        if upper.starts_with("AWS_") || upper.ends_with("_PROXY") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .args(["--endpoint-url", endpoint.url()])
+        .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", ACCESS_KEY)
+        .env("AWS_CONFIG_FILE", "/dev/null")
+        .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
 }
 
 /// As a shell would give it.
@@ -159,14 +182,23 @@ pub struct JobAnswer {
 /// One backfill; the fields are those of the contract, `docs/contract.md`.
 #[derive(Debug, Deserialize)]
 pub struct Job {
+    /// Its id.
     pub id: String,
+    /// `running`, `complete` and so on.
     pub state: String,
+    /// Source keys it has seen.
     pub listed: u64,
+    /// Those it copied,
     pub copied: u64,
+    /// found equal,
     pub equal: u64,
+    /// found deleted,
     pub gone: u64,
+    /// could not copy,
     pub failed: u64,
+    /// or began to copy in ranges.
     pub transfers: u64,
+    /// What it copied.
     pub bytes_copied: u64,
 }
 
@@ -193,11 +225,17 @@ pub struct Live {
 /// Messages and keys that wait.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Backlog {
+    /// In the put queue.
     pub put: u64,
+    /// In the delete queue.
     pub delete: u64,
+    /// In the work queue.
     pub work: u64,
+    /// In the part queue.
     pub part: u64,
+    /// Keys of the rule that wait until it is resumed.
     pub held: u64,
+    /// In all dead-letter queues.
     pub dead_letter: u64,
 }
 
@@ -211,8 +249,11 @@ impl Backlog {
 /// Milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Lag {
+    /// Half of the changes took no longer.
     pub p50: f64,
+    /// 99 in a hundred took no longer.
     pub p99: f64,
+    /// No change took longer.
     pub max: f64,
 }
 

@@ -143,6 +143,28 @@ fn the_adapters_know_no_lambda_and_the_shell_is_used_by_functions_only() {
     }
 }
 
+/// What of ours a crate uses, tests aside.
+fn ours(workspace: &Metadata, name: &str) -> BTreeSet<String> {
+    let ours = dependencies(package(workspace, name)).into_iter();
+    ours.filter(|name| name.starts_with("tandem")).collect()
+}
+
+#[test]
+fn the_demo_uses_nothing_of_ours_and_the_acceptance_run_only_the_demos_tools_and_the_prices() {
+    let workspace = workspace();
+    assert_eq!(ours(&workspace, "tandem-demo"), BTreeSet::new());
+    let used = ["tandem", "tandem-demo"].map(str::to_owned);
+    assert_eq!(ours(&workspace, "tandem-acceptance"), BTreeSet::from(used));
+    for package in workspace.workspace_packages() {
+        let used = ours(&workspace, package.name.as_str());
+        assert!(
+            !used.contains("tandem-acceptance"),
+            "{} -> tandem-acceptance",
+            package.name
+        );
+    }
+}
+
 #[test]
 fn everything_shared_is_used() {
     let workspace = workspace();

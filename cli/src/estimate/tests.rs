@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use super::time::PLAN_SECS;
 use super::*;
 use crate::prices::TABLE;
-use crate::prices::tests::prices;
+
+fn prices() -> Prices {
+    Prices::parse(TABLE).unwrap()
+}
 
 fn load(class: &str, load: ClassLoad) -> Load {
     Load {

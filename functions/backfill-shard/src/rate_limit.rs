@@ -9,10 +9,6 @@ use tandem_replication::Timestamp;
 
 use crate::page_context::PageContext;
 
-/// For how many seconds' worth of objects a page reserves capacity at a time.
-const RESERVED_SECS: f64 = 20.0;
-/// A shard that would wait for longer is handed on, because Lambda charges for waiting.
-const WAIT_SECS_MAX: i64 = 30;
 /// The longest that SQS delays a message ("Amazon SQS delay queues").
 const DELAY_SECS_MAX: i64 = 900;
 
@@ -40,7 +36,8 @@ impl PageContext<'_> {
         };
         let taken_until = self.worker.table.pace_taken_until(&self.job.id).await?;
         let wait_secs = taken_until.map_or(0, |until| (until - now()).num_seconds());
-        if wait_secs > WAIT_SECS_MAX {
+        let page = self.worker.config.rate_page;
+        if wait_secs > wait_secs_max(page) {
             let secs = i32::try_from(wait_secs.min(DELAY_SECS_MAX));
             return Ok(Room::Later(secs.unwrap_or_default()));
         }
@@ -49,7 +46,7 @@ impl PageContext<'_> {
             clippy::cast_sign_loss,
             reason = "twenty million at most"
         )]
-        let objects = (per_sec * RESERVED_SECS) as usize;
+        let objects = (per_sec * page.as_secs_f64()) as usize;
         Ok(Room::For(objects.max(1)))
     }
 
@@ -67,6 +64,11 @@ impl PageContext<'_> {
     }
 }
 
+/// A shard that would wait for longer is handed on, because Lambda charges for waiting.
+fn wait_secs_max(page: Duration) -> i64 {
+    i64::try_from((page * 3 / 2).as_secs()).unwrap_or(i64::MAX)
+}
+
 impl Rate {
     /// Waits until the object of this number may begin.
     pub(crate) async fn wait_for(&self, number: u64) {
@@ -75,5 +77,16 @@ impl Rate {
         if left_ms > 0.0 {
             tokio::time::sleep(Duration::from_secs_f64(left_ms / 1_000.0)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_waits_for_thirty_seconds_at_most_unless_pages_are_shorter() {
+        let waits = [20, 1].map(|secs| wait_secs_max(Duration::from_secs(secs)));
+        assert_eq!(waits, [30, 1]);
     }
 }

@@ -12,6 +12,10 @@ use tandem_replication::region::RegionGroups;
 /// clocks that differ. `docs/semantics.md` lists both as assumptions.
 const IN_FLIGHT_MAX: Duration = Duration::from_mins(20);
 
+/// Where the environment does not say: for how many seconds' worth of objects a page of a job with a rate limit
+/// reserves capacity at a time.
+const RATE_PAGE: Duration = Duration::from_secs(20);
+
 /// Other accounts that may own destinations, separated by commas; none if it is empty or missing.
 const DESTINATION_ACCOUNTS: &str = "TANDEM_DESTINATION_ACCOUNTS";
 
@@ -49,6 +53,9 @@ pub struct Config {
     /// For how long after an invocation's end a request of it may be in flight, clocks that differ included: a shard's
     /// lease lasts as long.
     pub in_flight_max: Duration,
+    /// For how long a page of a job with a rate limit goes on with its objects. The acceptance run on a local cloud
+    /// makes this shorter, so that a job is handed on many times within minutes.
+    pub rate_page: Duration,
     /// How often a message is attempted before it is given up.
     pub attempts_max: u32,
     /// After how many deliveries the queue itself gives a message up, whether or not a function saw it.
@@ -166,6 +173,10 @@ impl Config {
                 None => IN_FLIGHT_MAX,
                 Some(_) => Duration::from_secs(number("TANDEM_IN_FLIGHT_SECS")?),
             },
+            rate_page: match lookup("TANDEM_RATE_PAGE_SECS") {
+                None => RATE_PAGE,
+                Some(_) => Duration::from_secs(number("TANDEM_RATE_PAGE_SECS")?.max(1)),
+            },
             attempts_max: u32::try_from(number("TANDEM_ATTEMPTS_MAX")?).unwrap_or(u32::MAX),
             receives_max: u32::try_from(number("TANDEM_RECEIVES_MAX")?).unwrap_or(u32::MAX),
             part_bytes: number("TANDEM_PART_BYTES")?,
@@ -236,6 +247,7 @@ mod tests {
             | "TANDEM_RANGE_BYTES"
             | "TANDEM_BACKFILL_CONCURRENCY"
             | "TANDEM_IN_FLIGHT_SECS"
+            | "TANDEM_RATE_PAGE_SECS"
             | "TANDEM_ATTEMPTS_MAX"
             | "TANDEM_RECEIVES_MAX" => "8",
             "TANDEM_PUT_QUEUE_URL" => "http://sqs/0/stack-put",

@@ -1,0 +1,228 @@
+//! The steps of a run: what each expects, and how it is done.
+
+mod facts;
+mod jobs;
+mod large;
+mod measures;
+mod rules;
+mod writes;
+
+use tandem_demo::error::Error;
+
+use crate::stage::Stage;
+
+pub use jobs::{HandOns, begin_hand_ons};
+
+/// A step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    Unversioned,
+    Versioned,
+    Tags,
+    Metadata,
+    AwkwardKeys,
+    Kms,
+    LargeObject,
+    Pause,
+    Failures,
+    Verify,
+    EventBridge,
+    RuleAsCode,
+    Circle,
+    ThrottledPut,
+    LargeCopy,
+    Conditions,
+    Recursion,
+    HandOns,
+    Lag,
+    ColdStarts,
+}
+
+/// A step and what it says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// The step.
+    pub step: Step,
+    /// Its name, in the report and for `--only`.
+    pub name: &'static str,
+    /// What has to be so.
+    pub expects: &'static str,
+}
+
+/// What came of a step that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All was as expected; what was seen.
+    Passed(Vec<String>),
+    /// It could not be tried, or has no meaning here.
+    Skipped(String),
+}
+
+/// All steps, in their order. The job of `hand-ons` begins before the first step and is looked at late.
+pub const ALL: [About; 20] = [
+    about(
+        Step::Unversioned,
+        "unversioned",
+        "puts, overwrites and deletes arrive in a bucket without versions, and verify finds both sides equal",
+    ),
+    about(
+        Step::Versioned,
+        "versioned",
+        "puts, overwrites and deletes arrive in a bucket with versions, and a delete leaves a delete marker",
+    ),
+    about(
+        Step::Tags,
+        "tags",
+        "a change of tags arrives without a copy: the replica's ETag and Last-Modified stay",
+    ),
+    about(
+        Step::Metadata,
+        "metadata",
+        "headers, user metadata and tags arrive, and so does a change of them",
+    ),
+    about(
+        Step::AwkwardKeys,
+        "awkward-keys",
+        "keys with spaces, +, =, %, Unicode and 1,024 bytes arrive, and their deletes too",
+    ),
+    about(
+        Step::Kms,
+        "kms",
+        "objects arrive in a bucket whose default encryption is the AWS-managed KMS key",
+    ),
+    about(
+        Step::LargeObject,
+        "large-object",
+        "an object of two large parts, built by copies, arrives with its size, part layout and bytes",
+    ),
+    about(
+        Step::Pause,
+        "pause",
+        "a paused rule writes nothing; after it is resumed both sides are equal",
+    ),
+    about(
+        Step::Failures,
+        "failures",
+        "a denied copy is listed with its reason, and arrives by a retry when the cause is gone",
+    ),
+    about(
+        Step::Verify,
+        "verify",
+        "verify finds a missing, a different and an extra object, and a repair makes both sides equal",
+    ),
+    about(
+        Step::EventBridge,
+        "eventbridge",
+        "a rule whose changes come through EventBridge carries puts and deletes",
+    ),
+    about(
+        Step::RuleAsCode,
+        "rule-as-code",
+        "a CloudFormation stack makes a working rule, and ends it when it is deleted",
+    ),
+    about(
+        Step::Circle,
+        "circle",
+        "a second stack refuses a rule that leads back, with the reason; or writes end by themselves",
+    ),
+    about(
+        Step::ThrottledPut,
+        "throttled-put",
+        "measured: the Last-Modified of a PUT that is sent slowly, against its begin and when it is visible",
+    ),
+    about(
+        Step::LargeCopy,
+        "large-copy",
+        "measured: the Last-Modified of a COPY of gigabytes, against its begin and when it is visible",
+    ),
+    about(
+        Step::Conditions,
+        "conditions",
+        "a COPY whose condition on its destination does not hold is refused with 412, and succeeds where it holds",
+    ),
+    about(
+        Step::Recursion,
+        "recursion",
+        "recursive loops are allowed for backfill-shard and copy-parts, and for no other function",
+    ),
+    about(
+        Step::HandOns,
+        "hand-ons",
+        "a backfill that is handed on at least 40 times in one shard completes and loses nothing",
+    ),
+    about(
+        Step::Lag,
+        "lag",
+        "CloudWatch has the stack's replication latency, and its p99 is within the RPO of 900 s",
+    ),
+    about(
+        Step::ColdStarts,
+        "cold-starts",
+        "measured: how long the functions' environments took to start, by their REPORT lines",
+    ),
+];
+
+const fn about(step: Step, name: &'static str, expects: &'static str) -> About {
+    About {
+        step,
+        name,
+        expects,
+    }
+}
+
+/// Does a step. What is not as expected is an error.
+pub async fn run(step: Step, stage: &Stage, hand_ons: Option<&HandOns>) -> Result<Outcome, Error> {
+    match step {
+        Step::Unversioned => writes::unversioned(stage).await,
+        Step::Versioned => writes::versioned(stage).await,
+        Step::Tags => writes::tags(stage).await,
+        Step::Metadata => writes::metadata(stage).await,
+        Step::AwkwardKeys => writes::awkward_keys(stage).await,
+        Step::Kms => writes::kms(stage).await,
+        Step::LargeObject => large::large_object(stage).await,
+        Step::Pause => jobs::pause(stage).await,
+        Step::Failures => jobs::failures(stage).await,
+        Step::Verify => jobs::verify(stage).await,
+        Step::EventBridge => rules::eventbridge(stage).await,
+        Step::RuleAsCode => rules::rule_as_code(stage).await,
+        Step::Circle => rules::circle(stage).await,
+        Step::ThrottledPut => facts::throttled_put(stage).await,
+        Step::LargeCopy => large::large_copy(stage).await,
+        Step::Conditions => facts::conditions(stage).await,
+        Step::Recursion => facts::recursion(stage).await,
+        Step::HandOns => jobs::hand_ons(stage, hand_ons).await,
+        Step::Lag => measures::lag(stage).await,
+        Step::ColdStarts => measures::cold_starts(stage).await,
+    }
+}
+
+/// Fails a step unless something is so.
+fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Error> {
+    if is_so {
+        Ok(())
+    } else {
+        Err(Error::Unexpected(otherwise()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_step_has_a_name_of_its_own_and_an_expectation() {
+        let names: BTreeSet<&str> = ALL.iter().map(|about| about.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert!(ALL.iter().all(|about| !about.expects.is_empty()));
+        assert!(names.iter().all(|name| !name.contains([',', ' ', '|'])));
+    }
+
+    #[test]
+    fn what_is_measured_comes_after_what_is_done() {
+        let at = |step| ALL.iter().position(|about| about.step == step);
+        assert!(at(Step::HandOns) > at(Step::Circle));
+        assert!(at(Step::Lag) > at(Step::HandOns) && at(Step::ColdStarts) > at(Step::HandOns));
+    }
+}
