@@ -9,6 +9,7 @@ use tandem_aws::Aws;
 use tandem_memory_s3::MemoryS3;
 use tandem_memory_s3::server::ACCOUNT_ID;
 use tandem_replication::names::{BucketName, Region, RuleId};
+use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
 
@@ -73,6 +74,7 @@ fn rule(options: Options) -> Rule {
         policy: Policy::Full,
         options,
         historical: false,
+        notified_by: NotifiedBy::Bucket,
         state: RuleState::Enabled,
         revision: 1,
         created_at: now,

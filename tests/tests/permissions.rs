@@ -72,7 +72,10 @@ const NEEDS: &[(&str, &[&str])] = &[
     ),
     (
         "s3.GetBucketNotificationConfiguration",
-        &["s3:GetBucketNotification source"],
+        &[
+            "s3:GetBucketNotification source",
+            "s3:GetBucketNotification destination",
+        ],
     ),
     (
         "s3.GetBucketOwnershipControls",
@@ -209,6 +212,11 @@ const NEEDS: &[(&str, &[&str])] = &[
         "eventbridge.ListTargetsByRule",
         &["events:ListTargetsByRule event rules"],
     ),
+    // Of other stacks, in the destination's region.
+    (
+        "eventbridge.ListRules",
+        &["events:ListRules all event rules"],
+    ),
     ("eventbridge.PutRule", &["events:PutRule event rules"]),
     ("eventbridge.PutTargets", &["events:PutTargets event rules"]),
     (
@@ -318,6 +326,7 @@ fn kind(resource: &str) -> &'static str {
         "s3:::${JobBucketPattern}/*" => "job objects",
         "events:${AWS::Region}:${AWS::AccountId}:event-bus/default" => "bus",
         "events:${AWS::Region}:${AWS::AccountId}:rule/${AWS::StackName}-rule-*" => "event rules",
+        "events:*:${AWS::AccountId}:rule/*" => "all event rules",
         "lambda:${AWS::Region}:${AWS::AccountId}:function:${AWS::StackName}-backfill" => "function",
         "cloudformation:${AWS::Region}:${AWS::AccountId}:stack/${AWS::StackName}/*" => "stack",
         "kms:*:*:key/*" => "keys",

@@ -1,6 +1,8 @@
 //! What is looked up about a rule's two buckets before the rule is made or its options are changed.
 
+use tandem_aws::AwsError;
 use tandem_aws::bucket_lookup::{Found, look_at_setup, look_up};
+use tandem_aws::rules_elsewhere::shown_as_source;
 use tandem_lambda::request::RequestError;
 use tandem_replication::draft::{Refusal, RefusalCode, Role, RuleDraft};
 use tandem_replication::names::{AccountId, BucketName, Region};
@@ -43,6 +45,22 @@ impl Stack {
             options.check_setup(&destination.name, setup)?;
         }
         Ok(())
+    }
+
+    /// Says why a destination is the source of a rule of another stack, if AWS shows that it is.
+    pub(crate) async fn replicated_elsewhere(
+        &self,
+        destination: &Bucket,
+        owner: &str,
+    ) -> Result<Option<String>, AwsError> {
+        let queues = &self.config.lane_queues;
+        let shown = shown_as_source(&self.aws, queues, destination, owner).await?;
+        Ok(shown.map(|shown| {
+            format!(
+                "is the source of a rule of another stack ({shown}), so that objects could go round in a circle; delete \
+                 that rule, or remove what is left of it, or choose another destination"
+            )
+        }))
     }
 
     /// The account that the destination bucket has to belong to.

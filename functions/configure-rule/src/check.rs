@@ -167,11 +167,17 @@ impl Stack {
             ),
             self.lagging(rule),
         );
+        let mut circle = None;
         if destination.is_none() {
             self.note_encryption(rule).await;
+            circle = self.circle(rule).await;
         }
         let source_is_there = !matches!(&source, Some(problem) if problem.code == "BucketNotFound");
-        let mut problems: Vec<Problem> = source.into_iter().chain(destination).collect();
+        let mut problems: Vec<Problem> = source
+            .into_iter()
+            .chain(destination)
+            .chain(circle)
+            .collect();
         if source_is_there {
             match self.unsent(rule).await {
                 Ok(unsent) => problems.extend(missing(rule, &unsent)),
@@ -185,6 +191,18 @@ impl Stack {
         problems.extend(closed.iter().cloned());
         problems.extend(lagging);
         problems
+    }
+
+    /// Whether the destination has become the source of a rule of another stack.
+    async fn circle(&self, rule: &Rule) -> Option<Problem> {
+        let owner = self.destination_owner(&rule.options);
+        match self.replicated_elsewhere(&rule.destination, owner).await {
+            Ok(shown) => Some(Problem::new(
+                "DestinationIsSource",
+                format!("the destination {} {}", rule.destination.name, shown?),
+            )),
+            Err(error) => Some(Problem::unanswered(&error)),
+        }
     }
 
     /// Notes the default encryption of the destination, where it is another one than the rule says. Without it a first

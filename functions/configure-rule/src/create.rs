@@ -1,7 +1,5 @@
 //! Making a rule: checked, claimed, attached, enabled; or nothing of it left behind.
 
-use std::time::Duration;
-
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_aws::bucket_lookup::default_encryption;
@@ -10,7 +8,7 @@ use tandem_aws::jobs::Job;
 use tandem_aws::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
-use tandem_replication::draft::{Claim, RuleDraft};
+use tandem_replication::draft::{Claim, Refusal, RefusalCode, RuleDraft};
 use tandem_replication::names::{BucketName, JobId, RuleId};
 use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::progress::JobSpec;
@@ -57,6 +55,10 @@ impl Stack {
         self.check_destination(&draft.options, &destination).await?;
         self.check_claims(&draft).await?;
         let owner = self.destination_owner(&draft.options);
+        if let Some(shown) = self.replicated_elsewhere(&destination, owner).await? {
+            let (field, value) = ("destination", draft.destination.as_str());
+            return Err(Refusal::new(RefusalCode::BucketInUse, field, value, shown).into());
+        }
         let rule = Rule {
             destination_encryption: default_encryption(&self.aws, &destination, owner).await,
             ..new_rule(id, &draft, source, destination)

@@ -8,7 +8,7 @@ use aws_sdk_eventbridge::types::{RuleState as EventRuleState, Target};
 use md5::{Digest, Md5};
 use serde_json::Value;
 use tandem_replication::event_pattern::pattern;
-use tandem_replication::names::RuleId;
+use tandem_replication::names::{BucketName, RuleId};
 use tandem_replication::rule::Rule;
 use tandem_replication::subscription::Lane;
 
@@ -175,8 +175,8 @@ impl EventRules {
             .put_rule()
             .name(&name)
             .description(format!(
-                "Tandem - sends changes of {} to the {} queue of {}, for {}.",
-                rule.source.name,
+                "{}to the {} queue of {}, for {}.",
+                description_start(&rule.source.name),
                 lane.as_str(),
                 self.stack,
                 rule.id
@@ -309,6 +309,11 @@ fn with_quota(mut error: AwsError) -> AwsError {
                        notified by EventBridge needs two; ask for a higher quota, or remove rules of the default event bus)";
     }
     error
+}
+
+/// How the descriptions of all of Tandem's rules for the events of a bucket begin, whichever stack made them.
+pub(crate) fn description_start(source: &BucketName) -> String {
+    format!("Tandem - sends changes of {source} ")
 }
 
 /// The name of the EventBridge rule for one lane. It begins with the stack's name and `-rule-`, as the template's

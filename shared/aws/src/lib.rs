@@ -2,7 +2,7 @@
 //!
 //! Modules in reading order: [`clients`] (one client a service and region, built once, requests
 //! counted), [`clock`] (both clocks), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
-//! [`bucket_lookup`], [`notifications`], [`places`]), the table ([`table`], [`attempts`], [`rules`], [`jobs`], [`shards`], [`limits`], [`deferred_keys`], [`failures`],
+//! [`bucket_lookup`], [`notifications`], [`rules_elsewhere`], [`places`]), the table ([`table`], [`attempts`], [`rules`], [`jobs`], [`shards`], [`limits`], [`deferred_keys`], [`failures`],
 //! [`transfers`], [`uploads`], [`watermark`], [`requests`]), and the rest ([`queues`], [`event_bus`], [`event_rules`], [`functions`], [`measures`],
 //! [`stacks`], [`callback`]). What AWS's
 //! refusals mean is told in `classify.rs` and `denied.rs`.
@@ -55,6 +55,7 @@ pub mod event_rules;
 pub mod functions;
 pub mod measures;
 pub mod queues;
+pub mod rules_elsewhere;
 pub mod stacks;
 
 pub use clients::Aws;

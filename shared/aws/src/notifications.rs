@@ -265,7 +265,8 @@ pub async fn turn_eventbridge_on(aws: &Aws, rule: &Rule) -> Result<(), AwsError>
         .filter(|entry| is_ours(entry, rule))
         .cloned()
         .collect();
-    write(aws, rule, found, ours, Destinations::NotTriedOut).await
+    let written = write(aws, rule, found, ours, Destinations::NotTriedOut).await;
+    written.map_err(|(error, _)| error)
 }
 
 /// What `rule` needs to be told, and its source bucket does not send.

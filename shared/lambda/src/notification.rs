@@ -317,6 +317,31 @@ mod tests {
         assert_eq!(events[0].key.as_str(), "a+b%20c");
     }
 
+    // Promise: An object that a copy created is compared with its replica first, and nothing is written if they agree.
+    #[test]
+    fn only_a_put_is_known_not_to_be_a_copy_of_tandems() {
+        let by = |event: &ObjectEvent| match event.change {
+            Change::Created { by, .. } => by,
+            _ => panic!("{event:?}"),
+        };
+        for (name, reason, wanted) in [
+            ("ObjectCreated:Put", "PutObject", CreatedBy::Put),
+            ("ObjectCreated:Post", "POST Object", CreatedBy::Put),
+            ("ObjectCreated:Copy", "CopyObject", CreatedBy::Copy),
+            (
+                "ObjectCreated:CompleteMultipartUpload",
+                "CompleteMultipartUpload",
+                CreatedBy::Copy,
+            ),
+            ("ObjectCreated:New", "NewRequest", CreatedBy::Copy),
+        ] {
+            let events = parse(json!({"Records": [record(name, "a")]})).unwrap();
+            assert_eq!(by(&events[0]), wanted, "{name}");
+            let event = bridged("Object Created", &json!({"reason": reason}));
+            assert_eq!(by(&event), wanted, "{reason}");
+        }
+    }
+
     fn bridged(detail_type: &str, detail: &Value) -> ObjectEvent {
         let mut document = json!({"version": "0", "source": "aws.s3", "detail-type": detail_type,
             "time": "2026-11-22T21:00:00Z", "detail": {"version": "0", "bucket": {"name": "photos"},
@@ -338,6 +363,7 @@ mod tests {
             etag: Some(Etag::new("abc")),
             bytes: Some(3),
             version_id: Some(VersionId::new("v1".to_owned())),
+            by: CreatedBy::Copy,
         };
         assert_eq!(created.change, wanted);
         assert_eq!(created.sequencer, Some(Sequencer::new("0055")));

@@ -22,7 +22,7 @@ impl Stage {
         );
     }
 
-    async fn configure(&self, fields: Value) -> Value {
+    pub async fn configure(&self, fields: Value) -> Value {
         let request = fields.clone();
         let answer = self.cloud.configure(request).await;
         answer.unwrap_or_else(|error| panic!("{fields}: {error:?}"))

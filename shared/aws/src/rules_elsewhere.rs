@@ -1,0 +1,83 @@
+//! The rules of other stacks that replicate from a bucket, as far as AWS shows them: each stack knows its own rules only,
+//! and a bucket that is a destination here and a source there may belong to a circle of rules.
+
+use aws_sdk_eventbridge::types::Rule as EventRule;
+use aws_types::region::Region as SdkRegion;
+use tandem_replication::rule::Bucket;
+use tandem_replication::subscription::rule_of_entry;
+
+use crate::event_rules::description_start;
+use crate::notifications::LaneQueues;
+use crate::{Aws, AwsError};
+
+/// Returns what shows that another stack replicates from `bucket`, in a few words: its notification configuration, or
+/// rules of EventBridge in its region. Only the stack's own account shows the latter. What may not be read is not known,
+/// and counts as nothing.
+pub async fn shown_as_source(
+    aws: &Aws,
+    own: &LaneQueues,
+    bucket: &Bucket,
+    owner: &str,
+) -> Result<Option<String>, AwsError> {
+    let doing = || format!("reading the notifications of {}", bucket.name);
+    let answer = aws
+        .s3(&bucket.region)
+        .get_bucket_notification_configuration()
+        .bucket(bucket.name.as_str())
+        .expected_bucket_owner(owner)
+        .send()
+        .await;
+    let found = match answer.map_err(|error| AwsError::request(doing(), &error)) {
+        Ok(found) => found,
+        Err(error) if error.status == Some(403) => {
+            tracing::info!(%error, "whether another stack replicates from the destination is not known");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let entry = found.queue_configurations().iter().find(|entry| {
+        let is_tandems = entry.id().and_then(rule_of_entry).is_some();
+        is_tandems && ![own.put_arn.as_str(), &own.delete_arn].contains(&entry.queue_arn())
+    });
+    if let Some(entry) = entry {
+        let id = entry.id().unwrap_or_default();
+        let queue = entry.queue_arn();
+        return Ok(Some(format!("its notification {id:?} to {queue}")));
+    }
+    if found.event_bridge_configuration().is_none() || owner != aws.account_id() {
+        return Ok(None);
+    }
+    event_rule(aws, bucket).await
+}
+
+async fn event_rule(aws: &Aws, bucket: &Bucket) -> Result<Option<String>, AwsError> {
+    let region = SdkRegion::new(bucket.region.as_str().to_owned());
+    let config = aws_sdk_eventbridge::config::Builder::from(aws.config()).region(region);
+    let client = aws_sdk_eventbridge::Client::from_conf(config.build());
+    let mut next = None;
+    loop {
+        let answer = client.list_rules().set_next_token(next).send().await;
+        let doing = format!("listing the EventBridge rules of {}", bucket.region);
+        let answer = match answer.map_err(|error| AwsError::request(doing, &error)) {
+            Ok(answer) => answer,
+            Err(error) if error.is("AccessDeniedException") => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let start = description_start(&bucket.name);
+        let is_from = |rule: &&EventRule| {
+            let description = rule.description().unwrap_or_default();
+            description.starts_with(&start)
+        };
+        if let Some(rule) = answer.rules().iter().find(is_from) {
+            let name = rule.name().unwrap_or_default();
+            return Ok(Some(format!(
+                "the EventBridge rule {name} of {}",
+                bucket.region
+            )));
+        }
+        next = answer.next_token;
+        if next.is_none() {
+            return Ok(None);
+        }
+    }
+}
