@@ -91,7 +91,7 @@ impl Scale {
             throttled_bytes: 2 * MIB,
             throttled: Duration::from_secs(4),
             paused: Duration::from_secs(3),
-            patience: Duration::from_mins(1),
+            patience: Duration::from_mins(2),
             metrics_patience: Duration::from_secs(20),
             quiet: Duration::from_secs(10),
             thresholds: Thresholds {

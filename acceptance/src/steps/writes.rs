@@ -152,9 +152,9 @@ async fn set_tags(
     tags: &BTreeMap<String, String>,
 ) -> Result<(), Error> {
     let unexpected = |error| Error::Unexpected(format!("tagging {key}: {error}"));
-    let mut set = Vec::new();
+    let mut pairs = Vec::new();
     for (name, value) in tags {
-        set.push(
+        pairs.push(
             Tag::builder()
                 .key(name)
                 .value(value)
@@ -163,7 +163,7 @@ async fn set_tags(
         );
     }
     let tagging = Tagging::builder()
-        .set_tag_set(Some(set))
+        .set_tag_set(Some(pairs))
         .build()
         .map_err(unexpected)?;
     let request = bucket
