@@ -170,7 +170,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         if is_too_large(etag.parts().is_some(), bytes, self.limits) {
             return Ok(Outcome::TooLargeHere { bytes });
         }
-        let mut attempt = self.attempt();
+        let mut attempt = self.attempt().of_put(etag);
         let expected = self.expected();
         let class = &expected.storage_class;
         if self.overwrite == Overwrite::Always && self.may_copy_unseen(etag, bytes, &expected) {
@@ -178,7 +178,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             let copied = self.copy(key, etag, order, Onto::Anything, &mut attempt);
             if let Some(landed) = copied.await? {
                 let ordered = Ordered::Unseen(etag, class);
-                let standing = self.standing(key, &landed, ordered, attempt.closely);
+                let standing = self.standing(key, &landed, ordered, &attempt);
                 if let Standing::Settled { bytes } = standing.await? {
                     return Ok(Outcome::Replicated { bytes });
                 }

@@ -27,6 +27,7 @@ fn rule(scope: Scope, policy: Policy, options: Options) -> Rule {
         created_at: Timestamp::UNIX_EPOCH,
         updated_at: Timestamp::UNIX_EPOCH,
         paused_at: None,
+        destination_encryption: None,
     }
 }
 

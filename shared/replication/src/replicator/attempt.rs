@@ -13,6 +13,8 @@ pub(super) struct Attempt {
     pub(super) record_etag: bool,
     /// The number of tags is not enough: tags and ACL have to be read.
     pub(super) closely: bool,
+    /// The `ETag` of an object that somebody put, and Tandem did not copy.
+    put: Option<Etag>,
     /// What was done to the replica.
     done: Done,
     /// The replica that the attempt's last copy wrote.
@@ -47,6 +49,21 @@ impl Attempt {
             closely,
             ..Self::default()
         }
+    }
+
+    /// The same attempt, at an object of this `ETag` that somebody put.
+    pub(super) fn of_put(self, etag: &Etag) -> Self {
+        let put = Some(etag.clone());
+        Self { put, ..self }
+    }
+
+    /// The source as the attempt has to take it: whoever puts an object with the metadata of a replica puts its mark as
+    /// well, which says nothing of what was put.
+    pub(super) fn read(&self, mut source: ObjectState) -> ObjectState {
+        if self.put.as_ref() == Some(&source.etag) {
+            source.metadata = source.metadata.visible();
+        }
+        source
     }
 
     /// A copy landed that was ordered for a source of this `ETag`. Tags that it read long ago are to be read again.

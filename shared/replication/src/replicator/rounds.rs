@@ -34,6 +34,7 @@ impl<P: BucketPair> Replicator<'_, P> {
                 Some(source) => Some(source),
                 None => self.pair.head(Side::Source, key).await?,
             };
+            let source = source.map(|source| attempt.read(source));
             let ended = match &source {
                 Some(object) => self
                     .round(key, source.as_ref(), &mut attempt)
@@ -242,7 +243,7 @@ impl<P: BucketPair> Replicator<'_, P> {
         // rounds be needed, they have to look as closely. A quick copy brought those of just now, whatever was
         // there before.
         attempt.closely |= parts.is_some();
-        let standing = self.standing(key, &landed, Ordered::Seen(source), attempt.closely);
+        let standing = self.standing(key, &landed, Ordered::Seen(source), attempt);
         match standing.await? {
             Standing::Settled { bytes } => Ok(Some(bytes)),
             Standing::Unsettled => {

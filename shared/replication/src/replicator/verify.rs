@@ -11,6 +11,7 @@ use crate::object::{Labels, Lock, ObjectState};
 use crate::options::{AclChoice, LockChoice};
 
 use super::Replicator;
+use super::attempt::Attempt;
 
 /// `Last-Modified` is given in whole seconds.
 const LAST_MODIFIED_RESOLUTION: TimeDelta = TimeDelta::seconds(1);
@@ -43,11 +44,12 @@ impl<P: BucketPair> Replicator<'_, P> {
         key: &ObjectKey,
         landed: &Landed,
         ordered: Ordered<'_>,
-        closely: bool,
+        attempt: &Attempt,
     ) -> Result<Standing, Fault> {
         let Some(source) = self.pair.head(Side::Source, key).await? else {
             return Ok(Standing::Unsettled);
         };
+        let (source, closely) = (attempt.read(source), attempt.closely);
         if let Some(expectation) = self.expectation {
             expectation.saw_class(&source.storage_class);
         }

@@ -1,0 +1,167 @@
+//! Rules of several stacks in a circle, which no stack can see as a whole. An object that somebody puts goes round once:
+//! the copy that comes back to where it began is recognised, and nothing is written any more.
+
+mod ring;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+use ring::Encryption::{self, Kms, S3};
+use ring::{Event, Ring};
+use tandem_replication::event::CreatedBy;
+use tandem_replication::expectation::Expectation;
+use tandem_replication::fault::Fault;
+use tandem_replication::names::{Etag, ObjectKey};
+use tandem_replication::options::Options;
+use tandem_replication::part_plan::CopyLimits;
+use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_replication::rule::Policy;
+
+const RINGS: [&[Encryption]; 7] = [
+    &[S3, S3],
+    &[S3, Kms],
+    &[Kms, Kms],
+    &[S3, S3, S3],
+    &[S3, Kms, S3],
+    &[Kms, S3, Kms],
+    &[Kms, Kms, Kms],
+];
+
+/// How often every bucket of a ring is written at most because two writers meet.
+const ROUNDS_MAX: usize = 10;
+
+type Running = Pin<Box<dyn Future<Output = Option<(usize, Event)>>>>;
+
+/// What a function does with one event; an event that failed comes again.
+async fn received(
+    ring: Ring,
+    expectation: std::rc::Rc<Expectation>,
+    (source, event): (usize, Event),
+) -> Option<(usize, Event)> {
+    let pair = ring.pair(source);
+    let options = Options::default();
+    let key = ObjectKey::parse("key").unwrap();
+    let replicator = Replicator::new(&pair, Policy::Full, &options, CopyLimits::default())
+        .expecting(&expectation);
+    let done: Result<Outcome, Fault> = match &event {
+        Event::Created {
+            etag,
+            by: CreatedBy::Put,
+        } => replicator.put(&key, etag, 3).await,
+        _ => replicator.reconcile(&key).await,
+    };
+    done.err().map(|_| (source, event))
+}
+
+/// Lets functions work until nothing is left to do; which of them goes on next is up to `choices`, which are used again
+/// and again.
+fn run_dry(ring: &Ring, choices: &[u8]) {
+    let rules = ring.contents().len();
+    let expectations: Vec<_> = (0..rules)
+        .map(|_| std::rc::Rc::new(Expectation::default()))
+        .collect();
+    let mut running: Vec<Running> = Vec::new();
+    let mut choices = choices.iter().cycle();
+    let mut steps = 0;
+    loop {
+        let event = ring.state().events.pop_front();
+        if let Some(event) = event {
+            let expectation = std::rc::Rc::clone(&expectations[event.0]);
+            running.push(Box::pin(received(ring.clone(), expectation, event)));
+        }
+        if running.is_empty() {
+            return;
+        }
+        let at = usize::from(*choices.next().unwrap()) % running.len();
+        let polled = running[at]
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(failed) = polled {
+            drop(running.swap_remove(at));
+            if let Some(event) = failed {
+                ring.state().events.push_back(event);
+            }
+        }
+        steps += 1;
+        assert!(
+            steps < 100_000,
+            "it goes round for ever: {:?}",
+            ring.state()
+        );
+    }
+}
+
+fn writes(ring: &Ring) -> usize {
+    ring.state().writes as usize
+}
+
+// Promise: Where rules form a circle, an object goes round once: its source is known to be a copy of its replica, also
+// where encryption gives every copy another `ETag`.
+#[test]
+fn a_put_goes_round_once() {
+    for buckets in RINGS {
+        let ring = Ring::new(buckets);
+        ring.put(0, 1, None);
+        run_dry(&ring, &[0]);
+        assert!(
+            ring.contents().iter().all(|content| *content == Some(1)),
+            "{buckets:?}"
+        );
+        // Each bucket twice, where the first copy shows that encryption gives it another ETag; and once more round a ring
+        // with both kinds of encryption.
+        assert!(
+            writes(&ring) <= 4 * buckets.len(),
+            "{buckets:?}: {}",
+            writes(&ring)
+        );
+        if buckets.iter().all(|encryption| *encryption == S3) {
+            assert_eq!(writes(&ring), buckets.len() - 1, "{buckets:?}");
+        }
+        let before = writes(&ring);
+        ring.delete(0);
+        run_dry(&ring, &[0]);
+        assert!(ring.contents().iter().all(Option::is_none), "{buckets:?}");
+        assert_eq!(writes(&ring), before + buckets.len() - 1, "{buckets:?}");
+    }
+}
+
+#[test]
+fn a_change_at_any_place_of_a_settled_ring_goes_round() {
+    for buckets in RINGS {
+        for place in 0..buckets.len() {
+            let ring = Ring::new(buckets);
+            ring.put(0, 1, None);
+            run_dry(&ring, &[0]);
+            // With the mark of the object that it replaces, as a tool writes it that keeps metadata.
+            let mark: Etag = ring.etag(0);
+            ring.put(place, 2, Some(&mark));
+            run_dry(&ring, &[0]);
+            let arrived = ring.contents().iter().all(|content| *content == Some(2));
+            assert!(arrived, "{buckets:?} at {place}: {:?}", ring.contents());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    /// Two writers at once: every bucket ends with the content of one of them, and the ring comes to rest.
+    #[test]
+    fn two_writers_of_one_key_settle(
+        ring in prop::sample::select(RINGS.to_vec()),
+        place in 0_usize..3,
+        choices in prop::collection::vec(any::<u8>(), 64..256),
+    ) {
+        let buckets = ring;
+        let ring = Ring::new(buckets);
+        ring.put(0, 1, None);
+        ring.put(1 + place % (buckets.len() - 1), 2, None);
+        run_dry(&ring, &choices);
+        let contents = ring.contents();
+        prop_assert!(contents[0].is_some());
+        prop_assert!(contents.iter().all(|content| *content == contents[0]), "{contents:?}");
+        prop_assert!(writes(&ring) <= ROUNDS_MAX * 2 * buckets.len(), "{} writes", writes(&ring));
+    }
+}
