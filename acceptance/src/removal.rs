@@ -5,8 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_sdk_cloudformation::types::StackStatus;
-use aws_sdk_s3::types::{Delete, ObjectIdentifier};
+use aws_sdk_s3::types::EncodingType;
 use futures::future::join_all;
+use futures::{StreamExt, TryStreamExt, stream};
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use tandem_demo::console;
 use tandem_demo::error::Error;
@@ -21,6 +23,8 @@ use crate::names::{PREFIX, TAG};
 const STACK_PATIENCE: Duration = Duration::from_mins(20);
 /// For how long a bucket may be written to by requests that were under way.
 const BUCKET_PATIENCE: Duration = Duration::from_mins(3);
+/// Requests that are under way at once.
+const AT_ONCE: usize = 16;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -394,9 +398,11 @@ async fn abort_uploads(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), 
 async fn empty(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
     let doing = format!("emptying {bucket}");
     loop {
+        // Keys may have characters that XML has not: they come encoded, and are deleted one by one.
         let page = client
             .list_object_versions()
             .bucket(bucket)
+            .encoding_type(EncodingType::Url)
             .send()
             .await
             .map_err(|error| Error::aws(&doing, &error))?;
@@ -405,37 +411,35 @@ async fn empty(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
             .delete_markers()
             .iter()
             .map(|it| (it.key(), it.version_id()));
-        let mut objects = Vec::new();
-        for (key, version) in versions.chain(markers) {
-            let object = ObjectIdentifier::builder()
-                .key(key.unwrap_or_default())
-                .set_version_id(version.map(str::to_owned))
-                .build()
-                .map_err(|error| Error::Unexpected(format!("{doing}: {error}")))?;
-            objects.push(object);
-        }
+        let objects: Vec<_> = versions.chain(markers).collect();
         if objects.is_empty() {
             return Ok(());
         }
-        let delete = Delete::builder()
-            .set_objects(Some(objects))
-            .quiet(true)
-            .build()
-            .map_err(|error| Error::Unexpected(format!("{doing}: {error}")))?;
-        let answer = client
-            .delete_objects()
-            .bucket(bucket)
-            .delete(delete)
-            .send()
+        let deletes = objects.into_iter().map(|(key, version)| {
+            let request = client.delete_object().bucket(bucket);
+            let request = request.key(decoded(key.unwrap_or_default()));
+            request.set_version_id(version.map(str::to_owned)).send()
+        });
+        stream::iter(deletes)
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<Vec<_>>()
             .await
             .map_err(|error| Error::aws(&doing, &error))?;
-        if let Some(error) = answer.errors().first() {
-            let said = error
-                .message()
-                .or(error.code())
-                .unwrap_or("no reason is given");
-            let key = console::shown(error.key().unwrap_or_default());
-            return Err(Error::Unexpected(format!("{doing}: {key}: {said}")));
-        }
+    }
+}
+
+/// A key as it is: S3 writes it as in a form ("ListObjectVersions", `encoding-type`).
+fn decoded(key: &str) -> String {
+    let spaced = key.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_decoded_as_s3_encodes_them() {
+        assert_eq!(decoded("a+b%2Bc/%07%C3%A9"), "a b+c/\u{7}é");
     }
 }

@@ -86,7 +86,7 @@ impl Scale {
             seed_bytes: 8 * MIB,
             doublings: 2,
             hand_ons_min: 40,
-            objects_per_sec: 0.36,
+            objects_per_sec: 0.31,
             rate_page_secs: Some(1),
             throttled_bytes: 2 * MIB,
             throttled: Duration::from_secs(4),
@@ -128,7 +128,7 @@ impl Scale {
 
     /// Objects of the job that is handed on: one each time, and some to spare.
     pub fn hand_on_objects(&self) -> u64 {
-        self.hand_ons_min + 4
+        self.hand_ons_min + 10
     }
 
     /// How long that job takes at its rate limit.

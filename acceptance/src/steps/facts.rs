@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_types::DateTime;
-use futures::stream;
+use futures::{StreamExt, stream};
 use http_body_util::StreamBody;
 use hyper::body::{Bytes, Frame};
 use tandem_demo::cloud::Bucket;
@@ -160,7 +160,7 @@ fn slow_body(
 > {
     let chunk = usize::try_from(bytes / u64::from(CHUNKS)).unwrap_or(0);
     let rest = usize::try_from(bytes % u64::from(CHUNKS)).unwrap_or(0);
-    StreamBody::new(stream::unfold(0, move |number| async move {
+    let pieces = stream::unfold(0, move |number| async move {
         let bytes = match number {
             CHUNKS if rest > 0 => rest,
             CHUNKS.. => return None,
@@ -168,7 +168,9 @@ fn slow_body(
         };
         tokio::time::sleep(takes / CHUNKS).await;
         Some((Ok(Frame::data(Bytes::from(vec![b't'; bytes]))), number + 1))
-    }))
+    });
+    // The client asks once more at the end.
+    StreamBody::new(pieces.fuse())
 }
 
 /// Conditions on the destination of a COPY.
@@ -290,8 +292,6 @@ pub async fn recursion(stage: &Stage) -> Result<Outcome, Error> {
 
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt;
-
     use super::*;
 
     #[test]
