@@ -57,10 +57,10 @@ endif
 fuzz: doctor ## Run the property tests with fresh seeds; they keep what they find: make fuzz [MINUTES=10] [SEED=n] [ONLY=text]
 	@$(PYTHON) local/fuzz.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --only '$(ONLY)'
 
-# A seed that nobody chose is shown, like every other, so that the run can be seen again. The writers' parts are small.
+# A seed that nobody chose is shown, like every other, so that the run can be seen again.
 chaos: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 chaos: doctor install functions ## Everything at once, and everything failing, on a local AWS: make chaos [SEED=n] [MINUTES=10]
-	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(or $(MINUTES),10) $(CLOUD) with --name chaos --limit part_bytes=1 -- \
+	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(or $(MINUTES),10) $(CLOUD) with --name chaos -- \
 	  cargo test --profile local --workspace --test chaos -- --nocapture
 
 # The mutants of SHARD only, such as 1/4. A shard takes two hours at most.

@@ -152,7 +152,8 @@ fn buckets_and(
             return match path {
                 "/replica/marked" => marked,
                 "/replica/gone" => Response::new(404, ""),
-                _ => Response::new(200, ""),
+                // Each side has an ETag of its own.
+                _ => Response::head(5, path),
             };
         }
         assert!(query.contains("encoding-type=url"), "{query}");

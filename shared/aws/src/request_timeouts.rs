@@ -28,7 +28,7 @@ use crate::clock::Deadline;
 
 /// How long a request of any service may take to be answered, but for those that copy. A listing of a bucket with very
 /// many delete markers takes long.
-pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_mins(1);
 
 /// The requests that S3 answers when the work is done.
 const COPIES: [&str; 3] = ["CopyObject", "UploadPartCopy", "CompleteMultipartUpload"];
@@ -164,6 +164,7 @@ mod tests {
     /// Longer than the SDK waits for a body that brings nothing.
     const LONG: Duration = Duration::from_secs(8);
 
+    // Promise: A copy whose answer comes late is waited for, and its request is sent once.
     #[tokio::test]
     async fn a_part_that_takes_long_is_waited_for() {
         let body = "<CopyPartResult><ETag>&quot;e&quot;</ETag></CopyPartResult>";
@@ -199,6 +200,7 @@ mod tests {
         assert_eq!(requests.load(Ordering::Relaxed), 1, "sent once");
     }
 
+    // Promise: A dead connection does not outlive its invocation: the function still says how its requests ended.
     #[tokio::test]
     async fn a_dead_connection_does_not_outlive_its_invocation() {
         let (address, _) = server(None).await;

@@ -7,6 +7,7 @@ use tandem_memory_s3::MemoryS3;
 use tandem_tests::bucket::Bucket;
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, EAST, WEST, unique};
+use tandem_tests::limits;
 use tandem_tests::slow_copy::{Aside, SlowCopy};
 
 use crate::operators::explained;
@@ -93,6 +94,10 @@ impl Stage {
             ("if-older", false, Promise::IfOlder, Home::Memory),
         ] {
             let buckets = Buckets::new(&cloud, versioned).await;
+            // The writers' parts are small.
+            for bucket in [&buckets.source, &buckets.destination] {
+                limits::set(&cloud, "part_bytes", &bucket.name, 1).await;
+            }
             let policy = json!({"policy": promise.policy()});
             let (buckets, rule) = match home {
                 Home::Cloud => {

@@ -272,7 +272,7 @@ mod tests {
             (
                 "Options",
                 json!({"Storage": "keep"}),
-                "use any of StorageClass, KmsKey, tags",
+                "use any of StorageClass, encryption, KmsKey",
             ),
             (
                 "Options",

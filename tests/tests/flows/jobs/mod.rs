@@ -4,6 +4,7 @@
 mod books;
 mod compare;
 mod control;
+mod hops;
 mod manifest;
 mod one_bad_key;
 mod overwrite;
