@@ -265,7 +265,7 @@ impl Removal<'_> {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                    .is_some_and(aws_sdk_eventbridge::operation::list_targets_by_rule::ListTargetsByRuleError::is_resource_not_found_exception) =>
             {
                 return Ok(());
             }
@@ -305,7 +305,7 @@ impl Removal<'_> {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_resource_not_found_exception()) =>
+                    .is_some_and(aws_sdk_cloudwatchlogs::operation::delete_log_group::DeleteLogGroupError::is_resource_not_found_exception) =>
             {
                 Ok(())
             }
@@ -428,7 +428,7 @@ async fn empty(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
     }
 }
 
-/// A key as it is: S3 writes it as in a form ("ListObjectVersions", `encoding-type`).
+/// A key as it is: S3 writes it as in a form ("`ListObjectVersions`", `encoding-type`).
 fn decoded(key: &str) -> String {
     let spaced = key.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8_lossy().into_owned()

@@ -67,7 +67,7 @@ impl Scale {
             paused: Duration::from_secs(30),
             patience: Duration::from_mins(15),
             metrics_patience: Duration::from_mins(5),
-            quiet: Duration::from_secs(60),
+            quiet: Duration::from_mins(1),
             thresholds: Thresholds {
                 live_max: 512 * MIB,
                 // Below the large object, so that it becomes a transfer; the template's default is 8 GiB.

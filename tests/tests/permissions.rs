@@ -496,7 +496,7 @@ fn no_function_may_use_a_bucket_or_a_key_of_an_account_that_the_stack_does_not_n
 #[test]
 fn what_may_be_written_at_a_destination_is_denied_at_a_source() {
     let template = read();
-    let mut writers = 0;
+    let mut functions_that_write = 0;
     for (logical_id, function) in FUNCTIONS {
         let writes: BTreeSet<&str> = allowed(&template, logical_id)
             .filter(|statement| {
@@ -515,7 +515,7 @@ fn what_may_be_written_at_a_destination_is_denied_at_a_source() {
                 assert_eq!(
                     on(statement).into_iter().map(kind).collect::<Vec<_>>(),
                     ["sources"]
-                )
+                );
             })
             .flat_map(|statement| texts(&statement["Action"]))
             .collect();
@@ -526,9 +526,9 @@ fn what_may_be_written_at_a_destination_is_denied_at_a_source() {
             });
             assert!(is_denied, "{function} may {action} at a source");
         }
-        writers += usize::from(!writes.is_empty());
+        functions_that_write += usize::from(!writes.is_empty());
     }
-    assert_eq!(writers, 5);
+    assert_eq!(functions_that_write, 5);
 }
 
 // Promise: Queues take no unencrypted request.

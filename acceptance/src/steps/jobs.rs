@@ -183,7 +183,7 @@ pub async fn failures(stage: &Stage) -> Result<Outcome, Error> {
             .await?;
     }
     let words = ["failures", "list", "--rule", rule, "--reason", REASON];
-    let (_, took) = stage
+    let ((), took) = stage
         .until(
             "three failures are listed",
             stage.scale.patience,

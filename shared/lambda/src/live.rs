@@ -103,7 +103,7 @@ impl Live {
         let mut events = Vec::new();
         for (index, message) in messages.iter().enumerate() {
             match read(message) {
-                Ok(read) => match self.settles_in(&read, message) {
+                Ok(read) => match Self::settles_in(&read, message) {
                     Some(again) => {
                         failed.insert(index, again);
                     }
@@ -149,7 +149,7 @@ impl Live {
         messages: &[Message],
     ) -> Handled {
         let event = &change.newest;
-        let redelivery = self.redelivery(&change, messages);
+        let redelivery = Self::redelivery(&change, messages);
         let mut received = change.received_with.iter().map(|&index| &messages[index]);
         let tried = received.any(Message::is_redelivery) || now() - event.event_time > TRIED_AFTER;
         let deferred = deferred_key(&event.key, event.event_time, Overwrite::Always);
@@ -170,7 +170,7 @@ impl Live {
     }
 
     /// Whether the messages of a key are delivered again if they are not acknowledged.
-    fn redelivery(&self, change: &KeyChange<usize>, messages: &[Message]) -> Redelivery {
+    fn redelivery(change: &KeyChange<usize>, messages: &[Message]) -> Redelivery {
         let mut of_key = change.received_with.iter().map(|&index| &messages[index]);
         if of_key.clone().any(|message| message.envelope.is_none()) {
             Redelivery::ByHand
@@ -232,7 +232,7 @@ impl Live {
     /// When to look at a message that tells of changed tags or ACLs, if that is later: a copy that read them
     /// before may still be under way (see [`LABELS_SETTLE`]). Who invoked the function by hand does not wait,
     /// and neither does a message that would not come again.
-    fn settles_in(&self, events: &[ObjectEvent], message: &Message) -> Option<ComesAgain> {
+    fn settles_in(events: &[ObjectEvent], message: &Message) -> Option<ComesAgain> {
         if message.envelope.is_none() || message.is_last() {
             return None;
         }

@@ -230,9 +230,9 @@ async fn an_sdk_gives_up_a_late_body_but_not_late_headers() {
     let object = Object::of(vec![7; 6 << 20]);
     buckets.source.put_object("large", &object).await;
     let destination = &buckets.destination;
-    let begin = destination.client.create_multipart_upload();
-    let begun = begin.bucket(&destination.name).key("large").send().await;
-    let upload = begun.expect("an upload").upload_id.expect("an id");
+    let request = destination.client.create_multipart_upload();
+    let answer = request.bucket(&destination.name).key("large").send().await;
+    let upload = answer.expect("an upload").upload_id.expect("an id");
     let proxy = Proxy::start(&cloud.endpoint).await.for_tests_too();
     let config = cloud.s3_at(&proxy.url(), WEST).config().to_builder();
     let config = config.retry_config(RetryConfig::disabled()).build();
@@ -251,10 +251,10 @@ async fn an_sdk_gives_up_a_late_body_but_not_late_headers() {
         "{error:?}"
     );
     let gate = proxy.hold_after(copies);
-    let (copied, ()) = tokio::join!(copy(), async {
+    let (part, ()) = tokio::join!(copy(), async {
         gate.arrived().await;
         tokio::time::sleep(Duration::from_secs(8)).await;
         gate.open();
     });
-    copied.expect("a part");
+    part.expect("a part");
 }
