@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "USD", default_value_t = COST_MAX_USD, value_parser = usd)]
     pub cost_max: f64,
 
-    /// Folder for report.md and report.json [default: .local/acceptance/<id>]
+    /// Folder for report.md and report.json [default: .local/acceptance/ID]
     #[arg(long, value_name = "FOLDER")]
     pub report: Option<PathBuf>,
 
