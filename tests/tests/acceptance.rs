@@ -183,7 +183,7 @@ async fn what_a_killed_run_has_left_is_named_by_the_next_and_removed_by_a_cleani
     assert!(!remains.is_empty());
     let (status, said) = Run::start(&["--clean"], folder.path()).end().await;
     assert_eq!(status.code(), Some(0), "{said}");
-    let bucket = remains.iter().find(|name| name.ends_with("plain-source"));
+    let bucket = remains.iter().find(|name| name.ends_with("-artifacts"));
     assert!(said.contains(bucket.expect("a bucket").as_str()), "{said}");
     assert_eq!(left(&cloud).await, Vec::<String>::new());
 }
