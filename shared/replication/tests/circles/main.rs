@@ -31,8 +31,9 @@ const RINGS: [&[Encryption]; 7] = [
     &[Kms, Kms, Kms],
 ];
 
-/// How often every bucket of a ring is written at most because two writers meet.
-const ROUNDS_MAX: usize = 10;
+/// How often every bucket of a ring is written at most because two writers meet: ten rounds of both contents, and half as
+/// often again, because a function's first copy into a bucket with encryption is written twice.
+const WRITES_MAX: usize = 30;
 
 type Running = Pin<Box<dyn Future<Output = Option<(usize, Event)>>>>;
 
@@ -147,7 +148,7 @@ fn a_change_at_any_place_of_a_settled_ring_goes_round() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
     /// Two writers at once: every bucket ends with the content of one of them, and the ring comes to rest.
     #[test]
@@ -164,6 +165,6 @@ proptest! {
         let contents = ring.contents();
         prop_assert!(contents[0].is_some());
         prop_assert!(contents.iter().all(|content| *content == contents[0]), "{contents:?}");
-        prop_assert!(writes(&ring) <= ROUNDS_MAX * 2 * buckets.len(), "{} writes", writes(&ring));
+        prop_assert!(writes(&ring) <= WRITES_MAX * buckets.len(), "{} writes", writes(&ring));
     }
 }
