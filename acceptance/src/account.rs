@@ -191,7 +191,7 @@ impl Account {
     }
 }
 
-/// A real run must not reach anything but AWS: what it finds out would be said of AWS.
+/// Refuses settings that lead a real run to another address than AWS's: its report would be about that address.
 fn refuse_other_addresses() -> Result<(), Error> {
     let Some((name, _)) =
         env::vars().find(|(name, value)| name.starts_with(ENDPOINT) && !value.is_empty())

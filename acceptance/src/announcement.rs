@@ -1,4 +1,4 @@
-//! What a run will do and cost, said before it does anything; and whether the user wants it. I/O: the terminal.
+//! Prints what a run will do and cost before it does anything, and asks whether to go on. I/O: the terminal.
 
 use std::io::{BufRead, IsTerminal};
 
@@ -15,7 +15,7 @@ use crate::report::costs;
 use crate::scale::Scale;
 use crate::steps::{self, About};
 
-/// Connects, and asks whether to go on. `None` if there is nothing to do, or the user does not want it.
+/// Connects, and asks whether to go on. Returns `None` if there is nothing to do, or the user says no.
 pub async fn begin(args: &Args) -> Result<Option<(Account, Option<Estimate>)>, Error> {
     let account = Account::connect(args).await?;
     let left = Left::default();

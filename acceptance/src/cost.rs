@@ -1,6 +1,6 @@
 //! What a run costs, before it begins: counted from the sizes of the run, at the command's own prices. No I/O.
 //!
-//! Requests are rounded up: each count has twice what the steps send, because waiting is done by asking again.
+//! Requests are rounded up: each count is twice what the steps send, because a step that waits repeats its requests.
 
 use serde::Serialize;
 use tandem_prices::{ForClass, Prices, STANDARD, Service};
@@ -9,7 +9,7 @@ use crate::args::Regions;
 use crate::scale::Scale;
 
 const GIB: f64 = 1_073_741_824.0;
-/// Hours in a month, as AWS reckons them for storage.
+/// Hours in a month, by AWS's formula for storage.
 const HOURS_A_MONTH: f64 = 730.0;
 /// How long the objects are there at most, in hours.
 const KEPT_HOURS: f64 = 2.0;
@@ -57,9 +57,9 @@ pub struct Estimate {
     pub lines: Vec<Line>,
     /// All together, in USD.
     pub usd: f64,
-    /// When the prices were so.
+    /// The date of the prices.
     pub prices_as_of: String,
-    /// What the prices do not say of these regions.
+    /// What the price table lacks for these regions.
     pub notes: Vec<String>,
 }
 

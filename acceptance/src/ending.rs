@@ -10,8 +10,8 @@ use crate::leftovers::{Thing, listed};
 use crate::removal::{Left, Removal};
 use crate::report::LeftBehind;
 
-/// Finds and removes what this run, or every run, has made. Signals: one more than `before` says what is still there,
-/// one more than that leaves it there. Returns what is left, with the reasons.
+/// Finds and removes what this run, or every run, has made. At the first signal after the `before` earlier ones it
+/// prints what is still there; at the second it ends the removal. Returns what is left, with the reasons.
 pub async fn remove_all(
     args: &Args,
     account: &Account,
@@ -36,7 +36,7 @@ pub async fn remove_all(
             Ok(found) => removal.remove(found, run).await,
             Err(error) => return vec![not_found_out(&error)],
         };
-        // What was made meanwhile, and what seemed to be removed.
+        // Finds what was made meanwhile, and what AWS still lists although it was removed.
         match removal.find(run).await {
             Ok(again) => again
                 .iter()
@@ -76,7 +76,7 @@ fn not_found_out(error: &Error) -> LeftBehind {
     }
 }
 
-/// Says what is left, and how to remove it.
+/// Prints what is left, and how to remove it.
 pub fn say_what_is_left(left: &[LeftBehind]) {
     if left.is_empty() {
         console::print("everything is removed");

@@ -1,4 +1,4 @@
-//! Ctrl-C and the signals to end, counted: the first one ends the steps, the third one the removal. I/O: waits for
+//! Counts Ctrl-C and the signals to end: the first one ends the steps, the third one ends the removal. I/O: waits for
 //! signals.
 
 use tandem_demo::error::Error;
@@ -23,7 +23,7 @@ impl Interrupts {
         Self { seen }
     }
 
-    /// Waits until there were so many in all. Returns the last signal's number.
+    /// Waits until `count` signals have come in all. Returns the last signal's number.
     pub async fn reach(&self, count: u32) -> i32 {
         let mut seen = self.seen.clone();
         let reached = seen.wait_for(|(so_far, _)| *so_far >= count).await;

@@ -1,4 +1,4 @@
-//! What a run has made and what has to go: in which order, and by which commands if the run cannot remove it. No I/O.
+//! What runs have made, in which order it is removed, and the commands that remove it by hand. No I/O.
 
 use crate::names::run_of;
 
@@ -92,8 +92,8 @@ impl Thing {
     }
 }
 
-/// What has to be removed, in this order; what is in one stage can be removed at once. Whatever no run has made is left
-/// out, and what other runs have made too, unless all are wanted.
+/// Returns what has to be removed, in stages: the things of one stage can be removed at the same time. Leaves out
+/// things that no run has made, and things of other runs unless all runs are wanted.
 pub fn stages(found: Vec<Thing>, run: Option<&str>) -> Vec<Vec<Thing>> {
     let mut stages: [Vec<Thing>; 3] = Default::default();
     for thing in found {

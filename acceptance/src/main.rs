@@ -1,5 +1,5 @@
-//! `tandem-acceptance`: the whole product on an AWS account of the user's, or smaller on a local cloud. Says what it
-//! will do and costs, asks, deploys, does the steps, and removes everything.
+//! `tandem-acceptance`: runs the whole product on the user's AWS account, or in smaller sizes on a local cloud. It
+//! prints what it will do and what that costs, asks, deploys, does the steps, and removes everything.
 
 mod account;
 mod announcement;
@@ -24,6 +24,6 @@ use crate::args::Args;
 #[tokio::main]
 async fn main() {
     let code = run::run(&Args::parse()).await;
-    // Not by returning: the terminal may still be read in the background, and nobody waits for that.
+    // Exits instead of returning, because a background thread may still be waiting for input from the terminal.
     std::process::exit(code);
 }

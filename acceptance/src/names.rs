@@ -1,4 +1,4 @@
-//! The names of everything that a run makes, and which names are a run's. No I/O but the clock.
+//! The names of everything that a run makes, and how to recognise them. No I/O but the clock.
 
 use std::time::{Duration, SystemTime};
 

@@ -28,7 +28,7 @@ const AT_ONCE: usize = 16;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is still there; others look at it while the removal goes on.
+/// What is still there. Shared, because a signal prints it while the removal goes on.
 #[derive(Debug, Default)]
 pub struct Left(Mutex<Vec<Thing>>);
 
@@ -395,7 +395,7 @@ async fn abort_uploads(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), 
     Ok(())
 }
 
-/// How many pages of a bucket are emptied at most: a page that comes back again and again does not keep a run from its end.
+/// How many pages of a bucket are emptied at most, so that a run ends even if the same page is listed again and again.
 const PAGES_MAX: usize = 100;
 
 async fn empty(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
@@ -431,7 +431,7 @@ async fn empty(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
     )))
 }
 
-/// Deletes what a plain listing shows. An emulator may not list the versions of a key that XML cannot hold.
+/// Deletes what a plain listing shows. An emulator may not list the versions of a key that XML cannot contain.
 async fn empty_of_objects(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
     for _ in 0..PAGES_MAX {
         let page = client
@@ -453,7 +453,7 @@ async fn empty_of_objects(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(
     Ok(())
 }
 
-/// Deletes objects one by one, because their keys may have characters that XML cannot hold.
+/// Deletes objects one by one, because their keys may have characters that XML cannot contain.
 async fn delete(
     client: &aws_sdk_s3::Client,
     bucket: &str,
@@ -471,8 +471,8 @@ async fn delete(
     Ok(())
 }
 
-/// A key of a listing as it is. S3 writes it as in a form, and says so ("`ListObjectVersions`", `encoding-type`); a server
-/// that does not say so has written it as it is.
+/// Decodes a key of a listing. S3 encodes it as in a form, and says so ("`ListObjectVersions`", `encoding-type`). A
+/// server that does not say so has not encoded it.
 fn listed_key(key: Option<&str>, encoding: Option<&EncodingType>) -> String {
     let key = key.unwrap_or_default();
     if encoding != Some(&EncodingType::Url) {

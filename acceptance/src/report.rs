@@ -25,7 +25,7 @@ pub struct Report {
     pub started_at: String,
     /// How long it took, the removal included.
     pub secs: u64,
-    /// What it was reckoned to cost; nothing on a local cloud.
+    /// The estimated cost; none on a local cloud.
     pub estimate: Option<Estimate>,
     /// The steps in their order.
     pub steps: Vec<StepReport>,
@@ -60,7 +60,7 @@ pub struct StepReport {
     pub ms: u64,
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "is", content = "why")]
 pub enum Verdict {

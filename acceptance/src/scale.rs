@@ -14,11 +14,11 @@ pub struct Scale {
     pub seed_bytes: u64,
     /// How often the seed is doubled by copies. The large object has two parts of what this comes to.
     pub doublings: u32,
-    /// A job is handed on so often at least.
+    /// How often a job is handed on at least.
     pub hand_ons_min: u64,
     /// Its rate limit.
     pub objects_per_sec: f64,
-    /// What the functions are told instead of their default; see `rate_page` in `shared/lambda/src/config.rs`.
+    /// Overrides the functions' default of `rate_page` in `shared/lambda/src/config.rs`.
     pub rate_page_secs: Option<u64>,
     /// The object of the throttled PUT ...
     pub throttled_bytes: u64,
@@ -38,7 +38,7 @@ pub struct Scale {
     pub about: Duration,
 }
 
-/// Parameters of the template that say which objects take which way, in bytes.
+/// Parameters of the template that decide how an object is copied, by its size in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Thresholds {
     /// `LiveBytesMax`.

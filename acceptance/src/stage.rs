@@ -184,7 +184,7 @@ impl Stage {
         Ok((took, objects))
     }
 
-    /// Looks until `look` has an answer, or fails with what was seen last.
+    /// Repeats `look` until it has an answer, or fails with what it saw last.
     pub async fn until<T>(
         &self,
         what: &str,

@@ -58,7 +58,7 @@ pub enum Outcome {
     Skipped(String),
 }
 
-/// All steps, in their order. The job of `hand-ons` begins before the first step and is looked at late.
+/// All steps, in their order. The job of `hand-ons` starts before the first step, and a late step checks it.
 pub const ALL: [About; 20] = [
     about(
         Step::Unversioned,
@@ -170,7 +170,7 @@ const fn about(step: Step, name: &'static str, expects: &'static str) -> About {
     }
 }
 
-/// Does a step. What is not as expected is an error.
+/// Does a step. Returns an error if something is not as expected.
 pub async fn run(step: Step, stage: &Stage, hand_ons: Option<&HandOns>) -> Result<Outcome, Error> {
     match step {
         Step::Unversioned => writes::unversioned(stage).await,

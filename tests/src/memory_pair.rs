@@ -9,9 +9,8 @@ use tandem_aws::Aws;
 use tandem_memory_s3::MemoryS3;
 use tandem_memory_s3::server::ACCOUNT_ID;
 use tandem_replication::names::{BucketName, Region, RuleId};
-use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
-use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
+use tandem_replication::rule::{Bucket, Rule, RuleState};
 
 use crate::proxy::{Action, Proxy};
 
@@ -67,19 +66,13 @@ fn rule(options: Options) -> Rule {
     };
     let now = SystemTime::now().into();
     Rule {
-        id: RuleId::new("rule-1"),
-        source: bucket("source", "us-east-1"),
-        destination: bucket("replica", "us-west-2"),
-        scope: Scope::All,
-        policy: Policy::Full,
         options,
-        historical: false,
-        notified_by: NotifiedBy::Bucket,
         state: RuleState::Enabled,
-        revision: 1,
-        created_at: now,
-        updated_at: now,
-        paused_at: None,
-        destination_encryption: None,
+        ..Rule::new(
+            RuleId::new("rule-1"),
+            bucket("source", "us-east-1"),
+            bucket("replica", "us-west-2"),
+            now,
+        )
     }
 }

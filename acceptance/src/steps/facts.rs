@@ -1,4 +1,4 @@
-//! What AWS's documentation leaves open, or no emulator shows: measured and written down. I/O.
+//! Measures what AWS's documentation leaves open, or no emulator shows. I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -63,8 +63,8 @@ impl WriteTimes {
     }
 }
 
-/// Does `writing` and finds out when its object was visible. All times are S3's: small objects that are put before
-/// the write, and at the first sight of its object, mark them.
+/// Does `writing` and finds out when its object became visible. All times are S3's: they are those of small objects
+/// that are put before the write, and when its object is first seen.
 pub async fn times_of(
     stage: &Stage,
     bucket: &Bucket,
@@ -250,7 +250,7 @@ pub async fn conditions(stage: &Stage) -> Result<Outcome, Error> {
     Ok(Outcome::Passed(seen))
 }
 
-/// What Lambda does about recursive loops, as it says itself.
+/// Reads each function's setting for recursive loops.
 pub async fn recursion(stage: &Stage) -> Result<Outcome, Error> {
     let lambda = stage.account.lambda(&stage.regions.source);
     let mut found = BTreeMap::new();

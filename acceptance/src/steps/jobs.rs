@@ -135,7 +135,7 @@ pub async fn pause(stage: &Stage) -> Result<Outcome, Error> {
         .await?;
     stage.settle(replicated).await?;
     let _: Value = stage.tandem.ask(&["rule", "pause", rule]).await?;
-    // A function knows its rules for five seconds (`rule_cache.rs`), and may be at work on what it was told before.
+    // A function remembers a rule for five seconds (`rule_cache.rs`), and may still be working on earlier messages.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let before = list(&pair.replica, "pause/").await?;
     for number in 0..10 {

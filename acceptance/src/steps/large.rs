@@ -1,4 +1,4 @@
-//! Objects of gigabytes that nobody uploads: a small one is doubled by server-side copies. I/O.
+//! Makes objects of gigabytes without uploading them: server-side copies double a small one. I/O.
 
 use std::time::Instant;
 
@@ -38,7 +38,7 @@ fn step_key(bytes: u64) -> String {
     format!("large/{bytes}")
 }
 
-/// Bytes that look like no others.
+/// Pseudorandom bytes.
 fn seed(bytes: u64) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut seed = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default() + 8);

@@ -155,7 +155,7 @@ fn start(part: &ManifestPart, at: u64) -> Start {
     }
 }
 
-/// Makes an error of a failed read. A list that is gone, or is another one now, is not read again.
+/// Converts a failed read into an error. A list that was deleted or replaced is not read again.
 fn unread(error: AwsError) -> SessionError<AwsError> {
     match error.status {
         // Source: S3 API reference, "GetObject": 404 for an object that is gone, 412 for another `ETag`.

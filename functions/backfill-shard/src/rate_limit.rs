@@ -64,7 +64,7 @@ impl PageContext<'_> {
     }
 }
 
-/// A shard that would wait for longer is handed on, because Lambda charges for waiting.
+/// A shard that would wait longer than this is handed on, because Lambda charges for waiting.
 fn wait_secs_max(page: Duration) -> i64 {
     i64::try_from((page * 3 / 2).as_secs()).unwrap_or(i64::MAX)
 }

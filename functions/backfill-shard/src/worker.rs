@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
-use tandem_lambda::attempts::{Attempts, Opened};
+use tandem_lambda::attempts::Attempts;
 use tandem_lambda::config::Config;
 use tandem_lambda::expectations::Expectations;
-use tandem_lambda::inbox::{ComesAgain, Message, answer};
+use tandem_lambda::inbox::{ComesAgain, Message};
 use tandem_lambda::key_store::deferred_key;
 use tandem_lambda::measure::write_requests;
 use tandem_lambda::postpone::postpone;
@@ -130,9 +130,9 @@ impl Worker {
             queues: &self.queues,
             config: &self.config,
         };
-        let Opened { messages, stuck } = attempts.open(invocation.payload).await;
+        let opened = attempts.open(invocation.payload).await;
         let mut failed = Vec::new();
-        for message in &messages {
+        for message in &opened.messages {
             if let Err(unfinished) = self.work(message, &id, deadline).await {
                 tracing::warn!(error = %unfinished, "the work has to come again");
                 self.put_off(message, &unfinished).await;
@@ -145,13 +145,9 @@ impl Worker {
                 error_type: "Unfinished".to_owned(),
                 error_message: unfinished.to_string(),
             }),
-            _ => Ok(json!(answer(
-                failed
-                    .iter()
-                    .map(|(message, _)| *message)
-                    .chain(&stuck)
-                    .filter_map(|message| message.envelope.as_ref())
-            ))),
+            _ => Ok(json!(
+                opened.answer(failed.iter().map(|(message, _)| *message))
+            )),
         }
     }
 

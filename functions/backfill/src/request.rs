@@ -30,7 +30,7 @@ pub enum Request {
         rule: String,
         /// The job's id; the same id again carries the same job on.
         job_id: Option<JobId>,
-        /// In the place of an id: with the same token again, the same job.
+        /// Replaces an id: a request with the same token starts the same job.
         token: Option<String>,
         /// What it has to do.
         spec: JobSpec,

@@ -1,4 +1,4 @@
-//! How the changes of a rule's source come to Tandem's queues: by the bucket's own notifications, or by EventBridge.
+//! Has the changes of a rule's source sent to Tandem's queues: by the bucket's own notifications, or by EventBridge.
 //! `tandem_replication::notified_by` decides which.
 
 use std::time::Duration;
@@ -20,25 +20,24 @@ use tandem_replication::subscription::Entry;
 
 use crate::stack::Stack;
 
-/// What attaching came to.
+/// The result of attaching.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attached {
-    /// How the changes come.
+    /// How the changes reach the queues.
     pub(crate) by: NotifiedBy,
-    /// What whoever asked for it should know, in sentences.
+    /// What the caller should know, in sentences.
     pub(crate) remarks: Vec<String>,
 }
 
 impl Stack {
-    /// Makes the source's changes come to the queues, and takes away what is no longer needed for that. A rule whose
-    /// bucket takes its entries costs a read and, if they are not there, a write. The stack may have been deployed a
-    /// moment ago.
+    /// Has the source's changes sent to the queues, and removes what is no longer needed for that. If the bucket takes the
+    /// rule's entries, this costs a read and, if they are not there yet, a write. It works right after a deployment, too.
     pub(crate) async fn attach(&self, rule: &Rule) -> Result<Attached, RequestError> {
         self.attach_within(rule, &SETTLING).await
     }
 
-    /// As [`Self::attach`], with these pauses while S3 cannot send to the stack's queues yet. An invocation has time for
-    /// half a minute of pauses, once.
+    /// Does the same as [`Self::attach`], with these pauses while S3 cannot send to the stack's queues yet. An invocation
+    /// has time for half a minute of pauses, once.
     pub(crate) async fn attach_within(
         &self,
         rule: &Rule,
@@ -82,8 +81,8 @@ impl Stack {
         }
     }
 
-    /// Takes away whatever makes the source's changes come to the queues. The bucket's switch stays as it is: others
-    /// may rely on it. Repeat-safe.
+    /// Removes everything that has the source's changes sent to the queues. The bucket's switch stays as it is: other
+    /// consumers may rely on it. Repeat-safe.
     pub(crate) async fn detach(&self, rule: &Rule) -> Result<(), AwsError> {
         notifications::detach(&self.aws, rule).await?;
         self.event_rules.detach(rule).await
@@ -147,7 +146,7 @@ impl Stack {
             ));
         }
         if found.has_entries {
-            // Both send for some time, as S3 and EventBridge take minutes until they do what they were told.
+            // Until its next update the rule keeps both, because a change at S3 or EventBridge takes minutes to work.
             if found.eventbridge == Switch::On && rules == EventRulesAttached::Before {
                 notifications::detach(&self.aws, rule).await?;
             } else {
@@ -170,14 +169,14 @@ impl Stack {
         })
     }
 
-    /// Removes rules of EventBridge that were made for nothing. What this cannot remove, the rule's deletion will.
+    /// Removes EventBridge rules after a failed attempt. If this fails, the deletion of Tandem's rule removes them.
     async fn forget_event_rules(&self, rule: &Rule) {
         if let Err(error) = self.event_rules.detach(rule).await {
             tracing::warn!(rule.id = rule.id.as_str(), %error, "rules of EventBridge are left behind");
         }
     }
 
-    /// Why the bucket's own configuration does not do, and what helps.
+    /// Says why the bucket's own configuration cannot notify Tandem, and what to do.
     fn refusal(&self, rule: &Rule, obstacle: AttachError) -> RequestError {
         let obstacle = match obstacle {
             AttachError::Aws(error) | AttachError::Denied(error) => return error.into(),
@@ -206,7 +205,7 @@ impl Stack {
         Refusal::new(RefusalCode::NotificationConflict, "source", source, problem).into()
     }
 
-    /// What helps against an entry that overlaps with what a rule needs.
+    /// Says what to do about an entry that overlaps with what a rule needs.
     fn remedy(&self, (arn, entry): &OtherEntry) -> String {
         let fan_out = if self.config.lane_queues.topic_arns.contains(arn) {
             "or let it send every event of all the rule's keys, as the topic delivers to Tandem"
@@ -223,15 +222,14 @@ impl Stack {
     }
 }
 
-/// Waits until no function remembers a rule that the source had before. An entry of the bucket's own configuration names
-/// its rule in every notification, so that a function sees that it remembers another one; an event of EventBridge names
-/// none.
+/// Waits until no function remembers a rule that the source had before. A notification of the bucket's own configuration
+/// names its rule, so a function notices that it remembers another one. An event of EventBridge names none.
 async fn wait_for_forgotten_rules(rule: &Rule) {
     let age = (now() - rule.created_at).to_std().unwrap_or_default();
     tokio::time::sleep(REMEMBERED_FOR.saturating_sub(age)).await;
 }
 
-/// A rule that has to be notified by EventBridge, to which its source does not send.
+/// The refusal of a rule that has to be notified by EventBridge, to which its source does not send.
 fn without_switch(rule: &Rule) -> Refusal {
     let problem = format!(
         "needs the notifications of {source} to EventBridge, which are off; turn them on (in the S3 console: Properties, \
@@ -247,7 +245,7 @@ fn without_switch(rule: &Rule) -> Refusal {
     )
 }
 
-/// How a rule does without the events of an entry, where an option asks for them.
+/// Returns the change of an option after which the rule no longer needs the events of an entry, if there is one.
 fn option_that_asks(theirs: &Entry) -> Option<&'static str> {
     [
         ("s3:ObjectTagging:", "options.tags to false"),

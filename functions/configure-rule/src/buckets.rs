@@ -47,7 +47,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Says why a destination is the source of a rule of another stack, if AWS shows that it is.
+    /// Says how AWS shows that another stack replicates from a destination; none if it does not.
     pub(crate) async fn replicated_elsewhere(
         &self,
         destination: &Bucket,
@@ -114,8 +114,8 @@ pub(crate) fn readable(
     }
 }
 
-/// What to add where S3 says that a policy of the bucket or of an endpoint denies the request by name. S3 says so only
-/// within an account or an organization.
+/// Returns what to add to a refusal if S3 says which policy, the bucket's or an endpoint's, denies the request. S3 says so
+/// only within an account or an organization.
 ///
 /// Source: IAM user guide, "Troubleshoot access denied error messages".
 fn denied_by_policy(said: &str) -> &'static str {

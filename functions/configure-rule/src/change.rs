@@ -52,7 +52,7 @@ impl Stack {
 
     /// Replaces a rule by its next revision, which says something else of its replicas. The rule is written before
     /// notifications are attached: a function that receives the first notification of a new prefix has to find
-    /// it covered. Returns the rule, and what whoever asked for it should know.
+    /// it covered. Returns the rule, and what the caller should know.
     pub(crate) async fn rewrite(
         &self,
         before: Rule,
@@ -81,7 +81,7 @@ impl Stack {
         }
     }
 
-    /// The rule with how it is notified now, which is written down if it is not as before.
+    /// Returns the rule with how it is notified now, and stores that if it has changed.
     pub(crate) async fn with(
         &self,
         rule: Rule,

@@ -2,8 +2,8 @@
 //!
 //! What stops a rule without a failure to show for it is outside of Tandem: a notification that somebody removed,
 //! a queue that takes none any more, a bucket that is gone or has changed hands. All of it can be read, so nothing
-//! is written into anybody's bucket to find out (docs/decisions/0023-the-check-only-reads.md). What is noted of it, in
-//! the table, is the destination's default encryption.
+//! is written into any bucket to find out (docs/decisions/0023-the-check-only-reads.md). The check stores one thing in the
+//! table: the destination's default encryption.
 
 use std::fmt::Display;
 
@@ -193,7 +193,7 @@ impl Stack {
         problems
     }
 
-    /// Whether the destination has become the source of a rule of another stack.
+    /// Returns a problem if another stack replicates from the destination.
     async fn circle(&self, rule: &Rule) -> Option<Problem> {
         let owner = self.destination_owner(&rule.options);
         match self.replicated_elsewhere(&rule.destination, owner).await {
@@ -205,8 +205,8 @@ impl Stack {
         }
     }
 
-    /// Notes the default encryption of the destination, where it is another one than the rule says. Without it a first
-    /// put costs more, and nothing else happens, so a failure is no problem of the rule's.
+    /// Stores the destination's default encryption if it differs from what the rule says. If this fails, a first put may
+    /// cost a second copy, and nothing else happens. So a failure is not reported as a problem of the rule.
     async fn note_encryption(&self, rule: &Rule) {
         let owner = self.destination_owner(&rule.options);
         let found = default_encryption(&self.aws, &rule.destination, owner).await;

@@ -10,7 +10,6 @@ use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Claim, Refusal, RefusalCode, RuleDraft};
 use tandem_replication::names::{BucketName, JobId, RuleId};
-use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::progress::JobSpec;
 use tandem_replication::rule::{Bucket, Rule, RuleState};
 
@@ -78,8 +77,8 @@ impl Stack {
         }
     }
 
-    /// Attaches the notifications; only after that may anything be listed, so nothing falls between. Returns the rule,
-    /// and what whoever asked for it should know.
+    /// Attaches the notifications. A listing may begin only after that, so that no change is missed in between. Returns
+    /// the rule, and what the caller should know.
     pub(crate) async fn enable(&self, rule: &Rule) -> Result<(Rule, Vec<String>), RequestError> {
         let attached = self.attach(rule).await?;
         let enabled = Rule {
@@ -168,21 +167,11 @@ impl Stack {
 }
 
 fn new_rule(id: RuleId, draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
-    let at = now();
     Rule {
-        id,
-        source,
-        destination,
         scope: draft.scope.clone(),
         policy: draft.policy,
         options: draft.options.clone(),
         historical: draft.historical,
-        notified_by: NotifiedBy::Bucket,
-        state: RuleState::Enabling,
-        revision: 1,
-        created_at: at,
-        updated_at: at,
-        paused_at: None,
-        destination_encryption: None,
+        ..Rule::new(id, source, destination, now())
     }
 }

@@ -15,8 +15,8 @@ use crate::stack::Stack;
 const ATTEMPTS: u32 = 4;
 
 impl Stack {
-    /// Makes a rule for a request that may come again with its token, as one whose answer was lost does. Answers the
-    /// rule of the first one then.
+    /// Makes a rule for a request that may be repeated with its token, because its answer was lost. A repetition returns
+    /// the rule of the first request.
     pub(crate) async fn create_once(
         &self,
         draft: RuleDraft,

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 use tandem_aws::{Aws, AwsError};
-use tandem_lambda::attempts::{Attempts, Opened};
+use tandem_lambda::attempts::Attempts;
 use tandem_lambda::config::Config;
-use tandem_lambda::inbox::{ComesAgain, Message, answer};
+use tandem_lambda::inbox::{ComesAgain, Message};
 use tandem_lambda::measure::write_requests;
 use tandem_lambda::postpone::postpone;
 use tandem_lambda::record::Recorder;
@@ -76,8 +76,8 @@ impl Worker {
             queues: &self.queues,
             config: &self.config,
         };
-        let Opened { messages, stuck } = attempts.open(invocation.payload).await;
-        for message in &messages {
+        let opened = attempts.open(invocation.payload).await;
+        for message in &opened.messages {
             match self.work(message, deadline).await {
                 Ok(answer) => told = answer.or(told),
                 Err(unfinished) => {
@@ -94,13 +94,9 @@ impl Worker {
                 error_message: unfinished.to_string(),
             }),
             (None, Some(told)) => Ok(told),
-            _ => Ok(json!(answer(
-                failed
-                    .iter()
-                    .map(|(message, _)| *message)
-                    .chain(&stuck)
-                    .filter_map(|message| message.envelope.as_ref())
-            ))),
+            _ => Ok(json!(
+                opened.answer(failed.iter().map(|(message, _)| *message))
+            )),
         }
     }
 

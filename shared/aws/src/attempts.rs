@@ -1,6 +1,6 @@
-//! How often functions have begun to process a message, in the table. SQS's own count says how often the message was
-//! received, which includes deliveries that no function saw: Lambda takes messages from a queue before it knows whether
-//! the account's concurrency allows an invocation, and returns them if it does not.
+//! Counts in the table how often functions have begun to process a message. SQS's own count also includes deliveries that
+//! no function saw: Lambda takes messages from a queue before it knows whether the account's concurrency allows an
+//! invocation, and returns them if it does not.
 //!
 //! Source: Lambda developer guide, "Handling errors for an SQS event source in Lambda".
 
@@ -14,8 +14,8 @@ use crate::table::{Table, key};
 const SORT_KEY: &str = "attempts";
 
 impl Table {
-    /// Counts another delivery of a message that was received before, and returns how many of those functions have seen.
-    /// The item is forgotten when `expires_at`, in seconds since 1970, is over.
+    /// Counts a redelivery of a message, and returns how many redeliveries functions have seen. DynamoDB deletes the item
+    /// after `expires_at`.
     pub async fn count_redelivery(
         &self,
         message_id: &str,

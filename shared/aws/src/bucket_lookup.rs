@@ -205,8 +205,8 @@ async fn has_acls(aws: &Aws, bucket: &Bucket, owner: &str) -> Option<bool> {
     }
 }
 
-/// Returns the default encryption of a bucket of the account `owner`; none if S3 does not say, or says a word that
-/// is not known here.
+/// Returns the default encryption of a bucket of the account `owner`; none if S3 does not return it, or returns a word that
+/// this version does not know.
 pub async fn default_encryption(
     aws: &Aws,
     bucket: &Bucket,
@@ -295,7 +295,7 @@ async fn refused(
         status @ Some(400..=499) => {
             let said = AwsError::request("S3 answers", error).to_string();
             match (status, bucket_region(error)) {
-                // The answer to a HEAD has no words, but a listing's may say who denies it.
+                // The answer to a HEAD has no message; that to a listing may say which policy denies it.
                 (Some(403), Some(region)) => match listed(aws, bucket, owner, region).await {
                     Ok(Found::NotAccessible(words)) => Ok(Found::NotAccessible(words)),
                     _ => Ok(Found::NotAccessible(said)),

@@ -17,8 +17,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(8);
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Refuses an address that is not CloudFormation's in this region: whoever may invoke the function could otherwise have
-/// it send to any host. Where AWS itself is a local endpoint, so is CloudFormation, and any address may be named.
+/// Refuses an address that is not CloudFormation's in this region. Otherwise a caller of the function could have it send
+/// requests to any host. If AWS is a local endpoint, CloudFormation is local too, and any address is accepted.
 /// `url_suffix` is what AWS's host names end with in this partition.
 pub fn check_address(aws: &Aws, url: &str, url_suffix: &str) -> Result<(), AwsError> {
     let is_local = aws.config().endpoint_url().is_some();
@@ -34,8 +34,8 @@ pub fn check_address(aws: &Aws, url: &str, url_suffix: &str) -> Result<(), AwsEr
     ))
 }
 
-/// Puts `document` to `url`, which [`check_address`] has to have accepted. Repeat-safe, and repeated, unless the server
-/// answers that the request is wrong.
+/// Puts `document` to `url`, which [`check_address`] must have accepted. Repeat-safe. It repeats the request unless the
+/// server answers that the request is wrong.
 pub async fn put(url: &str, document: &str) -> Result<(), AwsError> {
     let connector = Connector::builder()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))

@@ -92,7 +92,7 @@ impl Aws {
         &self.config
     }
 
-    /// Begins an invocation: requests to S3 end so early before its deadline that it can still say how they ended.
+    /// Begins an invocation: requests to S3 end early enough before its deadline to report how they ended.
     pub fn begin(&self, deadline: Deadline) {
         self.timeouts.begin(deadline);
     }

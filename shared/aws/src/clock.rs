@@ -47,15 +47,15 @@ impl Deadline {
         time_left(self.started, self.until, moment())
     }
 
-    /// What is left for requests, so that the invocation can still say how they ended: an eighth of what it was given is
-    /// kept for that, 10 seconds at most.
+    /// What is left for requests. An eighth of the invocation's time, 10 seconds at most, is kept for recording how they
+    /// ended.
     pub(crate) fn left_for_requests(self) -> Duration {
         let given = time_left(self.started, self.until, self.started);
         self.left().saturating_sub((given / 8).min(ANSWER_TIME_MAX))
     }
 }
 
-/// How long an invocation takes at most to note how its requests ended, and to put its messages off.
+/// How long an invocation takes at most to record how its requests ended, and to set when its messages are redelivered.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A source of moments. Tests give one that freezes and jumps.

@@ -1,5 +1,5 @@
-//! The rules of EventBridge that send a source's events to Tandem's queues: two for each rule of Tandem, one a queue,
-//! on the default event bus, to which S3 sends.
+//! The EventBridge rules that send a source's events to Tandem's queues: two for each rule of Tandem, one for each queue.
+//! They are on the default event bus, to which S3 sends.
 
 use std::fmt;
 
@@ -17,8 +17,8 @@ use crate::{Aws, AwsError};
 
 /// The longest name of a rule (EventBridge API reference, `PutRule`).
 const NAME_CHARS_MAX: usize = 64;
-/// How many digits stand for a rule's id where its name would become too long. A stack's name has 47 characters at most,
-/// as the name of its function `replicate-delete` has 64, so that there is room for them.
+/// How many digits replace a rule's id if the name would become too long. There is always room for them: a stack's name
+/// has 47 characters at most, because the name of its function `replicate-delete` has 64 at most.
 const SHORT_DIGITS: usize = 9;
 const LANES: [Lane; 2] = [Lane::Put, Lane::Delete];
 
@@ -32,9 +32,9 @@ pub struct EventRules {
 /// Whether something was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attached {
-    /// All was so already.
+    /// Nothing had to be written.
     Before,
-    /// It was written now. EventBridge takes a while until it matches events by a rule that is new or was changed.
+    /// Something was written. EventBridge needs a while until it applies a rule that is new or was changed.
     Now,
 }
 
@@ -101,8 +101,7 @@ impl EventRules {
         Ok(attached)
     }
 
-    /// Deletes the rules that were made for `rule`, with whatever they send to. Repeat-safe; if there are none, that is
-    /// as good.
+    /// Deletes the rules that were made for `rule`, with their targets. Repeat-safe; it succeeds if there are none.
     pub async fn detach(&self, rule: &Rule) -> Result<(), AwsError> {
         for lane in LANES {
             self.delete(&name(&self.stack, &rule.id, lane)).await?;
@@ -208,7 +207,7 @@ impl EventRules {
             .send()
             .await
             .map_err(|error| AwsError::request(doing.as_str(), &error))?;
-        // A request that fails for one of its targets is answered all the same.
+        // The request succeeds even if one of its targets fails.
         let failed = answer.failed_entries().first();
         refused(
             doing,
@@ -283,7 +282,7 @@ fn sends_all(target: &Target, queue_arn: &str) -> bool {
         && target.input_transformer.is_none()
 }
 
-/// The error of a request that was answered, and failed for a target.
+/// The error of a request that succeeded, but failed for a target.
 fn refused(
     doing: String,
     failed: i32,
@@ -300,7 +299,7 @@ fn refused(
     })
 }
 
-/// Says which limit was reached, and what helps.
+/// Says which limit was reached, and what to do.
 ///
 /// Source: EventBridge user guide, "Amazon EventBridge quotas": "Rules", 300 for each event bus by default, adjustable.
 fn with_quota(mut error: AwsError) -> AwsError {

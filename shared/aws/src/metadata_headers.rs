@@ -32,7 +32,7 @@ impl Intercept for WithMetadata {
     }
 }
 
-/// These headers and those of the metadata, which take the place of others of the same name.
+/// Returns these headers with those of the metadata, which replace headers of the same name.
 fn with_metadata(headers: &Headers, metadata: &Metadata) -> Result<Headers, BoxError> {
     let mut all = HeaderMap::new();
     for (name, value) in headers.iter_bytes() {

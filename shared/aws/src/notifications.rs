@@ -64,7 +64,7 @@ pub enum AttachError {
     Invalid {
         /// What S3 answered.
         refusal: AwsError,
-        /// Whether it is about Tandem's own queues, as far as S3 says.
+        /// Whether S3's answer shows that Tandem's own queues are the reason.
         is_ours: bool,
         /// The entries that are not the rule's.
         others: Vec<OtherEntry>,
@@ -86,8 +86,8 @@ pub enum Destinations {
     NotTriedOut,
 }
 
-/// The pauses between attempts to attach notifications to queues that S3 cannot send to yet: half a minute in all. A
-/// queue's policy may take so long until S3 sees it, as after a deployment, and an invocation lasts a minute.
+/// The pauses between attempts to attach notifications to queues that S3 cannot send to yet: half a minute in all. After a
+/// deployment S3 may see a queue's policy only after some time. An invocation lasts a minute.
 ///
 /// Source: SQS API reference, "`SetQueueAttributes`": changes "can take up to 60 seconds to propagate".
 pub const SETTLING: [Duration; 7] = [
@@ -100,8 +100,8 @@ pub const SETTLING: [Duration; 7] = [
     Duration::from_secs(7),
 ];
 
-/// As [`attach`] with destinations that are tried out. While S3 cannot send to Tandem's own queues, it is tried again
-/// after each of the `pauses`.
+/// Does the same as [`attach`] with destinations that S3 tests. While S3 cannot send to Tandem's own queues, it repeats
+/// the attempt after each of the `pauses`.
 pub async fn attach_patiently(
     aws: &Aws,
     queues: &LaneQueues,
@@ -311,7 +311,7 @@ async fn read(
         })
 }
 
-/// Writes the configuration. A refusal comes with the body of S3's answer.
+/// Writes the configuration. A refusal contains the body of S3's answer.
 async fn write(
     aws: &Aws,
     rule: &Rule,

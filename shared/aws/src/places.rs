@@ -28,15 +28,15 @@ pub struct Found {
     pub bytes: u64,
 }
 
-/// How many bytes of an object are asked for at once. S3 resets a connection on which nobody reads for a while, and a
-/// reader may need minutes for what it has read: so no answer stays open between two reads.
+/// How many bytes of an object are requested at once. S3 resets a connection from which the client does not read for a
+/// while, and a caller may need minutes to process what it has read. So no answer stays open between two reads.
 const CHUNK_BYTES: u64 = 4 << 20;
-/// How many bytes are asked for where only the end of a line is wanted.
+/// How many bytes are requested if only the end of a line is needed.
 const TAIL_BYTES: u64 = 64 << 10;
-/// How often a chunk is asked for whose answer breaks off.
+/// How often a chunk is requested if its answer breaks off.
 const CHUNK_ATTEMPTS: u32 = 3;
 
-/// The bytes of an object, in chunks. Each is asked for when it is wanted, and read at once.
+/// The bytes of an object, in chunks. A chunk is requested when it is needed, and read completely at once.
 #[derive(Debug)]
 pub struct Body {
     place: Place,
@@ -47,7 +47,7 @@ pub struct Body {
     at: u64,
     /// Up to where most of the bytes are wanted.
     until: Option<u64>,
-    /// The object's size, once an answer has told it.
+    /// The object's size, once an answer has shown it.
     size: Option<u64>,
 }
 
@@ -167,7 +167,7 @@ impl Place {
         Ok(body)
     }
 
-    /// The object's first bytes, at most so many; refused if it is not the one of this `ETag` any more.
+    /// The object's first bytes, at most this many; an error if the object no longer has this `ETag`.
     pub async fn read_head(&self, etag: &str, bytes_max: u64) -> Result<Vec<u8>, AwsError> {
         Ok(self.chunk(etag, 0, bytes_max).await?.bytes)
     }

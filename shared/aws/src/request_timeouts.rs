@@ -2,13 +2,13 @@
 //!
 //! S3 answers `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload` with headers at once, and sends the body when
 //! the work is done, which may take minutes (S3 API reference, "`CompleteMultipartUpload`": "Amazon S3 periodically sends
-//! white space characters to keep the connection from timing out"; public reports: smithy-rs #4439). The SDK gives up a body
-//! that brings nothing for 5 seconds and sends the request again ("stalled stream protection", `defaults.rs` of
-//! `aws-smithy-runtime`; of these three only `CopyObject` is exempt, see `upload_part_copy.rs` of `aws-sdk-s3`). So it is
-//! switched off for them, and they are waited for as long as the invocation allows.
+//! white space characters to keep the connection from timing out"; public reports: smithy-rs #4439). The SDK gives up if a
+//! body brings nothing for 5 seconds, and sends the request again ("stalled stream protection", `defaults.rs` of
+//! `aws-smithy-runtime`; of these three only `CopyObject` is exempt, see `upload_part_copy.rs` of `aws-sdk-s3`). So this
+//! protection is switched off for them, and the functions wait for them as long as the invocation allows.
 //!
-//! Any other request is answered within seconds, so that a connection that is dead is noticed after [`ANSWERED_WITHIN`].
-//! No request outlives its invocation: its function can still say how it ended, and a batch loses one message, not all.
+//! S3 answers any other request within seconds, so a function treats its connection as dead after [`ANSWERED_WITHIN`].
+//! No request outlives its invocation: its function can still report how it ended, and a batch loses one message, not all.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -161,7 +161,7 @@ mod tests {
         aws.s3(&Region::new("us-east-1"))
     }
 
-    /// Longer than the SDK waits for a body that brings nothing.
+    /// Longer than the SDK waits for a body that sends nothing.
     const LONG: Duration = Duration::from_secs(8);
 
     // Promise: A copy whose answer comes late is waited for, and its request is sent once.

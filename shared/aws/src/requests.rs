@@ -1,4 +1,4 @@
-//! What was made for a request with a token, in the table: the same request, sent again, is about the same rule or job.
+//! Stores in the table which rule or job a request with a token has made, so that its repetition means the same one.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use crate::AwsError;
 use crate::table::{Table, conditional, item};
 
 const REQUESTS: &str = "request";
-/// For how long a token is remembered: much longer than anybody sends an invocation again.
+/// For how long a token is remembered: much longer than any client repeats an invocation.
 const REMEMBERED: TimeDelta = TimeDelta::days(1);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,7 +20,7 @@ pub(crate) struct RequestItem {
 }
 
 impl Table {
-    /// Returns the id that belongs to this action and token: `id`, unless such a request came before.
+    /// Returns the id that belongs to this action and token: that of an earlier request, or else `id`.
     pub async fn id_of_request(
         &self,
         action: &str,

@@ -123,7 +123,7 @@ impl Table {
         }
         // The client sends a write again whose answer was lost, and the second one meets the first.
         let found = self.rule(&next.id).await?.map(|found| RuleItem {
-            // A check may have noted it since.
+            // A check may have stored it since.
             destination_encryption: next.destination_encryption,
             ..RuleItem::from(found)
         });
@@ -135,8 +135,8 @@ impl Table {
         }
     }
 
-    /// Notes the default encryption of a rule's destination. That is no revision of the rule: nothing is decided by
-    /// it. A rule that is gone stays gone.
+    /// Stores the default encryption of a rule's destination. This does not raise the rule's revision, because no decision
+    /// depends on it. It never makes a deleted rule again.
     pub async fn note_encryption(
         &self,
         rule: &RuleId,

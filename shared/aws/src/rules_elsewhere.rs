@@ -11,8 +11,8 @@ use crate::notifications::LaneQueues;
 use crate::{Aws, AwsError};
 
 /// Returns what shows that another stack replicates from `bucket`, in a few words: its notification configuration, or
-/// rules of EventBridge in its region. Only the stack's own account shows the latter. What may not be read is not known,
-/// and counts as nothing.
+/// EventBridge rules in its region. Only the stack's own account shows the latter. If Tandem may not read something, it
+/// counts as nothing found.
 pub async fn shown_as_source(
     aws: &Aws,
     own: &LaneQueues,

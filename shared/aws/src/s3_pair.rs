@@ -181,7 +181,7 @@ impl S3Pair {
         (!by_itself).then(|| StorageClass::from(class.as_str()))
     }
 
-    /// Named in every order, as a bucket policy may require: none leaves it to the bucket.
+    /// Named in every copy and upload, because a bucket policy may require it; none uses the bucket's default.
     pub(crate) fn ordered_encryption(&self) -> Option<ServerSideEncryption> {
         match self.options.asked_encryption() {
             EncryptionChoice::Bucket => None,

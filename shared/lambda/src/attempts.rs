@@ -4,6 +4,7 @@
 //! concurrency was used up, comes again as often as it takes. The queue itself gives a message up only after
 //! [`Config::receives_max`] deliveries, for messages that end every process that receives them.
 
+use aws_lambda_events::sqs::SqsBatchResponse;
 use chrono::TimeDelta;
 use futures::{StreamExt, stream};
 use serde_json::Value;
@@ -11,7 +12,7 @@ use tandem_aws::queues::Queues;
 use tandem_aws::table::Table;
 
 use crate::config::Config;
-use crate::inbox::{ComesAgain, Message, open};
+use crate::inbox::{ComesAgain, Message, answer, open};
 use crate::postpone::postpone;
 use crate::runtime::now;
 
@@ -39,6 +40,14 @@ pub struct Opened {
     pub messages: Vec<Message>,
     /// Those to keep: their attempts are over, and they could not be moved to the dead-letter queue.
     pub stuck: Vec<Message>,
+}
+
+impl Opened {
+    /// The answer that lets SQS keep these messages that failed, and those that could not be moved.
+    pub fn answer<'a>(&'a self, failed: impl IntoIterator<Item = &'a Message>) -> SqsBatchResponse {
+        let kept = failed.into_iter().chain(&self.stuck);
+        answer(kept.filter_map(|message| message.envelope.as_ref()))
+    }
 }
 
 impl Attempts<'_> {

@@ -3,7 +3,7 @@
 //! message -> notification -> object events, coalesced by key -> rule -> admitted? -> the protocol (`carry`) -> what
 //! became of the key -> every message of the key acknowledged, or kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ use crate::attempts::{Attempts, Opened};
 use crate::carry::carry;
 use crate::config::Config;
 use crate::expectations::Expectations;
-use crate::inbox::{ComesAgain, Envelope, Message, answer};
+use crate::inbox::{ComesAgain, Message};
 use crate::key_store::{Deferrals, KeyStore, deferred_key};
 use crate::measure::{Tally, write_requests, write_tallies};
 use crate::notification::parse;
@@ -98,7 +98,8 @@ impl Live {
             queues: &self.queues,
             config: &self.config,
         };
-        let Opened { messages, stuck } = attempts.open(invocation.payload).await;
+        let opened = attempts.open(invocation.payload).await;
+        let messages = &opened.messages;
         let mut failed: BTreeMap<usize, ComesAgain> = BTreeMap::new();
         let mut events = Vec::new();
         for (index, message) in messages.iter().enumerate() {
@@ -116,7 +117,7 @@ impl Live {
             }
         }
         let handled: Vec<Handled> = stream::iter(coalesce(events))
-            .map(|change| self.settle(change, deadline, &messages))
+            .map(|change| self.settle(change, deadline, messages))
             .buffer_unordered(OBJECTS_AT_ONCE_MAX)
             .collect()
             .await;
@@ -137,8 +138,8 @@ impl Live {
             }
         }
         self.measure(&handled);
-        self.put_off(&messages, &failed).await;
-        respond(&messages, &stuck, &failed, &handled)
+        self.put_off(messages, &failed).await;
+        respond(&opened, &failed, &handled)
     }
 
     /// Finds the key's rule and does what it says.
@@ -355,21 +356,17 @@ fn log_settled(event: &ObjectEvent, rule: Option<&Rule>, settled: &Settled, give
 
 /// For SQS, which messages to keep; by hand, what became of every key, or an error if any has to come again.
 fn respond(
-    messages: &[Message],
-    stuck: &[Message],
+    opened: &Opened,
     failed: &BTreeMap<usize, ComesAgain>,
     handled: &[Handled],
 ) -> Result<Value, Diagnostic> {
-    let keep: BTreeSet<usize> = failed.keys().copied().collect();
-    let kept = keep.iter().map(|&index| &messages[index]).chain(stuck);
-    let envelopes: Vec<&Envelope> = kept
-        .filter_map(|message| message.envelope.as_ref())
-        .collect();
+    let messages = &opened.messages;
     let by_hand = messages.iter().any(|message| message.envelope.is_none());
+    let mut kept = failed.keys().map(|&index| &messages[index]);
     if !by_hand {
-        return Ok(json!(answer(envelopes)));
+        return Ok(json!(opened.answer(kept)));
     }
-    if let Some(message) = keep.first().map(|&index| &messages[index]) {
+    if let Some(message) = kept.next() {
         let failures = handled.iter().filter_map(|it| match &it.settled {
             Settled::TryAgain(fault) => Some(fault.to_string()),
             _ => None,

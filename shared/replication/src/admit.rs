@@ -80,8 +80,7 @@ mod tests {
     use super::*;
     use crate::Timestamp;
     use crate::names::{BucketName, ObjectKey, Region, RuleId};
-    use crate::notified_by::NotifiedBy;
-    use crate::options::Options;
+
     use crate::rule::{Bucket, Policy, Scope};
 
     fn rule(state: RuleState, policy: Policy) -> Rule {
@@ -90,20 +89,15 @@ mod tests {
             region: Region::new("us-east-1"),
         };
         Rule {
-            id: RuleId::new("rule-1"),
-            source: bucket("source"),
-            destination: bucket("replica"),
             scope: Scope::prefixes_of(vec!["in/".into()]).unwrap(),
             policy,
-            options: Options::default(),
-            historical: false,
-            notified_by: NotifiedBy::Bucket,
             state,
-            revision: 1,
-            created_at: Timestamp::UNIX_EPOCH,
-            updated_at: Timestamp::UNIX_EPOCH,
-            paused_at: None,
-            destination_encryption: None,
+            ..Rule::new(
+                RuleId::new("rule-1"),
+                bucket("source"),
+                bucket("replica"),
+                Timestamp::UNIX_EPOCH,
+            )
         }
     }
 

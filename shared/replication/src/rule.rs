@@ -44,6 +44,28 @@ pub struct Rule {
     pub destination_encryption: Option<BucketEncryption>,
 }
 
+impl Rule {
+    /// A rule that is being made: it replicates all objects, under policy `full` and the default options.
+    pub fn new(id: RuleId, source: Bucket, destination: Bucket, at: Timestamp) -> Self {
+        Self {
+            id,
+            source,
+            destination,
+            scope: Scope::All,
+            policy: Policy::Full,
+            options: Options::default(),
+            historical: false,
+            notified_by: NotifiedBy::Bucket,
+            state: RuleState::Enabling,
+            revision: 1,
+            created_at: at,
+            updated_at: at,
+            paused_at: None,
+            destination_encryption: None,
+        }
+    }
+}
+
 /// How a bucket encrypts an object whose writer names no encryption.
 ///
 /// Source: S3 API reference, `ServerSideEncryptionByDefault`.

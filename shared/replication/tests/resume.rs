@@ -15,10 +15,8 @@ use tandem_replication::deferral::{
 };
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
-use tandem_replication::notified_by::NotifiedBy;
-use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
-use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
+use tandem_replication::rule::{Bucket, Rule, RuleState};
 use tandem_replication::work::{HELD_PARTITIONS, held_partition};
 
 fn at(minutes: i64) -> Timestamp {
@@ -31,20 +29,14 @@ fn rule(state: RuleState, revision: u64) -> Rule {
         region: Region::new("eu-west-1"),
     };
     Rule {
-        id: RuleId::new("rule"),
-        source: bucket("source"),
-        destination: bucket("destination"),
-        scope: Scope::All,
-        policy: Policy::Full,
-        options: Options::default(),
-        historical: false,
-        notified_by: NotifiedBy::Bucket,
         state,
         revision,
-        created_at: at(0),
-        updated_at: at(0),
-        paused_at: None,
-        destination_encryption: None,
+        ..Rule::new(
+            RuleId::new("rule"),
+            bucket("source"),
+            bucket("destination"),
+            at(0),
+        )
     }
 }
 

@@ -14,20 +14,17 @@ fn rule(scope: Scope, policy: Policy, options: Options) -> Rule {
         region: Region::new("us-east-1"),
     };
     Rule {
-        id: RuleId::new("rule-1"),
-        source: bucket("photos"),
-        destination: bucket("replica"),
         scope,
         policy,
         options,
-        historical: false,
         notified_by: NotifiedBy::EventBridge,
         state: RuleState::Enabled,
-        revision: 1,
-        created_at: Timestamp::UNIX_EPOCH,
-        updated_at: Timestamp::UNIX_EPOCH,
-        paused_at: None,
-        destination_encryption: None,
+        ..Rule::new(
+            RuleId::new("rule-1"),
+            bucket("photos"),
+            bucket("replica"),
+            Timestamp::UNIX_EPOCH,
+        )
     }
 }
 

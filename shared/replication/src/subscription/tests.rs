@@ -3,7 +3,6 @@
 use super::*;
 use crate::Timestamp;
 use crate::names::{BucketName, Region};
-use crate::notified_by::NotifiedBy;
 use crate::rule::{Bucket, RuleState};
 
 fn rule(scope: Scope, policy: Policy) -> Rule {
@@ -12,20 +11,15 @@ fn rule(scope: Scope, policy: Policy) -> Rule {
         region: Region::new("us-east-1"),
     };
     Rule {
-        id: RuleId::new("rule-1"),
-        source: bucket("source"),
-        destination: bucket("replica"),
         scope,
         policy,
-        options: Options::default(),
-        historical: false,
-        notified_by: NotifiedBy::Bucket,
         state: RuleState::Enabled,
-        revision: 1,
-        created_at: Timestamp::UNIX_EPOCH,
-        updated_at: Timestamp::UNIX_EPOCH,
-        paused_at: None,
-        destination_encryption: None,
+        ..Rule::new(
+            RuleId::new("rule-1"),
+            bucket("source"),
+            bucket("replica"),
+            Timestamp::UNIX_EPOCH,
+        )
     }
 }
 

@@ -5,8 +5,6 @@ use tandem_replication::Timestamp;
 use tandem_replication::admit::{Admission, admit};
 use tandem_replication::event::{Change, CreatedBy, KeyChange, ObjectEvent, coalesce};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId, Sequencer};
-use tandem_replication::notified_by::NotifiedBy;
-use tandem_replication::options::Options;
 use tandem_replication::rule::{Bucket, Rule, RuleState, Scope};
 
 use super::model::{Removed, Scenario, Start, Stored, Tagged, Write, time};
@@ -81,19 +79,14 @@ fn rule(scenario: &Scenario) -> Rule {
         region: Region::new("us-east-1"),
     };
     Rule {
-        id: RuleId::new("rule-1"),
-        source: bucket("source"),
-        destination: bucket("replica"),
         scope: Scope::prefixes_of(vec!["key".to_owned()]).unwrap(),
         policy: scenario.policy,
-        options: Options::default(),
-        historical: false,
-        notified_by: NotifiedBy::Bucket,
         state: RuleState::Enabled,
-        revision: 1,
-        created_at: Timestamp::UNIX_EPOCH,
-        updated_at: Timestamp::UNIX_EPOCH,
-        paused_at: None,
-        destination_encryption: None,
+        ..Rule::new(
+            RuleId::new("rule-1"),
+            bucket("source"),
+            bucket("replica"),
+            Timestamp::UNIX_EPOCH,
+        )
     }
 }

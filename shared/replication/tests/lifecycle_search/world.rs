@@ -7,9 +7,7 @@ use chrono::TimeDelta;
 use tandem_replication::Timestamp;
 use tandem_replication::deferral::{DeferredKey, ReplayMark};
 use tandem_replication::names::{BucketName, Etag, ObjectKey, Region, RuleId};
-use tandem_replication::notified_by::NotifiedBy;
-use tandem_replication::options::Options;
-use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
+use tandem_replication::rule::{Bucket, Policy, Rule, RuleState};
 
 /// A rule of the protocol that a case does without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -137,20 +135,9 @@ pub fn rule(state: RuleState, policy: Policy) -> Rule {
         region: Region::new("us-east-1"),
     };
     Rule {
-        id: rule_id(),
-        source: bucket("source"),
-        destination: bucket("replica"),
-        scope: Scope::All,
         policy,
-        options: Options::default(),
-        historical: false,
-        notified_by: NotifiedBy::Bucket,
         state,
-        revision: 1,
-        created_at: time(0),
-        updated_at: time(0),
-        paused_at: None,
-        destination_encryption: None,
+        ..Rule::new(rule_id(), bucket("source"), bucket("replica"), time(0))
     }
 }
 

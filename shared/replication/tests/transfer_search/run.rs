@@ -9,12 +9,11 @@ use std::task::{Context, Poll, Waker};
 
 use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::{BucketName, Region, RuleId, TransferId};
-use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::replicator::{Outcome, Replicator};
-use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
+use tandem_replication::rule::{Bucket, Policy, Rule, RuleState};
 use tandem_replication::transfer::begin::{KeyChange, Origin, Transferrer};
 use tandem_replication::transfer::copying::{RangeMessage, Received};
 use tandem_replication::transfer::ports::{Answer, Invocation, TransferQueue};
@@ -559,23 +558,18 @@ fn rule(policy: Policy, state: RuleState) -> Rule {
         region: Region::new(region),
     };
     Rule {
-        id: RuleId::new("rule"),
-        source: bucket("source", "us-east-1"),
-        destination: bucket("destination", "us-west-2"),
-        scope: Scope::All,
         policy,
         options: Options {
             tags: false,
             ..Options::default()
         },
-        historical: false,
-        notified_by: NotifiedBy::Bucket,
         state,
-        revision: 1,
-        created_at: at(0),
-        updated_at: at(0),
-        paused_at: None,
-        destination_encryption: None,
+        ..Rule::new(
+            RuleId::new("rule"),
+            bucket("source", "us-east-1"),
+            bucket("destination", "us-west-2"),
+            at(0),
+        )
     }
 }
 

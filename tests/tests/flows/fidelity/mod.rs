@@ -26,11 +26,10 @@ use tandem_lambda::runtime::now;
 use tandem_replication::expectation::Expectation;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{BucketName, Etag, ObjectKey, Region, RuleId};
-use tandem_replication::notified_by::NotifiedBy;
 use tandem_replication::options::Options;
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::replicator::{Outcome, Replicator};
-use tandem_replication::rule::{Bucket, Policy, Rule, RuleState, Scope};
+use tandem_replication::rule::{Bucket, Rule, RuleState};
 use tandem_tests::cloud::{Cloud, unique};
 use tandem_tests::endpoint;
 use tandem_tests::proxy::Proxy;
@@ -149,20 +148,14 @@ impl Pair {
             region: Region::new(region),
         };
         let rule = Rule {
-            id: RuleId::new(unique("fidelity")),
-            source: bucket("source", "us-east-1"),
-            destination: bucket("replica", "us-west-2"),
-            scope: Scope::All,
-            policy: Policy::Full,
             options,
-            historical: false,
-            notified_by: NotifiedBy::Bucket,
             state: RuleState::Enabled,
-            revision: 1,
-            created_at: now(),
-            updated_at: now(),
-            paused_at: None,
-            destination_encryption: None,
+            ..Rule::new(
+                RuleId::new(unique("fidelity")),
+                bucket("source", "us-east-1"),
+                bucket("replica", "us-west-2"),
+                now(),
+            )
         };
         let pair = Self {
             source: aws.s3(&rule.source.region),
