@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the acceptance run (the crate acceptance/) needs of SAM. It is started by that, not by hand.
+"""What the acceptance run (the crate acceptance/) needs SAM for. The crate starts it; do not run it by hand.
 
     python3 local/acceptance.py deploy --stack NAME --region REGION --bucket BUCKET --architecture arm64|x86_64
                                        --run ID [KEY=VALUE ...]
@@ -34,7 +34,7 @@ def deploy(arguments) -> int:
     stack.require_functions()
     program, *options = command(arguments)
     os.chdir(REPOSITORY)
-    # Not as a child: to end this process is then to end SAM.
+    # Replaces this process instead of starting a child, so that a signal to this process ends SAM.
     os.execve(program, [program, *options], os.environ | {"SAM_CLI_TELEMETRY": "0"})
 
 

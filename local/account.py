@@ -1,5 +1,5 @@
-"""What a deployment asks a real AWS account, and sets in it. Run by deploy.py with the Python that SAM is installed in,
-which has boto3; it takes the user's ordinary credentials, as SAM does.
+"""What a deployment reads from a real AWS account, and sets in it. deploy.py runs it with the Python of SAM's
+installation, which has boto3; it takes the user's ordinary credentials, as SAM does.
 
     account.py facts STACK REGION              prints JSON: the account's concurrency, and the stack as it is
     account.py protect STACK REGION on|off     sets the stack's termination protection
@@ -12,12 +12,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-# The user waits.
+# Short, because the user waits.
 SETTINGS = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
 
 
 def facts(session, stack: str) -> dict:
-    """What could not be read is missing, and said in "unknown"."""
+    """Facts that could not be read are missing; "unknown" has the errors."""
     found, unknown = {}, []
     try:
         limit = session.client("lambda", config=SETTINGS).get_account_settings()["AccountLimit"]

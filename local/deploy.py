@@ -28,7 +28,7 @@ ANSWERS = HOME / "deploy.json"
 
 # The parameters that limit concurrency, with how many functions each limits.
 SHARES = {"LiveConcurrency": 2, "BackfillConcurrency": 1, "TransferConcurrency": 1}
-# What is left for the functions that are asked, configure-rule and backfill.
+# What is left for the functions that answer requests, configure-rule and backfill.
 FOR_REQUESTS = 2
 # The least that Lambda takes (Lambda developer guide, "Configuring maximum concurrency for Amazon SQS event sources").
 SHARE_MIN = 2
@@ -82,7 +82,7 @@ def ask_account(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def facts(name: str, region: str) -> dict:
-    """What account.py has found out. A deployment needs none of it, so what is missing is only said."""
+    """What account.py has read. A deployment can do without it, so a missing fact is only printed."""
     answer = ask_account("facts", name, region)
     try:
         found = json.loads(answer.stdout)
@@ -94,7 +94,7 @@ def facts(name: str, region: str) -> dict:
 
 
 def fitting(account: dict, given: list[str]) -> list[str]:
-    """Parameters that fit the account's concurrency, if those that would be deployed do not, and the user wants them."""
+    """Parameters that fit the account's concurrency, if the present ones do not and the user accepts these."""
     if "concurrency" not in account:
         return []
     concurrency = account["concurrency"]
@@ -113,7 +113,7 @@ def fitting(account: dict, given: list[str]) -> list[str]:
 
 
 def replaced(given: list[str], others: list[str]) -> list[str]:
-    """The parameters, with the others in the place of those of the same name."""
+    """The parameters; others of the same name replace them."""
     names = [other.split("=")[0] for other in others]
     return [one for one in given if one.split("=")[0] not in names] + others
 
@@ -142,10 +142,10 @@ def total(shares: dict[str, int]) -> int:
 
 
 def fitted(shares: dict[str, int], concurrency: int) -> dict[str, int]:
-    """The same shares of less, none under the least that Lambda takes."""
+    """Scales the limits down in proportion, none below the least that Lambda accepts."""
     wanted = sum(share * SHARES[name] for name, share in shares.items())
     smaller = {name: max(SHARE_MIN, share * concurrency // wanted) for name, share in shares.items()}
-    # The least of one may be too much for the others.
+    # Raising one limit to the least may leave too little for the others.
     for name in sorted(SHARES, key=lambda name: -smaller[name]):
         over = sum(share * SHARES[one] for one, share in smaller.items()) - concurrency
         if over > 0:
@@ -154,7 +154,7 @@ def fitted(shares: dict[str, int], concurrency: int) -> dict[str, int]:
 
 
 def protect(name: str, region: str, wanted: str, account: dict) -> None:
-    """Sets termination protection as asked, and otherwise says how to."""
+    """Sets termination protection if the user has asked for it, and otherwise prints how to."""
     if not wanted:
         if not account.get("is_protected", False):
             print(f"The stack can be deleted by one command. To protect it: make deploy STACK={name} REGION={region} "

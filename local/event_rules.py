@@ -1,4 +1,4 @@
-"""Which rule of EventBridge a request is about, as IAM has it where the emulator has it differently. No I/O.
+"""Names the EventBridge rule of a request as IAM does, because the emulator names it differently. No I/O.
 
 Source: service authorization reference, "Actions, resources, and condition keys for Amazon EventBridge": a rule of the
 default event bus is `rule/NAME`, without the bus; the actions on a rule's targets are about the rule too.

@@ -10,7 +10,7 @@ import zipfile
 
 import emulator
 
-# The loop of a custom runtime. What `{body}` makes of `event` and `trace` (the header) is in `answer`.
+# The loop of a custom runtime. `{body}` computes `answer` from `event` and `trace` (the header).
 RUNTIME = """#!{python}
 import json, os, time, urllib.request
 api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"

@@ -11,7 +11,7 @@ import threading
 
 PATH = "/_tandem/limits"
 
-# What each limit is of (the "of" of a request), and its value on AWS.
+# What each limit applies to (the field "of" of a request), and its value on AWS.
 AWS = {
     # An account, or an account and a region ("000000000000", "000000000000:us-east-1"). Lambda developer guide,
     # "Lambda quotas": concurrent executions. New accounts often have 10.
@@ -20,9 +20,9 @@ AWS = {
     "in_flight_messages": 120_000,
     # A bucket. S3 user guide, "Working with object metadata": user-defined metadata of a PUT request.
     "metadata_bytes": 2_048,
-    # A bucket. S3 user guide, "Amazon S3 multipart upload limits": every part but the last has at least so many bytes.
+    # A bucket. S3 user guide, "Amazon S3 multipart upload limits": every part but the last has at least this size.
     "part_bytes": 5 << 20,
-    # A bucket. S3 promises no order and no time: each notification waits at random, up to so long.
+    # A bucket. S3 promises no order and no time: each notification is delayed by a random time, at most this one.
     "notification_delay_ms": 0,
 }
 
@@ -58,7 +58,7 @@ class Limits:
             return {limit: {"value": self._general[limit], "of": dict(self._special[limit])} for limit in AWS}
 
     def answer(self, method: str, body: bytes) -> tuple[int, dict]:
-        """Status and document of the answer to a request."""
+        """Returns the status and the document of the answer to a request."""
         if method == "GET":
             return 200, self.describe()
         if method != "PUT":

@@ -18,7 +18,7 @@ import time
 import zlib
 
 # "If your function is invoked approximately 16 times in the same chain of requests, then Lambda automatically stops
-# the next function invocation in that request chain." Here it is exactly so many.
+# the next function invocation in that request chain." Here it is exactly 16.
 INVOCATIONS_MAX = 16
 
 
@@ -38,7 +38,7 @@ def continued(header: str | None, function_arn: str, sampled: bool = False) -> s
 
 
 def joined(headers: list[str | None]) -> str | None:
-    """The header of a batch: the first one, with the highest count that any has of each function."""
+    """The header of a batch: the first message's, with the highest count of each function in any message's header."""
     present = [header for header in headers if header]
     highest = {}
     for header in present:
@@ -55,7 +55,7 @@ def fields(header: str | None) -> dict[str, str]:
 
 
 def counts(header: str | None) -> dict[str, int]:
-    """The count of each function. An entry that is damaged counts as none, as any client can send it."""
+    """The count of each function. A damaged entry is ignored, because any client can send one."""
     counted = {}
     for entry in fields(header).get("Lineage", "").split("|"):
         function, _, count = entry.rpartition(":")

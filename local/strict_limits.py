@@ -1,10 +1,10 @@
-"""Makes MiniStack enforce limits of AWS that it does not know, or enforces otherwise. Run by emulator_server.py.
+"""Makes MiniStack enforce limits of AWS that it lacks, or enforces differently. emulator_server.py runs it.
 
 - Lambda's recursive-loop detection by trace header (lineage.py), for chains through SQS, SNS, S3 and Invoke.
 - Account concurrency by account and region. A throttled batch of a queue is tried again until its visibility timeout
   ends; then its messages are back in the queue, and the receive counts.
 - The in-flight limit of standard queues.
-- `aws:ResourceAccount` and `s3:ResourceAccount` of a bucket: its owner, not whoever asks.
+- `aws:ResourceAccount` and `s3:ResourceAccount` of a bucket: its owner, not the caller.
 - S3's limits of user metadata and of parts; and, if a test wants it, late notifications in any order.
 """
 
@@ -25,7 +25,7 @@ _of_request = contextvars.ContextVar("tandem_trace_of_request", default=None)
 _of_events = contextvars.ContextVar("tandem_trace_of_events", default=None)
 # Whether recursive-loop detection has stopped the present asynchronous invocation.
 _is_stopped = contextvars.ContextVar("tandem_is_stopped", default=False)
-# Until when a throttled invocation is tried again.
+# Until when a throttled invocation is retried.
 _retry_until = contextvars.ContextVar("tandem_retry_until", default=0.0)
 _is_short_poll = contextvars.ContextVar("tandem_is_short_poll", default=False)
 
@@ -56,7 +56,7 @@ def install(limits: values.Limits) -> None:
 
 
 def instead_of(module, name):
-    """Decorates the function that takes the place of one of the module's, and gets that as its first argument."""
+    """Decorates a function that replaces one of the module's, and that gets the replaced one as its first argument."""
 
     def replace(function):
         original = getattr(module, name)
@@ -72,7 +72,7 @@ def instead_of(module, name):
 
 
 def serve(application, limits):
-    """The application, which notes the trace header of each request, and with the limits at their own path."""
+    """Wraps the application: stores the trace header of each request, and serves the limits at their own path."""
 
     async def strict(scope, receive, send):
         if scope["type"] != "http":
@@ -144,7 +144,7 @@ def chain():
 
 
 def is_to_stop(lambda_svc, name, header):
-    """Whether the function was invoked too often in this chain and may not. Counts the metric if so."""
+    """Whether the function has been invoked too often in this chain and must not be again. Counts the metric if so."""
     function = lambda_svc._functions.get(name)
     if function is None:
         return False
@@ -153,8 +153,8 @@ def is_to_stop(lambda_svc, name, header):
 
 
 def stop_invocations(lambda_svc):
-    """Of a request: Invoke, and what S3 and SNS invoke. Invoke is answered by MiniStack, which counts by a header of
-    its own that only some SDKs send."""
+    """Stops loops of invocations by request: Invoke, and those by S3 and SNS. For Invoke, MiniStack itself counts by a
+    header of its own, which only some SDKs send."""
     lambda_svc.MAX_INVOKE_DEPTH = lineage.INVOCATIONS_MAX
 
     @instead_of(lambda_svc, "_invoke")
@@ -185,7 +185,7 @@ def stop_invocations(lambda_svc):
 
 
 def stop_batches(lambda_svc):
-    """Messages of a loop are not delivered. They are back after their visibility timeout, until the queue's redrive
+    """Messages of a loop are not delivered. They return after their visibility timeout, until the queue's redrive
     policy ends that: "Lambda continues to retry the message, and continues to block function invocations, until
     Amazon SQS determines that the maxReceiveCount is exceeded"."""
 
@@ -314,7 +314,7 @@ def limit_in_flight(sqs, limits):
 
 
 def know_bucket_owners(iam_evaluator, s3):
-    """MiniStack takes a bucket for the caller's own, as its ARN names no account."""
+    """MiniStack assumes that a bucket belongs to the caller, because its ARN names no account."""
 
     @instead_of(iam_evaluator, "_resolve_condition_key")
     def resolve(original, key, context):
@@ -358,7 +358,7 @@ def limit_parts(s3, limits):
 
 
 def too_small(document: bytes, parts: dict[int, dict], least: int) -> tuple[int, int] | None:
-    """Number and size of a part that is too small, if the document names only parts that are there."""
+    """Number and size of a part that is too small, if the document names only parts that exist."""
     try:
         named = [int(element.text) for element in ElementTree.fromstring(document).iter()
                  if element.tag.rpartition("}")[2] == "PartNumber"]
@@ -371,7 +371,7 @@ def too_small(document: bytes, parts: dict[int, dict], least: int) -> tuple[int,
 
 
 def delay_notifications(s3, limits):
-    """Each waits in a thread of its own, so that they also change places."""
+    """Each waits in its own thread, so that their order changes."""
 
     @instead_of(s3, "_fire_s3_event")
     def fire(original, bucket, *arguments, **named):

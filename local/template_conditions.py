@@ -1,13 +1,13 @@
-"""What CloudFormation resolves in a template's conditions where the emulator does not: MiniStack 1.5.33 knows references, and
-the choice of an element from them, but takes Fn::Join and Fn::Split for texts of their own. No I/O.
+"""Resolves in a template's conditions what CloudFormation does and the emulator does not: MiniStack 1.5.33 knows
+references, and the choice of an element from them, but treats Fn::Join and Fn::Split as plain texts. No I/O.
 
 Source: CloudFormation template reference, "Condition functions", and what cfn-lint 1.58 allows within Fn::Equals.
 """
 
 
 def resolved(value, parameters: dict):
-    """A condition, or a part of one, with its texts put together and taken apart. `parameters` are the emulator's: each
-    has a "Value", which is one text with commas for a list."""
+    """A condition, or a part of one, with Fn::Join, Fn::Split and Fn::Select resolved. `parameters` are the emulator's:
+    each has a "Value", which is one text with commas for a list."""
     if isinstance(value, list):
         return [resolved(part, parameters) for part in value]
     if not isinstance(value, dict):
@@ -37,6 +37,6 @@ def listed(value, parameters: dict) -> list[str]:
 
 
 def evaluating_all(evaluate):
-    """The emulator's own evaluation, after that."""
+    """Resolves the texts, and then calls the emulator's own evaluation."""
     return lambda template, parameters: evaluate(
         template | {"Conditions": resolved(template.get("Conditions", {}), parameters)}, parameters)

@@ -1,4 +1,4 @@
-"""What a deployment learns of an account, whatever the account refuses to tell."""
+"""Shows what a deployment learns about an account, even if the account refuses some requests."""
 
 import contextlib
 import importlib
@@ -15,7 +15,7 @@ class ClientError(Exception):
 
 
 def load():
-    """The script, with stand-ins for what this Python may not have."""
+    """Loads the script, with stand-ins for modules that this Python may lack."""
     exceptions = types.SimpleNamespace(BotoCoreError=ClientError, ClientError=ClientError)
     modules = {"boto3": mock.MagicMock(), "botocore": mock.MagicMock(), "botocore.config": mock.MagicMock(),
                "botocore.exceptions": exceptions}

@@ -18,7 +18,7 @@ from paths import SCRIPTS, Cloud
 NOBODY = "000000000000"
 OTHER = "111111111111"  # an account that only one test uses
 
-# Sends a message for each that it gets, to the same queue, with the trace header as an SDK sends it.
+# For each message that it receives, sends one to the same queue, with the trace header as an SDK sends it.
 SENDS_TO_ITSELF = """
 for record in event["Records"]:
     number = int(record["body"]) + 1
@@ -35,7 +35,7 @@ for record in event["Records"]:
     headers = {{"X-Amz-Target": "AmazonSQS.SendMessage", "Authorization": scope}}
     urllib.request.urlopen(urllib.request.Request(os.environ["AWS_ENDPOINT_URL"], message, headers))
 """
-# Who is granted what by a policy that wants the resource in the caller's account.
+# Shows what a policy allows that requires the resource to be in the caller's account.
 OWNERS = """
 import limits, strict_limits
 from ministack.core import iam_evaluator
@@ -227,7 +227,7 @@ class TheLocalCloud(unittest.TestCase):
         self.assertEqual(sorted(notified), keys)
         self.assertNotEqual(notified, keys)
 
-    # ---- What the tests are written in
+    # ---- Helpers
 
     def limit(self, limit, value, of):
         document = {"limit": limit, "value": value, "of": of}

@@ -71,7 +71,7 @@ pub(crate) fn cut_off(answer: Response<Bytes>) -> Result<Response<Body>, &'stati
     Ok(Response::from_parts(head, BodyExt::boxed(body)))
 }
 
-/// A body that is sent so long after the headers, as S3 sends those of `UploadPartCopy` and
+/// A body that is sent this long after the headers, as S3 sends those of `UploadPartCopy` and
 /// `CompleteMultipartUpload` when the work is done.
 pub(crate) fn late(body: Bytes, delay: Duration) -> Body {
     let sent = async move {

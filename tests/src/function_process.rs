@@ -24,8 +24,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::cloud::{Cloud, EAST, FunctionError};
 use crate::proxy::Proxy;
 
-/// The trace header of every invocation, as Lambda sends one although nobody traces. It counts the invocations of a
-/// chain of events (Lambda developer guide, "Use Lambda recursive loop detection to prevent infinite loops").
+/// The trace header of every invocation. Lambda sends one even if tracing is off. It counts the invocations of a chain
+/// of events (Lambda developer guide, "Use Lambda recursive loop detection to prevent infinite loops").
 pub const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:0123abcd:0";
 /// How long an invocation may take, as the function is told.
 const TIMEOUT: Duration = Duration::from_mins(10);

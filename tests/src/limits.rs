@@ -1,4 +1,4 @@
-//! The limits of AWS that the local cloud enforces (`local/limits.py`), which a test can change for what is its own.
+//! The limits of AWS that the local cloud enforces (`local/limits.py`). A test can change them for its own resources.
 
 use hyper::Request;
 use serde_json::json;

@@ -91,7 +91,7 @@ pub enum Action {
     DoneBut(u16, String),
     /// The cloud does it, and its answer begins with the status 200, but breaks off.
     BreakInAnswer,
-    /// The cloud does it. The headers of its answer come at once, and their body so much later.
+    /// The cloud carries the request out. The headers of its answer come at once, and the body this much later.
     DelayBody(Duration),
     /// It waits at the gate before it passes.
     HoldBefore(Gate),

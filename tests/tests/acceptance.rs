@@ -14,15 +14,15 @@ use tokio::sync::Mutex;
 
 /// What names of a run's things begin with.
 const PREFIX: &str = "tandem-acceptance-";
-/// Steps for which the local cloud has no counterpart, or which ask what it lets nobody know.
+/// Steps that need something that the local cloud does not have or does not report.
 const MAY_BE_SKIPPED: [&str; 4] = ["cold-starts", "conditions", "recursion", "tags"];
 /// Longer than any of these tests on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// One run at a time: a cleaning removes what others are using.
+/// One run at a time, because `--clean` removes what other runs are using.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// A run that goes on, and what it says.
+/// A run in progress, and what it has printed.
 struct Run {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,

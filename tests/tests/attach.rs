@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::types::{Event, NotificationConfiguration, QueueConfiguration};
 use tandem_aws::notifications::{
-    AttachError, Destinations, LaneQueues, SETTLING, attach, attach_patiently,
+    AttachError, Destinations, LaneQueues, SETTLING, Unusable, attach, attach_patiently,
 };
 use tandem_replication::options::Options;
 use tandem_replication::rule::Scope;
@@ -47,7 +47,7 @@ async fn pair() -> MemoryPair {
     pair
 }
 
-/// Lets S3 find so often that it cannot send to this queue.
+/// Makes S3 answer this many times that it cannot send to this queue.
 fn refuse(pair: &MemoryPair, times: usize, queue: &str) {
     // As S3 answers (aws-cli issue 8162).
     let body = format!(
@@ -91,7 +91,13 @@ async fn queues_that_stay_closed_are_given_up_within_half_a_minute() {
     let pair = pair().await;
     refuse(&pair, usize::MAX, &queues().delete_arn);
     let refused = attach_patiently(&pair.aws, &queues(), &pair.rule, &PAUSES).await;
-    let invalid = matches!(&refused, Err(AttachError::Invalid { is_ours: true, .. }));
+    let invalid = matches!(
+        &refused,
+        Err(AttachError::Invalid {
+            at: Unusable::Ours,
+            ..
+        })
+    );
     assert!(invalid, "{refused:?}");
     assert_eq!(writes(&pair), PAUSES.len() + 1);
     assert_eq!(
@@ -106,7 +112,13 @@ async fn another_writers_queue_is_not_waited_for() {
     let pair = pair().await;
     refuse(&pair, 1, THEIRS);
     let refused = attach_patiently(&pair.aws, &queues(), &pair.rule, &PAUSES).await;
-    let invalid = matches!(&refused, Err(AttachError::Invalid { is_ours: false, .. }));
+    let invalid = matches!(
+        &refused,
+        Err(AttachError::Invalid {
+            at: Unusable::Another,
+            ..
+        })
+    );
     assert!(invalid, "{refused:?}");
     assert_eq!(writes(&pair), 1);
     let untried = Destinations::NotTriedOut;

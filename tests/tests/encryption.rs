@@ -100,7 +100,7 @@ impl Stage {
 async fn the_first_put_of_a_process_is_one_copy_whatever_the_default_encryption() {
     let mut stage = Stage::new(Options::default()).await;
     stage.0.memory.set_default_encryption("replica", Some(KEY));
-    // Where S3 did not say, a process learns it by a copy in vain.
+    // If S3 did not return the encryption, a process learns it from a copy that has to be made again.
     let learning = Expectations::default();
     assert_eq!(stage.carry(&learning, "a").await, 2);
     assert_eq!(stage.carry(&learning, "b").await, 1);
@@ -115,7 +115,7 @@ async fn the_first_put_of_a_process_is_one_copy_whatever_the_default_encryption(
         assert_eq!(replica.kms_key.as_deref(), Some(KEY), "{key}");
         assert!(replica.metadata.contains_key(PROVENANCE_KEY), "{key}");
     }
-    // The default changes, and nobody has looked since: what is noted is wrong, and no put fails by that.
+    // The default changes after the last check: the stored encryption is wrong, and no put fails because of that.
     stage.0.memory.set_default_encryption("replica", None);
     let process = Expectations::default();
     assert_eq!(stage.carry(&process, "d").await, 1);

@@ -353,9 +353,8 @@ fn on(statement: &Yaml) -> Vec<&str> {
     if statement["Sid"].as_str() != Some("KeysOfObjects") {
         return texts(&statement["Resource"]);
     }
-    // KMS developer guide, "kms:ViaService": the same suffix in all partitions.
     let via = &statement["Condition"]["StringLike"]["kms:ViaService"];
-    assert_eq!(via.as_str(), Some("s3.*.amazonaws.com"));
+    assert_eq!(texts(via), ["s3.*.amazonaws.com", "s3.*.${AWS::URLSuffix}"]);
     vec!["kms:*:*:key/*"]
 }
 

@@ -1,5 +1,5 @@
-//! A list of keys is read however long its reader takes between two reads: against a server that resets a connection on
-//! which nobody reads, as S3 does.
+//! A list of keys is read to its end however long its reader pauses between two reads. The server resets a connection
+//! from which the client does not read, as S3 does.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 

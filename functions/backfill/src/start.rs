@@ -155,6 +155,7 @@ impl Backfill {
             )
         };
         let uri = S3Uri::parse(report).map_err(refused)?;
+        self.config.boundary.check_written("report", &uri.bucket)?;
         let place = Place::find(&self.aws, &uri).await?.ok_or_else(|| {
             refused(
                 "is in a bucket that cannot be found; create it, or correct its name".to_owned(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tandem_aws::AwsError;
 use tandem_aws::event_rules::Attached as EventRulesAttached;
 use tandem_aws::notifications::{
-    self, AttachError, Destinations, OtherEntry, SETTLING, SourceSettings, settings,
+    self, AttachError, Destinations, OtherEntry, SETTLING, SourceSettings, Unusable, settings,
     turn_eventbridge_on,
 };
 use tandem_lambda::request::RequestError;
@@ -20,6 +20,8 @@ use tandem_replication::subscription::Entry;
 
 use crate::stack::Stack;
 
+const LATER_UPDATE: &str = "An update of the rule in ten minutes or later removes them.";
+
 /// The result of attaching.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attached {
@@ -30,14 +32,15 @@ pub(crate) struct Attached {
 }
 
 impl Stack {
-    /// Has the source's changes sent to the queues, and removes what is no longer needed for that. If the bucket takes the
-    /// rule's entries, this costs a read and, if they are not there yet, a write. It works right after a deployment, too.
+    /// Has the source's changes sent to the queues, and removes what is no longer needed for that. If the bucket takes
+    /// the rule's entries, this costs a read and, if they are not there yet, a write. It works right after a
+    /// deployment, too.
     pub(crate) async fn attach(&self, rule: &Rule) -> Result<Attached, RequestError> {
         self.attach_within(rule, &SETTLING).await
     }
 
-    /// Does the same as [`Self::attach`], with these pauses while S3 cannot send to the stack's queues yet. An invocation
-    /// has time for half a minute of pauses, once.
+    /// Does the same as [`Self::attach`], with these pauses while S3 cannot send to the stack's queues yet. An
+    /// invocation has time for half a minute of pauses, once.
     pub(crate) async fn attach_within(
         &self,
         rule: &Rule,
@@ -95,7 +98,10 @@ impl Stack {
     ) -> Result<Attached, AttachError> {
         let queues = &self.config.lane_queues;
         match notifications::attach_patiently(&self.aws, queues, rule, pauses).await {
-            Err(AttachError::Invalid { refusal, .. }) => {
+            Err(AttachError::Invalid { refusal, at, .. }) => {
+                if at == Unusable::Ours {
+                    return Err(cannot_reach_our_queues(&refusal).into());
+                }
                 if !self.closed_queues().await.is_empty() {
                     return Err(refusal.into());
                 }
@@ -106,12 +112,18 @@ impl Stack {
             }
             attached => attached?,
         }
+        let mut remarks = Vec::new();
         if rule.notified_by == NotifiedBy::EventBridge {
+            remarks.push(format!(
+                "The rule's EventBridge rules stay, because {} may take minutes to send every change. {LATER_UPDATE}",
+                rule.source.name
+            ));
+        } else if rule.has_settled_in_its_way(now()) {
             self.event_rules.detach(rule).await?;
         }
         Ok(Attached {
             by: NotifiedBy::Bucket,
-            remarks: Vec::new(),
+            remarks,
         })
     }
 
@@ -146,13 +158,17 @@ impl Stack {
             ));
         }
         if found.has_entries {
-            // Until its next update the rule keeps both, because a change at S3 or EventBridge takes minutes to work.
-            if found.eventbridge == Switch::On && rules == EventRulesAttached::Before {
+            let is_all_there =
+                found.eventbridge == Switch::On && rules == EventRulesAttached::Before;
+            if is_all_there
+                && rule.notified_by == NotifiedBy::EventBridge
+                && rule.has_settled_in_its_way(now())
+            {
                 notifications::detach(&self.aws, rule).await?;
             } else {
                 remarks.push(format!(
                     "The rule's entries stay in the notification configuration of {source}, because EventBridge may take \
-                     minutes to send every change. The next update of the rule removes them."
+                     minutes to send every change. {LATER_UPDATE}"
                 ));
             }
         }
@@ -222,8 +238,9 @@ impl Stack {
     }
 }
 
-/// Waits until no function remembers a rule that the source had before. A notification of the bucket's own configuration
-/// names its rule, so a function notices that it remembers another one. An event of EventBridge names none.
+/// Waits until no function remembers a rule that the source had before. A notification of the bucket's own
+/// configuration names its rule, so a function notices that it remembers another one. An event of EventBridge names
+/// none.
 async fn wait_for_forgotten_rules(rule: &Rule) {
     let age = (now() - rule.created_at).to_std().unwrap_or_default();
     tokio::time::sleep(REMEMBERED_FOR.saturating_sub(age)).await;
@@ -258,4 +275,14 @@ fn option_that_asks(theirs: &Entry) -> Option<&'static str> {
     .into_iter()
     .find(|(kind, _)| theirs.events.iter().all(|event| event.starts_with(kind)))
     .map(|(_, set)| set)
+}
+
+fn cannot_reach_our_queues(refusal: &AwsError) -> AwsError {
+    AwsError::unexpected(
+        "attaching the notifications",
+        format!(
+            "{refusal}; S3 cannot send to the stack's own queues: see their policies and, if the stack has a StackKey, that \
+             its key policy lets s3.amazonaws.com use the key"
+        ),
+    )
 }

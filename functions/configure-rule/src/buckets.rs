@@ -1,6 +1,5 @@
 //! What is looked up about a rule's two buckets before the rule is made or its options are changed.
 
-use tandem_aws::AwsError;
 use tandem_aws::bucket_lookup::{Found, look_at_setup, look_up};
 use tandem_aws::rules_elsewhere::shown_as_source;
 use tandem_lambda::request::RequestError;
@@ -52,15 +51,15 @@ impl Stack {
         &self,
         destination: &Bucket,
         owner: &str,
-    ) -> Result<Option<String>, AwsError> {
+    ) -> Option<String> {
         let queues = &self.config.lane_queues;
-        let shown = shown_as_source(&self.aws, queues, destination, owner).await?;
-        Ok(shown.map(|shown| {
+        let shown = shown_as_source(&self.aws, queues, destination, owner).await;
+        shown.map(|shown| {
             format!(
                 "is the source of a rule of another stack ({shown}), so that objects could go round in a circle; delete \
                  that rule, or remove what is left of it, or choose another destination"
             )
-        }))
+        })
     }
 
     /// The account that the destination bucket has to belong to.
@@ -114,8 +113,8 @@ pub(crate) fn readable(
     }
 }
 
-/// Returns what to add to a refusal if S3 says which policy, the bucket's or an endpoint's, denies the request. S3 says so
-/// only within an account or an organization.
+/// Returns what to add to a refusal if S3 says which policy, the bucket's or an endpoint's, denies the request. S3 says
+/// so only within an account or an organization.
 ///
 /// Source: IAM user guide, "Troubleshoot access denied error messages".
 fn denied_by_policy(said: &str) -> &'static str {

@@ -68,17 +68,24 @@ impl Stack {
         self.table.replace_rule(&after).await?;
         match self.attach(&after).await {
             Ok(attached) => self.with(after, attached).await,
+            // The refusal is the answer, whatever becomes of the way back.
             Err(error) => {
                 let undone = Rule {
                     revision: after.revision + 1,
                     ..before
                 };
                 self.table.replace_rule(&undone).await?;
-                let attached = self.attach_within(&undone, &[]).await?;
-                self.with(undone, attached).await?;
+                if let Err(left) = self.attach_again(undone).await {
+                    tracing::error!(rule.id = after.id.as_str(), error = %left, "a rule is not attached as before");
+                }
                 Err(error)
             }
         }
+    }
+
+    async fn attach_again(&self, rule: Rule) -> Result<(), RequestError> {
+        let attached = self.attach_within(&rule, &[]).await?;
+        self.with(rule, attached).await.map(drop)
     }
 
     /// Returns the rule with how it is notified now, and stores that if it has changed.
@@ -92,6 +99,7 @@ impl Stack {
         }
         let rule = Rule {
             notified_by: attached.by,
+            notified_since: Some(now()),
             revision: rule.revision + 1,
             ..rule
         };

@@ -1,8 +1,8 @@
 //! Whether rules still work: the check that a schedule makes, and anyone can ask for.
 //!
-//! What stops a rule without a failure to show for it is outside of Tandem: a notification that somebody removed,
-//! a queue that takes none any more, a bucket that is gone or has changed hands. All of it can be read, so nothing
-//! is written into any bucket to find out (docs/decisions/0023-the-check-only-reads.md). The check stores one thing in the
+//! What stops a rule without a failure to show for it is outside of Tandem: a notification that somebody removed, a
+//! queue that takes none any more, a bucket that is gone or has changed hands. All of it can be read, so nothing is
+//! written into any bucket to find out (docs/decisions/0023-the-check-only-reads.md). The check stores one thing in the
 //! table: the destination's default encryption.
 
 use std::fmt::Display;
@@ -167,6 +167,13 @@ impl Stack {
             ),
             self.lagging(rule),
         );
+        let boundary = &self.config.boundary;
+        let outside = boundary
+            .check_accounts(&rule.options)
+            .and_then(|()| boundary.check_destination(&rule.destination.name));
+        let outside = outside
+            .err()
+            .map(|refusal| Problem::new("OutsideTheStacksLimits", refusal.to_string()));
         let mut circle = None;
         if destination.is_none() {
             self.note_encryption(rule).await;
@@ -177,6 +184,7 @@ impl Stack {
             .into_iter()
             .chain(destination)
             .chain(circle)
+            .chain(outside)
             .collect();
         if source_is_there {
             match self.unsent(rule).await {
@@ -196,17 +204,15 @@ impl Stack {
     /// Returns a problem if another stack replicates from the destination.
     async fn circle(&self, rule: &Rule) -> Option<Problem> {
         let owner = self.destination_owner(&rule.options);
-        match self.replicated_elsewhere(&rule.destination, owner).await {
-            Ok(shown) => Some(Problem::new(
-                "DestinationIsSource",
-                format!("the destination {} {}", rule.destination.name, shown?),
-            )),
-            Err(error) => Some(Problem::unanswered(&error)),
-        }
+        let shown = self.replicated_elsewhere(&rule.destination, owner).await?;
+        Some(Problem::new(
+            "DestinationIsSource",
+            format!("the destination {} {shown}", rule.destination.name),
+        ))
     }
 
-    /// Stores the destination's default encryption if it differs from what the rule says. If this fails, a first put may
-    /// cost a second copy, and nothing else happens. So a failure is not reported as a problem of the rule.
+    /// Stores the destination's default encryption if it differs from what the rule says. If this fails, a first put
+    /// may cost a second copy, and nothing else happens. So a failure is not reported as a problem of the rule.
     async fn note_encryption(&self, rule: &Rule) {
         let owner = self.destination_owner(&rule.options);
         let found = default_encryption(&self.aws, &rule.destination, owner).await;

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use self::event::{Resource, ResourceEvent};
 use crate::declaration::{Backfills, Declaration};
+use crate::declare::Ensured;
 use crate::request::invalid;
 use crate::stack::Stack;
 
@@ -117,7 +118,7 @@ impl Stack {
             draft,
             request: event.request_id.clone(),
         };
-        let (rule, job_id) = self
+        let Ensured { rule, job_id, .. } = self
             .ensure(&wanted)
             .await
             .map_err(|error| told(event, &wanted.id, &error))?;

@@ -1,12 +1,11 @@
 //! Making a rule: checked, claimed, attached, enabled; or nothing of it left behind.
 
 use chrono::TimeDelta;
-use serde_json::{Value, json};
 use tandem_aws::bucket_lookup::default_encryption;
 use tandem_aws::functions::start_backfill;
 use tandem_aws::jobs::Job;
 use tandem_aws::rules::WriteError;
-use tandem_lambda::request::{RequestError, new_job_id, new_rule_id};
+use tandem_lambda::request::{RequestError, new_job_id};
 use tandem_lambda::runtime::now;
 use tandem_replication::draft::{Claim, Refusal, RefusalCode, RuleDraft};
 use tandem_replication::names::{BucketName, JobId, RuleId};
@@ -19,27 +18,6 @@ use crate::stack::Stack;
 const ENABLING_MAX: TimeDelta = TimeDelta::seconds(120);
 
 impl Stack {
-    /// Makes a rule.
-    pub(crate) async fn create(&self, draft: RuleDraft) -> Result<Value, RequestError> {
-        let rule = self.claim(new_rule_id(), &draft).await?;
-        let made = async {
-            let (enabled, remarks) = self.enable(&rule).await?;
-            let job_id = if rule.historical {
-                Some(self.start_backfill(&enabled).await?)
-            } else {
-                None
-            };
-            Ok(json!({"rule": enabled, "job_id": job_id, "remarks": remarks}))
-        };
-        match made.await {
-            Ok(answer) => Ok(answer),
-            Err(error) => {
-                self.undo(&rule).await;
-                Err(error)
-            }
-        }
-    }
-
     /// Checks all that is asked for, and claims both buckets for a rule of this id, which is then `enabling`.
     pub(crate) async fn claim(&self, id: RuleId, draft: &RuleDraft) -> Result<Rule, RequestError> {
         let draft = RuleDraft {
@@ -54,7 +32,7 @@ impl Stack {
         self.check_destination(&draft.options, &destination).await?;
         self.check_claims(&draft).await?;
         let owner = self.destination_owner(&draft.options);
-        if let Some(shown) = self.replicated_elsewhere(&destination, owner).await? {
+        if let Some(shown) = self.replicated_elsewhere(&destination, owner).await {
             let (field, value) = ("destination", draft.destination.as_str());
             return Err(Refusal::new(RefusalCode::BucketInUse, field, value, shown).into());
         }

@@ -1,5 +1,6 @@
 //! Brings a rule to what is declared of it. Every step can be repeated, and carried on by whoever repeats it.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use tandem_aws::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_rule_id};
@@ -14,43 +15,61 @@ use crate::stack::Stack;
 /// How often a rule is looked at again because another request wrote it meanwhile.
 const ATTEMPTS: u32 = 4;
 
+/// A rule that is as it was declared.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ensured {
+    /// The rule.
+    pub(crate) rule: Rule,
+    /// The backfill that was started, if one was.
+    pub(crate) job_id: Option<JobId>,
+    /// What a person should know, in sentences.
+    pub(crate) remarks: Vec<String>,
+}
+
 impl Stack {
-    /// Makes a rule for a request that may be repeated with its token, because its answer was lost. A repetition returns
-    /// the rule of the first request.
-    pub(crate) async fn create_once(
+    /// Makes a rule. A request with a token may come again, as one whose answer was lost does: then the answer is the rule
+    /// of the first one.
+    pub(crate) async fn create(
         &self,
         draft: RuleDraft,
-        token: String,
+        token: Option<String>,
     ) -> Result<Value, RequestError> {
         let new = new_rule_id();
-        let id = self
-            .table
-            .id_of_request("create", &token, new.as_str(), now());
+        let (id, request) = match token {
+            None => (new.to_string(), new.to_string()),
+            Some(token) => {
+                let id = self
+                    .table
+                    .id_of_request("create", &token, new.as_str(), now());
+                (id.await?, token)
+            }
+        };
         let wanted = Declaration {
-            id: RuleId::new(id.await?),
+            id: RuleId::new(id),
             draft,
             backfills: Backfills::Now,
-            request: token,
+            request,
         };
-        let (rule, job_id) = self.ensure(&wanted).await?;
-        Ok(json!({"rule": rule, "job_id": job_id}))
+        Ok(json!(self.ensure(&wanted).await?))
     }
 
     /// Makes the rule, or changes it, or finds it as it has to be. A rule that is paused stays so. Refused like
     /// any other creation or change, and then nothing is left that was not there before.
-    pub(crate) async fn ensure(
-        &self,
-        wanted: &Declaration,
-    ) -> Result<(Rule, Option<JobId>), RequestError> {
-        let (rule, is_new) = self
+    pub(crate) async fn ensure(&self, wanted: &Declaration) -> Result<Ensured, RequestError> {
+        let (rule, remarks, is_new) = self
             .until_undisturbed(|| self.brought_about(wanted))
             .await?;
+        let ensured = |rule, job_id| Ensured {
+            rule,
+            job_id,
+            remarks,
+        };
         if !(wanted.draft.historical && (is_new || self.has_to_be_backfilled(wanted).await?)) {
-            return Ok((rule, None));
+            return Ok(ensured(rule, None));
         }
         let job_id = job_id(rule.updated_at, &wanted.request);
         match self.start_job(&rule, &job_id).await {
-            Ok(()) => Ok((rule, Some(job_id))),
+            Ok(()) => Ok(ensured(rule, Some(job_id))),
             Err(error) => {
                 if is_new && let Err(left) = self.end(rule).await {
                     tracing::error!(rule.id = wanted.id.as_str(), error = %left, "a rule that was not made is still there");
@@ -101,8 +120,11 @@ impl Stack {
         step().await
     }
 
-    /// The rule as it has to be, and whether it was not there before.
-    async fn brought_about(&self, wanted: &Declaration) -> Result<(Rule, bool), RequestError> {
+    /// The rule as it has to be, with remarks, and whether it was not there before.
+    async fn brought_about(
+        &self,
+        wanted: &Declaration,
+    ) -> Result<(Rule, Vec<String>, bool), RequestError> {
         let found = match self.table.rule(&wanted.id).await? {
             Some(rule) if rule.state == RuleState::Deleting => {
                 self.end(rule).await?;
@@ -113,14 +135,20 @@ impl Stack {
         match found {
             None => {
                 let rule = self.claimed(wanted).await?;
-                Ok((self.made(&rule).await?, true))
+                let (rule, remarks) = self.made(&rule).await?;
+                Ok((rule, remarks, true))
             }
             // Begun by the same request, which was sent twice or died.
             Some(rule) if rule.state == RuleState::Enabling => {
-                let rule = self.made(&rule).await?;
-                Ok((self.rewritten(rule, &wanted.draft).await?, true))
+                let (rule, mut remarks) = self.made(&rule).await?;
+                let (rule, later) = self.rewritten(rule, &wanted.draft).await?;
+                remarks.extend(later);
+                Ok((rule, remarks, true))
             }
-            Some(rule) => Ok((self.rewritten(rule, &wanted.draft).await?, false)),
+            Some(rule) => {
+                let (rule, remarks) = self.rewritten(rule, &wanted.draft).await?;
+                Ok((rule, remarks, false))
+            }
         }
     }
 
@@ -138,9 +166,9 @@ impl Stack {
     }
 
     /// Enables a rule that is claimed. If that fails it is ended, unless another request has taken it over.
-    async fn made(&self, rule: &Rule) -> Result<Rule, RequestError> {
+    async fn made(&self, rule: &Rule) -> Result<(Rule, Vec<String>), RequestError> {
         match self.enable(rule).await {
-            Ok((rule, _remarks)) => Ok(rule),
+            Ok(made) => Ok(made),
             Err(error) => {
                 if let Err(left) = self.withdraw(&rule.id).await {
                     tracing::error!(rule.id = rule.id.as_str(), error = %left, "a rule that was not made is still there");
@@ -151,7 +179,11 @@ impl Stack {
     }
 
     /// Writes what is declared, and attaches what it needs, whether or not it was there.
-    async fn rewritten(&self, before: Rule, draft: &RuleDraft) -> Result<Rule, RequestError> {
+    async fn rewritten(
+        &self,
+        before: Rule,
+        draft: &RuleDraft,
+    ) -> Result<(Rule, Vec<String>), RequestError> {
         expected_there(&before, draft)?;
         let after = Rule {
             scope: draft.scope.clone(),
@@ -162,14 +194,14 @@ impl Stack {
         };
         if after == before {
             let attached = self.attach(&before).await?;
-            return Ok(self.with(before, attached).await?.0);
+            return self.with(before, attached).await;
         }
         let after = Rule {
             revision: before.revision + 1,
             updated_at: now(),
             ..after
         };
-        Ok(self.rewrite(before, after).await?.0)
+        self.rewrite(before, after).await
     }
 }
 

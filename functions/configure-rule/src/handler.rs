@@ -30,8 +30,7 @@ impl Stack {
             return self.answer_terraform(request?).await;
         }
         match Request::parse(payload)? {
-            Request::Create(draft, None) => self.create(draft).await,
-            Request::Create(draft, Some(token)) => self.create_once(draft, token).await,
+            Request::Create(draft, token) => self.create(draft, token).await,
             Request::Get(name) => self.get(&name).await,
             Request::List => self.list().await,
             Request::Update(name, changes) => self.update(&name, changes).await,

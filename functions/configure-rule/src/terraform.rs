@@ -73,10 +73,7 @@ impl Stack {
         request: TerraformRequest,
     ) -> Result<Value, RequestError> {
         match request {
-            TerraformRequest::Ensure(wanted) => {
-                let (rule, job_id) = self.ensure(&wanted).await?;
-                Ok(json!({"rule": rule, "job_id": job_id}))
-            }
+            TerraformRequest::Ensure(wanted) => Ok(json!(self.ensure(&wanted).await?)),
             TerraformRequest::Remove(id) => Ok(json!({"rule": self.remove(&id).await?})),
         }
     }

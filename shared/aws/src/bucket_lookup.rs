@@ -110,6 +110,12 @@ pub async fn own_buckets(aws: &Aws) -> Result<Vec<OwnBucket>, AwsError> {
     Ok(buckets)
 }
 
+/// Whether the account's own buckets are known, and this is none of them.
+async fn is_anothers(aws: &Aws, bucket: &BucketName) -> bool {
+    let own = own_buckets(aws).await;
+    own.is_ok_and(|own| own.iter().all(|own| own.name != *bucket))
+}
+
 /// Finds the bucket's region, if it may be looked at and, where one is named, this is its owner.
 async fn locate(aws: &Aws, bucket: &BucketName, owner: Option<&str>) -> Result<Region, HeadError> {
     match head(aws, aws.region(), bucket, owner).await {
@@ -205,8 +211,8 @@ async fn has_acls(aws: &Aws, bucket: &Bucket, owner: &str) -> Option<bool> {
     }
 }
 
-/// Returns the default encryption of a bucket of the account `owner`; none if S3 does not return it, or returns a word that
-/// this version does not know.
+/// Returns the default encryption of a bucket of the account `owner`; none if S3 does not return it, or returns a word
+/// that this version does not know.
 pub async fn default_encryption(
     aws: &Aws,
     bucket: &Bucket,
@@ -292,6 +298,10 @@ async fn refused(
         Some(404) => Ok(Found::Missing),
         // It may be looked at by whoever names no owner: the owner is what was refused.
         Some(403) if locate(aws, bucket, None).await.is_ok() => Ok(Found::OtherOwner),
+        // The role denies every request to another account's bucket, so that only the list of the own ones can tell.
+        Some(403) if owner == aws.account_id() && is_anothers(aws, bucket).await => {
+            Ok(Found::OtherOwner)
+        }
         status @ Some(400..=499) => {
             let said = AwsError::request("S3 answers", error).to_string();
             match (status, bucket_region(error)) {

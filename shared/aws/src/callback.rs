@@ -17,8 +17,8 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(8);
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
-/// Refuses an address that is not CloudFormation's in this region. Otherwise a caller of the function could have it send
-/// requests to any host. If AWS is a local endpoint, CloudFormation is local too, and any address is accepted.
+/// Refuses an address that is not CloudFormation's in this region. Otherwise a caller of the function could have it
+/// send requests to any host. If AWS is a local endpoint, CloudFormation is local too, and any address is accepted.
 /// `url_suffix` is what AWS's host names end with in this partition.
 pub fn check_address(aws: &Aws, url: &str, url_suffix: &str) -> Result<(), AwsError> {
     let is_local = aws.config().endpoint_url().is_some();

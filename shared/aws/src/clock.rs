@@ -47,8 +47,8 @@ impl Deadline {
         time_left(self.started, self.until, moment())
     }
 
-    /// What is left for requests. An eighth of the invocation's time, 10 seconds at most, is kept for recording how they
-    /// ended.
+    /// What is left for requests. An eighth of the invocation's time, 10 seconds at most, is kept for recording how
+    /// they ended.
     pub(crate) fn left_for_requests(self) -> Duration {
         let given = time_left(self.started, self.until, self.started);
         self.left().saturating_sub((given / 8).min(ANSWER_TIME_MAX))

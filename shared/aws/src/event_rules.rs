@@ -1,5 +1,5 @@
-//! The EventBridge rules that send a source's events to Tandem's queues: two for each rule of Tandem, one for each queue.
-//! They are on the default event bus, to which S3 sends.
+//! The EventBridge rules that send a source's events to Tandem's queues: two for each rule of Tandem, one for each
+//! queue. They are on the default event bus, to which S3 sends.
 
 use std::fmt;
 

@@ -79,7 +79,8 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
             Kind::Rule,
             json!({"id": "rule-1", "source_bucket": "photos", "source_region": "us-east-1",
                 "destination_bucket": "photos-replica", "destination_region": "us-west-2",
-                "scope": {"prefixes": ["a/", "b/"]}, "policy": "full", "historical": true, "notified_by": "eventbridge", "state": "paused",
+                "scope": {"prefixes": ["a/", "b/"]}, "policy": "full", "historical": true, "notified_by": "eventbridge",
+                "notified_since": at, "state": "paused",
                 "options": {"storage_class": "GLACIER_IR", "tags": false},
                 "revision": 3, "created_at": at, "updated_at": at, "paused_at": at,
                 "destination_encryption": "aws:kms"}),
@@ -97,7 +98,7 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "created_at",
                 "updated_at",
             ],
-            json!({"historical": false, "notified_by": "bucket", "paused_at": null, "options": {},
+            json!({"historical": false, "notified_by": "bucket", "notified_since": null, "paused_at": null, "options": {},
                 "destination_encryption": null}),
         ),
         // Without its role, a claim does not say whether the bucket's changes are replicated.

@@ -1,11 +1,12 @@
 //! The edges to AWS. Wire and table structs stay in here; the domain's types go in and out.
 //!
-//! Modules in reading order: [`clients`] (one client a service and region, built once, requests
-//! counted), [`clock`] (both clocks), [`turns`] (fewer at once when S3 asks for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
-//! [`bucket_lookup`], [`notifications`], [`rules_elsewhere`], [`places`]), the table ([`table`], [`attempts`], [`rules`], [`jobs`], [`shards`], [`limits`], [`deferred_keys`], [`failures`],
-//! [`transfers`], [`uploads`], [`watermark`], [`requests`]), and the rest ([`queues`], [`event_bus`], [`event_rules`], [`functions`], [`measures`],
-//! [`stacks`], [`callback`]). What AWS's
-//! refusals mean is told in `classify.rs` and `denied.rs`.
+//! Modules in reading order: [`clients`] (one client for each service and region, built once, requests counted),
+//! `request_timeouts.rs` (how long a request may take), [`clock`] (both clocks), [`turns`] (fewer at once when S3 asks
+//! for it), the buckets ([`s3_pair`], [`source_parts`], [`multipart`], [`uploaded_part`], [`listing`],
+//! [`bucket_lookup`], [`notifications`], [`rules_elsewhere`], [`places`]), the table ([`table`], [`attempts`],
+//! [`rules`], [`jobs`], [`shards`], [`limits`], [`deferred_keys`], [`failures`], [`transfers`], [`uploads`],
+//! [`watermark`], [`requests`]), and the rest ([`queues`], [`event_bus`], [`event_rules`], [`functions`], [`measures`],
+//! [`stacks`], [`callback`]). `classify.rs` and `denied.rs` say what AWS's refusals mean.
 
 // A shard's item has more attributes than the default lets `json!` expand.
 #![cfg_attr(test, recursion_limit = "256")]

@@ -64,8 +64,8 @@ pub enum AttachError {
     Invalid {
         /// What S3 answered.
         refusal: AwsError,
-        /// Whether S3's answer shows that Tandem's own queues are the reason.
-        is_ours: bool,
+        /// What it is about.
+        at: Unusable,
         /// The entries that are not the rule's.
         others: Vec<OtherEntry>,
     },
@@ -77,6 +77,17 @@ pub enum AttachError {
     Aws(#[from] AwsError),
 }
 
+/// Which queue, topic or function S3 cannot send to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// One of Tandem's queues: S3 names it, or there is no other.
+    Ours,
+    /// Another writer's, or the refusal is about something else.
+    Another,
+    /// S3 does not name it.
+    Unnamed,
+}
+
 /// Whether S3 tries out the queues, topics and functions of a configuration before it takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destinations {
@@ -86,8 +97,8 @@ pub enum Destinations {
     NotTriedOut,
 }
 
-/// The pauses between attempts to attach notifications to queues that S3 cannot send to yet: half a minute in all. After a
-/// deployment S3 may see a queue's policy only after some time. An invocation lasts a minute.
+/// The pauses between attempts to attach notifications to queues that S3 cannot send to yet: half a minute in all.
+/// After a deployment S3 may see a queue's policy only after some time. An invocation lasts a minute.
 ///
 /// Source: SQS API reference, "`SetQueueAttributes`": changes "can take up to 60 seconds to propagate".
 pub const SETTLING: [Duration; 7] = [
@@ -110,11 +121,7 @@ pub async fn attach_patiently(
 ) -> Result<(), AttachError> {
     for &pause in pauses {
         match attach(aws, queues, rule, Destinations::TriedOut).await {
-            Err(AttachError::Invalid {
-                refusal,
-                is_ours: true,
-                ..
-            }) => {
+            Err(AttachError::Invalid { refusal, at, .. }) if at != Unusable::Another => {
                 tracing::warn!(rule.id = rule.id.as_str(), %refusal, "S3 cannot send to the stack's queues yet");
                 tokio::time::sleep(pause).await;
             }
@@ -149,7 +156,7 @@ pub async fn attach(
     match write(aws, rule, found, ours, destinations).await {
         // S3's code for a destination that it cannot use, and for an entry that it does not understand.
         Err((refusal, body)) if refusal.is("InvalidArgument") => Err(AttachError::Invalid {
-            is_ours: cannot_send_to_ours(&body, queues, &others),
+            at: unusable(&body, queues, &others),
             refusal,
             others,
         }),
@@ -158,13 +165,19 @@ pub async fn attach(
     }
 }
 
-/// Whether a refusal says that S3 cannot send to Tandem's queues. Its message names no destination; an argument of the
-/// answer does (aws-cli issue 8162 shows one). A refusal that names no destination at all may be about any.
-fn cannot_send_to_ours(body: &str, queues: &LaneQueues, others: &[OtherEntry]) -> bool {
+/// What a refusal is about. Its message names no destination; an argument of the answer does (aws-cli issue 8162 shows
+/// one).
+fn unusable(body: &str, queues: &LaneQueues, others: &[OtherEntry]) -> Unusable {
     let names = |arn: &str| body.contains(arn);
-    let ours = names(&queues.put_arn) || names(&queues.delete_arn);
-    body.contains("Unable to validate the following destination configurations")
-        && (ours || !others.iter().any(|(arn, _)| names(arn)))
+    if !body.contains("Unable to validate the following destination configurations") {
+        Unusable::Another
+    } else if names(&queues.put_arn) || names(&queues.delete_arn) || others.is_empty() {
+        Unusable::Ours
+    } else if others.iter().any(|(arn, _)| names(arn)) {
+        Unusable::Another
+    } else {
+        Unusable::Unnamed
+    }
 }
 
 /// Whether the rule's entries in the configuration are exactly the `wanted` ones.

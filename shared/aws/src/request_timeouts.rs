@@ -1,14 +1,16 @@
 //! How long a request to S3 may take.
 //!
-//! S3 answers `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload` with headers at once, and sends the body when
-//! the work is done, which may take minutes (S3 API reference, "`CompleteMultipartUpload`": "Amazon S3 periodically sends
-//! white space characters to keep the connection from timing out"; public reports: smithy-rs #4439). The SDK gives up if a
-//! body brings nothing for 5 seconds, and sends the request again ("stalled stream protection", `defaults.rs` of
-//! `aws-smithy-runtime`; of these three only `CopyObject` is exempt, see `upload_part_copy.rs` of `aws-sdk-s3`). So this
-//! protection is switched off for them, and the functions wait for them as long as the invocation allows.
+//! S3 answers `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload` with headers at once, and sends the body
+//! when the work is done, which may take minutes (S3 API reference, "`CompleteMultipartUpload`": "Amazon S3
+//! periodically sends white space characters to keep the connection from timing out"; public reports: smithy-rs #4439).
+//! The SDK gives up if a body brings nothing for 5 seconds, and sends the request again ("stalled stream protection",
+//! `defaults.rs` of `aws-smithy-runtime`; of these three only `CopyObject` is exempt, see `upload_part_copy.rs` of
+//! `aws-sdk-s3`). So this protection is switched off for them, and the functions wait for them as long as the
+//! invocation allows.
 //!
 //! S3 answers any other request within seconds, so a function treats its connection as dead after [`ANSWERED_WITHIN`].
-//! No request outlives its invocation: its function can still report how it ended, and a batch loses one message, not all.
+//! No request outlives its invocation: its function can still report how it ended, and a batch loses one message, not
+//! all.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -46,6 +46,8 @@ pub(crate) struct RuleItem {
     historical: bool,
     #[serde(default)]
     notified_by: NotifiedBy,
+    #[serde(default)]
+    notified_since: Option<Timestamp>,
     state: RuleState,
     revision: u64,
     created_at: Timestamp,
@@ -135,8 +137,8 @@ impl Table {
         }
     }
 
-    /// Stores the default encryption of a rule's destination. This does not raise the rule's revision, because no decision
-    /// depends on it. It never makes a deleted rule again.
+    /// Stores the default encryption of a rule's destination. This does not raise the rule's revision, because no
+    /// decision depends on it. It never makes a deleted rule again.
     pub async fn note_encryption(
         &self,
         rule: &RuleId,
@@ -309,6 +311,7 @@ impl From<RuleItem> for Rule {
             options: item.options,
             historical: item.historical,
             notified_by: item.notified_by,
+            notified_since: item.notified_since,
             state: item.state,
             revision: item.revision,
             created_at: item.created_at,
@@ -332,6 +335,7 @@ impl From<Rule> for RuleItem {
             options: rule.options,
             historical: rule.historical,
             notified_by: rule.notified_by,
+            notified_since: rule.notified_since,
             state: rule.state,
             revision: rule.revision,
             created_at: rule.created_at,

@@ -181,7 +181,8 @@ impl S3Pair {
         (!by_itself).then(|| StorageClass::from(class.as_str()))
     }
 
-    /// Named in every copy and upload, because a bucket policy may require it; none uses the bucket's default.
+    /// The encryption that every copy and upload names, because a bucket policy may require it. None uses the bucket's
+    /// default.
     pub(crate) fn ordered_encryption(&self) -> Option<ServerSideEncryption> {
         match self.options.asked_encryption() {
             EncryptionChoice::Bucket => None,

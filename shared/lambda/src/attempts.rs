@@ -1,8 +1,9 @@
 //! Which attempt at a message this is, and the end of a message after its last one.
 //!
-//! Only deliveries that a function has seen are attempts: a message that Lambda could not deliver, because the account's
-//! concurrency was used up, comes again as often as it takes. The queue itself gives a message up only after
-//! [`Config::receives_max`] deliveries, for messages that end every process that receives them.
+//! Only deliveries that a function has seen are attempts. If Lambda cannot deliver a message, because the account's
+//! concurrency is used up, the message is redelivered without being counted. The queue itself moves a message to the
+//! dead-letter queue only after [`Config::receives_max`] deliveries: such a message ends every process that receives
+//! it.
 
 use aws_lambda_events::sqs::SqsBatchResponse;
 use chrono::TimeDelta;
@@ -16,7 +17,7 @@ use crate::inbox::{ComesAgain, Message, answer, open};
 use crate::postpone::postpone;
 use crate::runtime::now;
 
-/// For how long a message's count is kept: as long as SQS keeps a message at most, and a day.
+/// For how long a message's count is kept: one day longer than SQS keeps a message at most.
 const COUNT_KEPT: TimeDelta = TimeDelta::days(15);
 
 /// How many messages are counted at once: a batch.
@@ -51,8 +52,8 @@ impl Opened {
 }
 
 impl Attempts<'_> {
-    /// Takes an invocation apart. Each message knows which attempt at it this is, and whether it is the last. A message
-    /// that has had its last attempt is moved to the dead-letter queue.
+    /// Takes an invocation apart. Each message says which attempt at it this is, and whether it is the last. A message
+    /// whose last attempt is over is moved to the dead-letter queue.
     pub async fn open(self, invocation: Value) -> Opened {
         let counted = stream::iter(open(invocation))
             .map(|message| self.counted(message))
@@ -68,8 +69,9 @@ impl Attempts<'_> {
         opened
     }
 
-    /// The message with its attempt. One that was received for the first time is not counted, so that a healthy message
-    /// costs no request. If it cannot be counted, it is never the last: nothing is given up on doubt.
+    /// Returns the message with the number of its attempt. A first delivery is not counted, so that a healthy message
+    /// costs no request. If the table cannot count the attempt, it is not the last one, so that no message is given up
+    /// by mistake.
     async fn counted(self, mut message: Message) -> Message {
         let Some(envelope) = &mut message.envelope else {
             return message;
@@ -77,11 +79,11 @@ impl Attempts<'_> {
         let (attempts_max, receives_max) = (self.config.attempts_max, self.config.receives_max);
         if envelope.receives > 1 {
             let expires_at = now() + COUNT_KEPT;
-            let redeliveries = self
-                .table
-                .count_redelivery(&envelope.message_id, expires_at);
-            match redeliveries.await {
-                Ok(redeliveries) => envelope.attempt = redeliveries.saturating_add(1),
+            let (id, receives) = (&envelope.message_id, envelope.receives);
+            match self.table.count_redelivery(id, receives, expires_at).await {
+                Ok(redeliveries) => {
+                    envelope.attempt = u32::try_from(redeliveries + 1).unwrap_or(u32::MAX);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the attempt is not counted");
                     let not_the_last = attempts_max.saturating_sub(1).max(1);

@@ -6,10 +6,10 @@ use tandem_replication::event::{Change, CreatedBy, ObjectEvent};
 use tandem_replication::fault::Fault;
 use tandem_replication::replicator::{Outcome, Replicator};
 
-/// Carries one change over. A put is copied at once where the notification says enough to pin the copy. An object that
-/// was created by a copy is compared first: the copy may be Tandem's own, and a circle of rules ends there. A delete is
-/// never taken at its word: the replica goes only if the source itself has no such object now, and if the key was put
-/// again meanwhile, the new object is carried over instead.
+/// Carries one change over. A put is copied at once if the notification says enough to pin the copy. An object that a
+/// copy created is compared with its replica first: the copy may be Tandem's own, and a circle of rules ends there. A
+/// delete is never taken at its word: the replica goes only if the source itself has no such object now, and if the key
+/// was put again meanwhile, the new object is carried over instead.
 pub async fn carry(
     replicator: &Replicator<'_, S3Pair>,
     event: &ObjectEvent,

@@ -12,7 +12,7 @@ use tandem_replication::region::RegionGroups;
 /// clocks that differ. `docs/semantics.md` lists both as assumptions.
 const IN_FLIGHT_MAX: Duration = Duration::from_mins(20);
 
-/// Where the environment does not say: for how many seconds' worth of objects a page of a job with a rate limit
+/// The default if the environment sets none: for how many seconds' worth of objects a page of a job with a rate limit
 /// reserves capacity at a time.
 const RATE_PAGE: Duration = Duration::from_secs(20);
 
@@ -28,7 +28,7 @@ pub struct Config {
     pub account_id: String,
     /// Which accounts and buckets rules may name.
     pub boundary: Boundary,
-    /// What the host names of AWS end with in this partition.
+    /// The end of AWS's host names in this partition.
     pub url_suffix: String,
     /// The table's name.
     pub rule_table: String,

@@ -12,7 +12,7 @@ use tandem_replication::rule::Rule;
 pub struct Expectations(Mutex<HashMap<RuleId, Arc<Expectation>>>);
 
 impl Expectations {
-    /// Those of one rule: what the process has learned, or else what the rule says.
+    /// Returns the expectation of one rule: what the process has learned, or else what the rule says.
     pub fn of(&self, rule: &Rule) -> Arc<Expectation> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(rule.id.clone())

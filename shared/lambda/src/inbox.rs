@@ -51,7 +51,7 @@ impl Message {
             .map_or(1, |envelope| envelope.attempt)
     }
 
-    /// Whether it is not attempted again; no message that came by hand is the last.
+    /// Whether this is its last attempt. That of an invocation by hand never is.
     pub fn is_last(&self) -> bool {
         self.envelope
             .as_ref()

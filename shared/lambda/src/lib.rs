@@ -1,8 +1,11 @@
 //! The Lambda shell: what the functions share around the domain.
 //!
-//! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`inbox`] (what a
-//! function was invoked with), [`notification`] (what S3 says), [`postpone`], [`attempts`] (which attempt at a message this is), [`rule_cache`], [`expectations`], [`record`] (failures), [`key_store`] (one key's life), [`job_shards`] (a job's shards), [`transfers`] (the ports of large objects' copies),
-//! [`carry`] (one change), [`live`] (one batch of notifications, from message to acknowledgement), [`measure`] (metrics).
+//! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`inbox`] (what a function was
+//! invoked with), [`attempts`] (which attempt at a message this is, and the dead-letter queue), [`notification`] (what
+//! S3 says), [`postpone`] (when a message is redelivered), [`rule_cache`], [`expectations`], [`record`] (failures),
+//! [`key_store`] (one key's life), [`job_shards`] (a job's shards), [`transfers`] (the ports of large objects' copies),
+//! [`carry`] (one change), [`live`] (one batch of notifications, from message to acknowledgement), [`measure`]
+//! (metrics).
 
 pub mod attempts;
 pub mod carry;

@@ -254,8 +254,8 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
     }
 }
 
-/// The time of an event of EventBridge, which tells whole seconds only. A function waits for some time after a change of
-/// tags or ACLs, so the latest time that may be meant counts there.
+/// The time of an event of EventBridge, which is in whole seconds. A function waits for some time after a change of
+/// tags or ACLs, so such a change counts as one at the end of its second.
 fn event_time(change: &Change, told: Timestamp) -> Timestamp {
     match change {
         Change::Labels => told + TimeDelta::seconds(1),

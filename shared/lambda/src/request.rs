@@ -77,7 +77,7 @@ pub fn name(field: &'static str, value: Value) -> Result<String, Refusal> {
     ))
 }
 
-/// The field `token`: whoever may send a request again gives the same one again. `null` is none.
+/// The field `token`: a client that repeats a request sends the same token again. `null` means that there is none.
 pub fn token(value: Value) -> Result<Option<String>, Refusal> {
     const TOKEN_BYTES_MAX: usize = 128;
     if value.is_null() {

@@ -19,8 +19,8 @@ use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::config_bag::ConfigBag;
 use tandem_replication::head::Head;
 
-/// The headers of a good answer that Tandem, or the SDK for itself, reads. By those that begin with
-/// `x-amz-checksum-` the SDK checks a body.
+/// The headers of a successful answer that Tandem or the SDK itself reads. The SDK checks a body by those that begin
+/// with `x-amz-checksum-`.
 const READ: [&str; 11] = [
     "content-length",
     "content-range",
@@ -36,7 +36,7 @@ const READ: [&str; 11] = [
 ];
 const CHECKSUMS: &str = "x-amz-checksum-";
 
-/// Those of them that the SDK reads off the answer to a HEAD.
+/// Those of them that the SDK reads from the answer to a HEAD.
 const READ_OF_HEAD: [&str; 3] = ["date", "x-amz-id-2", "x-amz-request-id"];
 
 /// Sends a HEAD, and returns the headers of its answer.
@@ -81,11 +81,11 @@ impl Intercept for RawHead {
     }
 }
 
-/// Takes from answers what the SDK's parser would stumble over: from all of them the headers that are no text, from
-/// good ones those that Tandem does not read. Which of a HEAD's are read, [`head`] says.
+/// Removes from answers the headers that the SDK's parser would refuse: from all answers those that are not text, and
+/// from successful ones those that Tandem does not read. [`head`] says which headers of a HEAD's answer are read.
 ///
-/// It has to belong to the client: the SDK's own interceptor for `Expires` comes right after those of the client, and
-/// panics if that header is no text (aws-sdk-s3 1.157, `s3_expires_interceptor.rs`).
+/// It has to belong to the client: the SDK's own interceptor for `Expires` runs right after those of the client, and
+/// panics if that header is not text (aws-sdk-s3 1.157, `s3_expires_interceptor.rs`).
 #[derive(Debug, Clone, Copy)]
 pub struct OnlyReadHeaders;
 
@@ -109,7 +109,7 @@ impl Intercept for OnlyReadHeaders {
     }
 }
 
-/// Takes from an answer the headers that are no text and, if it is no error, those that are not read.
+/// Removes from an answer the headers that are not text and, if it is not an error, those that are not read.
 fn keep(response: &mut Response, is_read: impl Fn(&str) -> bool) {
     let is_good = response.status().is_success();
     let is_text = |value: &[u8]| std::str::from_utf8(value).is_ok();

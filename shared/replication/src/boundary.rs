@@ -1,5 +1,5 @@
-//! Which accounts and buckets a stack may use, as its parameters say. The functions' roles enforce the same; these checks
-//! refuse a rule that the roles would fail, and name the parameter. No I/O.
+//! Which accounts and buckets a stack may use, as its parameters say. The functions' roles enforce the same limits.
+//! These checks refuse a rule with which the roles would fail, and name the parameter. No I/O.
 
 use crate::draft::{Refusal, RefusalCode};
 use crate::names::{AccountId, BucketName};
@@ -69,11 +69,16 @@ impl Boundary {
 
     /// Refuses a destination whose objects the functions may not write.
     pub fn check_destination(&self, destination: &BucketName) -> Result<(), Refusal> {
+        self.check_written("destination", destination)
+    }
+
+    /// Refuses a bucket that a field of a request names and whose objects the functions may not write.
+    pub fn check_written(&self, field: &'static str, bucket: &BucketName) -> Result<(), Refusal> {
         match &self.read_only {
-            Some(pattern) if pattern.covers(destination) => Err(Refusal::new(
+            Some(pattern) if pattern.covers(bucket) => Err(Refusal::new(
                 RefusalCode::BucketNotAccessible,
-                "destination",
-                destination.as_str(),
+                field,
+                bucket.as_str(),
                 format!(
                     "matches the stack's parameter SourceBucketPattern={}, and the functions may not write objects of \
                      sources; name another bucket, or deploy the stack with a narrower SourceBucketPattern, or with \
@@ -90,7 +95,7 @@ impl Boundary {
         account == self.own_account || others.any(|other| other == account)
     }
 
-    /// How the stack comes to allow one more account.
+    /// Says how to make the stack allow one more account.
     fn remedy(&self, account: &str) -> String {
         let others = self.other_accounts.iter().map(AccountId::as_str);
         let all: Vec<&str> = others.chain([account]).collect();

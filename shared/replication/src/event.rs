@@ -52,8 +52,8 @@ pub enum Change {
 pub enum CreatedBy {
     /// `PutObject` or a form's POST. Tandem sends neither to a bucket of a rule.
     Put,
-    /// `CopyObject`, `CompleteMultipartUpload`, or what this version does not know. It may have been Tandem itself: then
-    /// the source is already the copy of its replica, where rules form a circle.
+    /// `CopyObject`, `CompleteMultipartUpload`, or a request that this version does not know. Tandem itself may have
+    /// sent it: if rules form a circle, the source may already be a copy of its replica.
     Copy,
 }
 

@@ -11,7 +11,7 @@ use crate::subscription::Lane;
 /// "Event pattern size"). Bytes are counted here, which are never fewer.
 pub const PATTERN_CHARS_MAX: usize = 2_048;
 
-/// What S3 gives as the reason of a delete by a lifecycle rule (S3 user guide, "EventBridge event message structure").
+/// The reason that S3 names for a delete by a lifecycle rule (S3 user guide, "EventBridge event message structure").
 pub const LIFECYCLE_EXPIRATION: &str = "Lifecycle Expiration";
 
 impl Lane {
@@ -38,9 +38,9 @@ impl Lane {
 
 /// Returns the pattern of the EventBridge rule that sends the source's events of one lane.
 ///
-/// EventBridge compares keys as they are, without an encoding. Where the scope's prefixes make a pattern that is too
-/// long, each is cut to as many bytes as fit, down to none: a shorter prefix only lets more events through, and the
-/// functions check the exact scope.
+/// EventBridge compares keys as they are, without an encoding. If the scope's prefixes make the pattern too long, each
+/// is cut to as many bytes as fit, down to none. A shorter prefix only lets more events through, and the functions
+/// check the exact scope.
 pub fn pattern(rule: &Rule, lane: Lane) -> String {
     let fits = |pattern: &String| pattern.len() <= PATTERN_CHARS_MAX;
     let whole = pattern_with(rule, lane, KEY_BYTES_MAX);
@@ -79,7 +79,7 @@ fn pattern_with(rule: &Rule, lane: Lane, prefix_bytes_max: usize) -> String {
     .to_string()
 }
 
-/// The scope's prefixes, cut, without those that another one covers; none if a key may begin anyhow.
+/// The scope's prefixes, cut, without those that another one covers; none if the pattern lets every key through.
 fn cut(scope: &Scope, bytes_max: usize) -> Vec<&str> {
     let Scope::Prefixes(prefixes) = scope else {
         return Vec::new();
@@ -89,7 +89,7 @@ fn cut(scope: &Scope, bytes_max: usize) -> Vec<&str> {
         .map(|prefix| &prefix[..prefix.floor_char_boundary(bytes_max)])
         .collect();
     cut.sort_unstable();
-    // One that another covers comes right after it, or after others that it covers too.
+    // In sorted order, a prefix follows the one that covers it, with only other covered ones between them.
     cut.dedup_by(|later, kept| later.starts_with(*kept));
     if cut.first().is_some_and(|first| first.is_empty()) {
         cut.clear();

@@ -30,8 +30,8 @@ impl Default for Expected {
 }
 
 impl Expectation {
-    /// What is expected of a rule before its first put: its destination's default encryption was noted when the rule
-    /// was made, and by every check since. Where it is not known, the first put has to tell.
+    /// What is expected of a rule before its first put, from its destination's default encryption, which was stored
+    /// when the rule was made and by every check since. If it is unknown, the first put shows it.
     pub fn of_rule(rule: &Rule) -> Self {
         let hides_digest = match rule.options.asked_encryption() {
             EncryptionChoice::Kms => true,

@@ -38,8 +38,8 @@ pub enum Plan {
     RefuseWithoutSwitch,
 }
 
-/// Returns whether the bucket's own configuration is tried before anything is known about the switch. A rule that
-/// leaves the choice to Tandem stays with what it has, so that a change of something else never moves it.
+/// Returns whether to try the bucket's own configuration before reading the switch. A rule that leaves the choice to
+/// Tandem keeps its way, so that a change of something else never moves it.
 pub fn tries_bucket_first(options: &Options, now: NotifiedBy) -> bool {
     match options.notifications {
         NotificationChoice::Bucket => true,
@@ -48,8 +48,8 @@ pub fn tries_bucket_first(options: &Options, now: NotifiedBy) -> bool {
     }
 }
 
-/// Decides what to do for a rule that is notified as `now` says. `bucket_takes_entries` is false once the bucket's own
-/// configuration has turned out not to take the rule's entries.
+/// Decides what to do for a rule that is notified as `now` says. `bucket_takes_entries` is false if the bucket's own
+/// configuration was tried and did not take the rule's entries.
 pub fn plan(
     options: &Options,
     now: NotifiedBy,
@@ -153,7 +153,7 @@ mod tests {
             plan(&may_turn_on, NotifiedBy::Bucket, Switch::Off, false),
             Plan::EventBridgeAndSwitch
         );
-        // The switch was turned off by somebody else, and the bucket has room by now.
+        // Another user has turned the switch off, and the bucket has room by now.
         assert_eq!(
             plan(&auto, NotifiedBy::EventBridge, Switch::Off, true),
             Plan::Bucket

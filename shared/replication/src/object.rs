@@ -258,17 +258,17 @@ impl ObjectState {
         origin != source.etag && self.stands_for(&origin)
     }
 
-    /// The `ETag` that a replica of this object names, where it cannot have the same one. That of the object of which this
-    /// one is a copy, where encryption hides what its own `ETag` would be, so that a ring of rules passes the first one
-    /// on; its own otherwise, because a mark may be that of an earlier object.
+    /// The `ETag` that a replica of this object names if it cannot have the same one. If encryption hides this object's
+    /// own `ETag`, it is that of the object of which this one is a copy, so that a ring of rules passes the first
+    /// `ETag` on. Otherwise it is this object's own, because its mark may be that of an earlier object.
     pub fn origin(&self) -> Etag {
         let mark = self.metadata.mark().and_then(HeaderValue::as_str);
         let mark = mark.filter(|_| !self.etag_is_digest).map(Etag::new);
         mark.unwrap_or_else(|| self.etag.clone())
     }
 
-    /// The object's metadata, as a replica has them that cannot have the same `ETag`: with the mark, where there is room.
-    /// None where the replica has to do without.
+    /// The metadata of a replica that cannot have the same `ETag`: the object's own with the mark. None if they leave
+    /// no room for the mark.
     pub fn marked_metadata(&self) -> Option<Metadata> {
         let origin = self.origin();
         self.metadata

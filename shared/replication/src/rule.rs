@@ -1,5 +1,6 @@
 //! A rule: which bucket is replicated where, which of its keys, and what happens to deletes. No I/O.
 
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
@@ -25,9 +26,12 @@ pub struct Rule {
     pub options: Options,
     /// Whether historical objects were asked for.
     pub historical: bool,
-    /// How the source's changes reach Tandem, as they were last attached.
+    /// How the source's changes reach Tandem since they were last attached.
     #[serde(default)]
     pub notified_by: NotifiedBy,
+    /// Since when they reach Tandem in that way, if they came in another way before.
+    #[serde(default)]
+    pub notified_since: Option<Timestamp>,
     /// Where in its life the rule is.
     pub state: RuleState,
     /// Counts the writes of this rule; every write is conditional on the one before.
@@ -44,7 +48,19 @@ pub struct Rule {
     pub destination_encryption: Option<BucketEncryption>,
 }
 
+/// For how long a rule's old way of being notified stays beside its new one. S3 and EventBridge may take minutes until
+/// they do what they were told.
+///
+/// Source: S3 user guide, "Enabling Amazon EventBridge": "it takes around five minutes for the changes to take effect".
+const WAYS_OVERLAP: TimeDelta = TimeDelta::minutes(10);
+
 impl Rule {
+    /// Whether the rule has been notified in its present way for so long that the way before it may go.
+    pub fn has_settled_in_its_way(&self, now: Timestamp) -> bool {
+        let since = self.notified_since;
+        since.is_some_and(|since| now - since > WAYS_OVERLAP)
+    }
+
     /// A rule that is being made: it replicates all objects, under policy `full` and the default options.
     pub fn new(id: RuleId, source: Bucket, destination: Bucket, at: Timestamp) -> Self {
         Self {
@@ -56,6 +72,7 @@ impl Rule {
             options: Options::default(),
             historical: false,
             notified_by: NotifiedBy::Bucket,
+            notified_since: None,
             state: RuleState::Enabling,
             revision: 1,
             created_at: at,
@@ -83,7 +100,7 @@ pub enum BucketEncryption {
 }
 
 impl BucketEncryption {
-    /// Whether the `ETag` of an object is no digest of its bytes.
+    /// Whether the `ETag` of an object so encrypted is not a digest of its bytes.
     ///
     /// Source: S3 API reference, "Object".
     pub fn hides_digest(self) -> bool {

@@ -57,11 +57,11 @@ fn need(gate: Gate, shard: &Shard) -> Need {
     }
 }
 
-/// For what the next message of a shard has to wait.
+/// What the next message of a shard has to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wait {
     None,
-    /// The rate limit lets nothing begin before so many seconds are over.
+    /// The rate limit: nothing may begin until this many seconds have passed.
     RateLimit(i32),
 }
 

@@ -11,9 +11,9 @@ use crate::overwrite::Overwrite;
 /// Into how many parts a rule's held keys are spread, so that no single table partition takes all writes.
 pub const HELD_PARTITIONS: u8 = 8;
 
-/// How many messages may follow from one another without progress. AWS ends a chain of invocations after about 16, unless
-/// the functions say that it is wanted; those of the work and part queues do, because a long job is such a chain. This
-/// limit takes AWS's place, so that a fault cannot keep functions busy for ever.
+/// How many messages may follow from one another without progress. AWS ends a chain of invocations after about 16,
+/// unless a function's configuration allows it. That of the work and part queues' functions does, because a long job is
+/// such a chain. This limit replaces AWS's, so that a fault cannot keep functions busy for ever.
 ///
 /// Source: Lambda developer guide, "Use Lambda recursive loop detection to prevent infinite loops".
 pub const HOPS_MAX: u32 = 100;

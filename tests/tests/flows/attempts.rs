@@ -32,8 +32,8 @@ async fn is_kept(stage: &Stage, batch: Value) -> bool {
     !notification::kept(&answer).is_empty()
 }
 
-// Promise: A delivery that no function has seen is no attempt: a message that Lambda could not deliver for want of
-// concurrency is not given up for it.
+// Promise: Deliveries that no function has seen count as one attempt at most: a message that Lambda could not
+// deliver for want of concurrency is not given up for it.
 #[tokio::test]
 async fn deliveries_that_no_function_saw_are_no_attempts() {
     let (stage, batch) = throttled().await;

@@ -1,5 +1,6 @@
 //! Changes that come by EventBridge: S3 -> EventBridge -> SQS, for buckets whose own notifications have no room.
 
+use chrono::TimeDelta;
 use std::collections::BTreeSet;
 
 use aws_sdk_eventbridge::Client;
@@ -306,7 +307,8 @@ async fn a_rule_that_replaces_another_gets_the_changes_that_come_after_it_was_ma
     stage.cloud.change("delete", &id(&answer)).await;
 }
 
-// Promise: A rule that moves from its bucket's own notifications to EventBridge keeps both until its next update.
+// Promise: A rule that moves between its bucket's own notifications and EventBridge keeps both for ten minutes,
+// and until an update after that.
 #[tokio::test]
 async fn a_rule_moves_to_eventbridge_and_back_without_a_gap() {
     let stage = Stage::new(true).await;
@@ -324,17 +326,32 @@ async fn a_rule_moves_to_eventbridge_and_back_without_a_gap() {
     assert_eq!(answer["rule"]["notified_by"], "eventbridge", "{answer}");
     assert_eq!(stage.notifications().await, (own_entries, true));
     let remarks = answer["remarks"].to_string();
-    assert!(remarks.contains("next update"), "{remarks}");
+    assert!(remarks.contains("in ten minutes or later"), "{remarks}");
     stage.carries("by both").await;
+    // A request that is sent again changes nothing of that.
+    stage.update(&rule, to_eventbridge.clone()).await;
+    assert_eq!(stage.notifications().await.0.len(), 2);
 
+    let ago = TimeDelta::minutes(11);
+    let settle = async || {
+        stage
+            .cloud
+            .set_back("rule", &rule, "notified_since", ago)
+            .await;
+    };
+    settle().await;
     let answer = stage.update(&rule, to_eventbridge).await;
     assert_eq!(answer["remarks"], json!([]));
     assert_eq!(stage.notifications().await, (Vec::new(), true));
     stage.carries("by events").await;
 
     let to_bucket = json!({"options": {"notifications": "bucket"}});
-    let answer = stage.update(&rule, to_bucket).await;
+    let answer = stage.update(&rule, to_bucket.clone()).await;
     assert_eq!(answer["rule"]["notified_by"], "bucket", "{answer}");
+    assert_eq!(stage.event_rules(&rule).await.len(), 2);
+    assert_eq!(stage.notifications().await.0.len(), 2);
+    settle().await;
+    stage.update(&rule, to_bucket).await;
     assert_eq!(stage.event_rules(&rule).await, Vec::<String>::new());
     assert_eq!(stage.notifications().await.0.len(), 2);
     stage.carries("by the bucket").await;

@@ -221,8 +221,8 @@ async fn late_notifications_in_any_order_lead_to_the_same_replicas() {
 
 // ---- Answers -------------------------------------------------------------------------------------
 
-/// S3 sends the headers of some answers before it has done the work. If the body then takes long, an SDK with
-/// stalled-stream protection gives the request up, which waits for headers as long as they take.
+/// S3 sends the headers of some answers before it has done the work. An SDK with stalled-stream protection waits for
+/// headers as long as they take, but gives a request up if its body then takes long.
 #[tokio::test]
 async fn an_sdk_gives_up_a_late_body_but_not_late_headers() {
     let cloud = Cloud::connect().await;

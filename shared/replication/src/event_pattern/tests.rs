@@ -28,8 +28,8 @@ fn rule(scope: Scope, policy: Policy, options: Options) -> Rule {
     }
 }
 
-/// Whether EventBridge chooses an event by a pattern, as far as these patterns go: a field is one of the texts, begins
-/// with a prefix, or is there and is anything but a text.
+/// Whether EventBridge would choose an event by a pattern. It knows what these patterns use: a field is one of the
+/// texts, begins with a prefix, or exists and is anything but a text.
 fn chooses(pattern: &Value, event: &Value) -> bool {
     match pattern {
         Value::Object(fields) => fields

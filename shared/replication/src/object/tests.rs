@@ -37,8 +37,8 @@ fn encrypted_copy(source: &ObjectState, etag: &str) -> ObjectState {
     }
 }
 
-// Promise: Where rules form a circle, an object goes round once: its source is known to be a copy of its replica,
-// also where encryption gives every copy another `ETag`.
+// Promise: Where rules form a circle, an object of one writer goes round once: its source is known to be a copy of
+// its replica, also where encryption gives every copy another `ETag`.
 #[test]
 fn a_ring_under_kms_closes_after_one_round() {
     let encrypted = |etag| ObjectState {

@@ -13,7 +13,7 @@ pub(super) struct Attempt {
     pub(super) record_etag: bool,
     /// The number of tags is not enough: tags and ACL have to be read.
     pub(super) closely: bool,
-    /// The `ETag` of an object that somebody put, and Tandem did not copy.
+    /// The `ETag` of an object that a user put, and that Tandem did not copy.
     put: Option<Etag>,
     /// What was done to the replica.
     done: Done,
@@ -51,14 +51,14 @@ impl Attempt {
         }
     }
 
-    /// The same attempt, at an object of this `ETag` that somebody put.
+    /// The same attempt, at an object of this `ETag` that a user put.
     pub(super) fn of_put(self, etag: &Etag) -> Self {
         let put = Some(etag.clone());
         Self { put, ..self }
     }
 
-    /// The source as the attempt has to take it: whoever puts an object with the metadata of a replica puts its mark as
-    /// well, which says nothing of what was put.
+    /// The source as the attempt has to see it. A user who puts an object with the metadata of a replica puts its mark
+    /// as well. That mark says nothing about the new object.
     pub(super) fn read(&self, mut source: ObjectState) -> ObjectState {
         if self.put.as_ref() == Some(&source.etag) {
             source.metadata = source.metadata.visible();

@@ -253,8 +253,8 @@ impl<P: BucketPair> Replicator<'_, P> {
         }
     }
 
-    /// Whether a replica is expected to have another `ETag` than its source. An expectation refuses nothing: where the
-    /// `ETag` has to be kept, the copy itself shows whether it is.
+    /// Whether a replica is expected to have another `ETag` than its source. An expectation refuses nothing: if the
+    /// `ETag` has to be kept, the copy itself shows whether it was.
     fn expects_another_etag(&self, key: &ObjectKey, source: &ObjectState) -> bool {
         !self.expected().keeps_etag && source.check_recognisable(key).is_ok()
     }

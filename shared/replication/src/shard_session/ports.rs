@@ -139,7 +139,7 @@ impl ShardDelivery {
 pub enum Ended {
     /// Delete it.
     Acknowledge,
-    /// Delete it, and tell somebody: messages followed one another without progress, and the shard was given up.
+    /// Delete it, and raise the alarm: messages followed one another without progress, and the shard was given up.
     Stopped(String),
     /// Let it be redelivered when the lease of an earlier delivery has expired.
     RedeliverAt(Timestamp),

@@ -126,7 +126,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
         let is_current = self.ports.invalidate(transfer, why).await?;
         abort_logged(self.ports.pair(), &transfer.upload, self.ports.now()).await?;
         // Even if another transfer has taken its place: what was completed here may have landed on top of it.
-        self.send_object_of(transfer).await?;
+        self.send_object(transfer, transfer.hops + 1).await?;
         // The receiver has to know of the other ETag.
         if is_current && why == Invalidated::Overtaken {
             self.ports.remove(transfer).await?;
@@ -135,10 +135,14 @@ impl<P: TransferPorts> Transferrer<'_, P> {
     }
 
     /// Lets the object of a transfer be reconciled.
+    /// It begins a new chain of messages.
     pub async fn send_object_of(&self, transfer: &Transfer) -> Answer<()> {
+        self.send_object(transfer, 0).await
+    }
+
+    async fn send_object(&self, transfer: &Transfer, hops: u32) -> Answer<()> {
         let (key, overwrite) = (&transfer.key, transfer.overwrite);
         let changed_at = transfer.changed_at();
-        let hops = transfer.hops + 1;
         self.ports
             .send_object(key, changed_at, overwrite, hops)
             .await

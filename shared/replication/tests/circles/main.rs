@@ -1,5 +1,5 @@
-//! Rules of several stacks in a circle, which no stack can see as a whole. An object that somebody puts goes round once:
-//! the copy that comes back to where it began is recognised, and nothing is written any more.
+//! Rules of several stacks in a circle, which no stack can see as a whole. An object that a user puts goes round once:
+//! Tandem recognises the copy that comes back to its origin, and writes nothing more.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -31,13 +31,13 @@ const RINGS: [&[Encryption]; 7] = [
     &[Kms, Kms, Kms],
 ];
 
-/// How often every bucket of a ring is written at most because two writers meet: ten rounds of both contents, and half as
-/// often again, because a function's first copy into a bucket with encryption is written twice.
+/// How often every bucket of a ring is written at most if two writers write at once: ten rounds of both contents, and
+/// half of that again, because a function's first copy into a bucket with encryption is written twice.
 const WRITES_MAX: usize = 30;
 
 type Running = Pin<Box<dyn Future<Output = Option<(usize, Event)>>>>;
 
-/// What a function does with one event; an event that failed comes again.
+/// Processes one event as a function does; a failed event is delivered again.
 async fn received(
     ring: Ring,
     expectation: std::rc::Rc<Expectation>,
@@ -58,8 +58,8 @@ async fn received(
     done.err().map(|_| (source, event))
 }
 
-/// Lets functions work until nothing is left to do; which of them goes on next is up to `choices`, which are used again
-/// and again.
+/// Lets functions work until nothing is left to do. `choices`, which are used again and again, decide which function
+/// goes on next.
 fn run_dry(ring: &Ring, choices: &[u8]) {
     let rules = ring.contents().len();
     let expectations: Vec<_> = (0..rules)
@@ -100,8 +100,8 @@ fn writes(ring: &Ring) -> usize {
     ring.state().writes as usize
 }
 
-// Promise: Where rules form a circle, an object goes round once: its source is known to be a copy of its replica, also
-// where encryption gives every copy another `ETag`.
+// Promise: Where rules form a circle, an object of one writer goes round once: its source is known to be a copy of
+// its replica, also where encryption gives every copy another `ETag`.
 #[test]
 fn a_put_goes_round_once() {
     for buckets in RINGS {

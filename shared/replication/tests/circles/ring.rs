@@ -1,5 +1,5 @@
-//! Buckets in a ring, one key in each. A rule replicates from each bucket to the next. A write of whomever is an event of
-//! the rule whose source was written; a copy of Tandem's is an event of the next rule.
+//! Buckets in a ring, one key in each. A rule replicates from each bucket to the next. Every write, Tandem's too, is an
+//! event of the rule whose source was written.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -30,7 +30,7 @@ pub enum Encryption {
     Kms,
 }
 
-/// What a rule is told about its source.
+/// What an event says about a rule's source.
 #[derive(Debug, Clone)]
 pub enum Event {
     Created { etag: Etag, by: CreatedBy },

@@ -1,4 +1,4 @@
-//! Messages that follow from one another without progress. AWS lets them go on, because the template asks it to; Tandem
+//! Messages that follow from one another without progress. AWS does not stop them, because the template says so. Tandem
 //! stops them.
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -29,7 +29,8 @@ async fn handed_on(jobs: &Jobs, hops: u32) {
         .expect("a shard with hops");
 }
 
-// Promise: A shard that was handed on 100 times without progress is given up with that reason, and an alarm tells of it.
+// Promise: A shard that was handed on 100 times without progress is given up with that reason, and a metric that
+// has an alarm counts it.
 #[tokio::test]
 async fn a_shard_that_is_handed_on_without_end_is_stopped() {
     let jobs = Jobs::new(json!({})).await;
