@@ -104,6 +104,13 @@ checkov: ## Look for what is insecure in template.yaml (installs checkov, which 
 	@$(CLOUD) install --checkov
 	.local/venv-checkov/bin/checkov --config-file .checkov.yaml
 
+.PHONY: deny advisories
+deny: doctor ## Check versions, licences and sources of the crates used; builds cargo-deny the first time
+	@$(PYTHON) local/deny.py crates
+
+advisories: doctor ## Look for known vulnerabilities in the crates used (needs the network; not part of `make check`)
+	@$(PYTHON) local/deny.py advisories
+
 # ---- Build and deploy -----------------------------------------------------------------------------
 
 # The processor of the functions on AWS. Lambda's own, arm64, costs a fifth less than x86_64.

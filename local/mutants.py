@@ -40,7 +40,7 @@ PROCESS = {
     "functions/backfill-shard/src/manifest_page.rs": ["jobs::"],
     "functions/backfill-shard/src/page_context.rs": ["jobs::"],
     "functions/backfill-shard/src/shard_pages.rs": ["jobs::"],
-    "shared/aws/src/multipart.rs": ["transfers::"],
+    "shared/aws/src/s3/multipart.rs": ["transfers::"],
     "shared/lambda/src/record.rs": ["failures::", "protocol_faults::"],
 }
 # Tests of tandem-replication in the order in which a mutant meets them: it is caught by the first that fails. The unit

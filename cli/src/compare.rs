@@ -90,14 +90,14 @@ pub fn merge<E>(
             let right = destination.as_mut().peek().await;
             let order = match (left, right) {
                 (None, None) => return None,
-                (Some(_), None) | (Some(Err(_)), _) => Turn::Source,
-                (None, Some(_)) | (_, Some(Err(_))) => Turn::Destination,
-                (Some(Ok(left)), Some(Ok(right))) => Turn::of(left, right),
+                (Some(_), None) | (Some(Err(_)), _) => Next::Source,
+                (None, Some(_)) | (_, Some(Err(_))) => Next::Destination,
+                (Some(Ok(left)), Some(Ok(right))) => Next::of(left, right),
             };
             match order {
-                Turn::Source => next(&mut source).await?.map(Pair::SourceOnly),
-                Turn::Destination => next(&mut destination).await?.map(Pair::DestinationOnly),
-                Turn::Both => {
+                Next::Source => next(&mut source).await?.map(Pair::SourceOnly),
+                Next::Destination => next(&mut destination).await?.map(Pair::DestinationOnly),
+                Next::Both => {
                     let left = next(&mut source).await?;
                     let right = next(&mut destination).await?;
                     left.and_then(|source| {
@@ -114,13 +114,13 @@ pub fn merge<E>(
 }
 
 /// Which listing goes on.
-enum Turn {
+enum Next {
     Source,
     Destination,
     Both,
 }
 
-impl Turn {
+impl Next {
     fn of(source: &Listed, destination: &Listed) -> Self {
         match source.key.cmp(&destination.key) {
             std::cmp::Ordering::Less => Self::Source,
@@ -214,7 +214,7 @@ pub struct Side {
 
 /// The counts, and the first differences.
 #[derive(Debug, Clone, Serialize)]
-pub struct Tally {
+pub struct Summary {
     pub same: u64,
     pub missing: u64,
     pub different: u64,
@@ -233,7 +233,7 @@ pub struct Tally {
     differences_max: usize,
 }
 
-impl Tally {
+impl Summary {
     pub fn new(policy: Policy, differences_max: usize) -> Self {
         Self {
             same: 0,

@@ -9,7 +9,7 @@ use crate::args::Output;
 use crate::client::{Answer, Client};
 use crate::contract::{Backfill, ConfigureRule, FailuresAnswer, Job, JobAnswer, JobName, Start};
 use crate::error::Error;
-use crate::pace::{self, Pacer};
+use crate::rate::{self, RateMeter};
 use crate::render;
 use crate::terminal;
 use crate::token;
@@ -53,7 +53,7 @@ pub async fn follow(
     each: impl Fn(&Answer) -> Result<(), Error>,
 ) -> Result<Answer, Error> {
     let bar = bar(ProgressDrawTarget::stderr());
-    let mut pacer = Pacer::default();
+    let mut meter = RateMeter::default();
     let mut patience = Patience::default();
     let mut noted = 0;
     loop {
@@ -63,9 +63,9 @@ pub async fn follow(
         {
             let job = answer.read::<JobAnswer>()?.job;
             each(&answer)?;
-            let pace = pacer.pace(&job, terminal::now());
+            let rate = meter.rate(&job, terminal::now());
             bar.set_position(position(&job));
-            let beside = render::job::beside_bar(&job, pace);
+            let beside = render::job::beside_bar(&job, rate);
             bar.set_message(format!("{beside}\n{}", render::job::objects(&job)));
             if !terminal::shows_bars() && position(&job) / NOTE_STEPS != noted {
                 noted = position(&job) / NOTE_STEPS;
@@ -99,7 +99,7 @@ pub fn show(output: Output, answer: &Answer) -> Result<Job, Error> {
     }
     terminal::print(render::job::job(
         &job,
-        pace::since_start(&job, terminal::now()),
+        rate::since_start(&job, terminal::now()),
     ))?;
     if job.transfers > 0 && job.is_finished() {
         terminal::note(format!(

@@ -11,13 +11,13 @@ use comfy_table::{
     Cell, CellAlignment, Color, ContentArrangement, Table, presets::UTF8_FULL_CONDENSED,
 };
 
-use crate::compare::{Difference, Field, Kind, Side, Tally};
+use crate::compare::{Difference, Field, Kind, Side, Summary};
 use crate::contract::{Bucket, Policy, Scope};
 use crate::human;
 use crate::terminal;
 
 /// The summary of a comparison.
-pub fn tally(tally: &Tally, policy: Policy) -> String {
+pub fn summary(summary: &Summary, policy: Policy) -> String {
     let mut table = table(&["", "Objects", "Bytes"]);
     let number = |number: u64| Cell::new(human::count(number)).set_alignment(CellAlignment::Right);
     let size = |size: u64| Cell::new(human::bytes(size)).set_alignment(CellAlignment::Right);
@@ -27,20 +27,20 @@ pub fn tally(tally: &Tally, policy: Policy) -> String {
     };
     table.add_row(vec![
         Cell::new("at the source"),
-        number(tally.source_objects()),
-        size(tally.source_bytes),
+        number(summary.source_objects()),
+        size(summary.source_bytes),
     ]);
     table.add_row(vec![
         Cell::new("at the destination"),
-        number(tally.destination_objects()),
-        size(tally.destination_bytes),
+        number(summary.destination_objects()),
+        size(summary.destination_bytes),
     ]);
     for (name, count) in [
-        ("same", tally.same),
-        ("missing", tally.missing),
-        ("different", tally.different),
-        (extra, tally.extra),
-        ("not compared", tally.not_compared),
+        ("same", summary.same),
+        ("missing", summary.missing),
+        ("different", summary.different),
+        (extra, summary.extra),
+        ("not compared", summary.not_compared),
     ]
     .into_iter()
     .filter(|(name, count)| *name != "not compared" || *count > 0)
@@ -50,9 +50,9 @@ pub fn tally(tally: &Tally, policy: Policy) -> String {
     table.to_string()
 }
 
-pub fn differences(tally: &Tally) -> String {
+pub fn differences(summary: &Summary) -> String {
     let mut table = table(&["Key", "Difference", "Source", "Destination"]);
-    for difference in &tally.differences {
+    for difference in &summary.differences {
         let (name, colour) = match difference.kind {
             Kind::Missing => ("missing".to_owned(), Color::Red),
             Kind::Different => (
@@ -72,12 +72,12 @@ pub fn differences(tally: &Tally) -> String {
             Cell::new(side(difference, difference.destination.as_ref())),
         ]);
     }
-    if tally.differences_left_out == 0 {
+    if summary.differences_left_out == 0 {
         return table.to_string();
     }
     format!(
         "{table}\nand {} more; --max-differences shows more",
-        human::count(tally.differences_left_out)
+        human::count(summary.differences_left_out)
     )
 }
 
@@ -163,15 +163,15 @@ mod tests {
             modified_at: None,
             storage_class: "STANDARD".into(),
         };
-        let mut tally = Tally::new(Policy::Full, 3);
-        tally.add(Verdict::Missing(object("a\tb", 1000, "1")));
-        tally.add(Verdict::AskReplica {
+        let mut summary = Summary::new(Policy::Full, 3);
+        summary.add(Verdict::Missing(object("a\tb", 1000, "1")));
+        summary.add(Verdict::AskReplica {
             source: object("c", 2, "abc"),
             destination: object("c", 2, "def"),
         });
-        tally.add(Verdict::Extra(object("d", 3, "3")));
-        tally.add(Verdict::Extra(object("e", 3, "3")));
-        let text = differences(&tally);
+        summary.add(Verdict::Extra(object("d", 3, "3")));
+        summary.add(Verdict::Extra(object("e", 3, "3")));
+        let text = differences(&summary);
         for part in [
             "a\\tb",
             "missing",
@@ -184,7 +184,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
-        let summary = self::tally(&tally, Policy::Write);
+        let summary = self::summary(&summary, Policy::Write);
         assert!(summary.contains("policy write keeps them"), "{summary}");
     }
 }

@@ -133,15 +133,15 @@ async fn compare(
             extra: job.extra,
         }));
     }
-    let tally = verify::compare(client, extent, args).await?;
+    let summary = verify::compare(client, extent, args).await?;
     // With --output json the one document is the repair's, unless there is none.
-    if output == Output::Table || tally.is_equal() {
-        verify::show(output, extent, &tally)?;
+    if output == Output::Table || summary.is_equal() {
+        verify::show(output, extent, &summary)?;
     }
-    Ok((!tally.is_equal()).then_some(Found {
-        missing: tally.missing,
-        different: tally.different,
-        extra: tally.extra,
+    Ok((!summary.is_equal()).then_some(Found {
+        missing: summary.missing,
+        different: summary.different,
+        extra: summary.extra,
     }))
 }
 

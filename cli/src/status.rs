@@ -15,7 +15,7 @@ use crate::contract::{ConfigureRule, Progress, RulesAnswer};
 use crate::error::Error;
 use crate::exit::Exit;
 use crate::job;
-use crate::pace::{self, Pace, Pacer};
+use crate::rate::{self, Rate, RateMeter};
 use crate::render;
 use crate::terminal;
 use crate::watch::{self, Patience};
@@ -39,11 +39,11 @@ pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Ex
         .iter()
         .map(|progress| {
             let now = terminal::now();
-            let pace = progress
+            let rate = progress
                 .historical
                 .as_ref()
-                .and_then(|job| pace::since_start(job, now));
-            text(progress, pace, now, args.rule.is_some())
+                .and_then(|job| rate::since_start(job, now));
+            text(progress, rate, now, args.rule.is_some())
         })
         .collect();
     if texts.is_empty() {
@@ -58,8 +58,8 @@ pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Ex
 }
 
 /// One rule's progress, with its transfers one by one where it is the only one that was asked for.
-fn text(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>, alone: bool) -> String {
-    let text = render::status::status(progress, pace, now);
+fn text(progress: &Progress, rate: Option<Rate>, now: DateTime<Utc>, alone: bool) -> String {
+    let text = render::status::status(progress, rate, now);
     with_transfers(text, progress, now, alone)
 }
 
@@ -151,7 +151,7 @@ struct Board {
 #[derive(Default)]
 struct Row {
     bar: Option<ProgressBar>,
-    pacer: Pacer,
+    meter: RateMeter,
 }
 
 impl Board {
@@ -172,14 +172,14 @@ impl Board {
         let mut texts = Vec::new();
         for progress in rules {
             let row = self.rows.entry(progress.rule.id.clone()).or_default();
-            let pace = progress
+            let rate = progress
                 .historical
                 .as_ref()
-                .and_then(|job| row.pacer.pace(job, now));
+                .and_then(|job| row.meter.rate(job, now));
             if terminal::shows_bars() {
-                row.draw(&self.screen, progress, pace, now, self.alone);
+                row.draw(&self.screen, progress, rate, now, self.alone);
             } else {
-                texts.push(text(progress, pace, now, self.alone));
+                texts.push(text(progress, rate, now, self.alone));
             }
         }
         if !texts.is_empty() {
@@ -201,11 +201,11 @@ impl Row {
         &mut self,
         screen: &MultiProgress,
         progress: &Progress,
-        pace: Option<Pace>,
+        rate: Option<Rate>,
         now: DateTime<Utc>,
         alone: bool,
     ) {
-        let lines = render::status::status_lines(progress, pace, now);
+        let lines = render::status::status_lines(progress, rate, now);
         let rest = with_transfers(lines.rest, progress, now, alone);
         let is_new = self.bar.is_none();
         // A new bar is filled before it is seen for the first time.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::args::Output;
 use crate::args::verify::VerifyArgs;
 use crate::client::{Answer, Client};
-use crate::compare::Tally;
+use crate::compare::Summary;
 use crate::comparison::Extent;
 use crate::contract::{Job, Kind, Policy, Rule, Start};
 use crate::error::Error;
@@ -28,9 +28,9 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
         let agree = job.has_succeeded() && job.differences(extras_count) == 0;
         return Ok(if agree { Exit::Ok } else { Exit::Differences });
     }
-    let tally = compare(client, &extent, &args).await?;
-    show(output, &extent, &tally)?;
-    Ok(if tally.is_equal() {
+    let summary = compare(client, &extent, &args).await?;
+    show(output, &extent, &summary)?;
+    Ok(if summary.is_equal() {
         Exit::Ok
     } else {
         Exit::Differences
@@ -38,9 +38,13 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
 }
 
 /// Compares on this machine, and writes the report that is asked for.
-pub async fn compare(client: &Client, extent: &Extent, args: &VerifyArgs) -> Result<Tally, Error> {
+pub async fn compare(
+    client: &Client,
+    extent: &Extent,
+    args: &VerifyArgs,
+) -> Result<Summary, Error> {
     let policy = extent.rule.policy;
-    let mut tally = Tally::new(policy, args.max_differences);
+    let mut summary = Summary::new(policy, args.max_differences);
     let compared = async {
         let mut draft = match &args.report {
             Some(place @ (Place::File { .. } | Place::Object { .. })) => {
@@ -52,8 +56,8 @@ pub async fn compare(client: &Client, extent: &Extent, args: &VerifyArgs) -> Res
             if let Some(draft) = &mut draft {
                 draft.add(&verdict)?;
             }
-            tally.add(verdict);
-            Ok(tally.differences_count())
+            summary.add(verdict);
+            Ok(summary.differences_count())
         });
         walk.await?;
         Ok(draft)
@@ -63,17 +67,17 @@ pub async fn compare(client: &Client, extent: &Extent, args: &VerifyArgs) -> Res
         draft.publish(client).await?;
         terminal::note(format!(
             "Report {place}: {} differences.",
-            human::count(tally.differences_count())
+            human::count(summary.differences_count())
         ));
     }
-    if tally.not_compared > 0 {
+    if summary.not_compared > 0 {
         terminal::note(format!(
             "{} could not be compared: allow yourself s3:GetObject on both buckets, or compare by the \
              functions (--job).",
-            human::objects(tally.not_compared)
+            human::objects(summary.not_compared)
         ));
     }
-    Ok(tally)
+    Ok(summary)
 }
 
 /// Has the functions compare, and waits for them.
@@ -94,26 +98,26 @@ pub async fn on_the_functions(
 }
 
 /// Prints what a comparison on this machine has found.
-pub fn show(output: Output, extent: &Extent, tally: &Tally) -> Result<(), Error> {
+pub fn show(output: Output, extent: &Extent, summary: &Summary) -> Result<(), Error> {
     match output {
-        Output::Json => terminal::print_json(&Document::new(extent, tally)),
-        Output::Table => print_tables(&extent.rule, tally),
+        Output::Json => terminal::print_json(&Document::new(extent, summary)),
+        Output::Table => print_tables(&extent.rule, summary),
     }
 }
 
-fn print_tables(rule: &Rule, tally: &Tally) -> Result<(), Error> {
-    if !tally.differences.is_empty() || tally.differences_left_out > 0 {
-        terminal::print(render::differences(tally))?;
+fn print_tables(rule: &Rule, summary: &Summary) -> Result<(), Error> {
+    if !summary.differences.is_empty() || summary.differences_left_out > 0 {
+        terminal::print(render::differences(summary))?;
     }
-    terminal::print(render::tally(tally, rule.policy))?;
+    terminal::print(render::summary(summary, rule.policy))?;
     let source = render::bucket(&rule.source);
     let destination = render::bucket(&rule.destination);
-    let conclusion = match tally.differences_count() {
-        0 if tally.not_compared > 0 => format!(
+    let conclusion = match summary.differences_count() {
+        0 if summary.not_compared > 0 => format!(
             "{source} and {destination} agree as far as they were compared; {} could not be.",
-            human::objects(tally.not_compared)
+            human::objects(summary.not_compared)
         ),
-        0 if tally.source_objects() == 0 => {
+        0 if summary.source_objects() == 0 => {
             format!("{source} has no objects in the rule's scope, and {destination} agrees.")
         }
         0 => format!("{source} and {destination} agree."),
@@ -137,11 +141,11 @@ struct Document<'a> {
     prefixes: &'a [String],
     equal: bool,
     #[serde(flatten)]
-    tally: &'a Tally,
+    summary: &'a Summary,
 }
 
 impl<'a> Document<'a> {
-    fn new(extent: &'a Extent, tally: &'a Tally) -> Self {
+    fn new(extent: &'a Extent, summary: &'a Summary) -> Self {
         let rule = &extent.rule;
         Self {
             rule: &rule.id,
@@ -149,8 +153,8 @@ impl<'a> Document<'a> {
             destination: &rule.destination.bucket,
             policy: rule.policy,
             prefixes: &extent.prefixes,
-            equal: tally.is_equal(),
-            tally,
+            equal: summary.is_equal(),
+            summary,
         }
     }
 }

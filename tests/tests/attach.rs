@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use aws_sdk_s3::types::{Event, NotificationConfiguration, QueueConfiguration};
-use tandem_aws::notifications::{
+use tandem_aws::s3::notifications::{
     AttachError, Destinations, LaneQueues, SETTLING, Unusable, attach, attach_patiently,
 };
 use tandem_replication::options::Options;

@@ -4,10 +4,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use tandem_aws::bucket_lookup::default_encryption;
-use tandem_aws::s3_pair::S3Pair;
-use tandem_aws::table::Table;
-use tandem_lambda::expectations::Expectations;
+use tandem_aws::dynamodb::table::Table;
+use tandem_aws::s3::bucket_lookup::default_encryption;
+use tandem_aws::s3::s3_pair::S3Pair;
+use tandem_lambda::put_hints::PutHints;
 use tandem_memory_s3::server::ACCOUNT_ID;
 use tandem_memory_s3::{Attributes, HeaderValue, Object, Operation};
 use tandem_replication::fault::{Fault, Reason};
@@ -36,7 +36,7 @@ impl Stage {
     }
 
     /// Puts an object and carries it over, as the first one of a process or not; answers how often it was copied.
-    async fn carry(&self, process: &Expectations, key: &str) -> u64 {
+    async fn carry(&self, process: &PutHints, key: &str) -> u64 {
         let at = SystemTime::now().into();
         let object = Object::new("bytes".into(), Attributes::default(), at);
         self.carry_object(process, key, object)
@@ -46,7 +46,7 @@ impl Stage {
 
     async fn carry_object(
         &self,
-        process: &Expectations,
+        process: &PutHints,
         key: &str,
         object: Object,
     ) -> Result<u64, Fault> {
@@ -56,14 +56,14 @@ impl Stage {
         self.0.proxy.take();
         let table = Table::new(&self.0.aws, "table");
         let pair = S3Pair::of_rule(&self.0.aws, &table, &self.0.rule);
-        let expectation = process.of(&self.0.rule);
+        let hint = process.of(&self.0.rule);
         let replicator = Replicator::new(
             &pair,
             self.0.rule.policy,
             &self.0.rule.options,
             CopyLimits::default(),
         )
-        .expecting(&expectation);
+        .with_hint(&hint);
         let key = ObjectKey::parse(key).expect("a key");
         let ended = replicator.put(&key, &etag, bytes).await?;
         assert_eq!(ended, Outcome::Replicated { bytes });
@@ -101,7 +101,7 @@ async fn the_first_put_of_a_process_is_one_copy_whatever_the_default_encryption(
     let mut stage = Stage::new(Options::default()).await;
     stage.0.memory.set_default_encryption("replica", Some(KEY));
     // If S3 did not return the encryption, a process learns it from a copy that has to be made again.
-    let learning = Expectations::default();
+    let learning = PutHints::default();
     assert_eq!(stage.carry(&learning, "a").await, 2);
     assert_eq!(stage.carry(&learning, "b").await, 1);
     stage.note_default_encryption().await;
@@ -109,7 +109,7 @@ async fn the_first_put_of_a_process_is_one_copy_whatever_the_default_encryption(
         stage.0.rule.destination_encryption,
         Some(BucketEncryption::Kms)
     );
-    assert_eq!(stage.carry(&Expectations::default(), "c").await, 1);
+    assert_eq!(stage.carry(&PutHints::default(), "c").await, 1);
     for key in ["a", "b", "c"] {
         let replica = stage.replica(key);
         assert_eq!(replica.kms_key.as_deref(), Some(KEY), "{key}");
@@ -117,12 +117,12 @@ async fn the_first_put_of_a_process_is_one_copy_whatever_the_default_encryption(
     }
     // The default changes after the last check: the stored encryption is wrong, and no put fails because of that.
     stage.0.memory.set_default_encryption("replica", None);
-    let process = Expectations::default();
+    let process = PutHints::default();
     assert_eq!(stage.carry(&process, "d").await, 1);
     assert_eq!(stage.carry(&process, "e").await, 1);
     assert!(!stage.replica("e").metadata.contains_key(PROVENANCE_KEY));
     stage.note_default_encryption().await;
-    assert_eq!(stage.carry(&Expectations::default(), "f").await, 1);
+    assert_eq!(stage.carry(&PutHints::default(), "f").await, 1);
     assert!(!stage.replica("f").metadata.contains_key(PROVENANCE_KEY));
 }
 
@@ -157,7 +157,7 @@ async fn a_policy_that_requires_an_encryption_is_met_by_the_rules() {
             .memory
             .set_default_encryption("replica", Some("another key"));
         stage.0.memory.require_encryption("replica", asks);
-        let process = Expectations::default();
+        let process = PutHints::default();
         assert_eq!(stage.carry(&process, "whole").await, 1, "{asks}");
         assert_eq!(stage.asked(), [Some(asks.to_owned())]);
         // S3 takes no smaller part but the last one.
@@ -181,9 +181,7 @@ async fn a_policy_that_requires_an_encryption_denies_a_rule_without_one() {
     stage.0.memory.require_encryption("replica", "AES256");
     let at = SystemTime::now().into();
     let object = Object::new("bytes".into(), Attributes::default(), at);
-    let carried = stage
-        .carry_object(&Expectations::default(), "a", object)
-        .await;
+    let carried = stage.carry_object(&PutHints::default(), "a", object).await;
     let fault = carried.expect_err("denied");
     assert_eq!(fault.reason, Reason::DstPutObjectNotPermitted, "{fault}");
     assert_eq!(stage.asked()[0], None);
@@ -210,9 +208,7 @@ async fn metadata_that_cannot_be_marked_are_left_to_s3_and_recognised() {
     for (key, attributes) in [("full", full), ("unshown", unshown)] {
         let yesterday = SystemTime::now() - Duration::from_hours(24);
         let object = Object::new("bytes".into(), attributes.clone(), yesterday.into());
-        let carried = stage
-            .carry_object(&Expectations::default(), key, object)
-            .await;
+        let carried = stage.carry_object(&PutHints::default(), key, object).await;
         assert_eq!(carried.expect("carried over"), 1, "{key}");
         let replica = stage.replica(key);
         assert_eq!(replica.metadata, attributes.metadata, "{key}");

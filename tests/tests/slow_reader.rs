@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tandem_aws::places::Place;
+use tandem_aws::s3::job_files::Place;
 use tandem_replication::names::{BucketName, Region};
 use tandem_replication::s3_uri::S3Uri;
 use tandem_tests::memory_pair::clients_at;

@@ -26,13 +26,13 @@ fn pairs(source: Results, destination: Results) -> Vec<Result<Pair, &'static str
         .unwrap()
 }
 
-fn tally(policy: Policy, max: usize, source: &[Listed], destination: &[Listed]) -> Tally {
+fn summary(policy: Policy, max: usize, source: &[Listed], destination: &[Listed]) -> Summary {
     let ok = |listed: &[Listed]| listed.iter().cloned().map(Ok).collect();
-    let mut tally = Tally::new(policy, max);
+    let mut summary = Summary::new(policy, max);
     for pair in pairs(ok(source), ok(destination)) {
-        tally.add(pair.unwrap().judge());
+        summary.add(pair.unwrap().judge());
     }
-    tally
+    summary
 }
 
 #[test]
@@ -49,8 +49,8 @@ fn each_kind_of_difference_is_named() {
         object("c", 3, "x"),
         object("e", 5, "5"),
     ];
-    let tally = tally(Policy::Full, 10, &source, &destination);
-    let kinds: Vec<_> = tally
+    let summary = summary(Policy::Full, 10, &source, &destination);
+    let kinds: Vec<_> = summary
         .differences
         .iter()
         .map(|difference| (difference.key.as_str(), difference.kind, &difference.by[..]))
@@ -64,9 +64,9 @@ fn each_kind_of_difference_is_named() {
             ("e", Kind::Extra, &[][..]),
         ]
     );
-    assert_eq!((tally.source_bytes, tally.destination_bytes), (10, 18));
+    assert_eq!((summary.source_bytes, summary.destination_bytes), (10, 18));
     assert_eq!(
-        (tally.source_objects(), tally.destination_objects()),
+        (summary.source_objects(), summary.destination_objects()),
         (4, 4)
     );
 }
@@ -93,23 +93,23 @@ fn objects_whose_etag_no_listing_shows_are_for_the_replica_to_say() {
 
 #[test]
 fn a_key_that_was_not_compared_is_no_equal_one() {
-    let mut tally = Tally::new(Policy::Full, 10);
-    tally.add(Verdict::NotCompared {
+    let mut summary = Summary::new(Policy::Full, 10);
+    summary.add(Verdict::NotCompared {
         source: object("a", 1, "1"),
         destination: object("a", 1, "2"),
         problem: "denied".to_owned(),
     });
-    assert!(!tally.is_equal());
-    assert_eq!((tally.differences_count(), tally.not_compared), (0, 1));
-    assert_eq!(tally.differences[0].problem.as_deref(), Some("denied"));
+    assert!(!summary.is_equal());
+    assert_eq!((summary.differences_count(), summary.not_compared), (0, 1));
+    assert_eq!(summary.differences[0].problem.as_deref(), Some("denied"));
 }
 
 #[test]
 fn extras_are_a_difference_under_full_and_only_counted_under_write() {
     let extra = [object("a", 1, "1")];
-    let full = tally(Policy::Full, 10, &[], &extra);
+    let full = summary(Policy::Full, 10, &[], &extra);
     assert!(!full.is_equal() && full.differences.len() == 1);
-    let write = tally(Policy::Write, 10, &[], &extra);
+    let write = summary(Policy::Write, 10, &[], &extra);
     assert!(write.is_equal() && write.differences.is_empty());
     assert_eq!((full.extra, write.extra), (1, 1));
 }
@@ -118,10 +118,10 @@ fn extras_are_a_difference_under_full_and_only_counted_under_write() {
 fn differences_beyond_the_limit_are_counted_and_not_kept() {
     let source: Vec<_> = (0..9).map(|n| object(&n.to_string(), 1, "1")).collect();
     for max in [0, 3, 9] {
-        let tally = tally(Policy::Full, max, &source, &[]);
-        assert_eq!(tally.differences.len(), max);
-        assert_eq!(tally.differences_left_out, 9 - max as u64);
-        assert!(!tally.is_equal());
+        let summary = summary(Policy::Full, max, &source, &[]);
+        assert_eq!(summary.differences.len(), max);
+        assert_eq!(summary.differences_left_out, 9 - max as u64);
+        assert!(!summary.is_equal());
     }
 }
 
@@ -151,16 +151,16 @@ fn listing(bucket: &BTreeMap<String, (u64, String)>) -> Vec<Listed> {
 proptest! {
     #[test]
     fn merging_says_what_comparing_two_maps_says(source in bucket(), destination in bucket()) {
-        let tally = tally(Policy::Full, usize::MAX, &listing(&source), &listing(&destination));
+        let summary = summary(Policy::Full, usize::MAX, &listing(&source), &listing(&destination));
         let same = source.iter().filter(|(key, object)| destination.get(*key) == Some(object));
         let missing = source.keys().filter(|key| !destination.contains_key(*key)).count();
         let extra = destination.keys().filter(|key| !source.contains_key(*key)).count();
         let same = same.count();
-        prop_assert_eq!(tally.same, same as u64);
-        prop_assert_eq!(tally.missing, missing as u64);
-        prop_assert_eq!(tally.extra, extra as u64);
-        prop_assert_eq!(tally.different, (source.len() - same - missing) as u64);
-        prop_assert_eq!(tally.is_equal(), source == destination);
-        prop_assert!(tally.differences.is_sorted_by_key(|difference| difference.key.clone()));
+        prop_assert_eq!(summary.same, same as u64);
+        prop_assert_eq!(summary.missing, missing as u64);
+        prop_assert_eq!(summary.extra, extra as u64);
+        prop_assert_eq!(summary.different, (source.len() - same - missing) as u64);
+        prop_assert_eq!(summary.is_equal(), source == destination);
+        prop_assert!(summary.differences.is_sorted_by_key(|difference| difference.key.clone()));
     }
 }

@@ -6,9 +6,9 @@ use comfy_table::{Cell, CellAlignment, Table};
 use super::{state, style, table};
 use crate::contract::Job;
 use crate::human::{self, UNKNOWN};
-use crate::pace::Pace;
+use crate::rate::Rate;
 
-pub fn job(job: &Job, pace: Option<Pace>) -> String {
+pub fn job(job: &Job, rate: Option<Rate>) -> String {
     let mut table = Table::new();
     style(&mut table);
     table
@@ -44,8 +44,8 @@ pub fn job(job: &Job, pace: Option<Pace>) -> String {
     if let Some(requests) = job.s3_requests {
         table.add_row(["S3 requests", &human::count(requests)]);
     }
-    if let Some(pace) = pace {
-        table.add_row(["Pace", &self::pace(pace)]);
+    if let Some(rate) = rate {
+        table.add_row(["Rate", &self::rate(rate)]);
     }
     for (name, at) in [("Started", job.started_at), ("Finished", job.finished_at)] {
         if let Some(at) = at {
@@ -84,8 +84,8 @@ pub fn jobs(jobs: &[Job]) -> String {
 }
 
 /// What stands beside a job's bar: `42.0 %  running, 212.0 objects/s, about 2 min 5 s left`.
-pub fn beside_bar(job: &Job, pace: Option<Pace>) -> String {
-    let pace = pace.map(|pace| format!(", {}", self::pace(pace)));
+pub fn beside_bar(job: &Job, rate: Option<Rate>) -> String {
+    let rate = rate.map(|rate| format!(", {}", self::rate(rate)));
     let stalled = job
         .stalled_since
         .map(|since| format!(", stalled {}", self::stalled(since)));
@@ -93,7 +93,7 @@ pub fn beside_bar(job: &Job, pace: Option<Pace>) -> String {
         "{}  {}{}{}",
         fraction(job),
         job.state,
-        pace.unwrap_or_default(),
+        rate.unwrap_or_default(),
         stalled.unwrap_or_default()
     )
 }
@@ -209,11 +209,11 @@ fn extras(job: &Job) -> Option<String> {
     (job.extra > 0).then(|| format!("{} extra{deleted}{failed}", human::count(job.extra)))
 }
 
-fn pace(pace: Pace) -> String {
-    let rate = format!("{:.1} objects/s", pace.objects_per_sec);
-    match pace.left_ms {
-        Some(left_ms) => format!("{rate}, about {} left", human::millis(left_ms)),
-        None => rate,
+fn rate(rate: Rate) -> String {
+    let per_sec = format!("{:.1} objects/s", rate.objects_per_sec);
+    match rate.left_ms {
+        Some(left_ms) => format!("{per_sec}, about {} left", human::millis(left_ms)),
+        None => per_sec,
     }
 }
 

@@ -7,7 +7,7 @@ use super::job::{beside_bar, objects, reconciliation};
 use super::{bucket, scope, table};
 use crate::contract::{Backlog, Lag, Live, Progress, Transfer, Transfers};
 use crate::human::{self, UNKNOWN};
-use crate::pace::Pace;
+use crate::rate::Rate;
 
 /// Characters of a bar drawn as text.
 const BAR_WIDTH: usize = 20;
@@ -20,7 +20,7 @@ pub struct StatusLines {
 }
 
 /// `historical` speaks beside a bar that is drawn by whoever shows these lines.
-pub fn status_lines(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>) -> StatusLines {
+pub fn status_lines(progress: &Progress, rate: Option<Rate>, now: DateTime<Utc>) -> StatusLines {
     let rule = &progress.rule;
     let head = format!(
         "{}  {} -> {}\n  {}, policy {}, {}{}",
@@ -35,7 +35,7 @@ pub fn status_lines(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>)
     let historical = progress
         .historical
         .as_ref()
-        .map_or_else(|| "no backfill".to_owned(), |job| beside_bar(job, pace));
+        .map_or_else(|| "no backfill".to_owned(), |job| beside_bar(job, rate));
     let objects = progress.historical.as_ref().map(|job| ("", objects(job)));
     let rest = objects
         .into_iter()
@@ -62,8 +62,8 @@ fn notified_by(by: Option<&str>) -> String {
 }
 
 /// One rule's progress as plain text, bar and all.
-pub fn status(progress: &Progress, pace: Option<Pace>, now: DateTime<Utc>) -> String {
-    let lines = status_lines(progress, pace, now);
+pub fn status(progress: &Progress, rate: Option<Rate>, now: DateTime<Utc>) -> String {
+    let lines = status_lines(progress, rate, now);
     let bar = progress
         .historical
         .as_ref()
@@ -237,7 +237,7 @@ mod tests {
             "window_mins": 60, "replicated": 1203, "deleted": 17, "failed": 0, "bytes": 8_123_456,
             "lag_ms": {"p50": 410, "p99": 1900, "max": 2300}
         });
-        let pace = Pace {
+        let rate = Rate {
             objects_per_sec: 212.04,
             left_ms: Some(125_000.0),
         };
@@ -251,7 +251,7 @@ rule-1  photos (us-east-1) -> photos-replica (us-west-2)
   live       1,203 replicated, 17 deleted, 0 failed, 7.75 MiB (in 1 h 0 min)
   lag        p50 410 ms, p99 1.9 s, max 2.3 s
   failures   unknown";
-        assert_eq!(status(&progress(live), Some(pace), at()), expected);
+        assert_eq!(status(&progress(live), Some(rate), at()), expected);
     }
 
     #[test]

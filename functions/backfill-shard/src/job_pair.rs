@@ -1,13 +1,13 @@
 //! The two buckets as an attempt of a job sees them: what it is about to write is stored with its shard first.
 
-use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_lambda::job_shards::JobShards;
 use tandem_replication::bucket_pair::{
     AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Onto, Side,
 };
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{Etag, ObjectKey};
-use tandem_replication::object::{Labels, ObjectState};
+use tandem_replication::object::{Attributes, ObjectState};
 use tandem_replication::part_layout::PartLayout;
 use tandem_replication::shard_session::{Session, SessionError};
 
@@ -23,8 +23,8 @@ impl BucketPair for JobPair<'_> {
         self.s3.head(side, key).await
     }
 
-    async fn labels(&self, side: Side, key: &ObjectKey) -> Result<Labels, Fault> {
-        self.s3.labels(side, key).await
+    async fn attributes(&self, side: Side, key: &ObjectKey) -> Result<Attributes, Fault> {
+        self.s3.attributes(side, key).await
     }
 
     async fn part_layout(

@@ -4,40 +4,34 @@
 
 use futures::{StreamExt, stream};
 use tandem_aws::AwsError;
-use tandem_aws::bucket_lookup::is_website;
 use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
-use tandem_aws::failures::SeenFailures;
+use tandem_aws::dynamodb::failures::SeenFailures;
+use tandem_aws::s3::bucket_lookup::is_website;
 use tandem_lambda::runtime::now;
-use tandem_replication::bucket_pair::{BucketPair, Side};
-use tandem_replication::decide::KeepReason;
-use tandem_replication::diff::{Finding, Listed, Verdict};
-use tandem_replication::fault::Fault;
+use tandem_replication::bucket_pair::Side;
+use tandem_replication::diff::{Finding, Listed};
 use tandem_replication::names::ObjectKey;
-use tandem_replication::object::ObjectState;
-use tandem_replication::overwrite::Overwrite;
 use tandem_replication::page_plan::{PagePlan, Task, in_flight};
 use tandem_replication::progress::{Counts, JobKind};
 use tandem_replication::replicator::Outcome;
-use tandem_replication::rule::Policy;
 use tandem_replication::shard::ShardRange;
-use tandem_replication::shard_session::{Paged, Recovered, SessionError};
+use tandem_replication::shard_session::{Paged, SessionError};
 use tandem_replication::shard_state::Step;
 use tokio::sync::OnceCell;
 
-use crate::page_context::{LISTED, PageContext, Progress, again_at_once, failed_object};
-use crate::rate_limit::{Rate, Room};
+use crate::page_object::{LISTED, PageContext, Progress};
+use crate::rate_limit::{Allowance, Rate};
 use crate::report::Line;
-use crate::worker::PAGE_TIME;
 
 /// What listings of both sides have shown.
 pub(crate) struct Listings {
     pub(crate) plan: PagePlan,
     /// The failure records that there were before the source was listed.
-    seen: SeenFailures,
+    pub(crate) seen: SeenFailures,
 }
 
 /// What became of one task.
-struct Done<'a> {
+pub(crate) struct Done<'a> {
     task: Task<'a>,
     doing: Doing,
 }
@@ -48,14 +42,6 @@ enum Doing {
     Object(ObjectKey, Progress),
     /// Nothing is left to do.
     Counted(Counts),
-}
-
-/// How two objects of one key compare, as HEADs show them.
-enum Closer {
-    Equal,
-    Different,
-    NoReplica,
-    NoSource,
 }
 
 impl PageContext<'_> {
@@ -91,10 +77,10 @@ impl PageContext<'_> {
     ) -> Result<Paged, SessionError<AwsError>> {
         let mut tasks = plan.tasks();
         let total = tasks.len();
-        let rate = match self.room().await? {
-            Room::Unlimited => None,
-            Room::For(room) => self.limited(&mut tasks, room).await?,
-            Room::Later(secs) => return Ok(Paged::Limited(secs)),
+        let rate = match self.allowance().await? {
+            Allowance::Unlimited => None,
+            Allowance::For(objects) => self.limited(&mut tasks, objects).await?,
+            Allowance::Later(secs) => return Ok(Paged::Limited(secs)),
         };
         let begun = self.begin_all(tasks, rate.as_ref(), is_website).await?;
         let whole = begun.len() == total;
@@ -118,37 +104,9 @@ impl PageContext<'_> {
         }))
     }
 
-    /// Verifies the keys of the shard that were in flight when a worker died. Nothing is counted.
-    pub(crate) async fn recover_listed(
-        &self,
-        is_website: &OnceCell<bool>,
-    ) -> Result<Recovered, SessionError<AwsError>> {
-        let mut range = self.pair.session.shard().await.rest();
-        let last = self.suspects.as_ref().map(|page| page.last.clone());
-        range.until = match (range.until, last) {
-            (Some(until), Some(last)) => Some(until.min(last)),
-            (until, last) => until.or(last),
-        };
-        loop {
-            let Listings { plan, seen } = self.list(&range).await?;
-            let tasks = plan.recovery_tasks();
-            let total = tasks.len();
-            let begun = self.begin_all(tasks, None, is_website).await?;
-            let whole = begun.len() == total;
-            self.conclude_all(begun, &seen).await?;
-            if whole && plan.complete {
-                return Ok(Recovered::All);
-            }
-            if !whole || self.deadline.left() < PAGE_TIME {
-                return Ok(Recovered::Part);
-            }
-            range.after.clone_from(&plan.until);
-        }
-    }
-
     /// Begins with the tasks in the order of their keys, as many as time allows. The page is stored first; what has
     /// begun is awaited, because a copy that nothing follows could land on top of a newer one.
-    async fn begin_all<'t>(
+    pub(crate) async fn begin_all<'t>(
         &self,
         tasks: Vec<Task<'t>>,
         rate: Option<&Rate>,
@@ -211,7 +169,7 @@ impl PageContext<'_> {
             let equal = Progress::Ended(Ok(Outcome::InSync));
             return Ok(Some(Doing::Object(key, equal)));
         }
-        let permit = self.worker.aws.turns().take().await;
+        let permit = self.worker.aws.permits().take().await;
         if permit.waited && !must_begin && self.deadline.left() < self.time_for(task.bytes()) {
             return Ok(None);
         }
@@ -228,143 +186,8 @@ impl PageContext<'_> {
         }))
     }
 
-    /// Reconciles a key that only the destination has, and that a worker that died may have written. What another
-    /// writer put there stays, unless a repair deletes it as an extra.
-    async fn recover_leftover(&self, key: &ObjectKey) -> Result<Counts, AwsError> {
-        let seen = self.seen_failure(key).await?;
-        let ended = self.replicator(key).reconcile(key).await;
-        let ended = self.beyond(key, ended).await;
-        let is_extra = matches!(ended, Ok(Outcome::Kept(KeepReason::OtherWriter)));
-        if is_extra && self.job.spec.kind == JobKind::Repair {
-            return self.delete_extra(key).await;
-        }
-        // A failure is recorded like every other; the key is not one of the source's listing.
-        self.conclude(key, None, seen, ended).await?;
-        Ok(Counts::default())
-    }
-
-    /// Says how two sides compare. A key that cannot be read fails alone.
-    async fn compare(&self, key: &ObjectKey, finding: Finding<'_>) -> Result<Counts, AwsError> {
-        let missing = Counts {
-            missing: 1,
-            ..LISTED
-        };
-        let different = Counts {
-            different: 1,
-            ..LISTED
-        };
-        Ok(match finding {
-            Finding::Extra(_) => Counts {
-                extra: 1,
-                ..Counts::default()
-            },
-            Finding::Source { replica: None, .. } => missing,
-            Finding::Source {
-                source,
-                verdict: Verdict::NeedsLook,
-                ..
-            } => {
-                let seen = self.seen_failure(key).await?;
-                match self.look_closer(key, source).await {
-                    // A verification changes nothing: no attempt follows, and a retry by hand replaces nothing either.
-                    Err(fault) => {
-                        let fault = fault.of(failed_object(source));
-                        self.record(key, fault, Overwrite::Never).await?;
-                        Counts {
-                            failed: 1,
-                            ..LISTED
-                        }
-                    }
-                    Ok(Closer::Equal) => {
-                        let equal = Ok(Outcome::InSync);
-                        self.conclude(key, Some(source), seen, equal).await?
-                    }
-                    Ok(Closer::Different) => different,
-                    Ok(Closer::NoReplica) => missing,
-                    Ok(Closer::NoSource) => Counts { gone: 1, ..LISTED },
-                }
-            }
-            Finding::Source { .. } => different,
-        })
-    }
-
-    /// Compares two objects of the same size by HEAD, where listings leave open whether they are equal. What S3 does
-    /// not answer is asked once more.
-    async fn look_closer(&self, key: &ObjectKey, source: &Listed) -> Result<Closer, Fault> {
-        match self.look_closer_once(key, source).await {
-            Err(fault) if again_at_once(&fault) => self.look_closer_once(key, source).await,
-            looked => looked,
-        }
-    }
-
-    async fn look_closer_once(&self, key: &ObjectKey, listed: &Listed) -> Result<Closer, Fault> {
-        let Some(replica) = self.pair.head(Side::Replica, key).await? else {
-            return Ok(Closer::NoReplica);
-        };
-        if listed.etag.is_known() && replica.stands_for(&listed.etag) {
-            return Ok(Closer::Equal);
-        }
-        let Some(source) = self.pair.head(Side::Source, key).await? else {
-            return Ok(Closer::NoSource);
-        };
-        let is_equal = source.bytes == replica.bytes && replica.is_copy_of(&source);
-        Ok(if is_equal {
-            Closer::Equal
-        } else {
-            Closer::Different
-        })
-    }
-
-    /// Deletes an object of the destination if the source itself says that it has none, the rule wants it
-    /// so, and the job may still delete. One whose source cannot be read, or that cannot be deleted, fails alone.
-    async fn delete_extra(&self, key: &ObjectKey) -> Result<Counts, AwsError> {
-        let extra = Counts {
-            extra: 1,
-            ..Counts::default()
-        };
-        if self.rule.policy != Policy::Full {
-            return Ok(extra);
-        }
-        let seen = self.seen_failure(key).await?;
-        let ended = match self.source_of_extra(key).await {
-            // A listing is no evidence, and what was put since is no extra.
-            Ok(Some(_)) => return Ok(Counts::default()),
-            Ok(None) => {
-                let deletes_max = self.job.spec.deletes_max.unwrap_or_default();
-                let table = &self.worker.table;
-                if !table.take_delete(&self.job.id, deletes_max).await? {
-                    return Ok(extra);
-                }
-                self.reconcile_extra(key).await
-            }
-            Err(fault) => Err(fault),
-        };
-        match ended {
-            Ok(outcome) => {
-                let deleted = u64::from(outcome == Outcome::Deleted);
-                self.conclude(key, None, seen, Ok(outcome)).await?;
-                Ok(Counts { deleted, ..extra })
-            }
-            Err(fault) => {
-                self.record(key, fault, Overwrite::Always).await?;
-                Ok(Counts {
-                    extra_failed: 1,
-                    ..extra
-                })
-            }
-        }
-    }
-
-    /// Looks for the source of an extra object, once more if S3 does not answer.
-    async fn source_of_extra(&self, key: &ObjectKey) -> Result<Option<ObjectState>, Fault> {
-        match self.pair.head(Side::Source, key).await {
-            Err(fault) if again_at_once(&fault) => self.pair.head(Side::Source, key).await,
-            looked => looked,
-        }
-    }
-
     /// Settles what landed by one more listing of the source, and brings the failure records up to date.
-    async fn conclude_all<'t>(
+    pub(crate) async fn conclude_all<'t>(
         &self,
         begun: Vec<Done<'t>>,
         seen: &SeenFailures,
@@ -438,13 +261,13 @@ impl PageContext<'_> {
     async fn limited(
         &self,
         tasks: &mut Vec<Task<'_>>,
-        room: usize,
+        objects_max: usize,
     ) -> Result<Option<Rate>, AwsError> {
         let mut wanted = tasks
             .iter()
             .enumerate()
             .filter(|(_, task)| task.needs_work());
-        if let Some((beyond, _)) = wanted.nth(room) {
+        if let Some((beyond, _)) = wanted.nth(objects_max) {
             tasks.truncate(beyond);
         }
         let count = tasks.iter().filter(|task| task.needs_work()).count();

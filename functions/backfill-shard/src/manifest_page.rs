@@ -15,17 +15,16 @@ use tandem_replication::key_list::{Entry, NamedKey, Record};
 use tandem_replication::names::ObjectKey;
 use tandem_replication::object::ObjectState;
 use tandem_replication::progress::Counts;
-use tandem_replication::shard_session::{Paged, Recovered, SessionError};
+use tandem_replication::shard_session::{Paged, SessionError};
 use tandem_replication::shard_state::{ManifestPart, Shard, Step};
 use tokio::sync::Mutex;
 
-use crate::lines::Lines;
-use crate::page_context::{LISTED, PageContext};
-use crate::rate_limit::Room;
-use crate::worker::PAGE_TIME;
+use crate::manifest_lines::Lines;
+use crate::page_object::{LISTED, PageContext};
+use crate::rate_limit::Allowance;
 
 /// How many records a page has.
-const RECORDS: usize = 500;
+pub(crate) const RECORDS: usize = 500;
 
 /// A key, and how many records of the page name it: an inventory may have one for each version.
 struct Rows {
@@ -37,7 +36,7 @@ struct Rows {
 }
 
 /// A key that records name, looked up.
-struct Found {
+pub(crate) struct Found {
     rows: Rows,
     /// The failure record that there was before the source was read.
     seen: Option<FailureRevision>,
@@ -46,7 +45,7 @@ struct Found {
 }
 
 /// What is to be done about a record.
-enum Todo {
+pub(crate) enum Todo {
     /// It names a key that the rule covers.
     Key(NamedKey),
     /// Nothing is to be done.
@@ -64,10 +63,10 @@ impl PageContext<'_> {
             return Ok(Paged::Done(Step::default()));
         };
         let mut lines = self.lines_at_checkpoint(&shard, part, kept).await?;
-        let records_max = match self.room().await? {
-            Room::Unlimited => RECORDS,
-            Room::For(room) => room.min(RECORDS),
-            Room::Later(secs) => return Ok(Paged::Limited(secs)),
+        let records_max = match self.allowance().await? {
+            Allowance::Unlimited => RECORDS,
+            Allowance::For(objects) => objects.min(RECORDS),
+            Allowance::Later(secs) => return Ok(Paged::Limited(secs)),
         };
         let (records, ended) = read(&mut lines, records_max, None).await?;
         let checkpoint = lines.at().to_string();
@@ -93,39 +92,8 @@ impl PageContext<'_> {
         }))
     }
 
-    /// Verifies the keys of the shard that were in flight when a worker died. Nothing is counted.
-    pub(crate) async fn recover_manifest(
-        &self,
-        kept: &Mutex<Option<Lines>>,
-    ) -> Result<Recovered, SessionError<AwsError>> {
-        let shard = self.pair.session.shard().await;
-        let (Some(part), Some(suspects)) = (&shard.manifest, &self.suspects) else {
-            return Ok(Recovered::All);
-        };
-        let until = suspects.last.parse().ok();
-        let mut lines = self.lines_at_checkpoint(&shard, part, kept).await?;
-        loop {
-            let (records, ended) = read(&mut lines, RECORDS, until).await?;
-            let mut keys = Vec::new();
-            for record in &records {
-                match self.todo(record, &lines).await? {
-                    Todo::Key(named) if self.is_suspect(&named.key) => keys.push(named),
-                    Todo::Key(_) | Todo::Counted(_) => {}
-                }
-            }
-            let found = self.looked_up(keys).await?;
-            self.reconcile_all(found).await?;
-            if ended {
-                return Ok(Recovered::All);
-            }
-            if self.deadline.left() < PAGE_TIME {
-                return Ok(Recovered::Part);
-            }
-        }
-    }
-
     /// Opens the list where the shard is, or goes on where the last page ended.
-    async fn lines_at_checkpoint(
+    pub(crate) async fn lines_at_checkpoint(
         &self,
         shard: &Shard,
         part: &ManifestPart,
@@ -145,7 +113,11 @@ impl PageContext<'_> {
     }
 
     /// Says what is to be done about a record. A record that names no key of the source fails alone.
-    async fn todo(&self, record: &Record, lines: &Lines) -> Result<Todo, SessionError<AwsError>> {
+    pub(crate) async fn todo(
+        &self,
+        record: &Record,
+        lines: &Lines,
+    ) -> Result<Todo, SessionError<AwsError>> {
         let entry = lines.part().layout.entry(record, &self.rule.source.name);
         let entry = match entry {
             Ok(entry) => entry,
@@ -174,7 +146,7 @@ impl PageContext<'_> {
     }
 
     /// Looks up the sources of the keys, under the job's rate limit.
-    async fn looked_up(&self, keys: Vec<NamedKey>) -> Result<Vec<Found>, AwsError> {
+    pub(crate) async fn looked_up(&self, keys: Vec<NamedKey>) -> Result<Vec<Found>, AwsError> {
         let keys = by_key(keys);
         let rate = self.reserve(keys.len() as u64).await?;
         let rate = rate.as_ref();
@@ -182,7 +154,7 @@ impl PageContext<'_> {
             if let Some(rate) = rate {
                 rate.wait_for(number).await;
             }
-            let _permit = self.worker.aws.turns().take().await;
+            let _permit = self.worker.aws.permits().take().await;
             let seen = self.seen_failure(&rows.key).await?;
             let source = self.pair.head(Side::Source, &rows.key).await;
             Ok(Found { rows, seen, source })
@@ -206,11 +178,11 @@ impl PageContext<'_> {
         self.pair.session.record(page).await
     }
 
-    async fn reconcile_all(&self, found: Vec<Found>) -> Result<Vec<Counts>, AwsError> {
+    pub(crate) async fn reconcile_all(&self, found: Vec<Found>) -> Result<Vec<Counts>, AwsError> {
         stream::iter(found)
             .map(|Found { rows, seen, source }| async move {
                 let key = &rows.key;
-                let permit = self.worker.aws.turns().take().await;
+                let permit = self.worker.aws.permits().take().await;
                 let ended = match source {
                     Ok(source) => self.reconcile(key, source).await,
                     Err(fault) => self.beyond(key, Err(fault)).await,
@@ -261,7 +233,7 @@ impl Rows {
 }
 
 /// Reads some records, those before `until`. Returns them, and whether there are no more.
-async fn read(
+pub(crate) async fn read(
     lines: &mut Lines,
     records_max: usize,
     until: Option<u64>,

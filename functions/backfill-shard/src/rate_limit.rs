@@ -7,13 +7,13 @@ use tandem_aws::AwsError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
 
-use crate::page_context::PageContext;
+use crate::page_object::PageContext;
 
 /// The longest that SQS delays a message ("Amazon SQS delay queues").
 const DELAY_SECS_MAX: i64 = 900;
 
 /// How much a shard may begin with.
-pub(crate) enum Room {
+pub(crate) enum Allowance {
     /// As much as it can.
     Unlimited,
     /// So many objects.
@@ -29,17 +29,17 @@ pub(crate) struct Rate {
 }
 
 impl PageContext<'_> {
-    /// Returns how much the rate limit has room for.
-    pub(crate) async fn room(&self) -> Result<Room, AwsError> {
+    /// Returns how many objects the rate limit allows now.
+    pub(crate) async fn allowance(&self) -> Result<Allowance, AwsError> {
         let Some(per_sec) = self.job.spec.objects_per_sec else {
-            return Ok(Room::Unlimited);
+            return Ok(Allowance::Unlimited);
         };
-        let taken_until = self.worker.table.pace_taken_until(&self.job.id).await?;
+        let taken_until = self.worker.table.rate_reserved_until(&self.job.id).await?;
         let wait_secs = taken_until.map_or(0, |until| (until - now()).num_seconds());
         let page = self.worker.config.rate_page;
         if wait_secs > wait_secs_max(page) {
             let secs = i32::try_from(wait_secs.min(DELAY_SECS_MAX));
-            return Ok(Room::Later(secs.unwrap_or_default()));
+            return Ok(Allowance::Later(secs.unwrap_or_default()));
         }
         #[allow(
             clippy::cast_possible_truncation,
@@ -47,7 +47,7 @@ impl PageContext<'_> {
             reason = "twenty million at most"
         )]
         let objects = (per_sec * page.as_secs_f64()) as usize;
-        Ok(Room::For(objects.max(1)))
+        Ok(Allowance::For(objects.max(1)))
     }
 
     /// Reserves capacity for so many objects; none if there is nothing to be done, or no limit.
@@ -58,7 +58,7 @@ impl PageContext<'_> {
         };
         let table = &self.worker.table;
         let begins = table
-            .take_pace(&self.job.id, objects, per_sec, now())
+            .reserve_rate(&self.job.id, objects, per_sec, now())
             .await?;
         Ok(Some(Rate { begins, per_sec }))
     }

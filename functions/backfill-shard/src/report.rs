@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 use tandem_aws::AwsError;
-use tandem_aws::places::Place;
+use tandem_aws::s3::job_files::Place;
 use tandem_replication::diff::{Finding, Listed};
 use tandem_replication::progress::Counts;
 use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard_session::SessionError;
 use tandem_replication::shard_state::Shard;
 
-use crate::page_context::PageContext;
+use crate::page_object::PageContext;
 
 /// One line.
 #[derive(Debug, Serialize)]

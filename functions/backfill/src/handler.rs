@@ -1,20 +1,19 @@
 //! One request, from its JSON to the answer. What jobs are made of is in [`crate::start`], what a schedule
-//! asks for in [`crate::tend`].
+//! asks for in [`crate::maintenance`].
+
+use std::ops::Deref;
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::{Value, json};
-use tandem_aws::Aws;
-use tandem_aws::jobs::Job;
-use tandem_aws::queues::Queues;
-use tandem_aws::table::Table;
-use tandem_lambda::config::Config;
+use tandem_aws::dynamodb::jobs::Job;
 use tandem_lambda::job_shards::JobShards;
-use tandem_lambda::measure::write_requests;
+use tandem_lambda::metrics::write_requests;
 use tandem_lambda::request::{RequestError, find_rule, new_job_id};
 use tandem_lambda::runtime::{Deadline, Error, now};
-use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_lambda::services::Services;
 use tandem_replication::names::JobId;
 use tandem_replication::progress::{JobState, JobView};
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::Rule;
 use tandem_replication::shard_session::Wake;
 use tandem_replication::shard_state::Guard;
@@ -27,24 +26,20 @@ const JOBS_LISTED: usize = 50;
 
 /// The function: everything it needs, built once.
 #[derive(Debug)]
-pub struct Backfill {
-    pub(crate) config: Config,
-    pub(crate) aws: Aws,
-    pub(crate) table: Table,
-    pub(crate) queues: Queues,
+pub struct Backfill(Services);
+
+impl Deref for Backfill {
+    type Target = Services;
+
+    fn deref(&self) -> &Services {
+        &self.0
+    }
 }
 
 impl Backfill {
     /// Reads the environment and builds the clients.
     pub async fn start() -> Result<Self, Error> {
-        let config = Config::from_environment()?;
-        let aws = Aws::from_environment(config.account_id.clone()).await?;
-        Ok(Self {
-            table: Table::new(&aws, &config.rule_table),
-            queues: Queues::new(&aws),
-            config,
-            aws,
-        })
+        Services::start().await.map(Self)
     }
 
     /// Answers one request.
@@ -97,7 +92,7 @@ impl Backfill {
                 let jobs: Vec<JobView> = futures::future::try_join_all(views).await?;
                 Ok(json!({"jobs": jobs}))
             }
-            Request::Tend => Ok(json!(self.tend().await?)),
+            Request::Maintain => Ok(json!(self.maintain().await?)),
         }
     }
 
@@ -169,7 +164,7 @@ impl Backfill {
 
     /// The shards of a job.
     pub(crate) fn shards(&self, job: &Job) -> JobShards<'_> {
-        JobShards::new(&self.table, &self.queues, &self.config, job.clone())
+        JobShards::new(self, job.clone())
     }
 
     pub(crate) async fn state(&self, job: &Job) -> Result<JobState, RequestError> {

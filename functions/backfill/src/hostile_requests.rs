@@ -6,7 +6,7 @@ use serde_json::Value;
 use tandem_hostile::damage::{damaged, with_unknown_fields};
 use tandem_hostile::documents::events;
 use tandem_hostile::json::{any_value, odd_value};
-use tandem_replication::draft::RefusalCode;
+use tandem_replication::refusal::RefusalCode;
 
 use crate::request::Request;
 

@@ -3,10 +3,10 @@
 mod handler;
 #[cfg(test)]
 mod hostile_requests;
+mod maintenance;
 mod manifest;
 mod request;
 mod start;
-mod tend;
 
 use tandem_lambda::runtime::{Error, serve, start_logging};
 

@@ -5,11 +5,11 @@
 use futures::{StreamExt, stream};
 use serde::Deserialize;
 use tandem_aws::Aws;
-use tandem_aws::places::{Found, Place};
+use tandem_aws::s3::job_files::{Found, Place};
 use tandem_lambda::request::RequestError;
-use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::key_list::{Columns, HEAD_BYTES, Head, KeyEncoding, inspect};
 use tandem_replication::names::BucketName;
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard_state::ManifestPart;
 

@@ -4,11 +4,11 @@
 use serde::Deserialize;
 use serde_json::Value;
 use tandem_lambda::request::{name, text, token};
-use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::key_list::KeyEncoding;
 use tandem_replication::names::JobId;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::progress::{JobKind, JobSpec};
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::s3_uri::S3Uri;
 
 /// S3's limit on a key, and so on what one begins with, in bytes.
@@ -50,7 +50,7 @@ pub enum Request {
         rule: String,
     },
     /// Look after all jobs, as a schedule asks.
-    Tend,
+    Maintain,
 }
 
 /// What to do with a job.
@@ -105,7 +105,7 @@ impl Request {
                     return Err(not_with(field, value, &action));
                 }
             }
-            return Ok(Self::Tend);
+            return Ok(Self::Maintain);
         }
         let is_known = ["start", "status", "list", "pause", "resume", "cancel"];
         if !is_known.contains(&action.as_str()) {

@@ -1,13 +1,13 @@
 //! How a job begins: it is stored, its first shards are stored, and as many as may be worked on at once get
 //! a message. Shards give parts of themselves away later, when they turn out to be large.
 
-use tandem_aws::jobs::Job;
-use tandem_aws::places::Place;
+use tandem_aws::dynamodb::jobs::Job;
+use tandem_aws::s3::job_files::Place;
 use tandem_lambda::request::{RequestError, new_job_id};
 use tandem_lambda::runtime::now;
-use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::JobId;
 use tandem_replication::progress::{JobSpec, JobState};
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard::{ShardRange, listing_prefixes};

@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use tandem_aws::AwsError;
-use tandem_aws::event_rules::Attached as EventRulesAttached;
-use tandem_aws::notifications::{
+use tandem_aws::eventbridge::event_rules::Attached as EventRulesAttached;
+use tandem_aws::s3::notifications::{
     self, AttachError, Destinations, OtherEntry, SETTLING, SourceSettings, Unusable, settings,
     turn_eventbridge_on,
 };
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
-use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::notified_by::{NotifiedBy, Plan, Switch, plan, tries_bucket_first};
 use tandem_replication::options::NotificationChoice;
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::rule_memory::REMEMBERED_FOR;
 use tandem_replication::subscription::Entry;

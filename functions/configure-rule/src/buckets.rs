@@ -1,11 +1,13 @@
 //! What is looked up about a rule's two buckets before the rule is made or its options are changed.
 
-use tandem_aws::bucket_lookup::{Found, look_at_setup, look_up};
-use tandem_aws::rules_elsewhere::shown_as_source;
+use tandem_aws::s3::bucket_lookup::{Found, look_at_setup, look_up};
+use tandem_aws::s3::rules_elsewhere::shown_as_source;
 use tandem_lambda::request::RequestError;
-use tandem_replication::draft::{Refusal, RefusalCode, Role, RuleDraft};
+use tandem_replication::claims::Role;
 use tandem_replication::names::{AccountId, BucketName, Region};
+use tandem_replication::new_rule::NewRule;
 use tandem_replication::options::Options;
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::Bucket;
 
 use crate::stack::Stack;
@@ -14,7 +16,7 @@ impl Stack {
     /// Refuses buckets that are not there, not the right account's or not in the right regions.
     pub(crate) async fn check_buckets(
         &self,
-        draft: &RuleDraft,
+        draft: &NewRule,
     ) -> Result<(Bucket, Bucket), RequestError> {
         let other = draft.options.destination_account.as_ref();
         let (source, destination) = futures::try_join!(

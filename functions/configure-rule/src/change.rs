@@ -2,14 +2,12 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_lambda::job_shards::JobShards;
-use tandem_lambda::key_store::Deferrals;
 use tandem_lambda::request::RequestError;
-use tandem_lambda::rule_cache::RuleCache;
 use tandem_lambda::runtime::now;
 use tandem_replication::deferral::resume;
-use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::{Rule, RuleState};
 use tandem_replication::shard_session::Wake;
 use tandem_replication::transfer::uploads::abort_logged;
@@ -127,10 +125,8 @@ impl Stack {
     pub(crate) async fn resume(&self, name: &RuleName) -> Result<Value, RequestError> {
         let rule = self.find(name).await?;
         settled(&rule, "resumed")?;
-        let rules = RuleCache::new(self.table.clone());
-        let store = Deferrals::new(&self.table, &rules, &self.queues, &self.config);
         let write = async |rule: &Rule| Ok::<_, RequestError>(self.table.replace_rule(rule).await?);
-        let rule = resume(&store, rule, now(), write).await?;
+        let rule = resume(&**self, rule, now(), write).await?;
         self.wake_shards(&rule).await?;
         Ok(json!({"rule": rule}))
     }
@@ -142,7 +138,7 @@ impl Stack {
         let jobs = self.table.jobs(&rule.id).await?;
         stream::iter(jobs.into_iter().filter(|job| !job.settled))
             .map(async |job| {
-                let shards = JobShards::new(&self.table, &self.queues, &self.config, job);
+                let shards = JobShards::new(self, job);
                 shards.wake(&sender, Wake::All).await
             })
             .buffer_unordered(JOBS_AT_ONCE)

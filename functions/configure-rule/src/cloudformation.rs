@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use serde_json::{Value, json};
-use tandem_aws::callback;
-use tandem_aws::stacks::is_being_deleted;
+use tandem_aws::cloudformation::callback;
+use tandem_aws::cloudformation::stacks::is_being_deleted;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::Deadline;
-use tandem_replication::draft::RefusalCode;
 use tandem_replication::names::{JobId, RuleId};
+use tandem_replication::refusal::RefusalCode;
 use tandem_replication::rule::Rule;
 use tokio::time::timeout;
 

@@ -1,15 +1,17 @@
 //! Making a rule: checked, claimed, attached, enabled; or nothing of it left behind.
 
 use chrono::TimeDelta;
-use tandem_aws::bucket_lookup::default_encryption;
-use tandem_aws::functions::start_backfill;
-use tandem_aws::jobs::Job;
-use tandem_aws::rules::WriteError;
+use tandem_aws::dynamodb::jobs::Job;
+use tandem_aws::dynamodb::rules::WriteError;
+use tandem_aws::lambda::start_backfill;
+use tandem_aws::s3::bucket_lookup::default_encryption;
 use tandem_lambda::request::{RequestError, new_job_id};
 use tandem_lambda::runtime::now;
-use tandem_replication::draft::{Claim, Refusal, RefusalCode, RuleDraft};
+use tandem_replication::claims::Claim;
 use tandem_replication::names::{BucketName, JobId, RuleId};
+use tandem_replication::new_rule::NewRule;
 use tandem_replication::progress::JobSpec;
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::{Bucket, Rule, RuleState};
 
 use crate::stack::Stack;
@@ -19,8 +21,8 @@ const ENABLING_MAX: TimeDelta = TimeDelta::seconds(120);
 
 impl Stack {
     /// Checks all that is asked for, and claims both buckets for a rule of this id, which is then `enabling`.
-    pub(crate) async fn claim(&self, id: RuleId, draft: &RuleDraft) -> Result<Rule, RequestError> {
-        let draft = RuleDraft {
+    pub(crate) async fn claim(&self, id: RuleId, draft: &NewRule) -> Result<Rule, RequestError> {
+        let draft = NewRule {
             options: draft.options.clone().seen_from(&self.config.account_id),
             ..draft.clone()
         };
@@ -49,7 +51,9 @@ impl Stack {
             }
             Err(WriteError::Aws(error)) => {
                 // The write may have happened although its answer was lost.
-                self.undo(&rule).await;
+                if let Err(left) = self.undo(&rule).await {
+                    tracing::error!(rule.id = rule.id.as_str(), error = %left, "a rule that was not made is still there");
+                }
                 Err(error.into())
             }
         }
@@ -105,20 +109,15 @@ impl Stack {
         Ok(asked?)
     }
 
-    /// Takes back whatever of a rule was made. What this cannot take back now, the next creation for one
-    /// of its buckets, or its deletion, will.
-    async fn undo(&self, rule: &Rule) {
-        if let Err(error) = self.detach(rule).await {
-            tracing::error!(rule.id = rule.id.as_str(), %error, "a rule that was not made is still attached");
-            return;
-        }
-        if let Err(error) = self.table.remove_rule(rule).await {
-            tracing::error!(rule.id = rule.id.as_str(), %error, "a rule that was not made is still stored");
-        }
+    /// Detaches a rule that was not made, and removes it from the table. What this cannot take back now, the next
+    /// creation for one of its buckets, or its deletion, will.
+    pub(crate) async fn undo(&self, rule: &Rule) -> Result<(), RequestError> {
+        self.detach(rule).await?;
+        Ok(self.table.remove_rule(rule).await?)
     }
 
     /// Refuses buckets that have a relationship, unless it is the remains of a creation that died.
-    async fn check_claims(&self, draft: &RuleDraft) -> Result<(), RequestError> {
+    async fn check_claims(&self, draft: &NewRule) -> Result<(), RequestError> {
         let on_source = self.living_claim(&draft.source).await?;
         let on_destination = self.living_claim(&draft.destination).await?;
         match draft.check_claims(on_source.as_ref(), on_destination.as_ref()) {
@@ -144,7 +143,7 @@ impl Stack {
     }
 }
 
-fn new_rule(id: RuleId, draft: &RuleDraft, source: Bucket, destination: Bucket) -> Rule {
+fn new_rule(id: RuleId, draft: &NewRule, source: Bucket, destination: Bucket) -> Rule {
     Rule {
         scope: draft.scope.clone(),
         policy: draft.policy,

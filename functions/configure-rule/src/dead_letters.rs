@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tandem_aws::failures::FailureFilter;
-use tandem_aws::queues::Received;
+use tandem_aws::dynamodb::failures::FailureFilter;
+use tandem_aws::sqs::Received;
 use tandem_lambda::config::DeadQueue;
 use tandem_lambda::notification::parse;
 use tandem_lambda::request::RequestError;
@@ -144,7 +144,11 @@ impl Stack {
         stream::iter(receipt_handles)
             .take_while(|_| ready(deadline.left() > ANSWER_TIME))
             .for_each_concurrent(SHOWN_AT_ONCE, async |receipt_handle| {
-                if let Err(error) = self.queues.put_off(&dead.url, &receipt_handle, 0).await {
+                if let Err(error) = self
+                    .queues
+                    .change_visibility(&dead.url, &receipt_handle, Duration::ZERO)
+                    .await
+                {
                     tracing::warn!(%error, "a dead letter is hidden for some minutes");
                 }
             })
@@ -197,7 +201,7 @@ fn subjects(dead: &DeadQueue, body: &str, rules: &[Rule]) -> Result<Vec<Subject>
     if dead.of == "work" {
         let work = serde_json::from_value(json).map_err(|error| error.to_string())?;
         return Ok(vec![match work {
-            Work::Shard { rule_id, .. } | Work::Held { rule_id, .. } => (rule_id, None),
+            Work::Shard { rule_id, .. } | Work::Deferred { rule_id, .. } => (rule_id, None),
             Work::Object { rule_id, key, .. } => (rule_id, Some(key)),
         }]);
     }

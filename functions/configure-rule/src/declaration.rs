@@ -3,8 +3,8 @@
 
 use md5::{Digest, Md5};
 use tandem_replication::Timestamp;
-use tandem_replication::draft::RuleDraft;
 use tandem_replication::names::{JobId, RuleId};
+use tandem_replication::new_rule::NewRule;
 
 /// A rule that has to be there, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +12,7 @@ pub struct Declaration {
     /// Its id.
     pub id: RuleId,
     /// All that is declared of it; what is not has its default.
-    pub draft: RuleDraft,
+    pub draft: NewRule,
     /// When historical objects, if they are declared, are asked for. A rule that has to be made is backfilled in any
     /// case.
     pub backfills: Backfills,

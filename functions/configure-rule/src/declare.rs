@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use tandem_aws::rules::WriteError;
+use tandem_aws::dynamodb::rules::WriteError;
 use tandem_lambda::request::{RequestError, new_rule_id};
 use tandem_lambda::runtime::now;
-use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
 use tandem_replication::names::{JobId, RuleId};
+use tandem_replication::new_rule::NewRule;
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::{Rule, RuleState};
 
 use crate::declaration::{Backfills, Declaration, job_id};
@@ -31,7 +32,7 @@ impl Stack {
     /// of the first one.
     pub(crate) async fn create(
         &self,
-        draft: RuleDraft,
+        draft: NewRule,
         token: Option<String>,
     ) -> Result<Value, RequestError> {
         let new = new_rule_id();
@@ -97,10 +98,17 @@ impl Stack {
         .await
     }
 
-    /// Ends the rule of this id if it is still being made.
+    /// Ends the rule of this id if it is still being made. If the table refuses to write it, it is detached and removed
+    /// without being marked first.
     pub(crate) async fn withdraw(&self, id: &RuleId) -> Result<(), RequestError> {
         match self.table.rule(id).await? {
-            Some(rule) if rule.state == RuleState::Enabling => self.end(rule).await.map(|_| ()),
+            Some(rule) if rule.state == RuleState::Enabling => {
+                if let Err(error) = self.end(rule.clone()).await {
+                    tracing::warn!(rule.id = id.as_str(), %error, "a rule that was not made is removed at once");
+                    self.undo(&rule).await?;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -182,7 +190,7 @@ impl Stack {
     async fn rewritten(
         &self,
         before: Rule,
-        draft: &RuleDraft,
+        draft: &NewRule,
     ) -> Result<(Rule, Vec<String>), RequestError> {
         expected_there(&before, draft)?;
         let after = Rule {
@@ -206,7 +214,7 @@ impl Stack {
 }
 
 /// Refuses a rule whose destination is elsewhere than declared.
-fn expected_there(rule: &Rule, draft: &RuleDraft) -> Result<(), Refusal> {
+fn expected_there(rule: &Rule, draft: &NewRule) -> Result<(), Refusal> {
     match &draft.destination_region {
         Some(expected) if *expected != rule.destination.region => Err(Refusal::new(
             RefusalCode::DestinationRegionMismatch,

@@ -2,11 +2,11 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
-use tandem_aws::failures::FailureRecord;
+use tandem_aws::dynamodb::failures::FailureRecord;
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::Deadline;
-use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::names::{ObjectKey, RuleId};
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::work::Work;
 
 use crate::dead_letters::DeadLetters;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tandem_hostile::damage::damaged;
 use tandem_hostile::documents::events;
 use tandem_hostile::json::{any_value, odd_value};
-use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_replication::refusal::{Refusal, RefusalCode};
 
 use crate::cloudformation::event::{ANSWER_BYTES_MAX, ResourceEvent};
 use crate::cloudformation::properties::{draft, historical, told};

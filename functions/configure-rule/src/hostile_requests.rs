@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 use tandem_hostile::damage::{damaged, with_unknown_fields};
 use tandem_hostile::documents::events;
 use tandem_hostile::json::{any_value, odd_value};
-use tandem_replication::draft::{Refusal, RefusalCode};
 use tandem_replication::fault::REASONS;
 use tandem_replication::names::{BucketName, KmsKeyArn};
 use tandem_replication::options::STORAGE_CLASSES;
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::Scope;
 
 use crate::request::Request;

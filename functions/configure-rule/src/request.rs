@@ -6,12 +6,13 @@ mod options;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tandem_aws::failures::FailureFilter;
+use tandem_aws::dynamodb::failures::FailureFilter;
 use tandem_lambda::request::{flag, name, text, token};
-use tandem_replication::draft::{Refusal, RefusalCode, RuleDraft};
 use tandem_replication::fault::{Reason, UnknownReason};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
+use tandem_replication::new_rule::NewRule;
 use tandem_replication::options::Options;
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::{Policy, Scope};
 
 pub use self::options::OptionChanges;
@@ -20,7 +21,7 @@ pub use self::options::OptionChanges;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Make a rule; with the same token again, the same one.
-    Create(RuleDraft, Option<String>),
+    Create(NewRule, Option<String>),
     /// Show a rule.
     Get(RuleName),
     /// Show all rules.
@@ -228,7 +229,7 @@ impl Request {
 }
 
 /// What `create` is asked for, without the action.
-pub fn draft_of(fields: Map<String, Value>) -> Result<RuleDraft, Refusal> {
+pub fn draft_of(fields: Map<String, Value>) -> Result<NewRule, Refusal> {
     draft(read("create", fields)?)
 }
 
@@ -248,9 +249,9 @@ fn rule(action: &str, fields: Map<String, Value>) -> Result<RuleName, Refusal> {
     name("rule", rule).map(RuleName)
 }
 
-fn draft(fields: CreateFields) -> Result<RuleDraft, Refusal> {
+fn draft(fields: CreateFields) -> Result<NewRule, Refusal> {
     let expected = fields.destination_region;
-    Ok(RuleDraft {
+    Ok(NewRule {
         source: bucket("source", fields.source)?,
         destination: bucket("destination", fields.destination)?,
         destination_region: expected

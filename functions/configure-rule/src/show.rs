@@ -2,13 +2,13 @@
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
-use tandem_aws::bucket_lookup::{look_up, own_buckets};
-use tandem_aws::jobs::Job;
-use tandem_aws::measures::{self, Measures};
+use tandem_aws::cloudwatch::{self, RuleMetrics};
+use tandem_aws::dynamodb::jobs::Job;
+use tandem_aws::s3::bucket_lookup::{look_up, own_buckets};
 use tandem_lambda::request::RequestError;
 use tandem_lambda::runtime::now;
 use tandem_replication::Timestamp;
-use tandem_replication::draft::Role;
+use tandem_replication::claims::Role;
 use tandem_replication::names::{BucketName, Region};
 use tandem_replication::progress::{Backlog, JobView, Live, Progress, Transfers};
 use tandem_replication::rule::Rule;
@@ -45,14 +45,14 @@ impl Stack {
     ) -> Result<Value, RequestError> {
         let asked_at = now();
         let rule = self.find(name).await?;
-        let (historical, reconciliation, backlog, measures, failures) = futures::try_join!(
+        let (historical, reconciliation, backlog, metrics, failures) = futures::try_join!(
             async { self.seen(self.table.newest_backfill(&rule.id).await?).await },
             async {
                 self.seen(self.table.newest_scheduled(&rule.id).await?)
                     .await
             },
             self.backlog(&rule),
-            async { Ok(self.measures(&rule, asked_at, window_mins).await) },
+            async { Ok(self.metrics(&rule, asked_at, window_mins).await) },
             async { Ok(self.table.failure_count(&rule.id).await?) },
         )?;
         // After the queues: what was in none of them has come to be here by now, or to its end.
@@ -64,11 +64,11 @@ impl Stack {
             watermark,
             backlog,
             window_mins,
-            replicated: measures.replicated,
-            deleted: measures.deleted,
-            failed: measures.failed,
-            bytes: measures.bytes,
-            lag_ms: measures.lag_ms,
+            replicated: metrics.replicated,
+            deleted: metrics.deleted,
+            failed: metrics.failed,
+            bytes: metrics.bytes,
+            lag_ms: metrics.lag_ms,
         };
         Ok(json!(Progress {
             rule,
@@ -88,12 +88,12 @@ impl Stack {
     }
 
     /// What CloudWatch knows; progress is worth showing without it.
-    async fn measures(&self, rule: &Rule, asked_at: Timestamp, window_mins: u32) -> Measures {
-        measures::read(&self.aws, &rule.id, asked_at, window_mins)
+    async fn metrics(&self, rule: &Rule, asked_at: Timestamp, window_mins: u32) -> RuleMetrics {
+        cloudwatch::read(&self.aws, &rule.id, asked_at, window_mins)
             .await
             .unwrap_or_else(|error| {
                 tracing::warn!(%error, "progress is shown without metrics");
-                Measures::default()
+                RuleMetrics::default()
             })
     }
 

@@ -3,8 +3,8 @@
 
 use serde_json::{Map, Value, json};
 use tandem_lambda::request::{RequestError, text};
-use tandem_replication::draft::Refusal;
 use tandem_replication::names::RuleId;
+use tandem_replication::refusal::Refusal;
 
 use crate::declaration::{Backfills, Declaration, rule_id};
 use crate::request::{draft_of, invalid};

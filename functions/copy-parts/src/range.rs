@@ -1,14 +1,15 @@
 //! One range of a transfer, from its message to what is recorded of it. The decisions are
 //! [`tandem_replication::transfer`]'s.
 
-use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_lambda::runtime::Deadline;
-use tandem_lambda::transfers::RuleTransferPorts;
+use tandem_lambda::sqs_batch::Delivery;
 use tandem_replication::failure_record::FailureRecords;
 use tandem_replication::names::RuleId;
 use tandem_replication::transfer::copying::{RangeMessage, Received};
 
-use crate::worker::{Look, Unfinished, Worker};
+use crate::completion::Finished;
+use crate::dispatch::{Unfinished, Worker};
 
 impl Worker {
     /// Copies one range. The message is acknowledged if the range is done, if the transfer is over, or if
@@ -17,7 +18,7 @@ impl Worker {
         &self,
         rule_id: &RuleId,
         message: RangeMessage<'_>,
-        (look, deadline): (Look, Deadline),
+        (delivery, deadline): (&Delivery, Deadline),
     ) -> Result<(), Unfinished> {
         // Read before the rule and the source: a success clears no record that is written later.
         let seen = self.recorder.failure_revision(rule_id, message.key).await?;
@@ -25,21 +26,14 @@ impl Worker {
             return Ok(());
         };
         let pair = S3Pair::of_rule(&self.aws, &self.table, &rule);
-        let ports = RuleTransferPorts {
-            pair: &pair,
-            table: &self.table,
-            queues: &self.queues,
-            config: &self.config,
-            rule: &rule,
-            deadline: Some(deadline),
-        };
+        let ports = self.transfer_ports(&pair, &rule, Some(deadline));
         let transferrer = ports.transferrer();
-        let turn = self.aws.turns().take().await;
+        let permit = self.aws.permits().take().await;
         let received = transferrer.receive_range(message).await?;
-        drop(turn);
+        drop(permit);
         match received {
             Received::Done => Ok(()),
-            Received::Paused(transfer) => self.defer(&ports, &transfer).await,
+            Received::Paused(transfer) => self.defer(&ports, &rule.id, &transfer).await,
             Received::NotCovered(transfer) => {
                 // What the rule does not cover any more has not failed any more.
                 if let Some(seen) = &seen {
@@ -49,9 +43,21 @@ impl Worker {
                 Ok(())
             }
             Received::Finished(transfer, outcome) => {
-                self.finished(&ports, &transfer, seen, outcome).await
+                let ended = Finished {
+                    ports: &ports,
+                    rule: &rule,
+                    transfer: &transfer,
+                };
+                self.finished(ended, seen, outcome).await
             }
-            Received::Failed(transfer, fault) => self.failed(&ports, &transfer, fault, look).await,
+            Received::Failed(transfer, fault) => {
+                let ended = Finished {
+                    ports: &ports,
+                    rule: &rule,
+                    transfer: &transfer,
+                };
+                self.failed(ended, fault, delivery.redelivery()).await
+            }
             Received::NoTime => Err(Unfinished::NoTime),
             Received::Unreadable => Err(Unfinished::Unreadable(format!(
                 "{} has no range {}",

@@ -3,16 +3,15 @@
 
 use chrono::TimeDelta;
 use serde::Serialize;
-use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_lambda::runtime::{Deadline, now};
-use tandem_lambda::transfers::RuleTransferPorts;
 use tandem_replication::Timestamp;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::RuleId;
 use tandem_replication::rule::Rule;
 use tandem_replication::transfer::sweep;
 
-use crate::worker::{Unfinished, Worker};
+use crate::dispatch::{Unfinished, Worker};
 
 /// How old an upload has to be by default: far older than the invocation that copies through it can be.
 const LEFT_BEHIND: TimeDelta = TimeDelta::hours(1);
@@ -68,14 +67,7 @@ impl Worker {
         deadline: Deadline,
     ) -> Result<sweep::Swept, Fault> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
-        let ports = RuleTransferPorts {
-            pair: &pair,
-            table: &self.table,
-            queues: &self.queues,
-            config: &self.config,
-            rule,
-            deadline: Some(deadline),
-        };
+        let ports = self.transfer_ports(&pair, rule, Some(deadline));
         ports.transferrer().sweep(before).await
     }
 }

@@ -1,11 +1,12 @@
-//! Carries deletes over: wiring only, the story is in `tandem_lambda::live` and `tandem_lambda::carry`.
+//! Replicates deletes: wiring only. `tandem_lambda::live` and `tandem_lambda::key_lifecycle` do the work.
 
-use tandem_lambda::live::Live;
+use tandem_lambda::live::handle;
 use tandem_lambda::runtime::{Error, serve, start_logging};
+use tandem_lambda::services::Services;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     start_logging();
-    let live = Live::start("replicate-delete").await?;
-    serve(|invocation| live.handle(invocation)).await
+    let services = Services::start().await?;
+    serve(|invocation| handle(&services, "replicate-delete", invocation)).await
 }

@@ -28,8 +28,8 @@ use tandem_replication::names::Region;
 use crate::classify::Answer;
 use crate::clock::{Clock, Deadline};
 use crate::fresh_connections::FreshConnections;
+use crate::permits::Permits;
 use crate::request_timeouts::{ANSWERED_WITHIN, RequestTimeouts};
-use crate::turns::Turns;
 use tandem_raw_head::OnlyReadHeaders;
 
 /// Everything needed to talk to AWS as one account.
@@ -41,7 +41,7 @@ pub struct Aws {
     s3: Mutex<HashMap<Region, aws_sdk_s3::Client>>,
     requests: RequestCounter,
     timeouts: RequestTimeouts,
-    turns: Turns,
+    permits: Permits,
 }
 
 impl Aws {
@@ -73,7 +73,7 @@ impl Aws {
             s3: Mutex::default(),
             requests: RequestCounter::default(),
             timeouts: RequestTimeouts::default(),
-            turns: Turns::new(OBJECTS_AT_ONCE_MAX),
+            permits: Permits::new(OBJECTS_AT_ONCE_MAX),
         })
     }
 
@@ -108,8 +108,8 @@ impl Aws {
     }
 
     /// By which work on objects is slowed down when S3 asks for it.
-    pub fn turns(&self) -> &Turns {
-        &self.turns
+    pub fn permits(&self) -> &Permits {
+        &self.permits
     }
 
     /// The S3 client of a region; a bucket is addressed through a client of its own region.
@@ -128,7 +128,7 @@ impl Aws {
             .force_path_style(self.config.endpoint_url().is_some())
             .interceptor(self.requests.clone())
             .interceptor(self.timeouts.clone())
-            .interceptor(self.turns.clone())
+            .interceptor(self.permits.clone())
             .interceptor(OnlyReadHeaders)
             .build();
         aws_sdk_s3::Client::from_conf(config)

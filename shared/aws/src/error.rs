@@ -3,6 +3,7 @@
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::ObjectKey;
 
@@ -12,38 +13,62 @@ use crate::classify::{Answer, Doing};
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {said}")]
 pub struct AwsError {
-    /// What was being done to what.
+    /// What was attempted on what.
     pub doing: String,
-    /// AWS's code and message, or what went wrong on the way.
+    /// AWS's code and message with the request's id, or what went wrong on the way.
     pub said: String,
     /// AWS's error code, if there was an answer with one.
     pub code: Option<String>,
     /// The answer's HTTP status, if there was an answer.
     pub status: Option<u16>,
+    /// The SDK's error.
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl AwsError {
-    /// A failed request.
-    pub fn request<E>(doing: impl Into<String>, error: &SdkError<E, Response>) -> Self
+    /// Returns the error of a failed request.
+    pub fn request<E>(doing: impl Into<String>, error: SdkError<E, Response>) -> Self
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        Self::described(doing, &error).caused_by(error)
+    }
+
+    /// As [`Self::request`], of an error that the caller keeps.
+    pub fn described<E>(doing: impl Into<String>, error: &SdkError<E, Response>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let refusal = Refused::of(error);
-        Self {
-            doing: doing.into(),
-            said: refusal.said,
-            code: refusal.code,
-            status: refusal.status,
-        }
+        let refused = Refused::of(error);
+        Self::answered(doing, refused.said, refused.code, refused.status)
     }
 
-    /// An answer, or a stored item, that cannot be understood.
-    pub fn unexpected(doing: impl Into<String>, said: impl std::fmt::Display) -> Self {
+    /// Returns the error of an answer with this code and status.
+    pub fn answered(
+        doing: impl Into<String>,
+        said: impl std::fmt::Display,
+        code: Option<String>,
+        status: Option<u16>,
+    ) -> Self {
         Self {
             doing: doing.into(),
             said: said.to_string(),
-            code: None,
-            status: None,
+            code,
+            status,
+            source: None,
+        }
+    }
+
+    /// Returns the error of an answer, or a stored item, that makes no sense.
+    pub fn unexpected(doing: impl Into<String>, said: impl std::fmt::Display) -> Self {
+        Self::answered(doing, said, None, None)
+    }
+
+    fn caused_by(self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            source: Some(Box::new(cause)),
+            ..self
         }
     }
 
@@ -90,6 +115,10 @@ impl Refused {
             (Some(code), None, _) => code.clone(),
             (None, _, Some(status)) => format!("HTTP status {status}"),
             (None, _, None) => causes(error),
+        };
+        let said = match error.request_id() {
+            Some(id) => format!("{said} (request id {id})"),
+            None => said,
         };
         Self { code, status, said }
     }

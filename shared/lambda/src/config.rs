@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tandem_aws::notifications::LaneQueues;
+use tandem_aws::s3::notifications::LaneQueues;
 use tandem_replication::boundary::{Boundary, BucketPrefix};
 use tandem_replication::names::{AccountId, NameError};
 use tandem_replication::part_plan::CopyLimits;

@@ -4,9 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tandem_aws::AwsError;
-use tandem_aws::jobs::Job;
-use tandem_aws::queues::Queues;
-use tandem_aws::table::Table;
+use tandem_aws::dynamodb::jobs::Job;
 use tandem_replication::Timestamp;
 use tandem_replication::progress::JobState;
 use tandem_replication::rule::{Rule, RuleState};
@@ -16,15 +14,13 @@ use tandem_replication::shard_session::{
 use tandem_replication::shard_state::{Guard, Shard};
 use tandem_replication::work::Work;
 
-use crate::config::Config;
 use crate::runtime::now;
+use crate::services::Services;
 
 /// The shards of one job.
 #[derive(Debug)]
 pub struct JobShards<'a> {
-    table: &'a Table,
-    queues: &'a Queues,
-    config: &'a Config,
+    services: &'a Services,
     job: Job,
     /// The rule and the job, as the gate was last read.
     latest: Mutex<Option<(Arc<Rule>, Arc<Job>)>>,
@@ -32,11 +28,9 @@ pub struct JobShards<'a> {
 
 impl<'a> JobShards<'a> {
     /// The shards of `job`.
-    pub fn new(table: &'a Table, queues: &'a Queues, config: &'a Config, job: Job) -> Self {
+    pub fn new(services: &'a Services, job: Job) -> Self {
         Self {
-            table,
-            queues,
-            config,
+            services,
             job,
             latest: Mutex::default(),
         }
@@ -71,8 +65,12 @@ impl ShardPorts for JobShards<'_> {
     type Error = AwsError;
 
     async fn gate(&self) -> Result<Gate, AwsError> {
-        let rule = self.table.rule(&self.job.rule_id).await?;
-        let job = self.table.job(&self.job.rule_id, &self.job.id).await?;
+        let rule = self.services.table.rule(&self.job.rule_id).await?;
+        let job = self
+            .services
+            .table
+            .job(&self.job.rule_id, &self.job.id)
+            .await?;
         let both = rule.zip(job);
         let gate = match &both {
             None => Gate::Gone,
@@ -86,19 +84,22 @@ impl ShardPorts for JobShards<'_> {
     }
 
     async fn shard(&self, index: u32) -> Result<Option<Shard>, AwsError> {
-        self.table.shard(&self.job, index).await
+        self.services.table.shard(&self.job, index).await
     }
 
     async fn shards(&self) -> Result<Vec<Shard>, AwsError> {
-        self.table.shards(&self.job).await
+        self.services.table.shards(&self.job).await
     }
 
     async fn update(&self, guard: Guard<'_>, seen: &Shard, next: &Shard) -> Result<bool, AwsError> {
-        self.table.update_shard(&self.job, guard, seen, next).await
+        self.services
+            .table
+            .update_shard(&self.job, guard, seen, next)
+            .await
     }
 
     async fn new_index(&self) -> Result<Option<u32>, AwsError> {
-        self.table.next_shard_index(&self.job).await
+        self.services.table.next_shard_index(&self.job).await
     }
 
     async fn split(
@@ -108,7 +109,8 @@ impl ShardPorts for JobShards<'_> {
         kept: &Shard,
         child: &Shard,
     ) -> Result<bool, AwsError> {
-        self.table
+        self.services
+            .table
             .split_shard(&self.job, guard, seen, kept, child)
             .await
     }
@@ -119,14 +121,20 @@ impl ShardPorts for JobShards<'_> {
             job_id: self.job.id.clone(),
             shard: index,
         };
-        self.queues
-            .send_shard(&self.config.work_queue_url, &work, epoch, delay_secs)
+        self.services
+            .queues
+            .send_shard(
+                &self.services.config.work_queue_url,
+                &work,
+                epoch,
+                delay_secs,
+            )
             .await
     }
 
     fn concurrency(&self) -> usize {
         let concurrency = self.job.spec.concurrency;
-        let concurrency = concurrency.unwrap_or(self.config.backfill_concurrency);
+        let concurrency = concurrency.unwrap_or(self.services.config.backfill_concurrency);
         usize::try_from(concurrency).unwrap_or(usize::MAX).max(1)
     }
 

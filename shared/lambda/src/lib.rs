@@ -1,25 +1,24 @@
 //! The Lambda shell: what the functions share around the domain.
 //!
-//! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`inbox`] (what a function was
-//! invoked with), [`attempts`] (which attempt at a message this is, and the dead-letter queue), [`notification`] (what
-//! S3 says), [`postpone`] (when a message is redelivered), [`rule_cache`], [`expectations`], [`record`] (failures),
-//! [`key_store`] (one key's life), [`job_shards`] (a job's shards), [`transfers`] (the ports of large objects' copies),
-//! [`carry`] (one change), [`live`] (one batch of notifications, from message to acknowledgement), [`measure`]
-//! (metrics).
+//! Modules in reading order: [`runtime`] (start, logging), [`config`] (the environment), [`services`] (what a function
+//! works with, built once), [`sqs_batch`] (one loop for every function that consumes messages), `attempts` (counts
+//! the attempts at a message), [`notification`] (reads what S3 reports), [`live`] (one batch of notifications),
+//! [`key_lifecycle`] (one key, from its task to its failure record), [`rule_cache`], [`put_hints`], [`record`]
+//! (failures), [`transfers`] (large objects), [`job_shards`] (a job's shards), [`metrics`], [`request`] (what the
+//! functions that answer requests share).
 
-pub mod attempts;
-pub mod carry;
+mod attempts;
 pub mod config;
-pub mod expectations;
-pub mod inbox;
 pub mod job_shards;
-pub mod key_store;
+pub mod key_lifecycle;
 pub mod live;
-pub mod measure;
+pub mod metrics;
 pub mod notification;
-pub mod postpone;
+pub mod put_hints;
 pub mod record;
 pub mod request;
 pub mod rule_cache;
 pub mod runtime;
+pub mod services;
+pub mod sqs_batch;
 pub mod transfers;

@@ -210,7 +210,7 @@ impl TryFrom<S3Record> for ObjectEvent {
                 }
                 Some("ObjectRemoved") => Change::Removed,
                 Some("LifecycleExpiration") => Change::Expired,
-                Some("ObjectTagging" | "ObjectAcl") => Change::Labels,
+                Some("ObjectTagging" | "ObjectAcl") => Change::Attributes,
                 _ => Change::Other,
             },
             event_time: record.event_time,
@@ -239,7 +239,9 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
             }
             "Object Deleted" if reason.as_deref() == Some(LIFECYCLE_EXPIRATION) => Change::Expired,
             "Object Deleted" => Change::Removed,
-            "Object Tags Added" | "Object Tags Deleted" | "Object ACL Updated" => Change::Labels,
+            "Object Tags Added" | "Object Tags Deleted" | "Object ACL Updated" => {
+                Change::Attributes
+            }
             _ => Change::Other,
         };
         Ok(Self {
@@ -258,7 +260,7 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
 /// tags or ACLs, so such a change counts as one at the end of its second.
 fn event_time(change: &Change, told: Timestamp) -> Timestamp {
     match change {
-        Change::Labels => told + TimeDelta::seconds(1),
+        Change::Attributes => told + TimeDelta::seconds(1),
         _ => told,
     }
 }

@@ -1,9 +1,9 @@
 //! The failure records: written, and published on the event bus, when an object fails for good; cleared when it
 //! succeeds. What is decided about them is in [`tandem_replication::failure_record`].
 
-use tandem_aws::event_bus::EventBus;
-use tandem_aws::failures::SeenFailures;
-use tandem_aws::table::Table;
+use tandem_aws::dynamodb::failures::SeenFailures;
+use tandem_aws::dynamodb::table::Table;
+use tandem_aws::eventbridge::event_bus::EventBus;
 use tandem_aws::{Aws, AwsError};
 use tandem_replication::failure_record::{
     Cleared, FailureRecords, FailureRevision, Recorded, keep,

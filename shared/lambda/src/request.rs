@@ -4,10 +4,10 @@
 use lambda_runtime::Diagnostic;
 use serde_json::Value;
 use tandem_aws::AwsError;
-use tandem_aws::rules::WriteError;
-use tandem_aws::table::Table;
-use tandem_replication::draft::{Refusal, RefusalCode};
+use tandem_aws::dynamodb::rules::WriteError;
+use tandem_aws::dynamodb::table::Table;
 use tandem_replication::names::{JobId, RuleId, TransferId};
+use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::rule::Rule;
 use uuid::Uuid;
 

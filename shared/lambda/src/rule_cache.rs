@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tandem_aws::AwsError;
 use tandem_aws::clock::Clock;
-use tandem_aws::table::Table;
+use tandem_aws::dynamodb::table::Table;
 use tandem_replication::names::{BucketName, RuleId};
 use tandem_replication::rule::Rule;
 use tandem_replication::rule_memory::RuleMemory;

@@ -4,10 +4,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tandem_aws::AwsError;
-use tandem_aws::queues::Queues;
-use tandem_aws::s3_pair::S3Pair;
-use tandem_aws::table::Table;
-use tandem_aws::transfers::RuleTransfers;
+use tandem_aws::dynamodb::transfers::RuleTransfers;
+use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_replication::Timestamp;
 use tandem_replication::names::{ObjectKey, TransferId};
 use tandem_replication::overwrite::Overwrite;
@@ -19,9 +17,9 @@ use tandem_replication::transfer::ports::{
 use tandem_replication::transfer::{Invalidated, Transfer};
 use tandem_replication::work::{PartWork, Work};
 
-use crate::config::Config;
 use crate::request::new_transfer_id;
 use crate::runtime::{Deadline, now};
+use crate::services::Services;
 
 /// How many messages are sent at once.
 const SENT_AT_ONCE: usize = 16;
@@ -30,33 +28,43 @@ const PARTS_TIME: Duration = Duration::from_mins(3);
 /// What has to be left of an invocation to sweep on.
 const SWEEP_TIME: Duration = Duration::from_secs(30);
 
-/// What the transfers of one rule are carried out with.
+/// The ports of one rule's transfers.
 #[derive(Debug, Clone, Copy)]
 pub struct RuleTransferPorts<'a> {
-    /// The two buckets.
-    pub pair: &'a S3Pair,
-    /// The table.
-    pub table: &'a Table,
-    /// The queues.
-    pub queues: &'a Queues,
-    /// The stack.
-    pub config: &'a Config,
-    /// The rule.
-    pub rule: &'a Rule,
-    /// What is left of the invocation's time; none where no range is copied and nothing is swept.
-    pub deadline: Option<Deadline>,
+    services: &'a Services,
+    pair: &'a S3Pair,
+    rule: &'a Rule,
+    deadline: Option<Deadline>,
+}
+
+impl Services {
+    /// Returns the ports of a rule's transfers. `deadline` is the invocation's; none where no range is copied and
+    /// nothing is swept.
+    pub fn transfer_ports<'a>(
+        &'a self,
+        pair: &'a S3Pair,
+        rule: &'a Rule,
+        deadline: Option<Deadline>,
+    ) -> RuleTransferPorts<'a> {
+        RuleTransferPorts {
+            services: self,
+            pair,
+            rule,
+            deadline,
+        }
+    }
 }
 
 impl<'a> RuleTransferPorts<'a> {
     /// Returns what carries the transfers out.
     pub fn transferrer(&'a self) -> Transferrer<'a, Self> {
-        let limits = self.config.work_limits();
-        Transferrer::new(self, self.rule, limits, self.config.range_bytes)
+        let config = &self.services.config;
+        Transferrer::new(self, self.rule, config.work_limits(), config.range_bytes)
     }
 
     fn of_rule(&self) -> RuleTransfers<'a> {
         RuleTransfers {
-            table: self.table,
+            table: &self.services.table,
             rule: &self.rule.id,
         }
     }
@@ -111,8 +119,8 @@ impl TransferQueue for RuleTransferPorts<'_> {
                 range,
                 overwrite: transfer.overwrite,
             };
-            let queue_url = &self.config.part_queue_url;
-            self.queues.send(queue_url, &work).await
+            let queue_url = &self.services.config.part_queue_url;
+            self.services.queues.send(queue_url, &work).await
         });
         let sent = sends.buffer_unordered(SENT_AT_ONCE).try_collect::<()>();
         sent.await.map_err(AwsError::into_fault)
@@ -133,8 +141,7 @@ impl TransferQueue for RuleTransferPorts<'_> {
             overwrite,
             hops,
         };
-        let queue_url = &self.config.work_queue_url;
-        let sent = self.queues.send(queue_url, &work).await;
+        let sent = self.services.send_work(&work).await;
         sent.map_err(AwsError::into_fault)
     }
 }

@@ -1,4 +1,4 @@
-//! Notifications, EventBridge's events and SQS's envelopes as nobody should send them: they are read or
+//! Notifications, EventBridge's events and SQS's messages as nobody should send them: they are read or
 //! refused, never a panic, and what is wrong with one takes nothing away from another.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tandem_hostile::damage::{damaged, damaged_text, with_unknown_fields};
 use tandem_hostile::documents::{bodies, events};
 use tandem_hostile::json::{any_text, any_value, odd_value};
-use tandem_lambda::inbox::{Message, answer, open};
 use tandem_lambda::notification::parse;
+use tandem_lambda::sqs_batch::{Message, batch_response, parse as parse_batch};
 use tandem_replication::Timestamp;
 use tandem_replication::event::{ObjectEvent, coalesce};
 use tandem_replication::names::{BucketName, ObjectKey};
@@ -22,7 +22,7 @@ fn invocations() -> Vec<Value> {
     [events("replicate-put"), events("replicate-delete")].concat()
 }
 
-/// What S3 and EventBridge say, without the envelopes.
+/// What S3 and EventBridge say, without the messages around it.
 fn notifications() -> Vec<Value> {
     let bare = invocations().into_iter().filter(|event| {
         event["Records"][0]["eventSource"] != "aws:sqs" && event["Event"].is_null()
@@ -83,7 +83,7 @@ fn assert_sound(events: &[ObjectEvent]) {
 
 /// Reads everything that an invocation brings, as a live function does.
 fn read(invocation: Value) {
-    let messages = open(invocation);
+    let messages = parse_batch(invocation);
     for message in &messages {
         if let Ok(body) = message.body.clone()
             && let Ok(events) = parse(body)
@@ -91,11 +91,10 @@ fn read(invocation: Value) {
             assert_sound(&events);
         }
     }
-    let kept = answer(
-        messages
-            .iter()
-            .filter_map(|message| message.envelope.as_ref()),
-    );
+    let received = messages
+        .iter()
+        .filter_map(|message| message.delivery.received());
+    let kept = batch_response(received);
     assert!(kept.batch_item_failures.len() <= messages.len());
 }
 
@@ -184,27 +183,27 @@ proptest! {
 
     // Promise: Fields that S3, EventBridge or SQS add to a notification change nothing.
     #[test]
-    fn fields_that_nobody_knows_change_no_envelope(
+    fn unknown_fields_change_nothing(
         (document, extended) in with_unknown_fields(batches(), |_| true),
     ) {
-        assert_eq!(open(extended), open(document));
+        assert_eq!(parse_batch(extended), parse_batch(document));
     }
 
     // Promise: A message that cannot be read fails alone, and ends in the dead-letter queue.
     #[test]
-    fn a_damaged_envelope_takes_nothing_away_from_its_neighbours(
+    fn a_damaged_message_spoils_no_other_message_of_its_batch(
         batch in prop::sample::select(batches()), bad in damaged(batches().iter().map(|batch| batch["Records"][0].clone()).collect()),
         place in any::<Index>(),
     ) {
         let mut batch = batch;
         let good = batch["Records"][0].clone();
         batch["Records"] = json!([good, good, good]);
-        let whole: Vec<Message> = open(batch.clone());
+        let whole: Vec<Message> = parse_batch(batch.clone());
         let place = place.index(whole.len());
-        let read = open(with_message(&batch, place, bad));
+        let read = parse_batch(with_message(&batch, place, bad));
         assert_eq!(read.len(), whole.len());
         for (at, message) in read.iter().enumerate() {
-            assert!(message.envelope.is_some());
+            assert!(message.delivery.received().is_some());
             assert!(at == place || *message == whole[at]);
         }
     }

@@ -6,8 +6,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tandem_hostile::documents::events;
-use tandem_lambda::inbox::open;
 use tandem_lambda::notification::parse;
+use tandem_lambda::sqs_batch::parse as parse_batch;
 use tandem_replication::event::{Change, CreatedBy, ObjectEvent, coalesce};
 use tandem_replication::names::Etag;
 
@@ -60,16 +60,16 @@ fn records_may_lack_etag_size_version_and_sequencer() {
 
 #[test]
 fn every_event_type_of_s3_is_one_change() {
-    use Change::{Expired, Labels, Other, Removed};
+    use Change::{Attributes, Expired, Other, Removed};
     for (name, wanted) in [
         ("ObjectRemoved:Delete", Removed),
         ("ObjectRemoved:DeleteMarkerCreated", Removed),
         ("s3:ObjectRemoved:Delete", Removed),
         ("LifecycleExpiration:Delete", Expired),
         ("LifecycleExpiration:DeleteMarkerCreated", Expired),
-        ("ObjectTagging:Put", Labels),
-        ("ObjectTagging:Delete", Labels),
-        ("ObjectAcl:Put", Labels),
+        ("ObjectTagging:Put", Attributes),
+        ("ObjectTagging:Delete", Attributes),
+        ("ObjectAcl:Put", Attributes),
         ("ObjectRestore:Completed", Other),
         ("ObjectRestore:Post", Other),
         ("LifecycleTransition", Other),
@@ -182,7 +182,7 @@ fn an_empty_key_next_to_a_good_record_is_never_passed_over() {
     // In messages of their own only the bad one stays.
     let message = |record: &Value| json!({"eventSource": "aws:sqs", "messageId": "m", "body": json!({"Records": [record]}).to_string()});
     let batch = json!({"Records": [message(&good), message(&empty)]});
-    let read: Vec<bool> = open(batch)
+    let read: Vec<bool> = parse_batch(batch)
         .into_iter()
         .map(|message| parse(message.body.unwrap()).is_ok())
         .collect();
@@ -206,7 +206,7 @@ fn every_notification_is_the_same_by_a_topic() {
             {"eventSource": "aws:sqs", "messageId": "1", "body": by_topic.to_string()},
             {"eventSource": "aws:sqs", "messageId": "2", "body": document.to_string()},
         ]});
-        for message in open(batch) {
+        for message in parse_batch(batch) {
             assert_eq!(
                 parse(message.body.unwrap()).unwrap(),
                 parse(document.clone()).unwrap()
@@ -290,7 +290,7 @@ proptest! {
             let body = String::from_utf8_lossy(&body).into_owned();
             let wrapped = json!({"Type": "Notification", "TopicArn": "arn:t", "Message": body}).to_string();
             for body in [body, wrapped] {
-                for message in open(json!({"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": body}]})) {
+                for message in parse_batch(json!({"Records": [{"eventSource": "aws:sqs", "messageId": "1", "body": body}]})) {
                     if let Ok(document) = message.body && let Err(error) = parse(document) {
                         prop_assert!(error.to_string().len() > 10, "{}", error);
                     }

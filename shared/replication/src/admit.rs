@@ -10,7 +10,7 @@ pub enum Admission {
     /// It is replicated now.
     Replicate,
     /// Its key is kept until the rule is resumed.
-    Hold,
+    Defer,
     /// Nothing is done about it.
     Skip(SkipReason),
 }
@@ -50,7 +50,7 @@ impl SkipReason {
 /// versions that are not current, or hides the current one by a delete marker; it makes no older version current.
 pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
     let by_key = admit_key(rule, &event.key);
-    let (Some(rule), Admission::Replicate | Admission::Hold) = (rule, by_key) else {
+    let (Some(rule), Admission::Replicate | Admission::Defer) = (rule, by_key) else {
         return by_key;
     };
     match (&event.change, rule.policy) {
@@ -70,7 +70,7 @@ pub fn admit_key(rule: Option<&Rule>, key: &ObjectKey) -> Admission {
     match rule.state {
         RuleState::Deleting => Admission::Skip(SkipReason::RuleDeleting),
         _ if !rule.scope.covers(key) => Admission::Skip(SkipReason::OutOfScope),
-        RuleState::Paused => Admission::Hold,
+        RuleState::Paused => Admission::Defer,
         RuleState::Enabled | RuleState::Enabling => Admission::Replicate,
     }
 }
@@ -147,12 +147,12 @@ mod tests {
     // outlive it.
     #[test]
     fn every_admission_has_its_reason() {
-        use Admission::{Hold, Replicate, Skip};
+        use Admission::{Defer, Replicate, Skip};
         let removed = || event("in/a", Change::Removed);
         for (state, policy, event, wanted) in [
             (RuleState::Enabled, Policy::Full, removed(), Replicate),
             (RuleState::Enabling, Policy::Full, removed(), Replicate),
-            (RuleState::Paused, Policy::Full, removed(), Hold),
+            (RuleState::Paused, Policy::Full, removed(), Defer),
             (
                 RuleState::Deleting,
                 Policy::Full,
@@ -160,7 +160,7 @@ mod tests {
                 Skip(SkipReason::RuleDeleting),
             ),
             (RuleState::Enabled, Policy::Write, removed(), Replicate),
-            (RuleState::Paused, Policy::Write, removed(), Hold),
+            (RuleState::Paused, Policy::Write, removed(), Defer),
             (
                 RuleState::Enabled,
                 Policy::Full,

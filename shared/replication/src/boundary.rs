@@ -1,9 +1,9 @@
 //! Which accounts and buckets a stack may use, as its parameters say. The functions' roles enforce the same limits.
 //! These checks refuse a rule with which the roles would fail, and name the parameter. No I/O.
 
-use crate::draft::{Refusal, RefusalCode};
 use crate::names::{AccountId, BucketName};
 use crate::options::Options;
+use crate::refusal::{Refusal, RefusalCode};
 
 /// The limits of one stack.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use chrono::TimeDelta;
 use crate::Timestamp;
 use crate::fault::Fault;
 use crate::names::{Etag, ObjectKey, StorageClass, VersionId};
-use crate::object::{Labels, Lock, ObjectState};
+use crate::object::{Attributes, Lock, ObjectState};
 use crate::part_layout::PartLayout;
 
 /// Which of the two buckets.
@@ -59,7 +59,7 @@ pub enum Onto<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment<'a> {
     /// Tags and grants, those that the rule carries; none to leave them.
-    pub labels: Option<Labels>,
+    pub attributes: Option<Attributes>,
     /// A retention and legal hold; none to leave them.
     pub lock: Option<&'a Lock>,
 }
@@ -119,11 +119,11 @@ pub trait BucketPair: Sync {
     ) -> impl Future<Output = Result<Option<ObjectState>, Fault>> + Send;
 
     /// What the object has besides, as far as the rule carries it; nothing where there is no object.
-    fn labels(
+    fn attributes(
         &self,
         side: Side,
         key: &ObjectKey,
-    ) -> impl Future<Output = Result<Labels, Fault>> + Send;
+    ) -> impl Future<Output = Result<Attributes, Fault>> + Send;
 
     /// How a source that was uploaded in parts is cut; `None` if the server does not tell. What is told may
     /// be of another object by now, as the copy will find out.

@@ -16,7 +16,7 @@ use crate::in_flight::OwnWrites;
 use crate::names::{ObjectKey, RuleId};
 use crate::overwrite::Overwrite;
 use crate::rule::{Rule, RuleState};
-use crate::work::HELD_PARTITIONS;
+use crate::work::DEFERRED_PARTITIONS;
 
 /// A replay that has not shown itself for longer has no message any more: twice what the work queue hides one for.
 pub const REPLAY_STALLED_AFTER: chrono::TimeDelta = chrono::TimeDelta::hours(3);
@@ -24,7 +24,7 @@ pub const REPLAY_STALLED_AFTER: chrono::TimeDelta = chrono::TimeDelta::hours(3);
 /// no harm.
 const RESUME_AGAIN_AFTER: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 /// How many partitions a resume looks at together.
-const PARTITIONS_AT_ONCE: usize = HELD_PARTITIONS as usize;
+const PARTITIONS_AT_ONCE: usize = DEFERRED_PARTITIONS as usize;
 
 /// A key that waits for its rule to be resumed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +152,7 @@ pub async fn defer<D: DeferredKeys>(
             store.remove_deferred(rule_id, key).await?;
             Ok(Deferred::Nothing(reason))
         }
-        Admission::Hold => Ok(Deferred::Kept),
+        Admission::Defer => Ok(Deferred::Kept),
         Admission::Replicate => Ok(match rule {
             Some(rule) => Deferred::ReplicateNow(Box::new(rule)),
             None => Deferred::Nothing(SkipReason::NoRule),
@@ -185,7 +185,7 @@ pub async fn admit_or_defer<D: DeferredKeys>(
         (Admission::Skip(reason), _) => Ok(Admitted::Skip(reason)),
         (_, None) => Ok(Admitted::Skip(SkipReason::NoRule)),
         (Admission::Replicate, Some(rule)) => Ok(Admitted::Replicate(Box::new(rule))),
-        (Admission::Hold, Some(_)) => Ok(match defer(store, rule_id, key).await? {
+        (Admission::Defer, Some(_)) => Ok(match defer(store, rule_id, key).await? {
             Deferred::Kept => Admitted::Deferred,
             Deferred::ReplicateNow(rule) => Admitted::ReplicateDeferred(rule),
             Deferred::Nothing(reason) => Admitted::Skip(reason),
@@ -226,7 +226,7 @@ pub async fn send_replays<D: DeferredKeys>(
     if !replicates(rule) {
         return Ok(0);
     }
-    stream::iter(0..HELD_PARTITIONS)
+    stream::iter(0..DEFERRED_PARTITIONS)
         .map(|partition| async move {
             if store.deferred(&rule.id, partition, None).await?.is_empty() {
                 return Ok(0);

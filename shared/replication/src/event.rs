@@ -42,7 +42,7 @@ pub enum Change {
     /// A lifecycle rule of the bucket expired the object.
     Expired,
     /// Its tags or its ACL changed, which a HEAD may not show.
-    Labels,
+    Attributes,
     /// It was restored from an archive, or something that this version does not know: look.
     Other,
 }
@@ -61,7 +61,7 @@ pub enum CreatedBy {
 /// replicate those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Family {
-    Labels,
+    Attributes,
     Expired,
     Content,
 }
@@ -69,7 +69,7 @@ enum Family {
 impl Family {
     fn of(change: &Change) -> Self {
         match change {
-            Change::Labels => Self::Labels,
+            Change::Attributes => Self::Attributes,
             Change::Expired => Self::Expired,
             Change::Created { .. } | Change::Removed | Change::Other => Self::Content,
         }
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn a_change_of_tags_does_not_vanish_in_a_put_nor_a_put_in_it() {
         let retagged = |at| ObjectEvent {
-            change: Change::Labels,
+            change: Change::Attributes,
             sequencer: None,
             event_time: at,
             ..event("a", "", "")

@@ -90,7 +90,7 @@ where
     let settled = match admission {
         Admission::Skip(reason) => Settled::Skipped(reason),
         Admission::Replicate => try_it(&rule, Why::ThisChange).await,
-        Admission::Hold => match defer(ports, &rule.id, deferred).await {
+        Admission::Defer => match defer(ports, &rule.id, deferred).await {
             Ok(Deferred::Kept) => Settled::Deferred,
             Ok(Deferred::Nothing(reason)) => Settled::Skipped(reason),
             Ok(Deferred::ReplicateNow(rule)) => {

@@ -6,10 +6,10 @@
 //! that the very code that runs in the functions can be driven through a simulated pair of buckets.
 //!
 //! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`header_value`], [`object`], [`head`],
-//! [`event`]), the checks on a rule ([`draft`], [`option_checks`], [`boundary`], [`region`], [`key_filter`],
+//! [`event`]), the checks on a rule ([`new_rule`], [`claims`], [`refusal`], [`option_checks`], [`boundary`], [`region`], [`key_filter`],
 //! [`subscription`], [`notified_by`], [`event_pattern`]), one key
 //! ([`admit`], [`decide`], [`bucket_pair`],
-//! [`expectation`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
+//! [`put_hint`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
 //! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`], [`in_flight`], [`key_list`], [`page_plan`], [`shard_state`], [`shard_session`],
 //! [`progress`], [`s3_uri`], [`work`], [`window`]).
 
@@ -22,11 +22,13 @@ pub mod options;
 pub mod rule;
 
 pub mod boundary;
-pub mod draft;
+pub mod claims;
 pub mod event_pattern;
 pub mod key_filter;
+pub mod new_rule;
 pub mod notified_by;
 pub mod option_checks;
+pub mod refusal;
 pub mod region;
 pub mod subscription;
 
@@ -39,11 +41,11 @@ pub mod rule_memory;
 pub mod admit;
 pub mod bucket_pair;
 pub mod decide;
-pub mod expectation;
 pub mod fault;
 pub mod overwrite;
 pub mod part_layout;
 pub mod part_plan;
+pub mod put_hint;
 pub mod replicator;
 pub mod transfer;
 

@@ -116,7 +116,7 @@ pub type Tags = BTreeMap<String, String>;
 
 /// What an object has that no HEAD shows, as far as the rule carries it over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Labels {
+pub struct Attributes {
     /// Its tags, where the rule carries tags.
     pub tags: Option<Tags>,
     /// What it grants to others than its owner, where the rule carries ACLs.

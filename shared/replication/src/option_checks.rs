@@ -1,9 +1,9 @@
 //! The checks on a rule's options, which have to fit each other, the policy, and the destination bucket.
 //! No I/O: what has to be looked up in AWS is passed in.
 
-use crate::draft::{Refusal, RefusalCode};
 use crate::names::{BucketName, Region};
 use crate::options::{AclChoice, EncryptionChoice, LockChoice, Options};
+use crate::refusal::{Refusal, RefusalCode};
 use crate::rule::Policy;
 
 /// What the destination bucket is set up for; `None` where S3 did not say.

@@ -171,7 +171,7 @@ impl Options {
     }
 
     /// Whether replicas have anything from their source that no HEAD shows.
-    pub fn carries_labels(&self) -> bool {
+    pub fn carries_attributes(&self) -> bool {
         self.tags || self.acl == AclChoice::Keep
     }
 }

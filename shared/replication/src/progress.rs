@@ -294,7 +294,7 @@ pub struct Backlog {
     pub put: u64,
     /// Notifications of deletes.
     pub delete: u64,
-    /// Shards, large objects and held keys.
+    /// Shards, large objects and deferred keys.
     pub work: u64,
     /// Ranges of large objects.
     #[serde(default)]

@@ -11,9 +11,9 @@
 //! 5. Only the source's own 404 is a reason to delete. An attempt of a job deletes only what it wrote itself, or
 //!    what an earlier attempt of its job announced ([`Replicator::in_job`]).
 //! 6. Tags and ACLs change without a trace in a HEAD. Their notifications are looked at only when no quick
-//!    copy can land any more that read them before ([`LABELS_SETTLE`]); a copy that took longer reads them
+//!    copy can land any more that read them before ([`ATTRIBUTES_SETTLE`]); a copy that took longer reads them
 //!    again. Whoever follows an attempt that may have died, or does not know which change a key stands for,
-//!    looks as closely ([`Replicator::looking_closely`]).
+//!    compares the attributes too ([`Depth::Attributes`]).
 //! 7. A mode that protects the destination's objects protects them in every round: only the replica that the
 //!    attempt wrote is replaced, by a copy conditional on its `ETag`.
 //!
@@ -26,12 +26,11 @@ mod verify;
 
 use attempt::Attempt;
 use chrono::TimeDelta;
-use verify::{Ordered, Standing, was_written_before};
+use verify::{Ordered, Verified, was_written_before};
 
 use crate::bucket_pair::{BucketPair, CopyOrder, Landed, Onto};
 use crate::decide::KeepReason;
 use crate::diff::Listed;
-use crate::expectation::{Expectation, Expected};
 use crate::fault::Fault;
 use crate::in_flight::OwnWrites;
 use crate::names::{Etag, ObjectKey};
@@ -39,6 +38,7 @@ use crate::object::ObjectState;
 use crate::options::{AclChoice, LockChoice, Options};
 use crate::overwrite::Overwrite;
 use crate::part_plan::{CopyLimits, SINGLE_COPY_BYTES_MAX, is_too_large};
+use crate::put_hint::{Hint, PutHint};
 use crate::rule::Policy;
 
 /// How often one attempt reconciles a key before it goes back to the queue: each round beyond the first
@@ -51,7 +51,7 @@ pub const QUICK_COPY: TimeDelta = TimeDelta::seconds(5);
 
 /// How long after a change of tags or ACL its notification is looked at: every quick copy that read them
 /// before has landed by then, with seconds to spare for clocks that differ.
-pub const LABELS_SETTLE: TimeDelta = TimeDelta::seconds(15);
+pub const ATTRIBUTES_SETTLE: TimeDelta = TimeDelta::seconds(15);
 
 /// What became of a key. Each of these is a reason to acknowledge its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,16 +79,38 @@ pub enum Outcome {
     },
 }
 
-/// Carries one rule's changes over, key by key.
+/// How much of a replica is compared before it counts as equal.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Depth {
+    /// What a HEAD shows. It does not show whether tags or grants differ.
+    #[default]
+    Head,
+    /// The attributes (tags and grants) as well: they are what changed, or another attempt may have copied them before
+    /// they changed and died before it read them again.
+    Attributes,
+}
+
+impl Depth {
+    /// Returns this depth, or [`Depth::Head`] under a rule that replicates no attributes.
+    pub(crate) fn within(self, options: &Options) -> Self {
+        if options.carries_attributes() {
+            self
+        } else {
+            Self::Head
+        }
+    }
+}
+
+/// Replicates one rule's changes, key by key.
 #[derive(Debug)]
 pub struct Replicator<'a, P> {
     pair: &'a P,
     policy: Policy,
     options: &'a Options,
     limits: CopyLimits,
-    expectation: Option<&'a Expectation>,
+    hint: Option<&'a PutHint>,
     overwrite: Overwrite,
-    closely: bool,
+    depth: Depth,
     /// Of an attempt of a job: what earlier attempts of the job may have written. `None` for a live attempt.
     own: Option<OwnWrites>,
 }
@@ -118,9 +140,9 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             policy,
             options,
             limits,
-            expectation: None,
+            hint: None,
             overwrite: Overwrite::Always,
-            closely: false,
+            depth: Depth::Head,
             own: None,
         }
     }
@@ -133,20 +155,18 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
 
     /// The same, ordering puts as is expected of the rule, and learning from them.
     #[must_use]
-    pub fn expecting(self, expectation: &'a Expectation) -> Self {
+    pub fn with_hint(self, hint: &'a PutHint) -> Self {
         Self {
-            expectation: Some(expectation),
+            hint: Some(hint),
             ..self
         }
     }
 
-    /// The same; where `closely`, a replica is found in sync only if its tags and grants are, too. A HEAD may
-    /// not show that they differ, for which there are two reasons: they are what changed, or somebody copied
-    /// them before they changed and died before looking again.
+    /// The same, comparing this much of a replica that looks equal.
     #[must_use]
-    pub fn looking_closely(self, closely: bool) -> Self {
-        let closely = closely && self.options.carries_labels();
-        Self { closely, ..self }
+    pub fn comparing(self, depth: Depth) -> Self {
+        let depth = depth.within(self.options);
+        Self { depth, ..self }
     }
 
     /// Makes this an attempt of a job. If the source is gone, policy `full` then deletes only a replica that the
@@ -171,15 +191,15 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             return Ok(Outcome::TooLargeHere { bytes });
         }
         let mut attempt = self.attempt().of_put(etag);
-        let expected = self.expected();
-        let class = &expected.storage_class;
-        if self.overwrite == Overwrite::Always && self.may_copy_unseen(etag, bytes, &expected) {
+        let hint = self.present_hint();
+        let class = &hint.storage_class;
+        if self.overwrite == Overwrite::Always && self.may_copy_unseen(etag, bytes, &hint) {
             let order = CopyOrder::Pinned { etag, class };
             let copied = self.copy(key, etag, order, Onto::Anything, &mut attempt);
             if let Some(landed) = copied.await? {
                 let ordered = Ordered::Unseen(etag, class);
-                let standing = self.standing(key, &landed, ordered, &attempt);
-                if let Standing::Settled { bytes } = standing.await? {
+                let verified = self.verify_after_write(key, &landed, ordered, &attempt);
+                if let Verified::Settled { bytes } = verified.await? {
                     return Ok(Outcome::Replicated { bytes });
                 }
                 attempt.record_etag = landed.etag != *etag;
@@ -206,9 +226,9 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
             Ok(onto) => onto,
             Err(reason) => return Ok(Begun::Ended(Outcome::Kept(reason))),
         };
-        let expected = self.expected();
+        let hint = self.present_hint();
         let mut attempt = self.attempt();
-        if self.options.acl == AclChoice::Reset && self.may_copy_unseen(etag, bytes, &expected) {
+        if self.options.acl == AclChoice::Reset && self.may_copy_unseen(etag, bytes, &hint) {
             let order = CopyOrder::Pinned { etag, class };
             let copied = self.copy(key, etag, order, onto, &mut attempt);
             if let Some(landed) = copied.await? {
@@ -269,17 +289,17 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     }
 
     /// As [`Self::reconcile`], after tags or ACL were said to have changed, which a HEAD may not show.
-    pub async fn reconcile_labels(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
-        let closely = self.options.carries_labels();
-        self.rounds(key, Attempt::looking(closely)).await
+    pub async fn reconcile_attributes(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
+        let depth = Depth::Attributes.within(self.options);
+        self.rounds(key, Attempt::comparing(depth)).await
     }
 
     fn attempt(&self) -> Attempt {
-        Attempt::looking(self.closely)
+        Attempt::comparing(self.depth)
     }
 
-    fn expected(&self) -> Expected {
-        self.expectation.map(Expectation::now).unwrap_or_default()
+    fn present_hint(&self) -> Hint {
+        self.hint.map(PutHint::now).unwrap_or_default()
     }
 
     /// Returns what the copy of a listed object may land on, or why the replica is kept.
@@ -302,10 +322,10 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     /// Whether a copy may be ordered without having looked at the source. Not where the replica's `ETag` is
     /// known to differ, or where it has to be locked from the beginning. An object uploaded in parts is planned
     /// from a HEAD, so that the replica keeps its `ETag`.
-    fn may_copy_unseen(&self, etag: &Etag, bytes: u64, expected: &Expected) -> bool {
+    fn may_copy_unseen(&self, etag: &Etag, bytes: u64, hint: &Hint) -> bool {
         etag.parts().is_none()
             && bytes <= SINGLE_COPY_BYTES_MAX
-            && expected.keeps_etag
+            && hint.keeps_etag
             && !self.options.hide_digests()
             && self.options.object_lock == LockChoice::Bucket
     }

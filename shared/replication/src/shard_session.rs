@@ -1,4 +1,4 @@
-//! How the workers of a shard take turns: epoch, lease and in-flight pages. All I/O goes through [`ShardPorts`] and
+//! How the workers of a shard take permits: epoch, lease and in-flight pages. All I/O goes through [`ShardPorts`] and
 //! [`PageWork`].
 //!
 //! - **Epoch.** To send a shard's message means to raise the epoch of its item first. A message of an older epoch is

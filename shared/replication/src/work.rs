@@ -8,8 +8,8 @@ use crate::in_flight::OwnWrites;
 use crate::names::{JobId, ObjectKey, RuleId, TransferId};
 use crate::overwrite::Overwrite;
 
-/// Into how many parts a rule's held keys are spread, so that no single table partition takes all writes.
-pub const HELD_PARTITIONS: u8 = 8;
+/// Into how many parts a rule's deferred keys are spread, so that no single table partition takes all writes.
+pub const DEFERRED_PARTITIONS: u8 = 8;
 
 /// How many messages may follow from one another without progress. AWS ends a chain of invocations after about 16,
 /// unless a function's configuration allows it. That of the work and part queues' functions does, because a long job is
@@ -32,11 +32,13 @@ pub enum Work {
         /// Which of the job's shards.
         shard: u32,
     },
-    /// Replicate the keys that changed while the rule was paused.
-    Held {
+    /// Replicate the keys that changed while the rule was paused. Messages call it `held`, so that functions of every
+    /// version read them.
+    #[serde(rename = "held")]
+    Deferred {
         /// The rule.
         rule_id: RuleId,
-        /// Which part of the held keys.
+        /// Which part of the deferred keys.
         partition: u8,
         /// How many messages it follows from since a key was last replicated.
         #[serde(default, skip_serializing_if = "is_zero")]
@@ -120,15 +122,15 @@ pub enum PartWork {
     },
 }
 
-/// In which part of the held keys `key` is kept (FNV-1a, so that every version agrees).
-pub fn held_partition(key: &ObjectKey) -> u8 {
+/// In which part of the deferred keys `key` is kept (FNV-1a, so that every version agrees).
+pub fn deferred_partition(key: &ObjectKey) -> u8 {
     let hash = key
         .as_str()
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    u8::try_from(hash % u64::from(HELD_PARTITIONS)).unwrap_or_default()
+    u8::try_from(hash % u64::from(DEFERRED_PARTITIONS)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -160,7 +162,7 @@ mod tests {
                 job_id: JobId::new("j"),
                 shard: 3,
             },
-            Work::Held {
+            Work::Deferred {
                 rule_id: rule_id.clone(),
                 partition: 1,
                 hops: 1,
@@ -186,8 +188,8 @@ mod tests {
     #[test]
     fn held_keys_use_every_partition() {
         let used: std::collections::BTreeSet<u8> = (0..200)
-            .map(|n| held_partition(&ObjectKey::parse(format!("k{n}")).unwrap()))
+            .map(|n| deferred_partition(&ObjectKey::parse(format!("k{n}")).unwrap()))
             .collect();
-        assert_eq!(used.len(), usize::from(HELD_PARTITIONS));
+        assert_eq!(used.len(), usize::from(DEFERRED_PARTITIONS));
     }
 }

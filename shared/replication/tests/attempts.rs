@@ -7,7 +7,6 @@ mod scripted;
 use chrono::TimeDelta;
 use scripted::{Request, Scripted, Stored, key, listed, run, seconds, stored};
 use tandem_replication::decide::KeepReason;
-use tandem_replication::expectation::Expectation;
 use tandem_replication::fault::Reason;
 use tandem_replication::names::{Etag, VersionId};
 use tandem_replication::object::{Grant, Grantee, PROVENANCE_KEY};
@@ -15,7 +14,8 @@ use tandem_replication::options::{AclChoice, Options};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_layout::{PART_BYTES_MIN, PartLayout};
 use tandem_replication::part_plan::CopyLimits;
-use tandem_replication::replicator::{Begun, Outcome, Replicator};
+use tandem_replication::put_hint::PutHint;
+use tandem_replication::replicator::{Begun, Depth, Outcome, Replicator};
 use tandem_replication::rule::Policy;
 
 const COPIED: Outcome = Outcome::Replicated { bytes: 3 };
@@ -30,13 +30,13 @@ fn put(pair: &Scripted, options: &Options, etag: &str) -> Outcome {
 
 fn tagged(etag: &str, value: &str) -> Stored {
     let mut object = stored(etag, 1);
-    object.labels.tags = Some([("t".to_owned(), value.to_owned())].into());
+    object.attributes.tags = Some([("t".to_owned(), value.to_owned())].into());
     object
 }
 
 fn untagged(etag: &str) -> Stored {
     let mut object = stored(etag, 1);
-    object.labels.tags = Some([].into());
+    object.attributes.tags = Some([].into());
     object
 }
 
@@ -90,7 +90,10 @@ fn a_slow_listed_copy_brings_no_old_tags() {
             });
         let options = Options::default();
         assert_eq!(copy_listed(&pair, &options, &source), COPIED, "{read}");
-        assert_eq!(pair.replica().unwrap().labels, tagged("v1", "2").labels);
+        assert_eq!(
+            pair.replica().unwrap().attributes,
+            tagged("v1", "2").attributes
+        );
     }
 }
 
@@ -105,10 +108,13 @@ fn a_slow_put_brings_no_old_tags() {
         })
         .after(Request::Copy, 0, |state| {
             let source = state.source.as_mut().unwrap();
-            source.labels = tagged("v1", "2").labels;
+            source.attributes = tagged("v1", "2").attributes;
         });
     assert_eq!(put(&pair, &Options::default(), "v1"), COPIED);
-    assert_eq!(pair.replica().unwrap().labels, tagged("v1", "2").labels);
+    assert_eq!(
+        pair.replica().unwrap().attributes,
+        tagged("v1", "2").attributes
+    );
 }
 
 /// The version that the copy read is deleted by its id. The one before it has the same bytes.
@@ -181,11 +187,11 @@ fn a_replica_with_an_etag_of_its_own_names_its_sources() {
     assert!(marks(&pair), "{:?}", pair.sent());
 
     // What is known of the destination saves the copy that would not be recognised.
-    let expectation = Expectation::default();
-    expectation.saw_etag(false);
+    let hint = PutHint::default();
+    hint.saw_etag(false);
     for is_listed in [false, true] {
         let pair = encrypting();
-        let expecting = replicator(&pair, &options).expecting(&expectation);
+        let expecting = replicator(&pair, &options).with_hint(&hint);
         if is_listed {
             let source = listed(&stored("v1", 1));
             run(expecting.copy_listed(&key(), &source, None)).unwrap();
@@ -196,7 +202,7 @@ fn a_replica_with_an_etag_of_its_own_names_its_sources() {
         assert_eq!(pair.count("copy"), 1);
     }
     let pair = encrypting();
-    let expecting = replicator(&pair, &options).expecting(&expectation);
+    let expecting = replicator(&pair, &options).with_hint(&hint);
     assert_eq!(run(expecting.reconcile(&key())).unwrap(), COPIED);
     assert!(marks(&pair), "{:?}", pair.sent());
     assert_eq!(pair.count("copy"), 1);
@@ -210,11 +216,11 @@ fn a_wrong_expectation_of_the_etag_refuses_nothing() {
     let filling = "x".repeat(2_000);
     source.state.metadata.user = [("kept".to_owned(), filling.as_str().into())].into();
     let layout = PartLayout::of_sizes([3]);
-    let expectation = Expectation::default();
-    expectation.saw_etag(false);
+    let hint = PutHint::default();
+    hint.saw_etag(false);
     let pair = Scripted::new(Some(source), None);
     let pair = pair.behaving(|state| state.layout = Some(layout));
-    let expecting = replicator(&pair, &options).expecting(&expectation);
+    let expecting = replicator(&pair, &options).with_hint(&hint);
     assert_eq!(run(expecting.reconcile(&key())).unwrap(), COPIED);
 }
 
@@ -225,7 +231,7 @@ fn a_rule_that_carries_acls_carries_those_of_listed_objects() {
         ..Options::default()
     };
     let mut source = untagged("v1");
-    source.labels.grants = Some(
+    source.attributes.grants = Some(
         [Grant {
             grantee: Grantee::Account("somebody".to_owned()),
             permission: "READ".to_owned(),
@@ -234,11 +240,11 @@ fn a_rule_that_carries_acls_carries_those_of_listed_objects() {
     );
     let pair = Scripted::new(Some(source.clone()), None);
     assert_eq!(copy_listed(&pair, &options, &source), COPIED);
-    assert_eq!(pair.replica().unwrap().labels, source.labels);
+    assert_eq!(pair.replica().unwrap().attributes, source.attributes);
 
     let pair = Scripted::new(Some(source.clone()), None);
     assert_eq!(put(&pair, &options, "v1"), COPIED);
-    assert_eq!(pair.replica().unwrap().labels, source.labels);
+    assert_eq!(pair.replica().unwrap().attributes, source.attributes);
 }
 
 /// The number of tags is the same.
@@ -248,7 +254,10 @@ fn other_values_of_the_same_number_of_tags_are_carried() {
     let pair = Scripted::new(Some(tagged("v1", "2")), Some(tagged("v1", "1")));
     let reconciled = run(replicator(&pair, &options).reconcile(&key())).unwrap();
     assert_eq!(reconciled, Outcome::Adjusted);
-    assert_eq!(pair.replica().unwrap().labels, tagged("v1", "2").labels);
+    assert_eq!(
+        pair.replica().unwrap().attributes,
+        tagged("v1", "2").attributes
+    );
 
     // The same bytes are put with another tag in the second in which the copy begins.
     let in_that_second = |value: &str| {
@@ -261,7 +270,10 @@ fn other_values_of_the_same_number_of_tags_are_carried() {
             state.source = Some(in_that_second("2"));
         });
     assert_eq!(put(&pair, &options, "v1"), COPIED);
-    assert_eq!(pair.replica().unwrap().labels, tagged("v1", "2").labels);
+    assert_eq!(
+        pair.replica().unwrap().attributes,
+        tagged("v1", "2").attributes
+    );
 }
 
 #[test]
@@ -270,12 +282,15 @@ fn tags_that_the_source_lost_are_removed() {
     let pair = Scripted::new(Some(untagged("v1")), Some(tagged("v1", "1")));
     let reconciled = run(replicator(&pair, &options).reconcile(&key())).unwrap();
     assert_eq!(reconciled, Outcome::Adjusted);
-    assert_eq!(pair.replica().unwrap().labels, untagged("v1").labels);
+    assert_eq!(
+        pair.replica().unwrap().attributes,
+        untagged("v1").attributes
+    );
     // One round that sets them, and one that finds both sides in agreement.
     assert_eq!(pair.count("head source"), 2);
 }
 
-/// The replica has to be read as closely in the round after the one that set its tags.
+/// The replica's attributes have to be compared in the round after the one that set its tags.
 #[test]
 fn tags_that_change_while_they_are_set_are_set_again() {
     let options = Options::default();
@@ -284,10 +299,13 @@ fn tags_that_change_while_they_are_set_are_set_again() {
         .after(Request::Adjust, 0, |state| {
             state.source = Some(tagged("v1", "3"));
         });
-    let closely = replicator(&pair, &options).looking_closely(true);
-    let reconciled = run(closely.reconcile(&key())).unwrap();
+    let in_depth = replicator(&pair, &options).comparing(Depth::Attributes);
+    let reconciled = run(in_depth.reconcile(&key())).unwrap();
     assert_eq!(reconciled, Outcome::Adjusted);
-    assert_eq!(pair.replica().unwrap().labels, tagged("v1", "3").labels);
+    assert_eq!(
+        pair.replica().unwrap().attributes,
+        tagged("v1", "3").attributes
+    );
 }
 
 fn in_parts() -> Stored {
@@ -318,12 +336,12 @@ fn the_tags_of_a_copy_in_parts_are_read_again() {
             state.counts_tags = false;
         })
         .after(Request::Copy, 0, |state| {
-            state.source.as_mut().unwrap().labels = tagged("v1-2", "2").labels;
+            state.source.as_mut().unwrap().attributes = tagged("v1-2", "2").attributes;
         });
     let reconciled = run(replicator(&pair, &options).reconcile(&key())).unwrap();
     assert_eq!(reconciled, Outcome::Replicated { bytes: 6 << 20 });
     let replica = pair.replica().unwrap();
-    assert_eq!(replica.labels, tagged("v1-2", "2").labels);
+    assert_eq!(replica.attributes, tagged("v1-2", "2").attributes);
 }
 
 // Promise: A replica is deleted on the condition that it is the one that was seen.

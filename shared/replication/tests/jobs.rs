@@ -13,7 +13,7 @@ use tandem_replication::object::PROVENANCE_KEY;
 use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_plan::CopyLimits;
-use tandem_replication::replicator::{Begun, Outcome, Replicator};
+use tandem_replication::replicator::{Begun, Depth, Outcome, Replicator};
 use tandem_replication::rule::Policy;
 
 fn replicator<'a>(
@@ -288,7 +288,7 @@ fn a_protecting_mode_sets_the_tags_of_the_attempts_own_copy_only() {
         let options = Options::default();
         let tagged = |value: &str, at| {
             let mut object = stored("v1", at);
-            object.labels.tags = Some([("t".to_owned(), value.to_owned())].into());
+            object.attributes.tags = Some([("t".to_owned(), value.to_owned())].into());
             object
         };
         let pair = Scripted::new(Some(tagged("2", 1)), Some(tagged("1", 9)));
@@ -299,7 +299,7 @@ fn a_protecting_mode_sets_the_tags_of_the_attempts_own_copy_only() {
         };
         let job = replicator(&pair, Policy::Full, &options)
             .overwriting(Overwrite::Never)
-            .looking_closely(true)
+            .comparing(Depth::Attributes)
             .in_job(announced);
         let outcome = run(job.reconcile(&key())).unwrap();
         let wanted = if own {

@@ -17,7 +17,7 @@ use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{BucketName, ObjectKey, Region, RuleId};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::{Bucket, Rule, RuleState};
-use tandem_replication::work::{HELD_PARTITIONS, held_partition};
+use tandem_replication::work::{DEFERRED_PARTITIONS, deferred_partition};
 
 fn at(minutes: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + TimeDelta::minutes(minutes)
@@ -153,7 +153,7 @@ impl DeferredKeys for Store {
         let keys = self.keys.lock().unwrap();
         let inside = keys
             .values()
-            .filter(|deferred| held_partition(&deferred.key) == partition)
+            .filter(|deferred| deferred_partition(&deferred.key) == partition)
             .filter(|deferred| after.is_none_or(|after| deferred.key.as_str() > after.as_str()));
         Ok(inside.take(2).cloned().collect())
     }
@@ -193,7 +193,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn partitions() -> Vec<u8> {
-    (0..HELD_PARTITIONS).collect()
+    (0..DEFERRED_PARTITIONS).collect()
 }
 
 // Promise: A repeated resume continues where the last one stopped: it sends no message again for deferred keys whose
@@ -255,7 +255,7 @@ fn a_rule_that_is_not_enabled_replays_nothing() {
         for state in [RuleState::Enabled, RuleState::Enabling] {
             let store = Store::with_keys(state);
             let sent = send_replays(&store, &store.rule(), at(0), REPLAY_STALLED_AFTER).await;
-            assert_eq!(sent.unwrap(), u32::from(HELD_PARTITIONS));
+            assert_eq!(sent.unwrap(), u32::from(DEFERRED_PARTITIONS));
         }
     });
 }

@@ -51,9 +51,9 @@ pub async fn pause_and_resume(
 pub async fn maintain(cloud: &Cloud, ledger: &Ledger) -> Result<(), String> {
     let request = json!({"action": "tend"});
     let answer = cloud.invoke("backfill", request.clone()).await;
-    let tended = answer.map_err(|error| explained(&request, &error))?;
+    let maintained = answer.map_err(|error| explained(&request, &error))?;
     ledger.count(OPERATORS, "maintenance runs");
-    let helped = tended["helped_on"].as_array().map_or(0, Vec::len);
+    let helped = maintained["helped_on"].as_array().map_or(0, Vec::len);
     ledger.add(OPERATORS, "jobs that maintenance continued", helped as u64);
     Ok(())
 }

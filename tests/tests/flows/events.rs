@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use tandem_lambda::inbox::open;
 use tandem_lambda::notification::parse;
+use tandem_lambda::sqs_batch::parse as parse_batch;
 use tandem_replication::event::{Change, ObjectEvent};
 use tandem_replication::work::{PartWork, Work};
 use tandem_tests::cloud::Cloud;
@@ -38,7 +38,7 @@ fn files(function: &str) -> Vec<(String, Value)> {
 
 /// The object events of a file, through whatever wraps them.
 fn object_events(event: Value) -> Vec<ObjectEvent> {
-    let bodies = open(event)
+    let bodies = parse_batch(event)
         .into_iter()
         .map(|message| message.body.expect("a body that is JSON"));
     bodies
@@ -76,9 +76,9 @@ fn every_notification_of_a_delete_is_read() {
 #[test]
 fn every_message_of_the_work_queue_is_work() {
     for (name, event) in files("backfill-shard") {
-        let messages = open(event);
+        let messages = parse_batch(event);
         assert!(
-            !messages.is_empty() && messages[0].envelope.is_some(),
+            !messages.is_empty() && messages[0].delivery.received().is_some(),
             "{name}"
         );
         for message in messages {
@@ -91,7 +91,7 @@ fn every_message_of_the_work_queue_is_work() {
 #[test]
 fn every_message_of_the_part_queue_is_work() {
     for (name, event) in files("copy-parts") {
-        for message in open(event) {
+        for message in parse_batch(event) {
             let body = message.body.expect("a body that is JSON");
             let work = serde_json::from_value::<PartWork>(body);
             work.unwrap_or_else(|error| panic!("{name}: {error}"));

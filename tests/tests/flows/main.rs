@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
 mod attempts;
+mod attributes;
 mod backfill;
 mod check;
 mod eventbridge;
@@ -12,7 +13,6 @@ mod fidelity;
 mod field;
 mod hostile;
 mod jobs;
-mod labels;
 mod limits;
 mod live;
 mod options;

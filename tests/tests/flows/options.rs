@@ -1,5 +1,5 @@
 //! What a rule says of its replicas: storage class, key, expirations and whose bucket they are in. What is refused,
-//! what a function asks of S3, and what arrives on the deployed stack. Tags, ACLs and locks: `labels.rs`.
+//! what a function asks of S3, and what arrives on the deployed stack. Tags, ACLs and locks: `attributes.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

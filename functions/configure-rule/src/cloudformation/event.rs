@@ -3,8 +3,8 @@
 //! Source: CloudFormation user guide, "Custom resource reference": request and response objects.
 
 use serde_json::{Map, Value, json};
-use tandem_replication::draft::Refusal;
 use tandem_replication::names::RuleId;
+use tandem_replication::refusal::Refusal;
 
 use crate::declaration::{is_rule_id, rule_id};
 use crate::request::invalid;

@@ -3,7 +3,8 @@
 //! passes numbers and booleans as texts. No I/O.
 
 use serde_json::{Map, Value, json};
-use tandem_replication::draft::{Refusal, RuleDraft};
+use tandem_replication::new_rule::NewRule;
+use tandem_replication::refusal::Refusal;
 
 use crate::request::{draft_of, invalid};
 
@@ -23,7 +24,7 @@ const NAMES: &str =
     "Source, Destination, DestinationRegion, Scope, Prefixes, Policy, Options, Historical";
 
 /// What the properties declare.
-pub fn draft(properties: &Map<String, Value>) -> Result<RuleDraft, Refusal> {
+pub fn draft(properties: &Map<String, Value>) -> Result<NewRule, Refusal> {
     let mut fields = Map::new();
     let (mut scope, mut prefixes) = (None, None);
     for (name, value) in properties {
@@ -170,7 +171,7 @@ mod tests {
     use super::*;
     use tandem_replication::rule::{Policy, Scope};
 
-    fn read(properties: &Value) -> Result<RuleDraft, String> {
+    fn read(properties: &Value) -> Result<NewRule, String> {
         draft(properties.as_object().unwrap()).map_err(|refusal| told(&refusal))
     }
 

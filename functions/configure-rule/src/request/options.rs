@@ -2,12 +2,12 @@
 
 use serde_json::Value;
 use tandem_lambda::request::{flag, text};
-use tandem_replication::draft::Refusal;
 use tandem_replication::names::{AccountId, KmsKeyArn, StorageClass};
 use tandem_replication::options::{
     AclChoice, ClassChoice, EncryptionChoice, KEEP, LockChoice, NotificationChoice, Options,
     RPO_SECS_RANGE, Reconcile, STORAGE_CLASSES,
 };
+use tandem_replication::refusal::Refusal;
 
 use super::invalid;
 

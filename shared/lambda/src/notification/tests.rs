@@ -88,9 +88,9 @@ fn every_event_of_eventbridge_is_read_for_what_it_is() {
             json!({"reason": "Lifecycle Expiration", "deletion-type": "Permanently Deleted"}),
             Change::Expired,
         ),
-        ("Object Tags Added", json!({}), Change::Labels),
-        ("Object Tags Deleted", json!({}), Change::Labels),
-        ("Object ACL Updated", json!({}), Change::Labels),
+        ("Object Tags Added", json!({}), Change::Attributes),
+        ("Object Tags Deleted", json!({}), Change::Attributes),
+        ("Object ACL Updated", json!({}), Change::Attributes),
         (
             "Object Restore Completed",
             json!({"restore-expiry-time": "2026-11-25T00:00:00Z", "source-storage-class": "GLACIER"}),

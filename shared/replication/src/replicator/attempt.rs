@@ -4,15 +4,15 @@ use crate::bucket_pair::Landed;
 use crate::names::{Etag, VersionId};
 use crate::object::ObjectState;
 
-use super::{Outcome, QUICK_COPY};
+use super::{Depth, Outcome, QUICK_COPY};
 
 /// What the rounds of one attempt have found out, and what they have done.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
     /// The replica's `ETag` differs from the source's, so it has to name the source's.
     pub(super) record_etag: bool,
-    /// The number of tags is not enough: tags and ACL have to be read.
-    pub(super) closely: bool,
+    /// How much of a replica that looks equal is compared.
+    pub(super) depth: Depth,
     /// The `ETag` of an object that a user put, and that Tandem did not copy.
     put: Option<Etag>,
     /// What was done to the replica.
@@ -44,9 +44,9 @@ struct Written {
 
 impl Attempt {
     /// An attempt that has done nothing yet.
-    pub(super) fn looking(closely: bool) -> Self {
+    pub(super) fn comparing(depth: Depth) -> Self {
         Self {
-            closely,
+            depth,
             ..Self::default()
         }
     }
@@ -68,7 +68,11 @@ impl Attempt {
 
     /// A copy landed that was ordered for a source of this `ETag`. Tags that it read long ago are to be read again.
     pub(super) fn landed(&mut self, landed: &Landed, ordered: &Etag) {
-        self.closely = landed.took > QUICK_COPY;
+        self.depth = if landed.took > QUICK_COPY {
+            Depth::Attributes
+        } else {
+            Depth::Head
+        };
         self.done = Done::Copied;
         self.wrote = Some(Written {
             etag: landed.etag.clone(),

@@ -7,14 +7,14 @@ use crate::bucket_pair::{
 use crate::decide::{Decision, KeepReason, decide};
 use crate::fault::{Fault, Reason};
 use crate::names::{Etag, ObjectKey};
-use crate::object::{Labels, ObjectState};
+use crate::object::{Attributes, ObjectState};
 use crate::options::LockChoice;
 use crate::overwrite::Overwrite;
 use crate::part_plan::{CopyPlan, is_too_large, plan};
 
 use super::attempt::Attempt;
-use super::verify::{Ordered, Standing};
-use super::{Outcome, ROUNDS_MAX, Replicator};
+use super::verify::{Ordered, Verified};
+use super::{Depth, Outcome, ROUNDS_MAX, Replicator};
 
 impl<P: BucketPair> Replicator<'_, P> {
     pub(super) async fn rounds(&self, key: &ObjectKey, attempt: Attempt) -> Result<Outcome, Fault> {
@@ -72,7 +72,7 @@ impl<P: BucketPair> Replicator<'_, P> {
         }
         match (decision, source, replica) {
             (Decision::InSync | Decision::Adjust, Some(source), Some(replica)) => {
-                self.agree_on_labels(key, decision, source, &replica, attempt)
+                self.agree_on_attributes(key, decision, source, &replica, attempt)
                     .await
             }
             (Decision::Copy, Some(source), replica) => {
@@ -86,7 +86,7 @@ impl<P: BucketPair> Replicator<'_, P> {
     }
 
     /// The replica holds the source's object: sets what else differs.
-    async fn agree_on_labels(
+    async fn agree_on_attributes(
         &self,
         key: &ObjectKey,
         decision: Decision,
@@ -95,21 +95,22 @@ impl<P: BucketPair> Replicator<'_, P> {
         attempt: &mut Attempt,
     ) -> Result<Option<Outcome>, Fault> {
         let onto = self.onto(key, source, Some(replica), attempt);
-        let (closely, kept) = match (decision, onto) {
+        let (depth, kept) = match (decision, onto) {
             (Decision::Adjust, Err(reason)) => return Ok(Some(Outcome::Kept(reason))),
-            (Decision::Adjust, Ok(_)) => (true, None),
-            (_, onto) => (attempt.closely, onto.err()),
+            (Decision::Adjust, Ok(_)) => (Depth::Attributes, None),
+            (_, onto) => (attempt.depth, onto.err()),
         };
-        let labels = self.wanted_labels(key, source, closely).await?;
+        let attributes = self.wanted_attributes(key, source, depth).await?;
         if decision == Decision::InSync {
-            if labels.is_none() {
+            if attributes.is_none() {
                 return Ok(Some(attempt.outcome(source.bytes)));
             }
             if let Some(reason) = kept {
                 return Ok(Some(Outcome::Kept(reason)));
             }
         }
-        self.adjust(key, source, replica, labels, attempt).await?;
+        self.adjust(key, source, replica, attributes, attempt)
+            .await?;
         Ok(None)
     }
 
@@ -183,15 +184,15 @@ impl<P: BucketPair> Replicator<'_, P> {
         key: &ObjectKey,
         source: &ObjectState,
         replica: &ObjectState,
-        labels: Option<Labels>,
+        attributes: Option<Attributes>,
         attempt: &mut Attempt,
     ) -> Result<(), Fault> {
         let lock = (self.options.object_lock == LockChoice::Keep
             && !source.lock.is_within(&replica.lock))
         .then_some(&source.lock);
-        attempt.closely = self.options.carries_labels();
-        if labels.is_some() || lock.is_some() {
-            let wanted = Adjustment { labels, lock };
+        attempt.depth = Depth::Attributes.within(self.options);
+        if attributes.is_some() || lock.is_some() {
+            let wanted = Adjustment { attributes, lock };
             let adjusted = self.pair.adjust(key, replica, wanted).await?;
             if adjusted == AdjustOutcome::Adjusted {
                 attempt.adjusted();
@@ -235,28 +236,29 @@ impl<P: BucketPair> Replicator<'_, P> {
         // Only what could have been kept says something of the destination.
         if source.etag_is_digest
             && source.etag.parts().is_none()
-            && let Some(expectation) = self.expectation
+            && let Some(hint) = self.hint
         {
-            expectation.saw_etag(landed.etag == source.etag);
+            hint.saw_etag(landed.etag == source.etag);
         }
-        // The tags of an upload are those that its beginning was told, not those that it copied. Should more
-        // rounds be needed, they have to look as closely. A quick copy brought those of just now, whatever was
-        // there before.
-        attempt.closely |= parts.is_some();
-        let standing = self.standing(key, &landed, Ordered::Seen(source), attempt);
-        match standing.await? {
-            Standing::Settled { bytes } => Ok(Some(bytes)),
-            Standing::Unsettled => {
+        // An upload has the tags that it was begun with, not those of the moment when it copied. More rounds, if they
+        // are needed, have to compare the attributes too. A quick copy brought the present ones.
+        if parts.is_some() {
+            attempt.depth = Depth::Attributes;
+        }
+        let verified = self.verify_after_write(key, &landed, Ordered::Seen(source), attempt);
+        match verified.await? {
+            Verified::Settled { bytes } => Ok(Some(bytes)),
+            Verified::Unsettled => {
                 attempt.record_etag |= landed.etag != source.etag;
                 Ok(None)
             }
         }
     }
 
-    /// Whether a replica is expected to have another `ETag` than its source. An expectation refuses nothing: if the
+    /// Whether a replica is expected to have another `ETag` than its source. An hint refuses nothing: if the
     /// `ETag` has to be kept, the copy itself shows whether it was.
     fn expects_another_etag(&self, key: &ObjectKey, source: &ObjectState) -> bool {
-        !self.expected().keeps_etag && source.check_recognisable(key).is_ok()
+        !self.present_hint().keeps_etag && source.check_recognisable(key).is_ok()
     }
 
     /// Sends one copy of the source's object of this `ETag`, and remembers what it wrote. An attempt of a job

@@ -7,11 +7,11 @@ use crate::bucket_pair::{BucketPair, Landed, Side};
 use crate::decide::{Decision, decide};
 use crate::fault::{Fault, Reason};
 use crate::names::{Etag, ObjectKey, StorageClass};
-use crate::object::{Labels, Lock, ObjectState};
+use crate::object::{Attributes, Lock, ObjectState};
 use crate::options::{AclChoice, LockChoice};
 
-use super::Replicator;
 use super::attempt::Attempt;
+use super::{Depth, Replicator};
 
 /// `Last-Modified` is given in whole seconds.
 const LAST_MODIFIED_RESOLUTION: TimeDelta = TimeDelta::seconds(1);
@@ -26,7 +26,7 @@ pub(super) enum Ordered<'a> {
 }
 
 /// Whether what landed is what the source holds now.
-pub(super) enum Standing {
+pub(super) enum Verified {
     /// It is; the size is the source's.
     Settled { bytes: u64 },
     /// It is not, or not for certain.
@@ -39,19 +39,19 @@ impl<P: BucketPair> Replicator<'_, P> {
     /// The same `ETag` does not rule out that the same bytes were written with other metadata since. A
     /// version tells for certain, and so does a `Last-Modified` before the copy began; where neither
     /// does, the replica is read too.
-    pub(super) async fn standing(
+    pub(super) async fn verify_after_write(
         &self,
         key: &ObjectKey,
         landed: &Landed,
         ordered: Ordered<'_>,
         attempt: &Attempt,
-    ) -> Result<Standing, Fault> {
+    ) -> Result<Verified, Fault> {
         let Some(source) = self.pair.head(Side::Source, key).await? else {
-            return Ok(Standing::Unsettled);
+            return Ok(Verified::Unsettled);
         };
-        let (source, closely) = (attempt.read(source), attempt.closely);
-        if let Some(expectation) = self.expectation {
-            expectation.saw_class(&source.storage_class);
+        let (source, depth) = (attempt.read(source), attempt.depth);
+        if let Some(hint) = self.hint {
+            hint.saw_class(&source.storage_class);
         }
         let ordered_as_it_is = match ordered {
             Ordered::Seen(known) => self.would_copy_alike(known, &source),
@@ -60,7 +60,7 @@ impl<P: BucketPair> Replicator<'_, P> {
             }
         };
         if !ordered_as_it_is {
-            return Ok(Standing::Unsettled);
+            return Ok(Verified::Unsettled);
         }
         let certain = source.etag == landed.etag && read_for_certain(&source, landed);
         if !certain {
@@ -72,37 +72,37 @@ impl<P: BucketPair> Replicator<'_, P> {
             }
             let decision = decide(self.policy, self.options, Some(&source), replica.as_ref());
             if decision != Decision::InSync {
-                return Ok(Standing::Unsettled);
+                return Ok(Verified::Unsettled);
             }
         }
-        let settled = if certain && !closely && self.options.acl == AclChoice::Reset {
+        let settled = if certain && depth == Depth::Head && self.options.acl == AclChoice::Reset {
             true
         } else {
-            self.wanted_labels(key, &source, closely).await?.is_none()
+            self.wanted_attributes(key, &source, depth).await?.is_none()
         };
         Ok(if settled {
-            Standing::Settled {
+            Verified::Settled {
                 bytes: source.bytes,
             }
         } else {
-            Standing::Unsettled
+            Verified::Unsettled
         })
     }
 
     /// Returns the source's tags and grants, if the replica has others. Where neither has tags as far as a HEAD
-    /// shows, tags are read only if that is to be looked at `closely`.
-    pub(super) async fn wanted_labels(
+    /// shows, tags are read only at [`Depth::Attributes`].
+    pub(super) async fn wanted_attributes(
         &self,
         key: &ObjectKey,
         source: &ObjectState,
-        closely: bool,
-    ) -> Result<Option<Labels>, Fault> {
-        let any_tags = self.options.tags && (source.tag_count > 0 || closely);
+        depth: Depth,
+    ) -> Result<Option<Attributes>, Fault> {
+        let any_tags = self.options.tags && (source.tag_count > 0 || depth == Depth::Attributes);
         if !any_tags && self.options.acl == AclChoice::Reset {
             return Ok(None);
         }
-        let wanted = self.pair.labels(Side::Source, key).await?;
-        let found = self.pair.labels(Side::Replica, key).await?;
+        let wanted = self.pair.attributes(Side::Source, key).await?;
+        let found = self.pair.attributes(Side::Replica, key).await?;
         Ok((wanted != found).then_some(wanted))
     }
 

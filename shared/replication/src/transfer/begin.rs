@@ -13,7 +13,7 @@ use crate::names::ObjectKey;
 use crate::object::ObjectState;
 use crate::overwrite::Overwrite;
 use crate::part_plan::{CopyLimits, CopyPlan, plan};
-use crate::replicator::{Outcome, ROUNDS_MAX, Replicator};
+use crate::replicator::{Depth, Outcome, ROUNDS_MAX, Replicator};
 use crate::rule::Rule;
 use crate::transfer::ports::{Answer, TransferPorts, Uploads};
 use crate::transfer::uploads::{Aborted, abandon, abort_logged, begin_upload};
@@ -40,8 +40,8 @@ pub struct KeyChange<'a> {
     pub event_time: Option<Timestamp>,
     /// What may be replaced.
     pub overwrite: Overwrite,
-    /// Whether tags and grants are compared too, as [`Replicator::looking_closely`] says.
-    pub closely: bool,
+    /// How much of a replica that looks equal is compared.
+    pub depth: Depth,
     /// How many transfers of the object were restarted before.
     pub hops: u32,
     /// What brings the change.
@@ -153,7 +153,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         let (policy, options) = (self.rule.policy, &self.rule.options);
         let replicator = Replicator::new(self.ports.pair(), policy, options, limits)
             .overwriting(change.overwrite)
-            .looking_closely(change.closely);
+            .comparing(change.depth);
         match &change.origin {
             Origin::Live => replicator,
             Origin::Job { own } => replicator.in_job(own.clone()),

@@ -7,7 +7,7 @@ use crate::fault::{Fault, Reason};
 use crate::in_flight::OwnWrites;
 use crate::names::{Etag, UploadId};
 use crate::object::ObjectState;
-use crate::replicator::Outcome;
+use crate::replicator::{Depth, Outcome};
 use crate::transfer::begin::{KeyChange, Origin, Transferrer};
 use crate::transfer::copying::Progress;
 use crate::transfer::ports::{
@@ -90,7 +90,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
             key: &transfer.key,
             event_time: transfer.event_time,
             overwrite: transfer.overwrite,
-            closely: true,
+            depth: Depth::Attributes,
             hops: transfer.hops,
             origin: if is_live {
                 Origin::Live

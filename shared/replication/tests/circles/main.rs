@@ -13,11 +13,11 @@ use proptest::prelude::*;
 use ring::Encryption::{self, Kms, S3};
 use ring::{Event, Ring};
 use tandem_replication::event::CreatedBy;
-use tandem_replication::expectation::Expectation;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey};
 use tandem_replication::options::Options;
 use tandem_replication::part_plan::CopyLimits;
+use tandem_replication::put_hint::PutHint;
 use tandem_replication::replicator::{Outcome, Replicator};
 use tandem_replication::rule::Policy;
 
@@ -40,14 +40,14 @@ type Running = Pin<Box<dyn Future<Output = Option<(usize, Event)>>>>;
 /// Processes one event as a function does; a failed event is delivered again.
 async fn received(
     ring: Ring,
-    expectation: std::rc::Rc<Expectation>,
+    hint: std::rc::Rc<PutHint>,
     (source, event): (usize, Event),
 ) -> Option<(usize, Event)> {
     let pair = ring.pair(source);
     let options = Options::default();
     let key = ObjectKey::parse("key").unwrap();
-    let replicator = Replicator::new(&pair, Policy::Full, &options, CopyLimits::default())
-        .expecting(&expectation);
+    let replicator =
+        Replicator::new(&pair, Policy::Full, &options, CopyLimits::default()).with_hint(&hint);
     let done: Result<Outcome, Fault> = match &event {
         Event::Created {
             etag,
@@ -62,8 +62,8 @@ async fn received(
 /// goes on next.
 fn run_dry(ring: &Ring, choices: &[u8]) {
     let rules = ring.contents().len();
-    let expectations: Vec<_> = (0..rules)
-        .map(|_| std::rc::Rc::new(Expectation::default()))
+    let put_hints: Vec<_> = (0..rules)
+        .map(|_| std::rc::Rc::new(PutHint::default()))
         .collect();
     let mut running: Vec<Running> = Vec::new();
     let mut choices = choices.iter().cycle();
@@ -71,8 +71,8 @@ fn run_dry(ring: &Ring, choices: &[u8]) {
     loop {
         let event = ring.state().events.pop_front();
         if let Some(event) = event {
-            let expectation = std::rc::Rc::clone(&expectations[event.0]);
-            running.push(Box::pin(received(ring.clone(), expectation, event)));
+            let hint = std::rc::Rc::clone(&put_hints[event.0]);
+            running.push(Box::pin(received(ring.clone(), hint, event)));
         }
         if running.is_empty() {
             return;

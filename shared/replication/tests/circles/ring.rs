@@ -15,7 +15,7 @@ use tandem_replication::bucket_pair::{
 use tandem_replication::event::CreatedBy;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey, StorageClass};
-use tandem_replication::object::{Labels, Lock, Metadata, ObjectState};
+use tandem_replication::object::{Attributes, Lock, Metadata, ObjectState};
 use tandem_replication::part_layout::PartLayout;
 
 /// How long a request takes.
@@ -201,9 +201,9 @@ impl BucketPair for Pair {
         Ok(stored.map(|stored| stored.state.clone()))
     }
 
-    async fn labels(&self, _side: Side, _key: &ObjectKey) -> Result<Labels, Fault> {
+    async fn attributes(&self, _side: Side, _key: &ObjectKey) -> Result<Attributes, Fault> {
         self.take_time().await;
-        Ok(Labels::default())
+        Ok(Attributes::default())
     }
 
     async fn part_layout(

@@ -68,7 +68,7 @@ pub enum Write {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Request {
     Head(Bucket),
-    Labels(Bucket),
+    Attributes(Bucket),
     /// One page of a listing; it shows what a HEAD shows, but for the metadata and the version.
     List(Bucket),
     Layout,
@@ -108,7 +108,7 @@ pub enum Landable {
 pub enum Answer {
     /// To a HEAD or a listing.
     Shown(Option<Object>),
-    /// To a request for labels.
+    /// To a request for attributes.
     Tag(Option<char>),
     /// Done, where nothing more is to be said.
     Done,
@@ -136,7 +136,7 @@ pub enum Start {
     /// A notification of a put.
     Put(Tagged),
     /// A notification of changed tags.
-    Labels,
+    Attributes,
     /// Any other notification.
     Reconcile,
     /// A page of a job lists the key.
@@ -221,17 +221,17 @@ pub enum Removed {
     /// 6: a delete has no condition.
     DeleteIfMatch,
     /// 6: a change of tags is processed as soon as its notification arrives.
-    LabelsSettle,
+    AttributesSettle,
     /// 6: every copy is believed to be quick.
     SlowCopiesReadOldTags,
     /// 6: a redelivery believes a HEAD.
-    RedeliveriesLookClosely,
+    RedeliveriesCompareAttributes,
     /// 8: a message is redelivered while a request of its dead worker is in flight.
     VisibilityTimeout,
     /// 9: the oldest message of a batch is kept instead of the newest.
     NewestOfBatch,
     /// 9: a change of tags is coalesced with the other changes of its key.
-    LabelsStayApart,
+    AttributesStayApart,
     /// 10: a settling listing without the key is a reason to delete.
     ListingDoesNotDelete,
     /// 11: an attempt of a job keeps what it wrote (it reconciles under policy `write`).

@@ -21,8 +21,8 @@ pub fn coalesced(scenario: &Scenario, messages: &[Message]) -> Option<ObjectEven
         return events.into_iter().next();
     }
     let mut changes = coalesce(events.into_iter().map(|event| (event, ())));
-    if scenario.removed == Removed::LabelsStayApart && changes.len() == 2 {
-        changes.retain(|change| change.newest.change != Change::Labels);
+    if scenario.removed == Removed::AttributesStayApart && changes.len() == 2 {
+        changes.retain(|change| change.newest.change != Change::Attributes);
     }
     match <[KeyChange<()>; 1]>::try_from(changes) {
         Ok([change]) => Some(change.newest),
@@ -40,7 +40,7 @@ pub fn admitted(scenario: &Scenario, messages: &[Message]) -> Option<Start> {
         Change::Created {
             etag: Some(etag), ..
         } => Start::Put(Tagged::of(&etag)),
-        Change::Labels => Start::Labels,
+        Change::Attributes => Start::Attributes,
         _ => Start::Reconcile,
     })
 }
@@ -58,11 +58,11 @@ fn event(scenario: &Scenario, message: &Message) -> Option<ObjectEvent> {
     let change = match scenario.writes[number] {
         Write::Put(content, ..) => created(content, Stored::Whole),
         Write::PutInParts(content, ..) => created(content, Stored::InParts),
-        Write::Tag(_) => Change::Labels,
+        Write::Tag(_) => Change::Attributes,
         Write::Delete | Write::Restore(_) => Change::Removed,
     };
     let sequencer =
-        (change != Change::Labels).then(|| Sequencer::new(&format!("{:02X}", number + 1)));
+        (change != Change::Attributes).then(|| Sequencer::new(&format!("{:02X}", number + 1)));
     Some(ObjectEvent {
         bucket: BucketName::parse("source").unwrap(),
         key: ObjectKey::parse("key").unwrap(),

@@ -17,15 +17,15 @@ use tandem_replication::bucket_pair::{
     Side,
 };
 use tandem_replication::diff::{Finding, Verdict, diff};
-use tandem_replication::expectation::Expectation;
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::{Etag, ObjectKey, VersionId};
-use tandem_replication::object::{Labels, ObjectState, Tags};
+use tandem_replication::object::{Attributes, ObjectState, Tags};
 use tandem_replication::options::Options;
 use tandem_replication::part_layout::{PART_BYTES_MIN, PartLayout};
 use tandem_replication::part_plan::CopyLimits;
-use tandem_replication::replicator::{Begun, Outcome, Replicator};
+use tandem_replication::put_hint::PutHint;
+use tandem_replication::replicator::{Begun, Depth, Outcome, Replicator};
 use tandem_replication::rule::Policy;
 
 use super::model::{
@@ -53,14 +53,14 @@ pub enum Ended {
 /// Every history that was met, with what the real code does next.
 pub struct Program<'a> {
     scenario: &'a Scenario,
-    starts: HashMap<(Start, bool), Node>,
+    starts: HashMap<(Start, Depth), Node>,
     children: HashMap<(Node, Answer), Node>,
     histories: Vec<History>,
 }
 
 struct History {
     start: Start,
-    closely: bool,
+    depth: Depth,
     parent: Option<(Node, Answer)>,
     next: Next,
 }
@@ -76,12 +76,12 @@ impl<'a> Program<'a> {
     }
 
     /// The history of an attempt that begins.
-    pub fn start(&mut self, start: Start, closely: bool) -> Node {
-        let known = (start, closely);
+    pub fn start(&mut self, start: Start, depth: Depth) -> Node {
+        let known = (start, depth);
         if let Some(&node) = self.starts.get(&known) {
             return node;
         }
-        let node = self.add(known.0.clone(), closely, None);
+        let node = self.add(known.0.clone(), depth, None);
         self.starts.insert(known, node);
         node
     }
@@ -91,9 +91,9 @@ impl<'a> Program<'a> {
         if let Some(&child) = self.children.get(&(node, answer)) {
             return child;
         }
-        let History { start, closely, .. } = &self.histories[at(node)];
-        let (start, closely) = (start.clone(), *closely);
-        let child = self.add(start, closely, Some((node, answer)));
+        let History { start, depth, .. } = &self.histories[at(node)];
+        let (start, depth) = (start.clone(), *depth);
+        let child = self.add(start, depth, Some((node, answer)));
         self.children.insert((node, answer), child);
         child
     }
@@ -115,7 +115,7 @@ impl<'a> Program<'a> {
         self.histories.len()
     }
 
-    fn add(&mut self, start: Start, closely: bool, parent: Option<(Node, Answer)>) -> Node {
+    fn add(&mut self, start: Start, depth: Depth, parent: Option<(Node, Answer)>) -> Node {
         let mut answers = Vec::new();
         let mut link = parent;
         while let Some((node, answer)) = link {
@@ -123,10 +123,10 @@ impl<'a> Program<'a> {
             link = self.histories[at(node)].parent;
         }
         answers.reverse();
-        let next = run(self.scenario, &start, closely, answers);
+        let next = run(self.scenario, &start, depth, answers);
         self.histories.push(History {
             start,
-            closely,
+            depth,
             parent,
             next,
         });
@@ -139,7 +139,7 @@ fn at(node: Node) -> usize {
 }
 
 /// Runs the real code on these answers up to the first request that none of them answers.
-fn run(scenario: &Scenario, start: &Start, closely: bool, answers: Vec<Answer>) -> Next {
+fn run(scenario: &Scenario, start: &Start, depth: Depth, answers: Vec<Answer>) -> Next {
     let pair = Replayed {
         scenario,
         start: start.clone(),
@@ -149,7 +149,7 @@ fn run(scenario: &Scenario, start: &Start, closely: bool, answers: Vec<Answer>) 
         has_copied: Mutex::new(false),
     };
     let ended = {
-        let mut attempt = pin!(attempt(&pair, start, closely));
+        let mut attempt = pin!(attempt(&pair, start, depth));
         attempt
             .as_mut()
             .poll(&mut Context::from_waker(Waker::noop()))
@@ -162,16 +162,20 @@ fn run(scenario: &Scenario, start: &Start, closely: bool, answers: Vec<Answer>) 
 }
 
 /// One attempt at the key, as the functions make it.
-async fn attempt(pair: &Replayed<'_>, start: &Start, closely: bool) -> Result<Outcome, Fault> {
+async fn attempt(pair: &Replayed<'_>, start: &Start, depth: Depth) -> Result<Outcome, Fault> {
     let Scenario {
         policy, removed, ..
     } = pair.scenario;
     let key = ObjectKey::parse("key").unwrap();
-    let (options, expectation) = (Options::default(), Expectation::default());
+    let (options, hint) = (Options::default(), PutHint::default());
     let replicator = |policy| {
         Replicator::new(pair, policy, &options, CopyLimits::default())
-            .expecting(&expectation)
-            .looking_closely(closely && *removed != Removed::RedeliveriesLookClosely)
+            .with_hint(&hint)
+            .comparing(if *removed == Removed::RedeliveriesCompareAttributes {
+                Depth::Head
+            } else {
+                depth
+            })
     };
     let job = |own: &[Tagged]| {
         let overwrite = pair.scenario.job.map(|job| job.overwrite);
@@ -192,10 +196,10 @@ async fn attempt(pair: &Replayed<'_>, start: &Start, closely: bool) -> Result<Ou
             let put = replicator(*policy);
             put.put(&key, &etag.etag(), etag.bytes()).await
         }
-        Start::Labels => replicator(*policy).reconcile_labels(&key).await,
+        Start::Attributes => replicator(*policy).reconcile_attributes(&key).await,
         Start::Reconcile => replicator(*policy).reconcile(&key).await,
         Start::Named => job(&[]).reconcile(&key).await,
-        Start::Successor(own) => job(own).looking_closely(true).reconcile(&key).await,
+        Start::Successor(own) => job(own).comparing(Depth::Attributes).reconcile(&key).await,
         Start::Listed => {
             let extras = replicator(*policy);
             listed(pair, &key, &job(&[]), &extras).await
@@ -385,16 +389,16 @@ impl BucketPair for Replayed<'_> {
         }
     }
 
-    async fn labels(&self, side: Side, _key: &ObjectKey) -> Result<Labels, Fault> {
+    async fn attributes(&self, side: Side, _key: &ObjectKey) -> Result<Attributes, Fault> {
         let bucket = match side {
             Side::Source => Bucket::Source,
             Side::Replica => Bucket::Replica,
         };
-        let Answer::Tag(tag) = self.ask(Request::Labels(bucket)).await? else {
+        let Answer::Tag(tag) = self.ask(Request::Attributes(bucket)).await? else {
             unreachable!("labels are a tag")
         };
         let tags = tag.map(|tag| ("t".to_owned(), tag.to_string()));
-        Ok(Labels {
+        Ok(Attributes {
             tags: Some(Tags::from_iter(tags)),
             grants: None,
         })
@@ -471,7 +475,7 @@ impl BucketPair for Replayed<'_> {
         seen: &ObjectState,
         wanted: Adjustment<'_>,
     ) -> Result<AdjustOutcome, Fault> {
-        let tags = wanted.labels.and_then(|labels| labels.tags);
+        let tags = wanted.attributes.and_then(|attributes| attributes.tags);
         let tag = tags.and_then(|tags| tags.get("t").and_then(|tag| tag.chars().next()));
         let version = seen.version_id.as_ref().map(VersionId::as_str);
         let version = version.map_or(0, |version| version.parse().unwrap());

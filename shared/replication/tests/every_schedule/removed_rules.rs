@@ -153,7 +153,7 @@ fn rule_6_a_change_of_tags_is_processed_when_earlier_quick_copies_have_landed() 
         },
         ..scenario(&[PUT_X, Write::Tag(Some('1'))])
     };
-    fails_without(Removed::LabelsSettle, tagged, NOT_RIGHT);
+    fails_without(Removed::AttributesSettle, tagged, NOT_RIGHT);
 }
 
 // Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
@@ -174,7 +174,7 @@ fn rule_6_a_redelivery_reads_the_tags() {
         },
         ..scenario(&[Write::PutInParts('z', '1', None), Write::Tag(Some('1'))])
     };
-    fails_without(Removed::RedeliveriesLookClosely, crashed, NOT_RIGHT);
+    fails_without(Removed::RedeliveriesCompareAttributes, crashed, NOT_RIGHT);
 }
 
 // Promise: A worker may die at any step, and S3 may send a notification twice: the replica becomes equal all
@@ -205,7 +205,7 @@ fn rule_9_a_change_of_tags_stays_apart_from_the_puts_of_its_batch() {
             Write::Tag(Some('2')),
         ])
     };
-    fails_without(Removed::LabelsStayApart, twice, NOT_RIGHT);
+    fails_without(Removed::AttributesStayApart, twice, NOT_RIGHT);
 }
 
 /// Any of a key's messages would do, since its source decides. The newest costs the fewest requests.

@@ -8,7 +8,7 @@
 use tandem_replication::decide::KeepReason;
 use tandem_replication::fault::Reason;
 use tandem_replication::overwrite::Overwrite;
-use tandem_replication::replicator::{LABELS_SETTLE, Outcome};
+use tandem_replication::replicator::{ATTRIBUTES_SETTLE, Depth, Outcome};
 use tandem_replication::rule::Policy;
 
 use super::model::{
@@ -408,7 +408,14 @@ impl State {
         match start {
             Some(start) => self.running.push(Running {
                 messages,
-                history: program.start(start, tried),
+                history: program.start(
+                    start,
+                    if tried {
+                        Depth::Attributes
+                    } else {
+                        Depth::Head
+                    },
+                ),
                 flight: None,
             }),
             None => self.acknowledge(&messages),
@@ -428,7 +435,7 @@ impl State {
         };
         let answer = match request {
             Request::Head(bucket) | Request::List(bucket) => Answer::Shown(self.object(bucket)),
-            Request::Labels(bucket) => {
+            Request::Attributes(bucket) => {
                 Answer::Tag(self.object(bucket).and_then(|object| object.tag))
             }
             Request::Layout => Answer::Done,
@@ -706,8 +713,8 @@ impl State {
 fn due(message: &Message, scenario: &Scenario) -> u8 {
     let is_of_tags =
         matches!(message.about, About::Write(at) if matches!(scenario.writes[at], Write::Tag(_)));
-    if is_of_tags && scenario.removed != Removed::LabelsSettle {
-        message.at + u8::try_from(LABELS_SETTLE.num_seconds()).unwrap()
+    if is_of_tags && scenario.removed != Removed::AttributesSettle {
+        message.at + u8::try_from(ATTRIBUTES_SETTLE.num_seconds()).unwrap()
     } else {
         0
     }

@@ -9,7 +9,7 @@ use tandem_replication::fault::Fault;
 use tandem_replication::key_attempt::{Settled, settle_change, settle_deferred, settle_object};
 use tandem_replication::names::BucketName;
 use tandem_replication::rule::{Rule, RuleState};
-use tandem_replication::work::held_partition;
+use tandem_replication::work::deferred_partition;
 
 use super::process::Process;
 use super::run::{Ended, Op, SECOND_ATTEMPT_SECS};
@@ -77,7 +77,7 @@ pub(super) async fn replay(process: Process, began: Began) -> Ended {
             Err(NotReplayed)
         }
     };
-    let (id, partition) = (rule_id(), held_partition(&key()));
+    let (id, partition) = (rule_id(), deferred_partition(&key()));
     let mut reached = None;
     let mut again = None;
     loop {

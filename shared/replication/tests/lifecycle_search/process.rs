@@ -17,7 +17,7 @@ use tandem_replication::overwrite::Overwrite;
 use tandem_replication::replicator::Outcome;
 use tandem_replication::rule::{Policy, Rule, RuleState};
 use tandem_replication::rule_memory::{BucketRules, Known, RuleMemory};
-use tandem_replication::work::held_partition;
+use tandem_replication::work::deferred_partition;
 
 use super::world::{Answer, Began, Message, Without, World, key, time};
 
@@ -326,7 +326,7 @@ impl DeferredKeys for Process {
         partition: u8,
         after: Option<&ObjectKey>,
     ) -> Result<Vec<DeferredKey>, Fault> {
-        if partition != held_partition(&key()) || after.is_some() {
+        if partition != deferred_partition(&key()) || after.is_some() {
             return Ok(Vec::new());
         }
         self.request("deferred", |world| world.deferred.iter().cloned().collect())

@@ -15,7 +15,7 @@ use tandem_replication::bucket_pair::{
 use tandem_replication::diff::Listed;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{Etag, ObjectKey, StorageClass, VersionId};
-use tandem_replication::object::{Labels, Lock, Metadata, ObjectState, PROVENANCE_KEY, Tags};
+use tandem_replication::object::{Attributes, Lock, Metadata, ObjectState, PROVENANCE_KEY, Tags};
 use tandem_replication::part_layout::PartLayout;
 
 /// A request that a script can wait for.
@@ -23,7 +23,7 @@ use tandem_replication::part_layout::PartLayout;
 pub enum Request {
     HeadSource,
     HeadReplica,
-    Labels,
+    Attributes,
     Copy,
     Adjust,
     Delete,
@@ -33,7 +33,7 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
     pub state: ObjectState,
-    pub labels: Labels,
+    pub attributes: Attributes,
 }
 
 /// Both buckets, and how the service behaves.
@@ -91,7 +91,7 @@ pub fn stored(etag: &str, at: i64) -> Stored {
             lock: Lock::default(),
             tag_count: 0,
         },
-        labels: Labels::default(),
+        attributes: Attributes::default(),
     }
 }
 
@@ -270,7 +270,7 @@ impl State {
         replica.state.metadata.website_redirect =
             known.and_then(|known| known.metadata.website_redirect.clone());
         // S3 resets the ACL of what it copies.
-        replica.labels.grants = replica.labels.grants.map(|_| [].into());
+        replica.attributes.grants = replica.attributes.grants.map(|_| [].into());
         if let CopyOrder::Known {
             record_etag: true, ..
         } = order
@@ -305,7 +305,7 @@ impl BucketPair for Scripted {
         };
         Ok(self.at(request, sent.to_owned(), |state| {
             state.side(side).map(|stored| {
-                let tags = stored.labels.tags.as_ref();
+                let tags = stored.attributes.tags.as_ref();
                 let count = tags.filter(|_| state.counts_tags).map_or(0, Tags::len);
                 ObjectState {
                     tag_count: u32::try_from(count).unwrap(),
@@ -315,12 +315,12 @@ impl BucketPair for Scripted {
         }))
     }
 
-    async fn labels(&self, side: Side, _key: &ObjectKey) -> Result<Labels, Fault> {
+    async fn attributes(&self, side: Side, _key: &ObjectKey) -> Result<Attributes, Fault> {
         Ok(
-            self.at(Request::Labels, format!("labels {side:?}"), |state| {
+            self.at(Request::Attributes, format!("labels {side:?}"), |state| {
                 state
                     .side(side)
-                    .map(|stored| stored.labels.clone())
+                    .map(|stored| stored.attributes.clone())
                     .unwrap_or_default()
             }),
         )
@@ -364,8 +364,8 @@ impl BucketPair for Scripted {
             let Some(replica) = &mut state.replica else {
                 return AdjustOutcome::ReplicaChanged;
             };
-            if let Some(labels) = wanted.labels {
-                replica.labels = labels;
+            if let Some(attributes) = wanted.attributes {
+                replica.attributes = attributes;
             }
             if let Some(lock) = wanted.lock {
                 replica.state.lock = lock.clone();

@@ -15,13 +15,13 @@ use tandem_replication::diff::Listed;
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::in_flight::OwnWrites;
 use tandem_replication::names::{Etag, ObjectKey, StorageClass};
-use tandem_replication::object::{Labels, Lock, Metadata, ObjectState};
+use tandem_replication::object::{Attributes, Lock, Metadata, ObjectState};
 use tandem_replication::options::Options;
 use tandem_replication::page_plan::{ListingPage, PagePlan, Task, in_flight};
 use tandem_replication::part_layout::PartLayout;
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::progress::{Counts, JobKind};
-use tandem_replication::replicator::{Begun, Outcome, Replicator};
+use tandem_replication::replicator::{Begun, Depth, Outcome, Replicator};
 use tandem_replication::rule::Policy;
 use tandem_replication::shard::{Hint, ShardRange};
 use tandem_replication::shard_session::{PageWork, Paged, Recovered, Session, SessionError};
@@ -144,7 +144,11 @@ impl Pages {
             let replicator = |own: Option<OwnWrites>| {
                 let limits = CopyLimits::default();
                 let replicator =
-                    Replicator::new(&pair, Policy::Full, &options, limits).looking_closely(suspect);
+                    Replicator::new(&pair, Policy::Full, &options, limits).comparing(if suspect {
+                        Depth::Attributes
+                    } else {
+                        Depth::Head
+                    });
                 match weakness {
                     Weakness::EveryLeftoverIsOwn => replicator,
                     _ => replicator.in_job(own.unwrap_or_default()),
@@ -324,8 +328,8 @@ impl BucketPair for Pair<'_> {
         .await
     }
 
-    async fn labels(&self, _side: Side, _key: &ObjectKey) -> Result<Labels, Fault> {
-        Ok(Labels::default())
+    async fn attributes(&self, _side: Side, _key: &ObjectKey) -> Result<Attributes, Fault> {
+        Ok(Attributes::default())
     }
 
     async fn part_layout(

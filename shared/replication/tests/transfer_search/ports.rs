@@ -13,7 +13,7 @@ use tandem_replication::bucket_pair::{
 };
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::{Etag, ObjectKey, TransferId, UploadId};
-use tandem_replication::object::{Labels, ObjectState, Tags};
+use tandem_replication::object::{Attributes, ObjectState, Tags};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_layout::{Part, PartLayout};
 use tandem_replication::transfer::ports::{
@@ -146,8 +146,8 @@ impl BucketPair for Ports {
         Ok(object.as_ref().map(World::shown))
     }
 
-    async fn labels(&self, _side: Side, _key: &ObjectKey) -> Answer<Labels> {
-        Ok(Labels::default())
+    async fn attributes(&self, _side: Side, _key: &ObjectKey) -> Answer<Attributes> {
+        Ok(Attributes::default())
     }
 
     async fn part_layout(

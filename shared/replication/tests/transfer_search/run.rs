@@ -12,7 +12,7 @@ use tandem_replication::names::{BucketName, Region, RuleId, TransferId};
 use tandem_replication::options::Options;
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::part_plan::CopyLimits;
-use tandem_replication::replicator::{Outcome, Replicator};
+use tandem_replication::replicator::{Depth, Outcome, Replicator};
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState};
 use tandem_replication::transfer::begin::{KeyChange, Origin, Transferrer};
 use tandem_replication::transfer::copying::{RangeMessage, Received};
@@ -687,7 +687,7 @@ fn change(
         key: KEY.get_or_init(key),
         event_time: changed_at,
         overwrite,
-        closely: true,
+        depth: Depth::Attributes,
         hops: 0,
         origin: if is_live {
             Origin::Live

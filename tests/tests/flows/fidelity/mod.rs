@@ -4,8 +4,8 @@
 //! Most rows are tried on the stricter S3, which knows parts, locks and archives; those that it cannot carry,
 //! on the local cloud's.
 
+mod attributes;
 mod content;
-mod labels;
 mod storage;
 mod versions;
 
@@ -20,14 +20,14 @@ use aws_sdk_s3::types::{
 };
 use std::time::SystemTime;
 use tandem_aws::Aws;
-use tandem_aws::s3_pair::S3Pair;
-use tandem_aws::table::Table;
+use tandem_aws::dynamodb::table::Table;
+use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_lambda::runtime::now;
-use tandem_replication::expectation::Expectation;
 use tandem_replication::fault::Fault;
 use tandem_replication::names::{BucketName, Etag, ObjectKey, Region, RuleId};
 use tandem_replication::options::Options;
 use tandem_replication::part_plan::CopyLimits;
+use tandem_replication::put_hint::PutHint;
 use tandem_replication::replicator::{Outcome, Replicator};
 use tandem_replication::rule::{Bucket, Rule, RuleState};
 use tandem_tests::cloud::{Cloud, unique};
@@ -71,7 +71,7 @@ struct Pair {
     source: Client,
     destination: Client,
     proxy: Proxy,
-    expectation: Expectation,
+    hint: PutHint,
 }
 
 /// What a source object is given besides its bytes.
@@ -164,7 +164,7 @@ impl Pair {
             table,
             rule,
             proxy,
-            expectation: Expectation::default(),
+            hint: PutHint::default(),
         };
         create(&pair.source, &pair.rule.source, kind).await;
         create(&pair.destination, &pair.rule.destination, kind).await;
@@ -239,7 +239,7 @@ impl Pair {
             &self.rule.options,
             CopyLimits::default(),
         )
-        .expecting(&self.expectation)
+        .with_hint(&self.hint)
     }
 
     /// Carries a key over; answers what both sides look like then.
@@ -249,11 +249,11 @@ impl Pair {
         self.both(key).await
     }
 
-    async fn reconcile_labels(&self, key: &str) -> Outcome {
+    async fn reconcile_attributes(&self, key: &str) -> Outcome {
         let buckets = S3Pair::of_rule(&self.aws, &self.table, &self.rule);
         let key = ObjectKey::parse(key).expect("a key");
         self.proxy.take();
-        let ended = self.replicator(&buckets).reconcile_labels(&key).await;
+        let ended = self.replicator(&buckets).reconcile_attributes(&key).await;
         ended.expect("reconciled")
     }
 

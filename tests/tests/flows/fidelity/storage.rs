@@ -6,7 +6,7 @@ use aws_sdk_s3::types::{
     GlacierJobParameters, RestoreRequest, ServerSideEncryption, ServerSideEncryptionByDefault,
     ServerSideEncryptionConfiguration, ServerSideEncryptionRule, StorageClass, Tier,
 };
-use tandem_aws::s3_pair::S3Pair;
+use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_replication::fault::Reason;
 use tandem_replication::names::{Etag, KmsKeyArn, ObjectKey, StorageClass as Class};
 use tandem_replication::object::PROVENANCE_KEY;
@@ -191,7 +191,11 @@ async fn assert_encrypted(pair: &Pair) {
             );
         }
         // It is the same, and nothing is copied again.
-        assert_eq!(pair.reconcile_labels(key).await, Outcome::InSync, "{key}");
+        assert_eq!(
+            pair.reconcile_attributes(key).await,
+            Outcome::InSync,
+            "{key}"
+        );
     }
 }
 

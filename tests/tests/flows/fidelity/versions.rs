@@ -68,7 +68,7 @@ async fn a_lock_that_is_prolonged_is_prolonged_without_a_copy_and_never_shortene
         let put = client.put_object_retention().bucket(bucket.name.as_str());
         let put = put.key("a").retention(retention.build());
         put.send().await.expect("a retention");
-        assert_eq!(pair.reconcile_labels("a").await, outcome);
+        assert_eq!(pair.reconcile_attributes("a").await, outcome);
         assert_eq!(pair.sent("CopyObject"), 0);
     }
     let (source, replica) = pair.both("a").await;

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use serde_json::{Value, json};
 use tandem_tests::proxy::{Action, Seen};
 
-use super::schedule::{TENDING, set_back, tend};
+use super::schedule::{MAINTENANCE, maintain, set_back};
 use super::{Jobs, counts};
 
 const DAY: TimeDelta = TimeDelta::days(1);
@@ -138,7 +138,7 @@ async fn a_repair_counts_an_extra_object_that_it_may_not_delete_as_failed() {
 // Promise: A reconciliation that ended with failed keys is followed by the next one when that is due.
 #[tokio::test]
 async fn a_reconciliation_with_a_denied_key_ends_and_the_next_one_starts() {
-    let _alone = TENDING.lock().await;
+    let _alone = MAINTENANCE.lock().await;
     let jobs = Jobs::new(json!({"options": {"reconcile": "daily"}})).await;
     jobs.at_source("a", "a", DAY);
     jobs.at_destination("locked", "extra", DAY);
@@ -147,7 +147,7 @@ async fn a_reconciliation_with_a_denied_key_ends_and_the_next_one_starts() {
         let day = TimeDelta::hours(25);
         set_back(&jobs, "rule", &jobs.rule, "updated_at", day).await;
         set_back(&jobs, "job#", &jobs.rule, "started_at", day).await;
-        tend(&jobs).await;
+        maintain(&jobs).await;
         jobs.run_dry(&[jobs.worker().await]).await;
         let listed = jobs.ask(json!({"action": "list", "rule": jobs.rule})).await;
         let states: Vec<&Value> = listed["jobs"]

@@ -7,24 +7,24 @@ use tokio::sync::Mutex;
 use super::{Jobs, counts, keys, number};
 
 /// Maintenance looks after the jobs of every rule of the stack, other tests' rules too: one test at a time asks for it.
-pub static TENDING: Mutex<()> = Mutex::const_new(());
+pub static MAINTENANCE: Mutex<()> = Mutex::const_new(());
 
 /// Sets an attribute of the items to a time that long ago: those whose partition begins so, and that name `id`.
 pub async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
     jobs.cloud.set_back(partition, id, attribute, ago).await;
 }
 
-pub async fn tend(jobs: &Jobs) -> Value {
+pub async fn maintain(jobs: &Jobs) -> Value {
     jobs.ask(json!({"action": "tend"})).await
 }
 
 #[tokio::test]
 async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
-    let _alone = TENDING.lock().await;
+    let _alone = MAINTENANCE.lock().await;
     let jobs = Jobs::new(json!({"options": {"reconcile": "daily"}})).await;
     jobs.fill_source(keys(2));
     jobs.at_destination("extra", "extra", TimeDelta::days(1));
-    tend(&jobs).await;
+    maintain(&jobs).await;
     assert_eq!(
         jobs.cloud.progress(&jobs.rule).await["reconciliation"],
         Value::Null
@@ -38,8 +38,8 @@ async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
         TimeDelta::hours(25),
     )
     .await;
-    tend(&jobs).await;
-    tend(&jobs).await;
+    maintain(&jobs).await;
+    maintain(&jobs).await;
     jobs.run_dry(&[jobs.worker().await]).await;
     let listed = jobs.ask(json!({"action": "list", "rule": jobs.rule})).await;
     assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1), "{listed}");
@@ -54,7 +54,7 @@ async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
         [("listed", 2), ("copied", 2), ("extra", 1), ("deleted", 1)]
     );
     // Not again before its time.
-    tend(&jobs).await;
+    maintain(&jobs).await;
     let listed = jobs.ask(json!({"action": "list", "rule": jobs.rule})).await;
     assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1), "{listed}");
 }
@@ -64,22 +64,22 @@ async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
 // Promise: A job that has stood still for an hour says so in its status, until a worker takes it up again.
 #[tokio::test]
 async fn a_job_whose_messages_are_lost_is_helped_on() {
-    let _alone = TENDING.lock().await;
+    let _alone = MAINTENANCE.lock().await;
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(5));
     let job = jobs.start(json!({})).await;
     let id = job["id"].as_str().expect("an id");
     // Somebody takes the message, and it is never seen again.
     assert_eq!(jobs.messages().await.len(), 1);
-    tend(&jobs).await;
+    maintain(&jobs).await;
     assert!(jobs.messages().await.is_empty(), "it may be at work");
     assert_eq!(jobs.job().await["stalled_since"], Value::Null);
     set_back(&jobs, "shard#", id, "progressed_at", TimeDelta::hours(4)).await;
     let stalled = jobs.job().await;
     assert!(stalled["stalled_since"].is_string(), "{stalled}");
-    let tended = tend(&jobs).await;
-    let helped = tended["helped_on"].as_array().expect("jobs");
-    assert!(helped.contains(&json!(id)), "{tended}");
+    let maintained = maintain(&jobs).await;
+    let helped = maintained["helped_on"].as_array().expect("jobs");
+    assert!(helped.contains(&json!(id)), "{maintained}");
     jobs.run_dry(&[jobs.worker().await]).await;
     let job = jobs.job().await;
     assert_eq!(job["state"], "complete", "{job}");

@@ -30,6 +30,7 @@ async fn a_rule_is_shown_by_its_id_and_either_bucket_and_in_the_list() {
         },
         "historical": false,
         "notified_by": "bucket",
+        "notified_since": null,
         "state": "enabled",
         "revision": 2,
         "created_at": made["created_at"],

@@ -1,0 +1,122 @@
+//! What nobody watches: reconciliations that are due, and jobs that stand still because a message was lost or
+//! given up. A schedule asks for it every hour.
+
+use serde::Serialize;
+use tandem_aws::dynamodb::jobs::{Job, PLANNING_MAX};
+use tandem_lambda::request::RequestError;
+use tandem_lambda::runtime::now;
+use tandem_replication::Timestamp;
+use tandem_replication::deferral::{REPLAY_STALLED_AFTER, send_replays};
+use tandem_replication::names::JobId;
+use tandem_replication::progress::{JobKind, JobSpec, JobState};
+use tandem_replication::rule::{Rule, RuleState};
+use tandem_replication::shard_session::Wake;
+use tandem_replication::shard_state::Shard;
+
+use crate::handler::{Backfill, sender};
+use crate::request::DELETES_MAX;
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+pub struct Maintained {
+    /// Reconciliations that were started.
+    started: Vec<JobId>,
+    /// Jobs that were helped on.
+    helped_on: Vec<JobId>,
+    /// Rules and jobs for which that failed; the next hour tries again.
+    failed: u64,
+}
+
+impl Backfill {
+    /// Looks after the jobs of every rule. What fails for one rule keeps nothing from the others.
+    pub(crate) async fn maintain(&self) -> Result<Maintained, RequestError> {
+        let mut maintained = Maintained::default();
+        for rule in self.table.rules().await? {
+            if rule.state != RuleState::Enabled {
+                continue;
+            }
+            if let Err(error) = self.maintain_rule(&rule, &mut maintained).await {
+                tracing::error!(rule.id = rule.id.as_str(), %error, "its jobs are not looked after");
+                maintained.failed += 1;
+            }
+        }
+        Ok(maintained)
+    }
+
+    async fn maintain_rule(
+        &self,
+        rule: &Rule,
+        maintained: &mut Maintained,
+    ) -> Result<(), RequestError> {
+        send_replays(&**self, rule, now(), REPLAY_STALLED_AFTER).await?;
+        let jobs = self.table.jobs(&rule.id).await?;
+        for job in &jobs {
+            match self.help_on(rule, job).await {
+                Ok(true) => maintained.helped_on.push(job.id.clone()),
+                Ok(false) => {}
+                // One job, such as one whose list of keys is gone, stops neither the others nor the schedule.
+                Err(error) => {
+                    tracing::error!(job.id = job.id.as_str(), %error, "the job is not helped on");
+                    maintained.failed += 1;
+                }
+            }
+        }
+        let newest = jobs.iter().rev().find(|job| job.spec.scheduled);
+        if let Some(newest) = newest
+            && !self.state(newest).await?.is_over()
+        {
+            return Ok(());
+        }
+        let last = newest.map_or(rule.updated_at, |job| job.started_at);
+        if is_due(rule, last, now()) {
+            let spec = JobSpec {
+                kind: JobKind::Repair,
+                deletes_max: Some(DELETES_MAX),
+                scheduled: true,
+                ..JobSpec::default()
+            };
+            maintained
+                .started
+                .push(self.begin(rule, None, spec).await?.id);
+        }
+        Ok(())
+    }
+
+    /// Returns whether the job had stalled. A job that is over, with nothing in flight, is not visited again.
+    async fn help_on(&self, rule: &Rule, job: &Job) -> Result<bool, RequestError> {
+        if job.settled {
+            return Ok(false);
+        }
+        if job.state == JobState::Planning {
+            if now() - job.started_at <= PLANNING_MAX {
+                return Ok(false);
+            }
+            self.plan(rule, job).await?;
+            return Ok(true);
+        }
+        let woken = self.shards(job).wake(&sender(), Wake::Stalled).await?;
+        if woken == 0 {
+            self.settle(job).await?;
+        }
+        Ok(woken > 0)
+    }
+
+    async fn settle(&self, job: &Job) -> Result<(), RequestError> {
+        let shards = self.table.shards(job).await?;
+        let is_over = matches!(
+            job.state_with(&shards),
+            JobState::Complete | JobState::Cancelled
+        );
+        let is_quiet = |shard: &Shard| shard.lease.is_none() && shard.in_flight.is_none();
+        if is_over && shards.iter().all(is_quiet) {
+            self.table.settle_job(job).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a rule whose last reconciliation began at `last` is due for another one.
+fn is_due(rule: &Rule, last: Timestamp, at: Timestamp) -> bool {
+    let period = rule.options.reconcile.period();
+    period.is_some_and(|period| at - last >= period)
+}
