@@ -1,4 +1,4 @@
-# Every command a person runs. `make` alone lists them.
+# All commands of this repository. `make` alone lists them.
 
 PYTHON ?= python3
 CLOUD  := $(PYTHON) local/cloud.py
@@ -7,43 +7,52 @@ SAM     = .local/venv-sam/bin/sam
 FUNCTIONS := configure-rule replicate-put replicate-delete backfill backfill-shard copy-parts
 CRATES    := $(FUNCTIONS:%=-p %)
 
-# Build outputs stay where the template and the scripts look for them, whatever the user's settings.
+# Puts build outputs where the template and the scripts expect them, whatever the user's settings.
 export CARGO_TARGET_DIR := $(CURDIR)/target
 unexport CARGO_BUILD_TARGET
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo local local-down test acceptance fuzz chaos mutants bench bench-peers check fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
+.PHONY: help demo local local-down test acceptance fuzz chaos mutants bench bench-peers check quick fmt lint docs template scripts checkov functions build deploy tandem doctor install clean
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# ---- See it work ----------------------------------------------------------------------------------
+# ---- Try it out -----------------------------------------------------------------------------------
 
 demo: export DEMO_DIR = $(DIR)
-demo: doctor install functions ## Replicate a folder between two regions of a local AWS, and verify: make demo [DIR=folder]
+demo: doctor install functions ## Replicate a folder between two regions of a local AWS, and verify the replicas: make demo [DIR=folder]
 	@set --; [ -z "$$DEMO_DIR" ] || set -- --dir "$$DEMO_DIR"; \
 	  $(CLOUD) with --name demo -- target/local/tandem-demo "$$@"
 
-local: doctor install functions ## Start a local AWS with Tandem in it, and say how to use it: make local [PORT=4566]
+local: doctor install functions ## Start a local AWS with Tandem in it, and print how to use it: make local [PORT=4566]
 	@$(CLOUD) up $(if $(PORT),--port $(PORT))
 	@$(CLOUD) deploy
 	@$(CLOUD) guide
 
-local-down: ## End what `make local` started
+local-down: ## Stop the local AWS that `make local` started
 	@$(CLOUD) down
 
-# ---- Check it -------------------------------------------------------------------------------------
+# ---- Checks ---------------------------------------------------------------------------------------
 
 # One failing test binary does not hide the results of the others. Property tests use the seed of .cargo/config.toml.
-test: doctor install scripts functions ## Run all tests, whole flows on a local AWS among them: make test [ARGS=...]
+ifdef ARGS
+test: doctor install functions
 	@$(CLOUD) with --name test --strict-s3 -- cargo test --profile local --workspace --no-fail-fast $(ARGS)
+else
+test: doctor install ## Run all tests, including whole flows on a local AWS: make test [ARGS="--test flows transfers::"]
+	@$(PYTHON) local/checks.py test
+endif
 
-# On AWS: asks before it does anything; YES=1 does not. CLEAN=1 only removes what killed runs have left. LOCAL=1 is
-# what `make test` runs too.
+quick: ## Check a change of the domain within a minute: unit tests, properties, a small search
+	cargo test --profile local -p tandem-replication --lib --test attempts --test jobs --test resume --test circles \
+	  --test shard_sessions
+
+# On AWS it asks before it starts, except with YES=1. CLEAN=1 only removes the resources of killed runs. LOCAL=1 runs on
+# the local AWS, as `make test` does too.
 acceptance: export PYTHON := $(PYTHON)
-acceptance: doctor install ## Try everything on your AWS account, and remove it: make acceptance [REGIONS=a,b] [PROFILE=...] [YES=1] [CLEAN=1] [LOCAL=1]
+acceptance: doctor install ## Run the whole product on your AWS account, then remove it: make acceptance [REGIONS=a,b] [PROFILE=...] [YES=1] [CLEAN=1] [LOCAL=1]
 ifdef LOCAL
 	@$(MAKE) --no-print-directory functions
 	@$(CLOUD) with --name acceptance -- target/local/tandem-acceptance --local $(ARGS)
@@ -54,37 +63,34 @@ else
 	  $(if $(PROFILE),--profile '$(PROFILE)') $(if $(YES),--yes) $(if $(CLEAN),--clean) $(ARGS)
 endif
 
-fuzz: doctor ## Run the property tests with fresh seeds; they keep what they find: make fuzz [MINUTES=10] [SEED=n] [ONLY=text]
+fuzz: doctor ## Run the property tests with fresh seeds, and store failing cases: make fuzz [MINUTES=10] [SEED=n] [ONLY=text]
 	@$(PYTHON) local/fuzz.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) --only '$(ONLY)'
 
-# A seed that nobody chose is shown, like every other, so that the run can be seen again.
+# The run prints its seed, also a random one, so that you can repeat it.
 chaos: SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
-chaos: doctor install functions ## Everything at once, and everything failing, on a local AWS: make chaos [SEED=n] [MINUTES=10]
+chaos: doctor install functions ## Run everything at once on a local AWS, with injected faults: make chaos [SEED=n] [MINUTES=10]
 	@CHAOS_SEED=$(SEED) CHAOS_MINUTES=$(or $(MINUTES),10) $(CLOUD) with --name chaos -- \
 	  cargo test --profile local --workspace --test chaos -- --nocapture
 
-# The mutants of SHARD only, such as 1/4. A shard takes two hours at most.
-mutants: doctor install functions ## Break the code and check that a test notices; takes hours: make mutants [SHARD=1/4] [SUITE=domain|process]
+# SHARD selects a part of the mutants, such as 1/4. A shard takes two hours at most.
+mutants: doctor install functions ## Break the code and check that a test detects it; takes hours: make mutants [SHARD=1/4] [SUITE=domain|process]
 	@failed=0; run="$(PYTHON) local/mutants.py run --shard $(or $(SHARD),1/1) --suite"; \
 	  [ '$(SUITE)' = process ] || $$run domain || failed=1; \
 	  [ '$(SUITE)' = domain ] || $(CLOUD) with --name mutants --strict-s3 -- $$run process || failed=1; \
 	  exit $$failed
 
-# Those that `make build` has built are measured, where there are any.
+# Measures the binaries of `make build`, if they exist.
 bench: doctor install functions ## Measure the functions against an S3 in memory: make bench [ARGS="--quick --latency-ms 20"]
 	@$(CLOUD) with --name bench -- target/local/tandem-bench functions $(ARGS)
 
-bench-peers: doctor functions ## Measure rclone, s5cmd and s3sync the same way, where they are installed: make bench-peers [ARGS=...]
+bench-peers: doctor functions ## Measure rclone, s5cmd and s3sync the same way, if installed: make bench-peers [ARGS=...]
 	@target/local/tandem-bench peers $(ARGS)
 
-check: fmt-check lint docs template test ## Everything that has to pass: format, lints, docs, template, tests
+check: doctor install ## Run all checks that have to pass (format, lints, docs, template, tests), and print how long each took
+	@$(PYTHON) local/checks.py check
 
 fmt: ## Format the code
 	cargo fmt --all
-
-.PHONY: fmt-check
-fmt-check:
-	cargo fmt --all --check
 
 lint: doctor ## Lint the code
 	cargo clippy --profile local --workspace --all-targets -- -D warnings
@@ -96,11 +102,11 @@ template: install ## Check template.yaml and the examples
 	SAM_CLI_TELEMETRY=0 $(SAM) validate --lint --template-file template.yaml --region us-east-1
 	.local/venv-sam/bin/cfn-lint template.yaml examples/cloudformation/*.yaml
 
-scripts: install ## Check the scripts of the local AWS, and that it cannot reach a real one
+scripts: install ## Check the scripts of the local AWS, and that it cannot reach a real account
 	$(PYTHON) -m py_compile local/*.py
 	$(PYTHON) -m unittest discover --start-directory local
 
-checkov: ## Look for what is insecure in template.yaml (installs checkov, which is large; not part of `make check`)
+checkov: ## Check template.yaml for insecure settings (installs checkov, which is large; not part of `make check`)
 	@$(CLOUD) install --checkov
 	.local/venv-checkov/bin/checkov --config-file .checkov.yaml
 
@@ -108,20 +114,20 @@ checkov: ## Look for what is insecure in template.yaml (installs checkov, which 
 deny: doctor ## Check versions, licences and sources of the crates used; builds cargo-deny the first time
 	@$(PYTHON) local/deny.py crates
 
-advisories: doctor ## Look for known vulnerabilities in the crates used (needs the network; not part of `make check`)
+advisories: doctor ## Check the crates used for known vulnerabilities (needs the network; not part of `make check`)
 	@$(PYTHON) local/deny.py advisories
 
 # ---- Build and deploy -----------------------------------------------------------------------------
 
-# The processor of the functions on AWS. Lambda's own, arm64, costs a fifth less than x86_64.
+# The processor of the functions on AWS. On Lambda, arm64 costs a fifth less than x86_64.
 ARCH ?= arm64
 
-# stage <profile>: puts the functions of a cargo profile where template.yaml takes them from.
+# stage <profile>: copies the functions of a cargo profile to where template.yaml expects them.
 stage = for name in $(FUNCTIONS); do mkdir -p target/lambda/$$name \
   && install -m 755 target/$(1)/$$name target/lambda/$$name/bootstrap || exit 1; done
 
-# The whole workspace at once: a choice of packages would have other dependency features, and with them
-# build the AWS SDK again.
+# Builds the whole workspace at once: a selection of packages would have other dependency features, and would build the
+# AWS SDK again.
 functions: ## Build everything for the local AWS (quick to build)
 	cargo build --profile local --workspace
 	@$(call stage,local)
@@ -138,12 +144,12 @@ tandem: doctor ## Install the tandem command into cargo's folder of commands
 
 # ---- The machine ----------------------------------------------------------------------------------
 
-doctor: ## Check that this machine has what is needed
+doctor: ## Check that this machine has the required programs
 	@$(CLOUD) doctor
 
 install: ## Install the local AWS and SAM into .local/
 	@$(CLOUD) install
 
-clean: ## Remove all that was built or installed here
+clean: ## Remove everything that was built or installed here
 	@$(CLOUD) down --all
 	rm -rf target .local

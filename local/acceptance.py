@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What the acceptance run (the crate acceptance/) needs SAM for. The crate starts it; do not run it by hand.
+"""Runs SAM for the acceptance run (the crate acceptance/). The crate starts it; do not run it by hand.
 
     python3 local/acceptance.py deploy --stack NAME --region REGION --bucket BUCKET --architecture arm64|x86_64
                                        --run ID [KEY=VALUE ...]
-    python3 local/acceptance.py correct     what a stack on the local AWS still needs; see signed_calls.py
+    python3 local/acceptance.py correct     corrects a stack on the local AWS after its deployment; see signed_calls.py
 
-Account and address are those of the environment. Nothing is asked, and nothing is remembered: a later
-`make deploy` knows nothing of it.
+The environment chooses account and endpoint. The script asks nothing and stores no answers, so a later `make deploy`
+is not affected.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""What a deployment reads from a real AWS account, and sets in it. deploy.py runs it with the Python of SAM's
-installation, which has boto3; it takes the user's ordinary credentials, as SAM does.
+"""Reads the facts that a deployment needs from a real AWS account, and sets termination protection there. deploy.py
+runs this script with the Python of SAM's installation, which has boto3. The script uses the user's ordinary
+credentials, as SAM does.
 
-    account.py facts STACK REGION              prints JSON: the account's concurrency, and the stack as it is
+    account.py facts STACK REGION              prints JSON: the account's concurrency, and the stack's state
     account.py protect STACK REGION on|off     sets the stack's termination protection
 """
 
@@ -17,7 +18,7 @@ SETTINGS = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attemp
 
 
 def facts(session, stack: str) -> dict:
-    """Facts that could not be read are missing; "unknown" has the errors."""
+    """Returns the facts. Those that could not be read are missing; "unknown" lists the errors."""
     found, unknown = {}, []
     try:
         limit = session.client("lambda", config=SETTINGS).get_account_settings()["AccountLimit"]

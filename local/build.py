@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Builds the functions for AWS with cargo-lambda, and says how large they are.
+"""Builds the functions for AWS with cargo-lambda, and prints how large they are.
 
     python3 local/build.py arm64|x86_64 [FUNCTION ...]
 
-cargo-lambda links with zig, so that one machine builds for both processors, and for the C library of Amazon
-Linux 2023 whatever its own. Both are installed into .local/. What comes out is in target/aws/, by processor, and
-copied to target/lambda/, where template.yaml takes it from and a build for the local AWS would write over it.
+cargo-lambda links with zig, so that any machine can build for both processors and for the C library of Amazon Linux
+2023. The script installs both programs into .local/. It puts the binaries into target/aws/, by processor, and copies
+them to target/lambda/, from where template.yaml takes them. A build for the local AWS overwrites that copy.
 """
 
 import io
@@ -20,7 +20,7 @@ import machine
 from paths import REPOSITORY, Problem
 from stack import FUNCTIONS
 
-# Lambda starts a function the sooner the less of it there is to load.
+# Lambda starts a smaller function sooner, because it has less to load.
 ZIP_MIB_MAX = 6
 MIB = 1 << 20
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
@@ -32,10 +32,10 @@ def main() -> int:
             case [architecture, *names] if architecture in TARGETS:
                 for name in names:
                     if name not in FUNCTIONS:
-                        raise Problem(f'there is no function "{name}"; there are {", ".join(FUNCTIONS)}')
+                        raise Problem(f'cannot build "{name}": no such function; there are {", ".join(FUNCTIONS)}')
                 build(architecture, names or FUNCTIONS)
             case _:
-                raise Problem(f"build for which processor? make build ARCH={'|'.join(TARGETS)}")
+                raise Problem(f"name the processor to build for: make build ARCH={'|'.join(TARGETS)}")
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
@@ -55,7 +55,7 @@ def build(architecture: str, names: list[str]) -> None:
     path = f"{machine.venv('build') / 'bin'}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(command, cwd=REPOSITORY, env=os.environ | {"PATH": path})
     if done.returncode != 0:
-        raise Problem(f"cargo-lambda failed (exit code {done.returncode})")
+        raise Problem(f"cannot build: cargo-lambda failed (exit code {done.returncode}); see its error above")
     check_sizes(architecture, names)
     for name in names:
         staged = REPOSITORY / "target" / "lambda" / name / "bootstrap"
@@ -72,7 +72,7 @@ def built(architecture: str, name: str) -> Path:
 
 
 def require_target(architecture: str) -> None:
-    """cargo-lambda would add a missing target by itself, and fail in many words where it cannot."""
+    """Checks that Rust has the target. cargo-lambda would try to add it, and its error would be long and unclear."""
     target = TARGETS[architecture]
     asked = subprocess.run(["rustc", "--print", "target-libdir", "--target", target],
                            cwd=REPOSITORY, capture_output=True, text=True)
@@ -94,12 +94,12 @@ def check_sizes(architecture: str, names: list[str]) -> None:
         if zip_mib > ZIP_MIB_MAX:
             too_large.append(name)
     if too_large:
-        raise Problem(f"larger than {ZIP_MIB_MAX} MiB: {', '.join(too_large)}; what did they gain? "
-                      "`cargo tree --package NAME` shows what they are made of")
+        raise Problem(f"larger than {ZIP_MIB_MAX} MiB: {', '.join(too_large)}; find out which dependency is new: "
+                      "`cargo tree --package NAME` lists them")
 
 
 def zipped_bytes(binary: bytes) -> int:
-    """The size of what sam uploads."""
+    """Returns the size of the zip that SAM uploads."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writing:
         writing.writestr("bootstrap", binary)

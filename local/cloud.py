@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
-"""The local cloud: an AWS emulator on this machine, with Tandem deployed into it.
+"""Manages the local cloud: an AWS emulator on this machine, with Tandem deployed into it.
 
-    python3 local/cloud.py doctor                     is this machine ready? what is missing?
-    python3 local/cloud.py install [--aws] [--checkov]    install emulator and SAM into .local/
+    python3 local/cloud.py doctor                     checks this machine, and prints what is missing
+    python3 local/cloud.py install [--aws] [--checkov]    installs emulator and SAM into .local/
     python3 local/cloud.py up      [--name N] [--port P] [--limit LIMIT=NUMBER]
     python3 local/cloud.py deploy  [--name N] [KEY=VALUE ...]     template parameters
-    python3 local/cloud.py env     [--name N]         eval "$(...)" points a shell at it
-    python3 local/cloud.py run     [--name N] -- COMMAND...       run a command against it
-    python3 local/cloud.py guide   [--name N]         how to use it by hand
+    python3 local/cloud.py env     [--name N]         prints settings for a shell: eval "$(...)"
+    python3 local/cloud.py run     [--name N] -- COMMAND...       runs a command against it
+    python3 local/cloud.py guide   [--name N]         prints how to use it by hand
     python3 local/cloud.py status
     python3 local/cloud.py down    [--name N | --all]
     python3 local/cloud.py with    [--name N] [--set KEY=VALUE] [--limit LIMIT=NUMBER] [--strict-s3] -- COMMAND...
-                                                      up, deploy, run, and down whatever happens
+                                                      up, deploy, run, and always down
 
-The emulator enforces IAM: the functions may do what template.yaml allows them and no more. With
---no-iam (of up and with) everything is allowed. It also enforces limits of AWS; local/limits.py lists
-them, and --limit (of up and with) changes one, such as --limit account_concurrency=10. With --strict-s3
-(of with) a second, stricter S3 runs beside it, for tests; the command finds its address in
+The emulator enforces IAM: the functions may do only what template.yaml allows. With --no-iam (of up
+and with) everything is allowed. The emulator also enforces limits of AWS; local/limits.py lists them,
+and --limit (of up and with) changes one, such as --limit account_concurrency=10. With --strict-s3 (of
+with) a second, stricter S3 runs beside it, for tests; the command finds its address in
 TANDEM_STRICT_S3_URL.
 
-Several local clouds can run side by side, told apart by name ("local" unless told otherwise).
-Everything they write is under .local/. None can reach a real AWS account: see environment.py.
+Several local clouds can run side by side; each has a name ("local" by default). They write only to
+files under .local/. None can reach a real AWS account: see environment.py.
 """
 
 import argparse
@@ -44,7 +44,7 @@ from paths import Cloud, Problem, REPOSITORY
 
 
 def main() -> int:
-    # A terminated run must still take its emulator down, so it ends as Ctrl-C does.
+    # A terminated run must still stop its emulator, so it ends as with Ctrl-C.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _frame: sys.exit(128 + number))
     try:
@@ -102,10 +102,10 @@ def down(arguments) -> None:
 
 
 def with_cloud(arguments) -> int:
-    """A cloud of its own for one command: fresh before it, gone after it, whatever happens."""
+    """Runs one command against a new cloud of its own, and stops the cloud afterwards in every case."""
     cloud = arguments.cloud
     with cloud.lock():
-        emulator.stop(cloud, quiet=True)  # what a killed run may have left behind
+        emulator.stop(cloud, quiet=True)  # a killed run may have left it running
         code = 1
         try:
             emulator.start(cloud, arguments.port, iam=arguments.iam, limits=dict(arguments.limit))
@@ -124,26 +124,26 @@ def with_cloud(arguments) -> int:
                 signal.signal(number, signal.SIG_IGN)
             emulator.stop(cloud, keep_logs=code != 0, quiet=True)
         if code != 0:
-            print(f"failed (exit code {code}); the logs of the local cloud are kept in "
+            print(f"failed (exit code {code}); the logs of the local cloud are in "
                   f"{cloud.folder.relative_to(REPOSITORY)}/", file=sys.stderr)
         return code
 
 
 def run_command(cloud: Cloud, command: list[str]) -> int:
-    """Runs a command against the cloud. Signals are the command's to act on; its exit code is ours."""
+    """Runs a command against the cloud, passes signals on to it, and returns its exit code."""
     variables = stack.client_environment(cloud)
     process, received = None, []
 
     def pass_on(number, _frame):
         received.append(number)
-        if process and number != signal.SIGINT:  # the terminal sends Ctrl-C to the command by itself
+        if process and number != signal.SIGINT:  # the terminal itself sends Ctrl-C to the command
             process.send_signal(number)
 
     previous = {number: signal.signal(number, pass_on)
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         process = subprocess.Popen(command, env=variables)
-        if received:  # while the command was being started
+        if received:  # before the command was started
             process.send_signal(received[0])
         code = process.wait()
     except OSError as error:
@@ -170,8 +170,8 @@ def parse_arguments() -> argparse.Namespace:
 
     verb("doctor", doctor, named=False)
     adding = verb("install", install, named=False)
-    adding.add_argument("--aws", action="store_true", help="also the aws command")
-    adding.add_argument("--checkov", action="store_true", help="checkov instead")
+    adding.add_argument("--aws", action="store_true", help="install the aws command too")
+    adding.add_argument("--checkov", action="store_true", help="install only checkov")
     adding = verb("up", up)
     adding.add_argument("--port", type=port, default=emulator.DEFAULT_PORT)
     adding.add_argument("--no-iam", dest="iam", action="store_false")
@@ -183,7 +183,7 @@ def parse_arguments() -> argparse.Namespace:
     verb("status", status, named=False)
     verb("down", down).add_argument("--all", action="store_true")
     adding = verb("with", with_cloud)
-    adding.add_argument("--port", type=port, default=None, help="(a free one)")
+    adding.add_argument("--port", type=port, default=None, help="(default: a free one)")
     adding.add_argument("--no-iam", dest="iam", action="store_false")
     adding.add_argument("--limit", type=limit, action="append", default=[], metavar="LIMIT=NUMBER")
     adding.add_argument("--strict-s3", action="store_true")
@@ -194,13 +194,13 @@ def parse_arguments() -> argparse.Namespace:
     if hasattr(arguments, "command"):
         arguments.command = arguments.command[arguments.command[:1] == ["--"]:]
         if not arguments.command:
-            parser.error("no command is given after --")
+            parser.error("no command to run: give one after --")
     return arguments
 
 
 def port(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is not a port")
+        raise argparse.ArgumentTypeError(f"{text} is not a port: give a number from 1 to 65535")
     return int(text)
 
 

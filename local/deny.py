@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Checks the crates that Tandem depends on, with cargo-deny. deny.toml has the rules.
 
-    python3 local/deny.py crates        their versions, licences and sources; works offline
-    python3 local/deny.py advisories    their known vulnerabilities; needs the network
+    python3 local/deny.py crates        checks versions, licences and sources; works offline
+    python3 local/deny.py advisories    checks for known vulnerabilities; needs the network
 
 The first run builds a pinned version of cargo-deny into .local/, which takes minutes and needs the network. "crates"
 downloads the crates that Cargo.lock names and this machine lacks, and then works offline. "advisories" downloads the
-RustSec advisory database with git into cargo's home folder, and asks crates.io which of the crates were yanked.
+RustSec advisory database with git into cargo's home folder, and reads from crates.io which of the crates were yanked.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from paths import HOME, Problem, REPOSITORY
 VERSION = "0.20.2"
 INSTALLED = HOME / "cargo-deny"
 PROGRAM = INSTALLED / "bin" / "cargo-deny"
-# Left behind only if the installation fails, so that the next one continues there.
+# Kept only if the installation fails, so that the next one continues there.
 BUILD = HOME / "cargo-deny-build"
 
 CHECKS = {
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def install() -> None:
-    """Installs the pinned version of cargo-deny, unless it is there."""
+    """Installs the pinned version of cargo-deny, unless it is installed."""
     if PROGRAM.exists():
         answer = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)
         if answer.stdout.split()[-1:] == [VERSION]:
@@ -53,19 +53,19 @@ def install() -> None:
     print(f"building cargo-deny {VERSION} into {INSTALLED.relative_to(REPOSITORY)} (once, some minutes)", flush=True)
     command = ["cargo", "install", "--locked", "--root", INSTALLED, "--version", VERSION, "cargo-deny"]
     if subprocess.run(command, env={**os.environ, "CARGO_TARGET_DIR": str(BUILD)}).returncode:
-        raise Problem(f"cannot install cargo-deny {VERSION}: cargo says why above. It needs crates.io; cargo takes a "
-                      "proxy from HTTPS_PROXY and its own configuration. Then run the same command again")
+        raise Problem(f"cannot install cargo-deny {VERSION}: see cargo's error above. cargo needs crates.io, and takes "
+                      "a proxy from HTTPS_PROXY and its own configuration. Then run the same command again")
     shutil.rmtree(BUILD, ignore_errors=True)
 
 
 def fetch() -> None:
-    """Downloads the crates that are missing here: those of other platforms too, since cargo-deny reads them all.
+    """Downloads the crates that this machine lacks, also those of other platforms, because cargo-deny reads them all.
 
     If none is missing, cargo does not use the network.
     """
     if subprocess.run(["cargo", "fetch", "--locked", "--quiet"], cwd=REPOSITORY).returncode:
-        raise Problem("cannot fetch the crates that Cargo.lock names: cargo says why above. If it says that Cargo.lock "
-                      "needs to be updated, build once and commit the new Cargo.lock")
+        raise Problem("cannot fetch the crates that Cargo.lock names: see cargo's error above. If it says that "
+                      "Cargo.lock needs to be updated, build once and commit the new Cargo.lock")
 
 
 if __name__ == "__main__":

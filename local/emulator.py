@@ -1,4 +1,4 @@
-"""Starting and ending the emulator (MiniStack) and the metrics bridge of one local cloud."""
+"""Starts and stops the emulator (MiniStack) and the metrics bridge of one local cloud."""
 
 import json
 import shutil
@@ -13,20 +13,20 @@ import processes
 from paths import REPOSITORY, SCRIPTS, Cloud, Problem
 
 DEFAULT_PORT = 4566
-START_SECONDS = 60  # it takes about one; a busy machine may take longer
+START_SECONDS = 60  # the emulator starts in about one; a busy machine may take longer
 FREE_PORT_TRIES = 5
 
-_children = []  # held on to, as they are meant to outlive the objects that started them
+_children = []  # keeps the Popen objects, because their processes outlive the code that started them
 
 
 def start(cloud: Cloud, port: int | None, *, iam: bool = True, limits: dict[str, int] | None = None) -> None:
-    """Starts the cloud if it is not up. Without a port, a free one is taken; without limits, AWS's hold."""
+    """Starts the cloud if it is not up. The default port is a free one; the default limits are AWS's."""
     state = cloud.read_state()
     if is_up(state):
-        print(f"the local cloud \"{cloud.name}\" is up already: {environment.endpoint(state['port'])}")
+        print(f"the local cloud \"{cloud.name}\" is already up: {environment.endpoint(state['port'])}")
         return
     machine.install("emulator", "sam")
-    stop(cloud, quiet=True)  # what is left of one that died
+    stop(cloud, quiet=True)  # removes what a dead one has left
     for attempt in range(FREE_PORT_TRIES):
         chosen = port or free_port()
         if port and port_is_taken(port):
@@ -38,7 +38,7 @@ def start(cloud: Cloud, port: int | None, *, iam: bool = True, limits: dict[str,
 
 
 def start_on(cloud: Cloud, port: int, *, iam: bool, limits: dict[str, int], last: bool) -> bool:
-    """Starts both processes. False if another program was faster to take the port."""
+    """Starts both processes. Returns False if another program has taken the port first."""
     for folder in (cloud.home, cloud.temporary):
         folder.mkdir(parents=True, exist_ok=True)
     process = spawn(cloud, "emulator", [machine.program("emulator", "python"), SCRIPTS / "emulator_server.py"],
@@ -49,10 +49,11 @@ def start_on(cloud: Cloud, port: int, *, iam: bool, limits: dict[str, int], last
         if process.poll() is not None:
             if not last and port_is_taken(port):
                 return False
-            raise Problem(f"the emulator ended at once:\n{tail(cloud, 'emulator')}")
+            raise Problem(f"cannot start the local cloud: the emulator ended at once:\n{tail(cloud, 'emulator')}")
         if time.monotonic() > deadline:
             stop(cloud, keep_logs=True, quiet=True)
-            raise Problem(f"the emulator did not answer within {START_SECONDS} s:\n{tail(cloud, 'emulator')}")
+            raise Problem(f"cannot start the local cloud: the emulator did not answer within {START_SECONDS} s:\n"
+                          f"{tail(cloud, 'emulator')}")
         time.sleep(0.05)
     bridge = spawn(cloud, "metrics-bridge",
                    [machine.program("emulator", "python"), SCRIPTS / "metrics_bridge.py", str(process.pid)],
@@ -62,7 +63,7 @@ def start_on(cloud: Cloud, port: int, *, iam: bool, limits: dict[str, int], last
 
 
 def stop(cloud: Cloud, *, keep_logs: bool = False, quiet: bool = False) -> None:
-    """Ends the cloud's processes, the functions they run included, and removes its state."""
+    """Ends the cloud's processes, including the functions that they run, and removes its state."""
     state = cloud.read_state()
     for name in ("strict-s3", "metrics-bridge", "emulator"):
         if name in state:
@@ -81,7 +82,7 @@ def describe(cloud: Cloud) -> str:
     state = cloud.read_state()
     if not is_up(state):
         return f"died; see {cloud.log('emulator').relative_to(REPOSITORY)}, " \
-               f"then: python3 local/cloud.py down --name {cloud.name}"
+               f"then run: python3 local/cloud.py down --name {cloud.name}"
     stack = state.get("stack")
     return (f"{environment.endpoint(state['port'])}, process {state['emulator']['pid']}, "
             + (f"stack {stack}" if stack else "nothing deployed"))
@@ -108,12 +109,12 @@ def is_healthy(port: int) -> bool:
 
 
 def open_locally(request, timeout: float = 10):
-    """urlopen without the user's proxies."""
+    """Opens a URL without the user's proxies."""
     return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=timeout)
 
 
 def spawn(cloud: Cloud, name: str, command: list, variables: dict[str, str]) -> subprocess.Popen:
-    """Starts a process of its own session, so that Ctrl-C in the terminal does not reach it."""
+    """Starts a process in a session of its own, so that Ctrl-C in the terminal does not reach it."""
     with open(cloud.log(name), "ab") as log:
         process = subprocess.Popen([str(part) for part in command], env=variables, cwd=cloud.temporary,
                                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
@@ -139,14 +140,14 @@ def port_is_taken(port: int) -> bool:
 
 
 def taken(port: int) -> str:
-    """Says who has the port, as far as that can be known."""
+    """Returns a message that names the program on the port, as far as it can be found out."""
     for other in Cloud.all():
         state = other.read_state()
         if state.get("port") == port and is_up(state):
-            return (f'port {port} belongs to the local cloud "{other.name}". End it with: '
+            return (f'port {port} belongs to the local cloud "{other.name}". Stop it with: '
                     f"python3 local/cloud.py down --name {other.name}, or choose another: --port {port + 1}")
     owner = processes.listener(port)
     if owner is None and is_healthy(port):
         owner = "another MiniStack (of another checkout?)"
-    return (f"port {port} is taken by {owner or 'another program'}. End that, or choose another port: "
+    return (f"port {port} is taken by {owner or 'another program'}. Stop it, or choose another port: "
             f"make local PORT={port + 1}, or: python3 local/cloud.py up --port {port + 1}")

@@ -1,10 +1,10 @@
-"""MiniStack, which compares the filters of notifications without decoding them, knows only today's bucket names, names
-the rules of EventBridge differently from IAM, resolves only a part of a template's conditions, and lacks some of AWS's
-limits. Run by emulator.py.
+"""Starts MiniStack with changes that make it behave like AWS. emulator.py runs this script.
 
-All have to be as on AWS: a rule's filters are encoded as S3 wants them, buckets with old names still exist, a role's
-policy names the rules of EventBridge that its function may use, template.yaml has conditions on parts of parameters, and
-what AWS would stop has to fail here too (strict_limits.py).
+Unchanged, MiniStack differs from AWS in five ways. It compares filters of notifications without decoding them, but a
+rule encodes its filters as S3 requires. It knows only today's bucket names, but buckets with old names still exist. It
+names EventBridge rules differently from IAM, but a role's policy names the rules that its function may use. It resolves
+only some functions in a template's conditions, but template.yaml has conditions on parts of parameters. It lacks some
+limits of AWS, but an action that AWS would stop has to fail here too (strict_limits.py).
 """
 
 import json
@@ -29,7 +29,7 @@ s3._validate_bucket_name = lambda name: validate_name_of_today(name) or s3_names
 strict_limits.install(Limits(json.loads(os.environ["TANDEM_LIMITS"])))
 
 evaluate_conditions = engine._evaluate_conditions
-for module in list(sys.modules.values()):  # some have imported it by name
+for module in list(sys.modules.values()):  # some modules have imported it by name
     if getattr(module, "_evaluate_conditions", None) is evaluate_conditions:
         module._evaluate_conditions = template_conditions.evaluating_all(evaluate_conditions)
 emulators_resource_arn = iam_actions.extract_resource_arn

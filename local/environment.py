@@ -1,9 +1,9 @@
-"""The environments that programs of the local cloud run in. No I/O.
+"""Computes the environments of the local cloud's programs. No I/O.
 
-The promise kept here: neither the emulator, nor the functions it runs, nor the strict S3 of tests, nor
-a program pointed at these can reach a real AWS account. All credentials, profiles, regions, endpoints
-and proxies of the user are taken out; dummies and the emulator's own address are put in. (The
-functions inherit the emulator's environment, and the emulator overrides AWS_ENDPOINT_URL with its own.)
+These environments ensure that no program of the local cloud can reach a real AWS account: not the emulator, its
+functions, the strict S3 of the tests, or a program that uses these. They lack all credentials, profiles, regions,
+endpoints and proxies of the user, and have dummies and the emulator's own address instead. (The functions inherit the
+emulator's environment, and the emulator overrides AWS_ENDPOINT_URL with its own.)
 """
 
 import json
@@ -12,7 +12,7 @@ import os
 REGION = "us-east-1"
 LOOPBACK = "127.0.0.1"
 
-# What a program needs that has nothing to do with AWS. Anything else stays outside.
+# The variables that a program needs and that have nothing to do with AWS. No other variable is passed on.
 KEPT = {"PATH", "LANG", "LANGUAGE", "TZ", "TERM", "USER", "LOGNAME", "LD_LIBRARY_PATH"}
 
 
@@ -21,7 +21,7 @@ def endpoint(port: int) -> str:
 
 
 def aws_variables(port: int) -> dict[str, str]:
-    """Everything an AWS client reads, so that nothing is left for it to look up elsewhere."""
+    """Returns all variables that an AWS client reads, so that it looks up no setting elsewhere."""
     return {
         "AWS_ENDPOINT_URL": endpoint(port),
         "AWS_ACCESS_KEY_ID": "test",
@@ -38,21 +38,21 @@ def aws_variables(port: int) -> dict[str, str]:
 
 
 def is_dangerous(name: str) -> bool:
-    """Whether a variable of the user's could lead a client to another account, address or setting."""
+    """Returns whether a variable of the user could lead a client to another account, address or setting."""
     upper = name.upper()
     return (upper.startswith(("AWS_", "TANDEM_", "SAM_", "BOTO", "_LAMBDA", "LAMBDA_", "_X_AMZN"))
             or upper.endswith("_PROXY"))
 
 
 def for_client(port: int, stack_name: str, strict_s3_url: str | None) -> dict[str, str]:
-    """The user's own environment, safely pointed at the local cloud: for tests, demo, `run`."""
+    """Returns the user's own environment, changed so that it points at the local cloud: for tests, demo, `run`."""
     kept = {name: value for name, value in os.environ.items() if not is_dangerous(name)}
     strict_s3 = {"TANDEM_STRICT_S3_URL": strict_s3_url} if strict_s3_url else {}
     return kept | aws_variables(port) | {"TANDEM_STACK_NAME": stack_name} | strict_s3
 
 
 def for_tool(port: int, home, temporary) -> dict[str, str]:
-    """Almost nothing of the user's, and a HOME of its own: for the emulator, SAM, the bridge, the strict S3."""
+    """Returns few of the user's variables, and a HOME of its own: for the emulator, SAM, the bridge, the strict S3."""
     kept = {name: value for name, value in os.environ.items() if name in KEPT or name.startswith("LC_")}
     return kept | aws_variables(port) | {
         "HOME": str(home),
@@ -63,8 +63,8 @@ def for_tool(port: int, home, temporary) -> dict[str, str]:
 
 
 def for_emulator(port: int, home, temporary, *, iam: bool, limits: dict[str, int]) -> dict[str, str]:
-    """MiniStack's own switches: this machine only, nothing kept on disk, no Docker, no other port.
-    With `iam` it enforces policies: the functions may do what template.yaml allows them, no more.
+    """Returns MiniStack's own settings: this machine only, nothing stored on disk, no Docker, no other port.
+    With `iam` it enforces policies: the functions may do only what template.yaml allows.
     `limits` are those that differ from AWS's (limits.py)."""
     return for_tool(port, home, temporary) | {
         "BIND_HOST": LOOPBACK,
@@ -81,8 +81,8 @@ def for_emulator(port: int, home, temporary, *, iam: bool, limits: dict[str, int
 
 
 def for_strict_s3(port: int, home, temporary, root) -> dict[str, str]:
-    """LocalStack's own switches: S3 alone, as on a machine of its own (not in its container), with no
-    DNS server, no Docker, no reports to its makers and nothing downloaded."""
+    """Returns LocalStack's own settings: S3 alone, running directly on the machine (not in its container), with no
+    DNS server, no Docker, no reports to its makers and no downloads."""
     return for_tool(port, home, temporary) | {
         "FILESYSTEM_ROOT": str(root),
         "GATEWAY_LISTEN": f"{LOOPBACK}:{port}",

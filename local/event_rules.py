@@ -1,7 +1,7 @@
-"""Names the EventBridge rule of a request as IAM does, because the emulator names it differently. No I/O.
+"""Computes the ARN of the EventBridge rule of a request as IAM does; the emulator computes another one. No I/O.
 
 Source: service authorization reference, "Actions, resources, and condition keys for Amazon EventBridge": a rule of the
-default event bus is `rule/NAME`, without the bus; the actions on a rule's targets are about the rule too.
+default event bus is `rule/NAME`, without the bus; the resource of the actions on a rule's targets is the rule too.
 """
 
 import json
@@ -10,7 +10,7 @@ DEFAULT_BUS = "default"
 
 
 def rule_arn(body: bytes, region: str, account: str) -> str | None:
-    """The ARN of the rule of the default event bus that a request names; none if it names none."""
+    """Returns the ARN of the rule of the default event bus that a request names, or None if it names none."""
     try:
         request = json.loads(body or b"{}")
     except (UnicodeDecodeError, ValueError):

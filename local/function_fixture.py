@@ -1,4 +1,4 @@
-"""For the tests of the local cloud: functions in Python, and requests without a signature."""
+"""Test helpers for the local cloud: functions in Python, and requests without a signature."""
 
 import base64
 import io
@@ -25,7 +25,7 @@ while True:
 
 
 def make_function(endpoint: str, name: str, body: str, account: str | None = None, **settings) -> None:
-    """Makes a function as those of the template are made; `body` is the inner part of its loop."""
+    """Creates a function like those of the template; `body` is the inner part of its loop."""
     indented = "".join(f"    {line}\n" for line in body.strip().splitlines())
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
@@ -40,7 +40,7 @@ def make_function(endpoint: str, name: str, body: str, account: str | None = Non
 
 def call(endpoint: str, method: str, path: str, document=None, *, body: bytes | None = None,
          headers: dict[str, str] | None = None, account: str | None = None) -> tuple[int, bytes]:
-    """Status and body of the answer, refusals included."""
+    """Returns status and body of the response, also if it is a refusal."""
     headers = dict(headers or {})
     if account:
         headers["Authorization"] = f"AWS4-HMAC-SHA256 Credential={account}/20260101/us-east-1/any/aws4_request"

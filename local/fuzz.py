@@ -3,9 +3,9 @@
 
     python3 local/fuzz.py [--minutes 10] [--seed N] [--only TEXT]
 
-`make test` runs these tests with the one seed of .cargo/config.toml. This script prints every seed it uses. A test
-that fails writes its case into a proptest-regressions file next to its crate, which every later run of the test
-replays, `make test` among them: commit that file with the fix.
+`make test` runs these tests with the one seed of .cargo/config.toml. This script prints every seed that it uses. A test
+that fails writes its case into a proptest-regressions file next to its crate. Every later run of the test, also by
+`make test`, replays that case: commit the file with the fix.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def fuzz(first_seed: int, seconds: float, only: str) -> int:
         for binary in binaries:
             for test in binary.run(seed):
                 failed.setdefault(test, seed)
-                print(f"FAILED {test}; again: make fuzz SEED={seed} MINUTES=0 ONLY={test.rsplit('::', 1)[-1]}",
+                print(f"FAILED {test}; to repeat: make fuzz SEED={seed} MINUTES=0 ONLY={test.rsplit('::', 1)[-1]}",
                       flush=True)
         seed += 1
         if time.monotonic() >= end:
@@ -76,7 +76,7 @@ class Binary:
         self.tests: "list[str]" = []
 
     def keep(self, only: str) -> bool:
-        """Finds its property tests whose name contains `only`. Returns whether there are any."""
+        """Finds the binary's property tests whose name contains `only`. Returns whether there are any."""
         known = {name for source in self.package.rglob("*.rs") for name in property_tests(source.read_text())}
         listed = subprocess.run([self.executable, "--list", "--format", "terse"], cwd=self.package,
                                 capture_output=True, text=True, check=True).stdout
@@ -96,12 +96,12 @@ class Binary:
 
 
 def failures(output: str) -> "list[str]":
-    """The names of the failed tests in what a test binary printed."""
+    """Returns the names of the failed tests in a test binary's output."""
     return re.findall(r"^test (\S+) \.\.\. FAILED$", output, re.MULTILINE)
 
 
 def property_tests(source: str) -> "list[str]":
-    """The names of the tests inside the proptest! blocks of a source file.
+    """Returns the names of the tests inside the proptest! blocks of a source file.
 
     rustfmt puts the end of a block in the column of its beginning.
     """
@@ -122,7 +122,7 @@ def built() -> "list[Binary]":
                             "--message-format", "json-render-diagnostics"],
                            cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
     if build.returncode:
-        raise Problem("the tests cannot be built")
+        raise Problem("cannot build the tests: see cargo's error above")
     messages = [json.loads(line) for line in build.stdout.splitlines() if line.startswith("{")]
     return [Binary(Path(message["executable"]), Path(message["manifest_path"]).parent) for message in messages
             if message["reason"] == "compiler-artifact" and message.get("executable")
@@ -130,7 +130,7 @@ def built() -> "list[Binary]":
 
 
 def regressions() -> "list[str]":
-    """The regression files that differ from the last commit."""
+    """Returns the regression files that differ from the last commit."""
     status = subprocess.run(["git", "status", "--porcelain", "--untracked-files=all"], cwd=REPOSITORY,
                             capture_output=True, text=True, check=True).stdout
     changed = [line[3:] for line in status.splitlines()]

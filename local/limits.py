@@ -1,9 +1,9 @@
-"""The limits of AWS that the local cloud enforces, and how a test changes them. No I/O.
+"""Stores the limits of AWS that the local cloud enforces, and lets tests change them. No I/O.
 
     GET /_tandem/limits
     PUT /_tandem/limits  {"limit": "in_flight_messages", "of": "my-queue", "value": 5}
 
-Without "of" the value is for everything that has no value of its own; without a value (null) AWS's holds again.
+Without "of" the value applies to everything that has no value of its own. A value of null restores AWS's value.
 """
 
 import json
@@ -22,7 +22,7 @@ AWS = {
     "metadata_bytes": 2_048,
     # A bucket. S3 user guide, "Amazon S3 multipart upload limits": every part but the last has at least this size.
     "part_bytes": 5 << 20,
-    # A bucket. S3 promises no order and no time: each notification is delayed by a random time, at most this one.
+    # A bucket. S3 promises neither order nor time: each notification is delayed by a random time of at most this value.
     "notification_delay_ms": 0,
 }
 
@@ -38,7 +38,7 @@ class Limits:
             self.set(limit, value)
 
     def get(self, limit: str, *names: str) -> int:
-        """The value for the first of the names that has one of its own."""
+        """Returns the value of the first of the names that has one of its own, or the general value."""
         with self._lock:
             special = self._special[limit]
             return next((special[name] for name in names if name in special), self._general[limit])
@@ -83,7 +83,7 @@ def check(limit, value, of) -> None:
 
 
 def parse(text: str) -> tuple[str, int]:
-    """NAME=VALUE, as the command line takes it."""
+    """Parses NAME=VALUE of the command line."""
     limit, _, value = text.partition("=")
     if not value.isascii() or not value.isdigit():
         raise ValueError(f"{text} is not of the form LIMIT=NUMBER, such as part_bytes=1")

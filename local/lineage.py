@@ -1,11 +1,11 @@
-"""The chain of events that an invocation belongs to, as Lambda counts it to detect recursive loops. No I/O.
+"""Counts the invocations in a chain of events, as Lambda does to detect recursive loops. No I/O.
 
 Lambda counts in the field `Lineage` of X-Ray's trace header:
 
     Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:a87bd80c:0|68fd508a:5
 
-An entry is a function and how many of its invocations came before the latest one in this chain. The SDKs copy the
-header to every request that a function makes, and SQS, SNS and S3 to what they deliver.
+An entry names a function and the number of its invocations before the latest one in this chain. The SDKs copy the
+header to every request that a function sends, and SQS, SNS and S3 copy it to the messages that they deliver.
 
 Sources: Lambda developer guide, "Use Lambda recursive loop detection to prevent infinite loops"; X-Ray developer
 guide, "Tracing header"; `recursion_detection.rs` of the crate `aws-runtime`. AWS does not document how Lambda
@@ -23,12 +23,12 @@ INVOCATIONS_MAX = 16
 
 
 def invocations(header: str | None, function_arn: str) -> int:
-    """How often the function was invoked in the chain of this header."""
+    """Returns how often the function was invoked in the chain of this header."""
     return counts(header).get(name(function_arn), -1) + 1
 
 
 def continued(header: str | None, function_arn: str, sampled: bool = False) -> str:
-    """The header of an invocation that continues the chain of this header, or begins one if there is none."""
+    """Returns the header of an invocation that continues the chain of this header, or begins a new chain."""
     before = fields(header)
     root = before.get("Root") or f"1-{int(time.time()):08x}-{secrets.token_hex(12)}"
     is_sampled = before.get("Sampled") or str(int(sampled))
@@ -38,7 +38,7 @@ def continued(header: str | None, function_arn: str, sampled: bool = False) -> s
 
 
 def joined(headers: list[str | None]) -> str | None:
-    """The header of a batch: the first message's, with the highest count of each function in any message's header."""
+    """Returns the header of a batch: the first message's, with each function's highest count in all messages."""
     present = [header for header in headers if header]
     highest = {}
     for header in present:
@@ -55,7 +55,7 @@ def fields(header: str | None) -> dict[str, str]:
 
 
 def counts(header: str | None) -> dict[str, int]:
-    """The count of each function. A damaged entry is ignored, because any client can send one."""
+    """Returns the count of each function. Ignores damaged entries, because any client can send one."""
     counted = {}
     for entry in fields(header).get("Lineage", "").split("|"):
         function, _, count = entry.rpartition(":")
@@ -69,6 +69,6 @@ def written(counted: dict[str, int]) -> str:
 
 
 def name(function_arn: str) -> str:
-    """The function's name in headers. Its versions and aliases are the same function."""
+    """Returns the function's name in headers. Its versions and aliases are the same function."""
     unqualified = ":".join(function_arn.split(":")[:7])
     return f"{zlib.crc32(unqualified.encode()):08x}"

@@ -1,4 +1,4 @@
-"""This machine: what must be there already (doctor), and what is installed into .local/ (install)."""
+"""Checks that this machine has the required programs (doctor), and installs the others into .local/ (install)."""
 
 import concurrent.futures
 import hashlib
@@ -14,15 +14,14 @@ from paths import HOME, REPOSITORY, SCRIPTS, Problem, exclusive
 
 VENV_HELP = "Debian, Ubuntu: apt install python3-venv; others: a complete Python from python.org or pyenv"
 
-# Version 1 of the aws command, which is what can be installed with pip, does not heed
-# AWS_ENDPOINT_URL for SQS; it does heed the option.
+# pip can install only version 1 of the aws command. It ignores AWS_ENDPOINT_URL for SQS, but not the option.
 AWS_COMMAND = """#!/bin/sh
 exec '{program}' ${{AWS_ENDPOINT_URL:+--endpoint-url "$AWS_ENDPOINT_URL"}} "$@"
 """
 
 
 def doctor() -> int:
-    """Checks what has to be installed by hand, and says how for each thing that is missing."""
+    """Checks for programs that the user has to install, and prints how to install each missing one."""
     complaints = [complaint for check in (check_rust, check_c_compiler, check_python) for complaint in check()]
     for complaint in complaints:
         print(f"missing: {complaint}", file=sys.stderr)
@@ -37,7 +36,7 @@ def check_rust():
     answer = subprocess.run(["cargo", "--version"], cwd=REPOSITORY, capture_output=True, text=True)
     found = re.match(r"cargo (\d+\.\d+\.\d+)", answer.stdout)
     if not found:
-        yield f"a cargo that works; `cargo --version` says: {(answer.stderr or answer.stdout).strip()}"
+        yield f"a cargo that works; `cargo --version` prints: {(answer.stderr or answer.stdout).strip()}"
     elif numbers(found[1]) < numbers(wanted):
         yield f"Rust {wanted} or newer (cargo is {found[1]}); update it with: rustup update stable"
 
@@ -49,7 +48,7 @@ def check_c_compiler():
 
 
 def check_python():
-    # Older Pythons do not come this far; see cloud.py.
+    # cloud.py has already refused a Python that is too old.
     for module in ("venv", "ensurepip"):
         if importlib.util.find_spec(module) is None:
             yield f"Python's {module} module; {VENV_HELP}"
@@ -64,7 +63,7 @@ def venv(what: str) -> Path:
 
 
 def program(what: str, name: str) -> Path:
-    """A program of one of the installations."""
+    """Returns the path of a program of one of the installations."""
     path = venv(what) / "bin" / name
     if not path.exists():
         raise Problem(f"{name} is not installed; install it with: python3 local/cloud.py install"
@@ -73,7 +72,7 @@ def program(what: str, name: str) -> Path:
 
 
 def install(*names: str) -> None:
-    """Installs each pinned requirements file into a virtual environment of its own. Safe to repeat."""
+    """Installs each pinned requirements file into its own virtual environment. Safe to repeat."""
     with exclusive(HOME / "install.lock", wait=True):
         with concurrent.futures.ThreadPoolExecutor() as pool:
             list(pool.map(install_one, names))
@@ -90,7 +89,7 @@ def install_one(name: str) -> None:
     requirements = SCRIPTS / f"requirements-{name}.txt"
     folder = venv(name)
     stamp = folder / "installed"
-    # A virtual environment is bound to its Python and to its own path.
+    # A virtual environment works only with its Python and at its own path.
     wanted = hashlib.sha256(b"\0".join(
         [requirements.read_bytes(), sys.version.encode(), os.path.realpath(sys.executable).encode(),
          str(folder).encode()])).hexdigest()
@@ -100,12 +99,12 @@ def install_one(name: str) -> None:
           "(once, about a minute)", flush=True)
     shutil.rmtree(folder, ignore_errors=True)
     must([sys.executable, "-m", "venv", folder],
-         f"Python cannot make a virtual environment. {VENV_HELP}")
+         f"cannot create a virtual environment with this Python. {VENV_HELP}")
     # Not compiled: most of the modules are never loaded.
     must([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check",
           "--no-compile", "--requirement", requirements],
-         "pip failed. It needs the Python package index (a proxy or mirror is taken from HTTPS_PROXY, "
-         "PIP_INDEX_URL and pip's own configuration); then run the same command again")
+         "cannot install with pip. It needs the Python package index (it takes a proxy or mirror from HTTPS_PROXY, "
+         "PIP_INDEX_URL and its own configuration); then run the same command again")
     stamp.write_text(wanted)
 
 

@@ -1,12 +1,12 @@
 """Turns embedded metric format in the functions' logs into CloudWatch metrics, as AWS does.
 
-MiniStack keeps what the functions log, but does not read the metrics in it. This runs beside it, from
-the emulator's virtual environment, until the emulator ends: about once a second it asks for the log
-events that are new and puts their metrics.
+MiniStack stores the functions' logs, but does not read the metrics in them. This script runs beside
+it, with the emulator's virtual environment, until the emulator ends. About once a second it reads the
+new log events and puts their metrics.
 
 Every event counts once. MiniStack writes the log of one invocation as one log stream, at once and
-with one timestamp. So it is enough to remember how many events of a stream were read, for as long as
-the stream can still be in the window that is asked for.
+with one timestamp. So it is enough to store how many events of a stream were read, for as long as the
+stream can still be in the window that the script requests.
 """
 
 import collections
@@ -19,8 +19,8 @@ import botocore.exceptions
 import botocore.session
 
 POLL_SECONDS = 1.0
-# How far back each poll looks. An invocation's log is stamped just before it is stored, on a busy machine
-# long before.
+# The time range of each poll. MiniStack stamps an invocation's log just before it stores it; on a busy machine, long
+# before.
 WINDOW_MS = 120_000
 # Limits of MiniStack's FilterLogEvents (which has no next page) and of CloudWatch's PutMetricData.
 PAGE_EVENTS = 10_000
@@ -39,7 +39,7 @@ def main() -> None:
             unput += reader.read()
             put(metrics, unput)
             unput = []
-        # The emulator is ending, or very busy.
+        # The emulator is shutting down, or very busy.
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
             print(f"{type(error).__name__}: {error}", flush=True)
         time.sleep(POLL_SECONDS)
@@ -58,7 +58,7 @@ class Reader:
         messages = []
         for group in self.groups():
             messages += self.read_group(group)
-        # Events older than the next window cannot appear again, nor can they be new.
+        # Events older than the next window cannot appear in a later poll.
         self.since_ms = max(self.since_ms, until_ms - WINDOW_MS)
         self.read_of = {stream: seen for stream, seen in self.read_of.items() if seen[0] >= self.since_ms}
         return messages
@@ -83,7 +83,7 @@ class Reader:
                 self.read_of[stream] = of_stream[0]["timestamp"], max(read, len(of_stream))
             if len(events) < PAGE_EVENTS or events[-1]["timestamp"] == start_ms:
                 return messages
-            start_ms = events[-1]["timestamp"]  # once more from there: the page may end within a stream
+            start_ms = events[-1]["timestamp"]  # reads again from there: the page may end within a stream
 
 
 def put(metrics, messages: list[str]) -> None:
@@ -97,7 +97,7 @@ def put(metrics, messages: list[str]) -> None:
 
 
 def metric_data(message: str):
-    """The metrics of one log event: a datum for each metric and each of its sets of dimensions."""
+    """Yields the metrics of one log event: a datum for each metric and each of its sets of dimensions."""
     try:
         document = json.loads(message)
         directives = document["_aws"]["CloudWatchMetrics"]

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Breaks the code on purpose, one mutant at a time, and checks that a test notices.
+"""Breaks the code on purpose, one mutant at a time, and checks that a test detects it.
 
     python3 local/mutants.py install
     python3 local/mutants.py run --suite domain|process [--shard 1/4] [--file PATH ...] [--minutes 55]
 
 cargo-mutants finds the mutants; this script applies them to a copy of the repository, builds it, and runs the tests
-that should notice. The suite "domain" runs the unit tests and the searches of tandem-replication. The suite "process"
-runs the functions' own processes and needs a local cloud (`make mutants` starts one). Mutants that are known to be
-harmless are in .cargo/mutants.toml, each with the reason; docs/testing.md has more.
+that should detect them. The suite "domain" runs the unit tests and the searches of tandem-replication. The suite
+"process" runs the functions' own processes and needs a local cloud (`make mutants` starts one). Mutants that are known
+to be harmless are in .cargo/mutants.toml, each with the reason; docs/testing.md has more.
 """
 
 import argparse
@@ -28,23 +28,23 @@ WORK = HOME / "mutants"
 TREE = WORK / "tree"
 TARGET = WORK / "target"
 
-# A file that is not there yet, or not any more, is left out.
+# Files that do not exist are left out.
 DOMAIN = [f"shared/replication/src/{name}.rs" for name in (
     "admit", "decide", "deferral", "failure_record", "in_flight", "page_plan", "replicator", "shard", "shard_session",
     "shard_state", "transfer")] + [f"shared/replication/src/{name}/*.rs" for name in (
         "key_list", "replicator", "shard_session", "transfer")]
 DOMAIN_TESTS = ["cargo", "test", "--profile", "local", "-p", "tandem-replication"]
-# Files that only the functions' processes exercise, with the tests that should notice.
+# Files that only the functions' processes run, with the tests that should detect their mutants.
 PROCESS = {
     "functions/backfill-shard/src/listing_page.rs": ["jobs::"],
     "functions/backfill-shard/src/manifest_page.rs": ["jobs::"],
-    "functions/backfill-shard/src/page_context.rs": ["jobs::"],
-    "functions/backfill-shard/src/shard_pages.rs": ["jobs::"],
+    "functions/backfill-shard/src/page_object.rs": ["jobs::"],
+    "functions/backfill-shard/src/shard_loop.rs": ["jobs::"],
     "shared/aws/src/s3/multipart.rs": ["transfers::"],
-    "shared/lambda/src/record.rs": ["failures::", "protocol_faults::"],
+    "shared/lambda/src/services.rs": ["failures::", "protocol_faults::"],
 }
-# Tests of tandem-replication in the order in which a mutant meets them: it is caught by the first that fails. The unit
-# tests and the scripted ones take seconds. Of the searches the one that drives the file comes before the others.
+# Tests of tandem-replication in the order in which they run: the first that fails catches the mutant. The unit tests
+# and the scripted ones take seconds. Of the searches, the one that covers the file runs first.
 QUICK = ["--lib", "--test", "attempts", "--test", "jobs", "--test", "resume", "--test", "key_lists"]
 SEARCHES = {
     "every_schedule": ["admit", "decide", "replicator", "in_flight"],
@@ -54,14 +54,14 @@ SEARCHES = {
 }
 FUNCTIONS = ["configure-rule", "replicate-put", "replicate-delete", "backfill", "backfill-shard", "copy-parts"]
 
-# A mutant that hangs is noticed: this many times as long as the tests take without one, and a minute.
+# A mutant counts as hanging, and as caught, after this many times the duration of the tests without one, and a minute.
 PATIENCE = 4
-# `make mutants` runs both suites, and has two hours.
+# `make mutants` runs both suites, within two hours.
 MINUTES_MAX = 55
 
 
 class Suite:
-    """Which files are mutated, how a mutated tree is built, and which tests run."""
+    """The files to mutate, how to build a mutated tree, and the tests to run."""
 
     def __init__(self, name: str, files: "list[str]"):
         self.name = name
@@ -74,7 +74,7 @@ class Suite:
         return ["cargo", "build", "--profile", "local", "--workspace", "--bins", "--test", "flows"]
 
     def tests(self, file: "str | None") -> "list[list[str]]":
-        """The commands that test a mutant of this file, one after the other until one fails."""
+        """Returns the commands that test a mutant of this file; they run one after the other until one fails."""
         if self.name == "domain":
             module = file and Path(file).relative_to("shared/replication/src").parts[0].removesuffix(".rs")
             searches = sorted(SEARCHES, key=lambda search: module not in SEARCHES[search])
@@ -84,7 +84,7 @@ class Suite:
                  *filters]]
 
     def stage(self) -> None:
-        """Puts the functions where the tests start them from."""
+        """Copies the functions to where the tests start them."""
         if self.name == "domain":
             return
         for name in FUNCTIONS:
@@ -125,7 +125,7 @@ def shard(text: str) -> "tuple[int, int]":
 
 
 def install() -> None:
-    """Installs the pinned version of cargo-mutants, unless it is there."""
+    """Installs the pinned version of cargo-mutants, unless it is installed."""
     program = INSTALLED / "bin" / "cargo-mutants"
     if program.exists():
         said = subprocess.run([program, "mutants", "--version"], capture_output=True, text=True).stdout
@@ -133,12 +133,12 @@ def install() -> None:
             return
     command = ["cargo", "install", "--locked", "--root", INSTALLED, "--version", VERSION, "cargo-mutants"]
     if subprocess.run(command, env={**os.environ, "CARGO_TARGET_DIR": str(WORK / "install")}).returncode:
-        raise Problem(f"cargo-mutants {VERSION} cannot be installed")
+        raise Problem(f"cannot install cargo-mutants {VERSION}: see cargo's error above. cargo needs crates.io")
     shutil.rmtree(WORK / "install", ignore_errors=True)
 
 
 def found(files: "list[str]", part: "tuple[int, int]") -> "list[dict]":
-    """The mutants of these files, or every n-th of them."""
+    """Returns the mutants of these files, or every n-th of them."""
     chosen = [word for file in files for word in ("--file", file)]
     listed = subprocess.run([INSTALLED / "bin" / "cargo-mutants", "mutants", "--list", "--json", "--diff", *chosen],
                             cwd=REPOSITORY, capture_output=True, text=True)
@@ -149,7 +149,7 @@ def found(files: "list[str]", part: "tuple[int, int]") -> "list[dict]":
 
 
 def named(mutant: dict) -> str:
-    """A mutant in one line: its place, and what stands there instead. .cargo/mutants.toml knows it by this line."""
+    """Returns a mutant in one line: its place and its replacement. .cargo/mutants.toml names it by this line."""
     start = mutant["span"]["start"]
     replaced = next(line for line in mutant["diff"].splitlines() if line.startswith("+++ "))
     return f"{mutant['file']}:{start['line']}:{start['column']}: {replaced.removeprefix('+++ ')}"
@@ -160,14 +160,14 @@ def run_suite(suite: Suite, mutants: "list[dict]", end: float) -> int:
     print(f"{suite.name}: {len(mutants)} mutants", flush=True)
     began = time.monotonic()
     if run(suite.build(), None) != 0:
-        raise Problem(f"without any mutant this fails: {' '.join(suite.build())}")
+        raise Problem(f"cannot test mutants: without any mutant this fails: {' '.join(suite.build())}")
     suite.stage()
     # By test command: how long a mutant may take before it counts as hanging.
     patience: "dict[str, float]" = {}
     for command in suite.tests(None):
         began = time.monotonic()
         if run(command, None) != 0:
-            raise Problem(f"without any mutant this fails: {' '.join(command)}")
+            raise Problem(f"cannot test mutants: without any mutant this fails: {' '.join(command)}")
         patience[command[-1]] = PATIENCE * (time.monotonic() - began) + 60
     results: "dict[str, list[str]]" = {"caught": [], "missed": [], "unviable": [], "not tried": []}
     for mutant in mutants:
@@ -186,7 +186,7 @@ def run_suite(suite: Suite, mutants: "list[dict]", end: float) -> int:
 
 
 def tried(suite: Suite, mutant: dict, patience: "dict[str, float]") -> str:
-    """Applies one mutant to the copy, and takes it back."""
+    """Applies one mutant to the copy, tests it, and reverts it."""
     file = TREE / mutant["file"]
     whole = file.read_text()
     applied = subprocess.run(["patch", "--silent", "--no-backup-if-mismatch", mutant["file"]], cwd=TREE, input=mutant["diff"], text=True)
@@ -204,7 +204,7 @@ def tried(suite: Suite, mutant: dict, patience: "dict[str, float]") -> str:
 
 
 def run(command: "list[str]", patience: "float | None", *, quiet: bool = False) -> "int | None":
-    """Runs a command in the copy. Returns its exit code, or none if it had to be ended."""
+    """Runs a command in the copy. Returns its exit code, or None if it took too long and was killed."""
     environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET), "PROPTEST_DISABLE_FAILURE_PERSISTENCE": "1"}
     process = subprocess.Popen(command, cwd=TREE, env=environment, start_new_session=True,
                                stdout=subprocess.DEVNULL if quiet else None,
@@ -220,8 +220,8 @@ def run(command: "list[str]", patience: "float | None", *, quiet: bool = False) 
 
 
 def copy_tree() -> None:
-    """Copies the files of the repository, those that git does not know yet among them, and keeps their times: what
-    has not changed is not built again."""
+    """Copies the files of the repository, also untracked ones, and keeps their times, so that unchanged files are not
+    built again."""
     listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=REPOSITORY,
                             capture_output=True, text=True, check=True).stdout
     names = [name for name in listed.split("\0") if name and (REPOSITORY / name).is_file()]

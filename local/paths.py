@@ -1,4 +1,4 @@
-"""Where the local cloud keeps its things, and the one error its scripts show without a traceback."""
+"""The paths and the state of local clouds, and the error that the scripts show without a traceback."""
 
 import contextlib
 import fcntl
@@ -12,26 +12,26 @@ HOME = REPOSITORY / ".local"
 
 
 class Problem(Exception):
-    """Something went wrong that its message explains, with what to do about it."""
+    """An error whose message says what failed, why, and what to do."""
 
 
 class Cloud:
     """One local cloud: a name, and the folder of its state.
 
-    state.json says which processes and port it has; it is there exactly while the cloud is up.
+    state.json names its processes and its port; the file exists only while the cloud is up.
     """
 
     def __init__(self, name: str):
         self.name = name
         self.folder = HOME / "clouds" / name
         self.state_file = self.folder / "state.json"
-        self.home = self.folder / "home"  # an empty HOME, for programs that look into theirs
+        self.home = self.folder / "home"  # an empty HOME for programs that read it
         self.temporary = self.folder / "tmp"
 
     @staticmethod
     def named(name: str) -> "Cloud":
         if not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
-            raise Problem(f'"{name}" cannot name a local cloud: small letters, digits and "-" only')
+            raise Problem(f'"{name}" cannot name a local cloud: use only small letters, digits and "-"')
         return Cloud(name)
 
     @staticmethod
@@ -47,7 +47,7 @@ class Cloud:
         except FileNotFoundError:
             return {}
         except ValueError as error:
-            raise Problem(f"{self.state_file} is damaged ({error}); end the emulator by hand and "
+            raise Problem(f"cannot read {self.state_file}: it is damaged ({error}); kill the emulator and "
                           f"remove {self.folder}") from error
 
     def write_state(self, state: dict) -> None:
@@ -57,16 +57,16 @@ class Cloud:
 
     @contextlib.contextmanager
     def lock(self):
-        """Held by a run that owns the cloud from start to end."""
+        """Locks the cloud for a run that owns it from start to end."""
         with exclusive(self.folder.with_suffix(".lock")) as free:
             if not free:
-                raise Problem(f'the local cloud "{self.name}" is in use by another run; wait for it to end')
+                raise Problem(f'another run uses the local cloud "{self.name}"; wait until it ends')
             yield
 
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, wait: bool = False):
-    """Locks a file for the life of this process. Yields whether the lock was to be had."""
+    """Locks a file during the block. Yields whether it got the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         try:

@@ -1,4 +1,4 @@
-"""Processes by identity: a process id alone may belong to somebody else by now."""
+"""Identifies processes by id and start time, because another process may have the same id later."""
 
 import os
 import shutil
@@ -15,19 +15,19 @@ def identify(pid: int) -> dict:
 
 
 def is_alive(identity: dict) -> bool:
-    """Whether it is still that process (and not a zombie) that has the id."""
+    """Returns whether the id still belongs to that process, and the process is not a zombie."""
     return identity["started"] is not None and start_time(identity["pid"]) == identity["started"]
 
 
 def end(identity: dict) -> None:
-    """Ends a process that leads its own group, and its group: politely, then not."""
+    """Ends a process that leads its own group, and its group: with SIGTERM, then with SIGKILL."""
     if not is_alive(identity):
         return
     group = identity["pid"]
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(group, number)
-        except (ProcessLookupError, PermissionError):  # macOS says the latter of a group of zombies
+        except (ProcessLookupError, PermissionError):  # macOS raises the latter for a group of zombies
             return
         deadline = time.monotonic() + END_SECONDS
         while time.monotonic() < deadline:
@@ -38,7 +38,7 @@ def end(identity: dict) -> None:
 
 
 def reap(pid: int) -> None:
-    """Collects it if it is a child of ours: a zombie keeps its group in existence."""
+    """Collects the process if it is a child of this one, because a zombie keeps its group in existence."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:
@@ -54,10 +54,10 @@ def group_exists(group: int) -> bool:
 
 
 def start_time(pid: int) -> str | None:
-    """When the process started, in whatever form the system gives; None if there is no such process."""
+    """Returns when the process started, in the system's own form, or None if there is no such process."""
     try:
-        # After the name, which is in parentheses and may hold anything: field 3 is the state,
-        # field 22 the start in clock ticks since boot.
+        # The name is in parentheses and may contain anything. After it, field 3 is the state, and field 22 the start in
+        # clock ticks since boot.
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return None if fields[0] == "Z" else fields[19]
     except (FileNotFoundError, ProcessLookupError):
@@ -69,7 +69,7 @@ def start_time(pid: int) -> str | None:
 
 
 def listener(port: int) -> str | None:
-    """Who listens on a port, where that can be found out: "nginx (process 123)"."""
+    """Returns the program that listens on a port, such as "nginx (process 123)", or None if it cannot be found out."""
     if not shutil.which("lsof"):
         return listener_from_proc(port)
     answer = subprocess.run(["lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpc"],
@@ -94,6 +94,6 @@ def listener_from_proc(port: int) -> str | None:
             if os.readlink(handle) in sockets:
                 process = handle.parent.parent
                 return f"{(process / 'comm').read_text().strip()} (process {process.name})"
-        except OSError:  # another user's, or gone
+        except OSError:  # another user's process, or it has ended
             continue
     return None

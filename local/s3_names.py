@@ -1,4 +1,4 @@
-"""What S3 says of names and filters where the emulator says something else. No I/O.
+"""Interprets filters and bucket names as S3 does; the emulator differs. No I/O.
 
 Sources: S3 user guide, "Configuring event notifications using object key name filtering" and "General purpose bucket
 naming rules"; github.com/aws/aws-cdk, pull request 28012, where a filter with an unencoded "=" matched nothing.
@@ -7,24 +7,24 @@ naming rules"; github.com/aws/aws-cdk, pull request 28012, where a filter with a
 import re
 from urllib.parse import unquote_to_bytes
 
-# Letters, digits, what S3 calls safe, and what encodes everything else.
+# Letters, digits, the characters that S3 calls safe, and those that encode all others.
 WRITTEN_FILTER = re.compile(r"(?:[A-Za-z0-9/._!*'()+-]|%[0-9A-Fa-f]{2})*")
 NAME_FROM_BEFORE_2018 = re.compile(r"[A-Za-z0-9._-]{3,255}")
 
 
 def key_matches_filter(key: str, prefix: str | None, suffix: str | None) -> bool:
-    """Whether S3 sends a notification of a key to an entry with these filters."""
+    """Returns whether S3 sends a notification of a key to an entry with these filters."""
     encoded = key.encode("utf-8", "surrogatepass")
     return encoded.startswith(meant(prefix)) and encoded.endswith(meant(suffix))
 
 
 def meant(written: str | None) -> bytes | tuple:
-    """The bytes that a filter means; a filter with a special character that is not encoded matches no key."""
+    """Returns the decoded bytes of a filter. A filter with a special character that is not encoded matches no key."""
     if not WRITTEN_FILTER.fullmatch(written or ""):
-        return ()  # no key begins or ends with one of nothing
+        return ()  # startswith and endswith are False for an empty tuple
     return unquote_to_bytes((written or "").replace("+", " "))
 
 
 def is_old_bucket_name(name: str) -> bool:
-    """Whether a bucket of us-east-1 from before March 2018 may have the name."""
+    """Returns whether a bucket of us-east-1 from before March 2018 may have the name."""
     return NAME_FROM_BEFORE_2018.fullmatch(name or "") is not None

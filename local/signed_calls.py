@@ -1,4 +1,5 @@
-"""The AWS calls that deploying needs besides SAM's. Run from the emulator's virtual environment, for botocore.
+"""Sends the requests to AWS that a deployment needs besides SAM's. It runs with the emulator's virtual environment,
+which has botocore.
 
     signed_calls.py make-bucket NAME
     signed_calls.py correct-concurrency
@@ -19,10 +20,10 @@ def main() -> None:
 
 
 def correct_concurrency(functions) -> None:
-    """MiniStack 1.5.33 keeps a MaximumConcurrency that comes from a template parameter as text, and its
-    poller fails on text. Nothing is delivered to any function until it is told the number as a number."""
+    """Sets each MaximumConcurrency again, as a number. MiniStack 1.5.33 stores one that comes from a template parameter
+    as text. Its poller fails on text, so it would deliver no message to any function."""
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
-        # botocore has made a number of it by now.
+        # botocore has converted it into a number.
         functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig=mapping["ScalingConfig"])
 
 

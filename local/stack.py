@@ -1,4 +1,4 @@
-"""Deploying template.yaml into a local cloud, and using what was deployed."""
+"""Deploys template.yaml into a local cloud, and says how to use it."""
 
 import json
 import os
@@ -14,19 +14,19 @@ import strict_s3
 from paths import REPOSITORY, SCRIPTS, Cloud, Problem
 
 STACK = "tandem"
-ARTIFACTS = "tandem-artifacts"  # the bucket SAM puts the functions' code into
-# Topics of these names may deliver notifications. The tests make them.
+ARTIFACTS = "tandem-artifacts"  # the bucket into which SAM puts the functions' code
+# Topics of these names may deliver notifications. The tests create them.
 LOCAL_TOPICS = [f"arn:aws:sns:{environment.REGION}:000000000000:tandem-notifications{more}" for more in ("", "-raw")]
 # Accounts that the tests name as owners of destinations.
 LOCAL_ACCOUNTS = ("444455556666", "111122223333")
-# Warm environments of each function: one emulator process serves them all, more would only queue.
+# The concurrency of each function. One emulator process serves all invocations, so more would only wait.
 LOCAL_PARAMETERS = ("LiveConcurrency=8", "BackfillConcurrency=4", f"NotificationTopics={','.join(LOCAL_TOPICS)}",
                     f"DestinationAccounts={','.join(LOCAL_ACCOUNTS)}")
 FUNCTIONS = ("configure-rule", "replicate-put", "replicate-delete", "backfill", "backfill-shard", "copy-parts")
 
 
 def deploy(cloud: Cloud, parameters: list[str]) -> None:
-    """Deploys the template, unmodified, with SAM: what would be done for AWS."""
+    """Deploys the unmodified template with SAM, as for AWS."""
     state = emulator.require_up(cloud)
     require_functions()
     print(f'deploying template.yaml into the local cloud "{cloud.name}"', flush=True)
@@ -40,7 +40,7 @@ def deploy(cloud: Cloud, parameters: list[str]) -> None:
 
 
 def sam_deploy(name: str, region: str, bucket: str, processor: str, parameters: list[str], *options: str) -> list[str]:
-    """SAM's command line for a deployment that asks nothing, with its artifacts in a bucket of ours."""
+    """Returns SAM's command line for a deployment that asks nothing, with its artifacts in the given bucket."""
     return [
         str(machine.program("sam", "sam")), "deploy",
         "--template-file", "template.yaml", "--stack-name", name, "--region", region,
@@ -51,13 +51,13 @@ def sam_deploy(name: str, region: str, bucket: str, processor: str, parameters: 
 
 
 def run_tool(cloud: Cloud, command: list) -> None:
-    """Runs a step of the deployment. What it says goes to the log, and is shown if it fails."""
+    """Runs a step of the deployment. Its output goes to the log, and is shown if the step fails."""
     variables = environment.for_tool(cloud.read_state()["port"], cloud.home, cloud.temporary)
     with open(cloud.log("deploy"), "ab") as log:
         done = subprocess.run([str(part) for part in command], cwd=REPOSITORY, env=variables,
                               stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     if done.returncode != 0:
-        raise Problem(f"deploying failed:\n{emulator.tail(cloud, 'deploy', 40)}")
+        raise Problem(f"cannot deploy the stack; the end of the log:\n{emulator.tail(cloud, 'deploy', 40)}")
 
 
 def require_functions() -> None:
@@ -73,7 +73,7 @@ def architecture() -> str:
         return "x86_64"
     if machine_name in ("arm64", "aarch64"):
         return "arm64"
-    raise Problem(f"Lambda has no processor like this machine's ({machine_name})")
+    raise Problem(f"Lambda has no processor like this machine's ({machine_name}); use an x86-64 or arm64 machine")
 
 
 def client_environment(cloud: Cloud) -> dict[str, str]:
@@ -82,7 +82,7 @@ def client_environment(cloud: Cloud) -> dict[str, str]:
 
 
 def shell_exports(cloud: Cloud) -> str:
-    """Lines for a shell's eval: what could lead elsewhere is unset, then the local cloud is set."""
+    """Returns lines for a shell's eval: they unset variables that could lead elsewhere, and set the local cloud's."""
     variables = environment.aws_variables(emulator.require_up(cloud)["port"])
     variables["TANDEM_STACK_NAME"] = STACK
     stray = sorted(name for name in os.environ
@@ -92,7 +92,7 @@ def shell_exports(cloud: Cloud) -> str:
 
 
 def guide(cloud: Cloud) -> str:
-    """How to use the local cloud by hand."""
+    """Returns a text that says how to use the local cloud by hand."""
     state = emulator.require_up(cloud)
     named = "" if cloud.name == "local" else f" --name {cloud.name}"
     try:
@@ -109,32 +109,32 @@ def guide(cloud: Cloud) -> str:
 
            No aws command? `python3 local/cloud.py install --aws` installs one as .local/bin/aws.
 
-        2. Make two buckets, in two regions:
+        2. Create two buckets, in two regions:
 
             aws s3 mb s3://{source} --region us-east-1
             aws s3 mb s3://{destination} --region us-west-2
 
-        3. Make a rule: with the aws command, or with tandem (built by `make local`).
-           Any of the requests in events/ works the same way.
+        3. Create a rule: with the aws command, or with tandem (built by `make local`).
+           You can send every other request in events/ in the same way.
 
             aws lambda invoke --function-name {STACK}-configure-rule \\
               --payload fileb://events/configure-rule/create.json /dev/stdout
 
             target/local/tandem rule create --source {source} --destination {destination}
 
-        4. Put an object, and see it arrive; delete it, and see it go:
+        4. Put an object and list its replica, then delete it:
 
             echo hello | aws s3 cp - "s3://{source}/a file.txt"
             aws s3 ls s3://{destination} --region us-west-2
             aws s3 rm "s3://{source}/a file.txt"
 
-        5. See what the functions logged, and what the queues hold. (Version 1 of the aws command
-           needs the endpoint said for sqs, or it goes to AWS, with credentials that are not valid there.)
+        5. Read the functions' logs, and the state of the queues. (Version 1 of the aws command needs
+           the option --endpoint-url for sqs. Without it, it sends to AWS, with credentials that are not valid there.)
 
             aws logs filter-log-events --log-group-name /aws/lambda/{STACK}-replicate-put \\
               --query 'events[].message'
             aws sqs get-queue-attributes --attribute-names All --endpoint-url "$AWS_ENDPOINT_URL" \\
               --queue-url "$AWS_ENDPOINT_URL/000000000000/{STACK}-put"
 
-        End it with: make local-down
+        Stop it with: make local-down
     """).strip("\n")

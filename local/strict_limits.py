@@ -1,11 +1,11 @@
-"""Makes MiniStack enforce limits of AWS that it lacks, or enforces differently. emulator_server.py runs it.
+"""Makes MiniStack enforce limits of AWS that it lacks or enforces differently. emulator_server.py calls it.
 
 - Lambda's recursive-loop detection by trace header (lineage.py), for chains through SQS, SNS, S3 and Invoke.
-- Account concurrency by account and region. A throttled batch of a queue is tried again until its visibility timeout
-  ends; then its messages are back in the queue, and the receive counts.
+- Account concurrency by account and region. A throttled batch of a queue is retried until its visibility timeout ends;
+  then its messages are back in the queue, and their receive count is one higher.
 - The in-flight limit of standard queues.
 - `aws:ResourceAccount` and `s3:ResourceAccount` of a bucket: its owner, not the caller.
-- S3's limits of user metadata and of parts; and, if a test wants it, late notifications in any order.
+- S3's limits on user metadata and on parts; and, if a test asks for it, late notifications in any order.
 """
 
 import contextvars
@@ -19,9 +19,9 @@ from xml.etree import ElementTree
 import limits as values
 import lineage
 
-# The header with which the present HTTP request came; work that the request starts inherits it.
+# The trace header of the present HTTP request; work that the request starts inherits it.
 _of_request = contextvars.ContextVar("tandem_trace_of_request", default=None)
-# The header of the events that the present invocation is about.
+# The trace header of the events of the present invocation.
 _of_events = contextvars.ContextVar("tandem_trace_of_events", default=None)
 # Whether recursive-loop detection has stopped the present asynchronous invocation.
 _is_stopped = contextvars.ContextVar("tandem_is_stopped", default=False)
@@ -34,7 +34,7 @@ THROTTLE_PAUSE_SECONDS_MAX = 2.0
 
 
 def install(limits: values.Limits) -> None:
-    """Changes the modules of MiniStack. Called once, before it serves requests."""
+    """Changes the modules of MiniStack. Has to be called once, before MiniStack serves requests."""
     from ministack import app
     from ministack.core import iam_evaluator
     from ministack.services import eventbridge, lambda_svc, s3, sqs
@@ -56,7 +56,7 @@ def install(limits: values.Limits) -> None:
 
 
 def instead_of(module, name):
-    """Decorates a function that replaces one of the module's, and that gets the replaced one as its first argument."""
+    """Returns a decorator: the function replaces the module's one, and gets the replaced one as its first argument."""
 
     def replace(function):
         original = getattr(module, name)
@@ -102,7 +102,7 @@ async def answer(limits, method, receive, send):
 
 
 def trace_messages(sqs, eventbridge):
-    """A message keeps the trace header of the request that led to it, unless it names another."""
+    """Gives each message the trace header of the request that led to it, unless it has another."""
 
     @instead_of(sqs, "_build_send_sys_attrs")
     def attributes_of_sent(original, *arguments):
@@ -130,7 +130,7 @@ def trace_messages(sqs, eventbridge):
 
 
 def pass_chains_on(lambda_svc):
-    """Every invocation gets the trace header that continues the chain of its events."""
+    """Gives every invocation the trace header that continues the chain of its events."""
 
     @instead_of(lambda_svc, "_xray_trace_id_for_invocation")
     def trace_id(_original, config, inbound=None):
@@ -139,12 +139,12 @@ def pass_chains_on(lambda_svc):
 
 
 def chain():
-    """The header of the events that are about to invoke a function."""
+    """Returns the header of the events that are about to invoke a function."""
     return _of_events.get() or _of_request.get()
 
 
 def is_to_stop(lambda_svc, name, header):
-    """Whether the function has been invoked too often in this chain and must not be again. Counts the metric if so."""
+    """Returns whether the function was invoked too often in this chain to be invoked again. Counts the metric if so."""
     function = lambda_svc._functions.get(name)
     if function is None:
         return False
@@ -153,8 +153,8 @@ def is_to_stop(lambda_svc, name, header):
 
 
 def stop_invocations(lambda_svc):
-    """Stops loops of invocations by request: Invoke, and those by S3 and SNS. For Invoke, MiniStack itself counts by a
-    header of its own, which only some SDKs send."""
+    """Stops loops of invocations by request: Invoke, and those by S3 and SNS. For Invoke, MiniStack itself counts with
+    a header of its own, which only some SDKs send."""
     lambda_svc.MAX_INVOKE_DEPTH = lineage.INVOCATIONS_MAX
 
     @instead_of(lambda_svc, "_invoke")
@@ -172,7 +172,7 @@ def stop_invocations(lambda_svc):
         name = (function.get("config") or function).get("FunctionName", "")
         token = _is_stopped.set(is_to_stop(lambda_svc, name, chain()))
         try:
-            return original(function, event)  # it goes on in a thread that inherits this
+            return original(function, event)  # it continues in a thread that inherits this
         finally:
             _is_stopped.reset(token)
 
@@ -185,7 +185,7 @@ def stop_invocations(lambda_svc):
 
 
 def stop_batches(lambda_svc):
-    """Messages of a loop are not delivered. They return after their visibility timeout, until the queue's redrive
+    """Does not deliver messages of a loop. They return after their visibility timeout, until the queue's redrive
     policy ends that: "Lambda continues to retry the message, and continues to block function invocations, until
     Amazon SQS determines that the maxReceiveCount is exceeded"."""
 
@@ -208,7 +208,7 @@ def stop_batches(lambda_svc):
 
 
 def read_recursion_settings(provisioners, lambda_svc):
-    """CloudFormation's property RecursiveLoop of a function, which MiniStack does not read."""
+    """Reads a function's CloudFormation property RecursiveLoop, which MiniStack ignores."""
     handlers = provisioners._RESOURCE_HANDLERS["AWS::Lambda::Function"]
 
     def read(handler, properties_at):
@@ -232,7 +232,7 @@ def read_recursion_settings(provisioners, lambda_svc):
 
 
 def limit_concurrency(lambda_svc, limits):
-    lambda_svc._ACCOUNT_CONCURRENCY_CAP = 0  # MiniStack's own, of all accounts and regions together
+    lambda_svc._ACCOUNT_CONCURRENCY_CAP = 0  # MiniStack's own limit, for all accounts and regions together
     lock = threading.Lock()
 
     @instead_of(lambda_svc, "_acquire_execution_slot")
@@ -265,8 +265,9 @@ def limit_concurrency(lambda_svc, limits):
 
 
 def retry_throttled(lambda_svc):
-    """"Lambda continues to retry the message until the message's timestamp exceeds your queue's visibility timeout,
-    at which point Lambda drops the message" (Lambda operator guide, "Handling errors for an SQS event source")."""
+    """Retries a throttled batch. "Lambda continues to retry the message until the message's timestamp exceeds your
+    queue's visibility timeout, at which point Lambda drops the message" (Lambda operator guide, "Handling errors for an
+    SQS event source")."""
 
     @instead_of(lambda_svc, "_execute_function")
     def execute(original, function, event):
@@ -283,9 +284,9 @@ def retry_throttled(lambda_svc):
 
 
 def limit_in_flight(sqs, limits):
-    """"If you reach this quota while using short polling, Amazon SQS returns the OverLimit error message. If you use
-    long polling, Amazon SQS returns no error messages" (SQS developer guide, "Amazon SQS standard queue quotas").
-    Lambda polls long."""
+    """Limits the messages in flight. "If you reach this quota while using short polling, Amazon SQS returns the
+    OverLimit error message. If you use long polling, Amazon SQS returns no error messages" (SQS developer guide, "Amazon
+    SQS standard queue quotas"). Lambda uses long polling."""
 
     @instead_of(sqs, "_collect_msgs")
     def collect(original, queue, wanted, visibility):
@@ -314,7 +315,7 @@ def limit_in_flight(sqs, limits):
 
 
 def know_bucket_owners(iam_evaluator, s3):
-    """MiniStack assumes that a bucket belongs to the caller, because its ARN names no account."""
+    """Looks up a bucket's owner. MiniStack assumes that it is the caller, because a bucket's ARN names no account."""
 
     @instead_of(iam_evaluator, "_resolve_condition_key")
     def resolve(original, key, context):
@@ -326,8 +327,8 @@ def know_bucket_owners(iam_evaluator, s3):
 
 
 def limit_metadata(s3, limits):
-    """"The size of user-defined metadata is measured by taking the sum of the number of bytes in the UTF-8 encoding
-    of each key and value" (S3 user guide, "Working with object metadata")."""
+    """Limits user metadata. "The size of user-defined metadata is measured by taking the sum of the number of bytes in
+    the UTF-8 encoding of each key and value" (S3 user guide, "Working with object metadata")."""
     prefix = "x-amz-meta-"
 
     @instead_of(s3, "handle_request")
@@ -358,7 +359,7 @@ def limit_parts(s3, limits):
 
 
 def too_small(document: bytes, parts: dict[int, dict], least: int) -> tuple[int, int] | None:
-    """Number and size of a part that is too small, if the document names only parts that exist."""
+    """Returns number and size of a part that is too small, if the document names only parts that exist."""
     try:
         named = [int(element.text) for element in ElementTree.fromstring(document).iter()
                  if element.tag.rpartition("}")[2] == "PartNumber"]
@@ -371,7 +372,7 @@ def too_small(document: bytes, parts: dict[int, dict], least: int) -> tuple[int,
 
 
 def delay_notifications(s3, limits):
-    """Each waits in its own thread, so that their order changes."""
+    """Delays each notification in its own thread, so that their order changes."""
 
     @instead_of(s3, "_fire_s3_event")
     def fire(original, bucket, *arguments, **named):

@@ -1,7 +1,7 @@
-"""A second S3 for tests beside the emulator: LocalStack's, which does much of what the emulator does not.
+"""Starts a second S3 for tests beside the emulator: LocalStack's, which has much that the emulator lacks.
 
 It belongs to a local cloud, and ends with it (emulator.stop). Nothing is deployed into it; tests find
-it by TANDEM_STRICT_S3_URL. What differs from S3 here too: docs/decisions/0015-strict-s3.md
+its address in TANDEM_STRICT_S3_URL. docs/decisions/0015-strict-s3.md lists how it differs from S3.
 """
 
 import json
@@ -14,11 +14,11 @@ import processes
 from paths import SCRIPTS, Cloud, Problem
 
 NAME = "strict-s3"
-START_SECONDS = 120  # the first start takes about eight, later ones two; a busy machine may take longer
+START_SECONDS = 120  # the first start takes about eight seconds, later ones two; a busy machine may take longer
 
 
 def start(cloud: Cloud) -> None:
-    """Starts it beside a cloud that is up, and does not wait: deploying takes longer."""
+    """Starts it beside a cloud that is up, and does not wait, because deploying takes longer."""
     machine.install(NAME)
     spawn(cloud, emulator.free_port())
 
@@ -28,20 +28,21 @@ def await_healthy(cloud: Cloud) -> None:
         if is_started(cloud):
             break
         if last or not emulator.port_is_taken(cloud.read_state()[NAME]["port"]):
-            raise Problem(f"the strict S3 ended at once:\n{emulator.tail(cloud, NAME)}")
-        spawn(cloud, emulator.free_port())  # another program was faster to take the port
+            raise Problem(f"cannot start the strict S3: it ended at once:\n{emulator.tail(cloud, NAME)}")
+        spawn(cloud, emulator.free_port())  # another program has taken the port first
     print(f"the strict S3 is up: {url(cloud.read_state())}")
 
 
 def is_started(cloud: Cloud) -> bool:
-    """Waits until it answers. False if it ended instead."""
+    """Waits until it answers. Returns False if it ended instead."""
     state = cloud.read_state()[NAME]
     deadline = time.monotonic() + START_SECONDS
     while processes.is_alive(state):
         if is_healthy(state["port"]) and processes.is_alive(state):
             return True
         if time.monotonic() > deadline:
-            raise Problem(f"the strict S3 did not answer within {START_SECONDS} s:\n{emulator.tail(cloud, NAME)}")
+            raise Problem(f"cannot start the strict S3: it did not answer within {START_SECONDS} s:\n"
+                          f"{emulator.tail(cloud, NAME)}")
         time.sleep(0.05)
     return False
 
@@ -55,7 +56,7 @@ def spawn(cloud: Cloud, port: int) -> None:
 
 
 def share_cache(root) -> None:
-    """What it makes when it first starts (an index, a certificate), kept for the next time."""
+    """Keeps the files of its first start (an index, a certificate) for later starts."""
     cache, kept = root / "var/lib/localstack/cache", machine.venv(NAME) / "cache"
     for folder in (cache.parent, kept):
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""LocalStack, which has no settings for three things that matter here. Run by strict_s3.py.
+"""Starts LocalStack, and changes three behaviours for which it has no settings. strict_s3.py runs this script.
 
-It would listen on every address of the machine, whatever address it is told; go on without a port
-if that is taken; and put objects into a folder of /tmp that all instances share, and empty when they end.
+Unchanged, LocalStack listens on every address of the machine, whatever address is set. If its port is
+taken, it runs without one. And all instances put objects into one folder of /tmp, which each empties when it ends.
 """
 
 import os

@@ -1,13 +1,13 @@
-"""Resolves in a template's conditions what CloudFormation does and the emulator does not: MiniStack 1.5.33 knows
-references, and the choice of an element from them, but treats Fn::Join and Fn::Split as plain texts. No I/O.
+"""Resolves functions in a template's conditions that CloudFormation resolves and the emulator does not. MiniStack
+1.5.33 resolves references, and Fn::Select from them, but treats Fn::Join and Fn::Split as plain texts. No I/O.
 
 Source: CloudFormation template reference, "Condition functions", and what cfn-lint 1.58 allows within Fn::Equals.
 """
 
 
 def resolved(value, parameters: dict):
-    """A condition, or a part of one, with Fn::Join, Fn::Split and Fn::Select resolved. `parameters` are the emulator's:
-    each has a "Value", which is one text with commas for a list."""
+    """Returns a condition, or a part of one, with Fn::Join, Fn::Split and Fn::Select resolved. `parameters` are the
+    emulator's: each has a "Value", which for a list is one text with commas."""
     if isinstance(value, list):
         return [resolved(part, parameters) for part in value]
     if not isinstance(value, dict):
@@ -37,6 +37,6 @@ def listed(value, parameters: dict) -> list[str]:
 
 
 def evaluating_all(evaluate):
-    """Resolves the texts, and then calls the emulator's own evaluation."""
+    """Returns a function that resolves the conditions, and then calls the emulator's own evaluation."""
     return lambda template, parameters: evaluate(
         template | {"Conditions": resolved(template.get("Conditions", {}), parameters)}, parameters)

@@ -1,4 +1,4 @@
-"""The command line that deploys the stacks of an acceptance run."""
+"""Tests the command line that deploys the stacks of an acceptance run."""
 
 import unittest
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Shows what a deployment learns about an account, even if the account refuses some requests."""
+"""Tests which facts a deployment reads from an account, also if the account refuses some requests."""
 
 import contextlib
 import importlib
@@ -11,11 +11,11 @@ from unittest import mock
 
 
 class ClientError(Exception):
-    """As botocore's, which is installed with SAM only."""
+    """Stands in for botocore's class, which is installed only with SAM."""
 
 
 def load():
-    """Loads the script, with stand-ins for modules that this Python may lack."""
+    """Loads the script with stand-ins for modules that this Python may lack."""
     exceptions = types.SimpleNamespace(BotoCoreError=ClientError, ClientError=ClientError)
     modules = {"boto3": mock.MagicMock(), "botocore": mock.MagicMock(), "botocore.config": mock.MagicMock(),
                "botocore.exceptions": exceptions}
@@ -43,29 +43,29 @@ class AnAccount(unittest.TestCase):
         self.assertEqual(code, 0)
         return json.loads(said)
 
-    def test_a_stack_that_is_there(self):
+    def test_the_facts_of_an_existing_stack(self):
         self.stacks.describe_stacks.return_value = {"Stacks": [{
             "EnableTerminationProtection": True,
             "Parameters": [{"ParameterKey": "LiveConcurrency", "ParameterValue": "8"}]}]}
         self.assertEqual(self.facts(), {"concurrency": 10, "parameters": {"LiveConcurrency": "8"}, "is_protected": True,
                                         "unknown": []})
 
-    def test_a_stack_that_is_not_there_yet(self):
+    def test_the_facts_of_a_stack_that_does_not_exist_yet(self):
         self.stacks.describe_stacks.side_effect = ClientError("Stack with id tandem does not exist")
         self.assertEqual(self.facts(), {"concurrency": 10, "unknown": []})
 
-    def test_what_is_denied_is_said_and_the_rest_is_read(self):
+    def test_a_denied_request_is_reported_and_the_other_facts_are_read(self):
         self.functions.get_account_settings.side_effect = ClientError("AccessDenied: settings")
         self.stacks.describe_stacks.return_value = {"Stacks": [{}]}
         self.assertEqual(self.facts(), {"parameters": {}, "is_protected": False, "unknown": ["AccessDenied: settings"]})
 
-    def test_protection_is_set_as_asked(self):
+    def test_protection_is_set_to_the_given_value(self):
         for wanted in ("on", "off"):
             self.assertEqual(self.run_script("protect", "tandem", "us-east-1", wanted), (0, "", ""))
             self.stacks.update_termination_protection.assert_called_with(
                 StackName="tandem", EnableTerminationProtection=wanted == "on")
 
-    def test_a_refusal_is_a_failure(self):
+    def test_a_refused_request_ends_with_exit_code_1(self):
         self.stacks.update_termination_protection.side_effect = ClientError("AccessDenied")
         self.assertEqual(self.run_script("protect", "tandem", "us-east-1", "on"), (1, "", "AccessDenied\n"))
 

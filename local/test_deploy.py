@@ -1,4 +1,4 @@
-"""Where a deployment goes to is asked once, and what it is told wins."""
+"""Tests the questions, the parameters and the size check of a deployment."""
 
 import contextlib
 import io
@@ -25,30 +25,30 @@ class WhereADeploymentGoes(unittest.TestCase):
         stdin = mock.Mock(isatty=lambda: True)
         return mock.patch.multiple("deploy.sys", stdin=stdin), mock.patch("builtins.input", side_effect=list(lines))
 
-    def test_it_is_asked_once(self):
+    def test_stack_and_region_are_asked_once(self):
         stdin, answers = self.terminal("mine", "eu-west-1")
         with stdin, answers:
             self.assertEqual(deploy.where("", ""), ("mine", "eu-west-1"))
-            self.assertEqual(deploy.where("", ""), ("mine", "eu-west-1"))  # a third answer there is not
+            self.assertEqual(deploy.where("", ""), ("mine", "eu-west-1"))  # there is no third answer
             self.assertEqual(deploy.where("other", "us-west-2"), ("other", "us-west-2"))
             self.assertEqual(deploy.where("", ""), ("mine", "eu-west-1"))
 
-    def test_without_a_terminal_it_is_said_how_to_say_it(self):
+    def test_without_a_terminal_the_error_names_the_variable(self):
         with mock.patch.multiple("deploy.sys", stdin=io.StringIO()):
             with self.assertRaisesRegex(Problem, "make deploy STACK=tandem"):
                 deploy.where("", "us-east-1")
 
-    def test_names_that_aws_does_not_take_are_refused(self):
+    def test_names_that_aws_does_not_accept_are_refused(self):
         for name, region in (("Mine", "us-east-1"), ("a" * 41, "us-east-1"), ("mine", "east")):
             with self.subTest(name=name, region=region), self.assertRaises(Problem):
                 deploy.where(name, region)
 
-    def test_regions_of_all_partitions_are_taken(self):
+    def test_regions_of_all_partitions_are_accepted(self):
         for region in ("us-gov-west-1", "cn-northwest-1", "eusc-de-east-1", "us-isob-east-1", "ap-southeast-10"):
             with self.subTest(region=region):
                 self.assertEqual(deploy.where("mine", region), ("mine", region))
 
-    def test_what_follows_two_dashes_is_for_sam(self):
+    def test_arguments_after_two_dashes_go_to_sam(self):
         own, sam = deploy.split(["--arch", "arm64", "--", "--no-confirm-changeset"])
         self.assertEqual(own, ["--arch", "arm64"])
         with mock.patch("deploy.machine.program", lambda *_: "sam"):
@@ -57,7 +57,7 @@ class WhereADeploymentGoes(unittest.TestCase):
                                         "--no-confirm-changeset"])
 
 
-    def test_an_empty_parameter_is_said_as_sam_takes_it(self):
+    def test_an_empty_parameter_is_written_as_sam_accepts_it(self):
         with mock.patch("deploy.machine.program", lambda *_: "sam"):
             command = deploy.command("mine", "us-east-1", "arm64", ["AlarmEmail=", "RpoSeconds=60"], [])
         self.assertEqual(command[-2:], ['AlarmEmail=""', "RpoSeconds=60"])
@@ -70,25 +70,25 @@ class TheAccountsConcurrency(unittest.TestCase):
               contextlib.redirect_stdout(io.StringIO()) as said):
             return deploy.fitting(account, list(given)), said.getvalue()
 
-    def test_what_fits_is_deployed_without_a_word(self):
+    def test_parameters_that_fit_are_deployed_without_a_message(self):
         for account in ({"concurrency": 1000}, {"concurrency": 182}, {}):
             with self.subTest(account=account):
                 self.assertEqual(self.fitting(account), ([], ""))
 
-    def test_a_new_account_is_offered_the_least(self):
+    def test_a_new_account_is_offered_the_minimum(self):
         parameters, said = self.fitting({"concurrency": 10}, answer="")
         self.assertEqual(parameters, ["LiveConcurrency=2", "BackfillConcurrency=2", "TransferConcurrency=2"])
         self.assertIn("182 concurrent executions, and the account has 10", said)
         self.assertIn('PARAMETERS="LiveConcurrency=2 BackfillConcurrency=2 TransferConcurrency=2"', said)
 
-    def test_what_is_offered_is_not_applied_without_a_yes(self):
+    def test_suggested_parameters_are_not_applied_without_a_yes(self):
         for answer in ("n", None):
             with self.subTest(answer=answer):
                 parameters, said = self.fitting({"concurrency": 10}, answer=answer)
                 self.assertEqual(parameters, [])
                 self.assertIn("LiveConcurrency=2", said)
 
-    def test_what_is_offered_fits_whatever_the_account_has(self):
+    def test_suggested_parameters_fit_any_concurrency_from_10(self):
         for concurrency in range(10, 182):
             parameters, _ = self.fitting({"concurrency": concurrency}, answer="y")
             shares = deploy.asked_shares({}, parameters)
@@ -96,23 +96,23 @@ class TheAccountsConcurrency(unittest.TestCase):
             self.assertGreaterEqual(min(shares.values()), 2)
             self.assertEqual(self.fitting({"concurrency": concurrency}, parameters), ([], ""))
 
-    def test_what_was_given_counts_before_the_defaults(self):
+    def test_given_parameters_take_precedence_over_the_defaults(self):
         small = {"LiveConcurrency": "2", "BackfillConcurrency": "2", "TransferConcurrency": "2"}
         self.assertEqual(self.fitting({"concurrency": 10, "parameters": small}), ([], ""))
         _, said = self.fitting({"concurrency": 10, "parameters": small}, ["LiveConcurrency=9"])
         self.assertIn("24 concurrent executions", said)
 
-    def test_what_is_offered_takes_the_place_of_what_was_given(self):
+    def test_suggested_parameters_replace_the_given_ones(self):
         given = ["LiveConcurrency=90", "Alarms=off"]
         parameters, _ = self.fitting({"concurrency": 10}, given, answer="y")
         self.assertEqual(deploy.replaced(given, parameters), ["Alarms=off", *parameters])
         self.assertEqual(deploy.replaced(given, []), given)
 
-    def test_a_limit_that_is_no_number_is_named(self):
+    def test_a_limit_that_is_not_a_number_is_named(self):
         with self.assertRaisesRegex(Problem, 'LiveConcurrency="many" is no number'):
             self.fitting({"concurrency": 10}, ["LiveConcurrency=many"])
 
-    def test_an_account_that_cannot_be_asked_is_deployed_to(self):
+    def test_a_deployment_continues_if_the_account_cannot_be_read(self):
         refused = mock.Mock(stdout="", stderr="Traceback\nUnable to locate credentials\n")
         with (mock.patch("deploy.ask_account", lambda *_: refused), contextlib.redirect_stderr(io.StringIO()) as said):
             self.assertEqual(self.fitting(deploy.facts("mine", "us-east-1")), ([], ""))
@@ -131,18 +131,18 @@ class TerminationProtection(unittest.TestCase):
             deploy.protect("mine", "us-east-1", wanted, account)
         return asked, said.getvalue()
 
-    def test_it_is_set_as_asked(self):
+    def test_it_is_set_to_the_given_value(self):
         for wanted in ("on", "off"):
             asked, _ = self.protect(wanted, {})
             self.assertEqual(asked, [("protect", "mine", "us-east-1", wanted)])
 
-    def test_it_is_offered_to_a_stack_without(self):
+    def test_an_unprotected_stack_gets_a_hint(self):
         self.assertEqual(self.protect("", {"is_protected": True}), ([], ""))
         asked, said = self.protect("", {})
         self.assertEqual(asked, [])
         self.assertIn("make deploy STACK=mine REGION=us-east-1 PROTECT=on", said)
 
-    def test_a_refusal_says_that_the_stack_is_deployed(self):
+    def test_a_refusal_reports_that_the_stack_is_deployed(self):
         with self.assertRaisesRegex(Problem, "mine is deployed.*AccessDenied"):
             self.protect("on", {}, code=1)
 
@@ -155,10 +155,10 @@ class TheSizesOfTheFunctions(unittest.TestCase):
             build.check_sizes("arm64", build.FUNCTIONS)
         return said.getvalue()
 
-    def test_they_are_shown(self):
+    def test_the_sizes_are_printed(self):
         self.assertIn("replicate-put", self.check(5.9))
 
-    def test_one_that_is_too_large_fails_the_build(self):
+    def test_a_function_that_is_too_large_fails_the_build(self):
         with self.assertRaisesRegex(Problem, "larger than 6 MiB: configure-rule"):
             self.check(6.1)
 

@@ -1,4 +1,4 @@
-"""Which tests are fuzzed, and how a failure is recognised."""
+"""Tests which tests are fuzzed, and how a failure is recognised."""
 
 import unittest
 
@@ -33,10 +33,10 @@ mod tests {
 
 
 class PropertyTests(unittest.TestCase):
-    def test_those_inside_a_block_are_found_and_no_others(self):
+    def test_only_tests_inside_a_block_are_found(self):
         self.assertEqual(fuzz.property_tests(SOURCE), ["one", "two"])
 
-    def test_every_block_of_the_repository_is_understood(self):
+    def test_every_block_of_the_repository_is_parsed(self):
         for folder in ("shared", "functions", "cli"):
             for path in (REPOSITORY / folder).rglob("*.rs"):
                 source = path.read_text()

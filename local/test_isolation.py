@@ -1,4 +1,4 @@
-"""Shows that the local cloud cannot reach a real AWS account, whatever the user's environment holds."""
+"""Tests that the local cloud cannot reach a real AWS account, whatever the user's environment contains."""
 
 import json
 import os
@@ -17,7 +17,7 @@ import stack
 import strict_s3
 from paths import SCRIPTS, Cloud
 
-# What a user with real accounts may have set.
+# Variables that a user with real accounts may have set.
 USERS = {
     "AWS_ACCESS_KEY_ID": "AKIAUSERSOWNKEY",
     "AWS_SECRET_ACCESS_KEY": "users-own-secret",
@@ -49,9 +49,9 @@ class TheLocalCloud(unittest.TestCase):
         cls.cloud = Cloud.named("isolation-test")
         emulator.stop(cls.cloud, quiet=True)
         cls.addClassCleanup(emulator.stop, cls.cloud, quiet=True)
-        machine.install("emulator", "sam", strict_s3.NAME)  # not by way of the proxies below
+        machine.install("emulator", "sam", strict_s3.NAME)  # before the proxies below are set
         with mock.patch.dict(os.environ, USERS):
-            emulator.start(cls.cloud, port=None, iam=False)  # it is sent unsigned requests below
+            emulator.start(cls.cloud, port=None, iam=False)  # the test sends unsigned requests
             strict_s3.start(cls.cloud)
             strict_s3.await_healthy(cls.cloud)
             cls.client = stack.client_environment(cls.cloud)
@@ -60,7 +60,7 @@ class TheLocalCloud(unittest.TestCase):
         cls.strict_s3 = environment.endpoint(cls.cloud.read_state()["strict-s3"]["port"])
 
     def check(self, variables, endpoint=None):
-        """All that decides where an AWS client goes, and as whom."""
+        """Checks the variables that decide which endpoint and which credentials an AWS client uses."""
         self.assertEqual(variables["AWS_ENDPOINT_URL"], endpoint or self.endpoint)
         self.assertIn(variables["AWS_ACCESS_KEY_ID"], ("test", "000000000000"))
         self.assertEqual(variables["AWS_SECRET_ACCESS_KEY"], "test")
@@ -110,7 +110,7 @@ class TheLocalCloud(unittest.TestCase):
     @staticmethod
     def members(group):
         for process in Path("/proc").glob("[0-9]*"):
-            with suppress(FileNotFoundError, ProcessLookupError):  # others come and go meanwhile
+            with suppress(FileNotFoundError, ProcessLookupError):  # other processes start and end meanwhile
                 if int((process / "stat").read_text().rpartition(")")[2].split()[2]) == group:
                     yield process
 

@@ -1,4 +1,4 @@
-"""Shows that chains of events are counted as Lambda counts them."""
+"""Tests that chains of events are counted as Lambda counts them."""
 
 import unittest
 

@@ -1,4 +1,4 @@
-"""Which mutants a shard tries."""
+"""Tests which mutants a shard tries."""
 
 import argparse
 import unittest
@@ -9,7 +9,7 @@ from paths import REPOSITORY
 
 
 class Shards(unittest.TestCase):
-    def test_a_shard_is_a_number_of_so_many(self):
+    def test_a_shard_is_a_number_and_a_count(self):
         self.assertEqual(mutants.shard("1/4"), (1, 4))
         for text in ("0/4", "5/4", "1", "a/b", "1/", "-1/4"):
             with self.assertRaises(argparse.ArgumentTypeError, msg=text):
@@ -23,7 +23,7 @@ class Shards(unittest.TestCase):
 
 
 class Suites(unittest.TestCase):
-    def test_each_suite_has_files_and_they_are_there(self):
+    def test_each_suite_has_existing_files(self):
         for name in ("domain", "process"):
             files = mutants.Suite(name, []).files
             self.assertGreater(len(files), 1)

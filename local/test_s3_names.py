@@ -1,4 +1,4 @@
-"""Shows that the local cloud reads filters and names as S3 does."""
+"""Tests that the local cloud interprets filters and names as S3 does."""
 
 import unittest
 
@@ -35,7 +35,7 @@ class Filters(unittest.TestCase):
 
 
 class Names(unittest.TestCase):
-    def test_names_from_before_2018(self):
+    def test_names_from_before_2018_are_valid(self):
         for name in ["ABCD_Central_1", "a..b", "x" * 255]:
             self.assertTrue(s3_names.is_old_bucket_name(name), name)
         for name in ["", None, "ab", "a b", "a/b", "x" * 256]:

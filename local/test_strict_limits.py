@@ -1,4 +1,4 @@
-"""Shows that the local cloud enforces the limits of AWS that strict_limits.py adds."""
+"""Tests that the local cloud enforces the limits of AWS that strict_limits.py adds."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ for record in event["Records"]:
     headers = {{"X-Amz-Target": "AmazonSQS.SendMessage", "Authorization": scope}}
     urllib.request.urlopen(urllib.request.Request(os.environ["AWS_ENDPOINT_URL"], message, headers))
 """
-# Shows what a policy allows that requires the resource to be in the caller's account.
+# Prints the decisions of a policy that requires the resource to be in the caller's account.
 OWNERS = """
 import limits, strict_limits
 from ministack.core import iam_evaluator
@@ -61,7 +61,7 @@ class TheLocalCloud(unittest.TestCase):
         cls.cloud = Cloud.named("limits-test")
         emulator.stop(cls.cloud, quiet=True)
         cls.addClassCleanup(emulator.stop, cls.cloud, quiet=True)
-        emulator.start(cls.cloud, port=None, iam=False, limits={"metadata_bytes": 100})  # it gets unsigned requests
+        emulator.start(cls.cloud, port=None, iam=False, limits={"metadata_bytes": 100})  # the test sends unsigned requests
         cls.endpoint = environment.endpoint(cls.cloud.read_state()["port"])
 
     # ---- Recursive loops
@@ -74,11 +74,11 @@ class TheLocalCloud(unittest.TestCase):
         self.sqs("SendMessage", QueueUrl=url, MessageBody="0")
         (message,) = self.await_messages(dead)
         self.assertEqual(message["Body"], "16")
-        self.assertEqual(message["Attributes"]["ApproximateReceiveCount"], "3")  # twice of its own queue, and now
+        self.assertEqual(message["Attributes"]["ApproximateReceiveCount"], "3")  # twice from its own queue, and now
         self.assertRegex(message["Attributes"]["AWSTraceHeader"], r";Lineage=1:[0-9a-f]{8}:15$")
         self.assertEqual(self.metric("RecursiveInvocationsDropped", "chain"), 2.0)
 
-    def test_a_function_that_allows_loops_goes_on(self):
+    def test_a_function_that_allows_loops_is_not_stopped(self):
         done = self.queue("allowed-dead")
         url = self.queue("allowed", VisibilityTimeout="10", RedrivePolicy=json.dumps(
             {"deadLetterTargetArn": self.arn("allowed-dead"), "maxReceiveCount": "1"}))
@@ -156,7 +156,7 @@ class TheLocalCloud(unittest.TestCase):
         self.consumer("throttled", FORWARDS_RECEIVES.format(url=seen, account=OTHER), OTHER)
         function_fixture.make_function(self.endpoint, "busy", "time.sleep(10)", OTHER, Timeout=30)
         self.assertEqual(self.invoke("busy", None, OTHER, kind="Event")[0], 202)
-        self.eventually(lambda: self.invoke("throttled", None, OTHER)[0] == 429)  # when the other one runs
+        self.eventually(lambda: self.invoke("throttled", None, OTHER)[0] == 429)  # while the other function runs
         self.sqs("SendMessage", account=OTHER, QueueUrl=url, MessageBody="any")
         receives = self.await_messages(seen, OTHER)[0]["Body"]
         self.assertGreaterEqual(int(receives), 2)
@@ -170,7 +170,7 @@ class TheLocalCloud(unittest.TestCase):
 
     # ---- Queues
 
-    def test_no_more_messages_are_received_than_may_be_in_flight(self):
+    def test_the_limit_of_messages_in_flight_is_enforced(self):
         url = self.queue("in-flight")
         self.limit("in_flight_messages", 2, of="in-flight")
         for number in range(3):
@@ -192,7 +192,7 @@ class TheLocalCloud(unittest.TestCase):
                                  capture_output=True, text=True).stdout.split()
         self.assertEqual(decided, ["Allow", "ImplicitDeny", "ImplicitDeny", "Allow", "ImplicitDeny"] * 2)
 
-    def test_user_metadata_have_a_limit(self):
+    def test_user_metadata_over_the_limit_are_refused(self):
         self.s3("PUT", "/metadata")
         for length, status in ((96, 200), (97, 400)):
             headers = {"x-amz-meta-name": "x" * length}
@@ -200,10 +200,10 @@ class TheLocalCloud(unittest.TestCase):
             self.s3("PUT", "/metadata/a", headers=headers, status=status)
             self.s3("POST", "/metadata/b?uploads", headers=headers, status=status)
             self.s3("PUT", "/metadata/c", headers=copied | {"x-amz-metadata-directive": "REPLACE"}, status=status)
-            self.s3("PUT", "/metadata/c", headers=copied, status=200)  # it keeps its source's
+            self.s3("PUT", "/metadata/c", headers=copied, status=200)  # a copy keeps its source's metadata
         self.assertIn(b"MetadataTooLarge", self.s3("PUT", "/metadata/a", headers=headers, status=400))
 
-    def test_all_parts_but_the_last_have_a_least_size(self):
+    def test_all_parts_but_the_last_have_a_minimum_size(self):
         self.s3("PUT", "/parts")
         self.limit("part_bytes", 3, of="parts")
         self.assertIn(b"EntityTooSmall", self.complete("parts", [b"xxx", b"xx", b"x"], status=400))
@@ -261,7 +261,7 @@ class TheLocalCloud(unittest.TestCase):
         return found
 
     def consumer(self, name, body, account=None, RecursiveLoop=None):
-        """A function of this name that consumes the queue of this name. It is warm, so that it is fast."""
+        """Creates a function that consumes the queue of the same name, and invokes it once, so that it is warm."""
         function_fixture.make_function(self.endpoint, name, body, account, Timeout=10)
         status, answer = self.invoke(name, None, account)
         self.assertEqual(status, 200, answer)
@@ -284,7 +284,7 @@ class TheLocalCloud(unittest.TestCase):
         return json.loads(body)
 
     def metric(self, name, function):
-        """The sum of a metric of a function; None if there is none."""
+        """Returns the sum of a metric of a function, or None if there is none."""
         body = self.query("monitoring", "GetMetricStatistics", **{
             "Namespace": "AWS/Lambda", "MetricName": name, "Period": "86400", "Statistics.member.1": "Sum",
             "Dimensions.member.1.Name": "FunctionName", "Dimensions.member.1.Value": function,
@@ -312,7 +312,7 @@ class TheLocalCloud(unittest.TestCase):
         return answer
 
     def complete(self, bucket, parts, status=200):
-        """Uploads an object in these parts."""
+        """Uploads an object in these parts, and completes it."""
         begun = ElementTree.fromstring(self.s3("POST", f"/{bucket}/key?uploads"))
         upload = next(element.text for element in begun.iter() if element.tag.endswith("UploadId"))
         for number, part in enumerate(parts, 1):
@@ -324,7 +324,7 @@ class TheLocalCloud(unittest.TestCase):
     def eventually(self, holds, seconds=60):
         deadline = time.monotonic() + seconds
         while not holds():
-            self.assertLess(time.monotonic(), deadline, "it never happens")
+            self.assertLess(time.monotonic(), deadline, f"it did not happen within {seconds} s")
             time.sleep(0.1)
 
 

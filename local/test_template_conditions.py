@@ -1,4 +1,4 @@
-"""Shows that the local cloud evaluates conditions of templates as CloudFormation does."""
+"""Tests that the local cloud evaluates conditions of templates as CloudFormation does."""
 
 import unittest
 
@@ -21,16 +21,16 @@ class Conditions(unittest.TestCase):
             self.assertEqual(self.resolved({"Fn::Join": ["-", TOPICS]}, topics), expected)
         self.assertEqual(self.resolved({"Fn::Join": ["", [PATTERN, "x"]]}), "prod-*x")
 
-    def test_a_text_is_split_and_a_part_selected(self):
+    def test_a_text_is_split_and_an_element_selected(self):
         for pattern, expected in (("prod-*", "prod-"), ("prod", "prod"), ("*", ""), ("a*b", "a")):
             self.assertEqual(self.resolved(beginning("*"), pattern=pattern), expected)
 
-    def test_one_in_another_is_resolved_too(self):
+    def test_a_nested_function_is_resolved_too(self):
         joined = {"Fn::Join": ["", [beginning("*"), "*"]]}
         condition = {"Fn::Or": [{"Fn::Equals": [joined, PATTERN]}, {"Condition": "Other"}]}
         self.assertEqual(self.resolved(condition), {"Fn::Or": [{"Fn::Equals": ["prod-*", PATTERN]}, {"Condition": "Other"}]})
 
-    def test_the_emulator_evaluates_what_is_left(self):
+    def test_the_emulator_evaluates_the_remaining_functions(self):
         evaluate = template_conditions.evaluating_all(lambda template, parameters: (template, parameters))
         parameters = {"Topics": {"Value": "a,b"}}
         template = {"Resources": {}, "Conditions": {"Any": {"Fn::Not": [{"Fn::Equals": [{"Fn::Join": ["", TOPICS]}, ""]}]}}}

@@ -1,4 +1,4 @@
-//! The AWS account, or the local cloud, that a run uses: its clients and its address. I/O: asks who it is.
+//! The AWS account, or the local cloud, that a run uses: its clients and its address. I/O: asks AWS for the account.
 
 use std::env;
 
@@ -21,7 +21,7 @@ const ENDPOINT: &str = "AWS_ENDPOINT_URL";
 #[derive(Debug, Clone)]
 pub struct Account {
     config: SdkConfig,
-    /// How the `tandem` command is pointed at it.
+    /// The target for the `tandem` command.
     pub target: Target,
     /// The account's number.
     pub id: String,
@@ -37,7 +37,7 @@ pub struct Refusal {
 }
 
 impl Account {
-    /// Finds out which account it is. Nothing is changed.
+    /// Finds out which account it is. Changes nothing.
     pub async fn connect(args: &Args) -> Result<Self, Error> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(args.regions.source.clone()));
@@ -68,19 +68,20 @@ impl Account {
         })
     }
 
-    /// Whether this is a local cloud.
+    /// Returns whether this is a local cloud.
     pub fn is_local(&self) -> bool {
         matches!(self.target, Target::Local(_))
     }
 
-    /// What clients of a region are made from.
+    /// Returns the configuration for clients of a region.
     pub fn in_region(&self, region: &str) -> SdkConfig {
         let region = Region::new(region.to_owned());
         self.config.to_builder().region(region).build()
     }
 
-    /// A client for S3. A server-side copy of gigabytes delivers no byte of its answer for minutes, which is no
-    /// stalled stream: the SDK would end it after five seconds (aws-smithy-runtime, `defaults.rs`).
+    /// Returns a client for S3, without protection against stalled streams. During a server-side copy of gigabytes no
+    /// byte of the answer arrives for minutes, and the SDK would end it after five seconds (aws-smithy-runtime,
+    /// `defaults.rs`).
     pub fn s3(&self, region: &str) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.in_region(region))
             .force_path_style(self.is_local())
@@ -89,22 +90,22 @@ impl Account {
         aws_sdk_s3::Client::from_conf(config)
     }
 
-    /// A bucket of a region.
+    /// Returns a bucket of a region.
     pub fn bucket(&self, region: &str, name: String) -> Bucket {
         Bucket::with_client(self.s3(region), region, name)
     }
 
-    /// A client for Lambda.
+    /// Returns a client for Lambda.
     pub fn lambda(&self, region: &str) -> aws_sdk_lambda::Client {
         aws_sdk_lambda::Client::new(&self.in_region(region))
     }
 
-    /// A client for CloudFormation.
+    /// Returns a client for CloudFormation.
     pub fn cloudformation(&self, region: &str) -> aws_sdk_cloudformation::Client {
         aws_sdk_cloudformation::Client::new(&self.in_region(region))
     }
 
-    /// A stack's status; `None` if there is no such stack, which CloudFormation calls an error of validation.
+    /// Returns a stack's status; `None` if there is no such stack, which CloudFormation reports as a validation error.
     pub async fn stack_status(
         &self,
         region: &str,
@@ -114,7 +115,7 @@ impl Account {
         Ok(stack.and_then(|stack| stack.stack_status))
     }
 
-    /// One of a stack's outputs.
+    /// Returns one of a stack's outputs.
     pub async fn stack_output(
         &self,
         region: &str,
@@ -139,7 +140,7 @@ impl Account {
         match request.send().await {
             Ok(answer) => Ok(answer.stacks.and_then(|mut stacks| stacks.pop())),
             Err(error) => {
-                let error = Error::aws(format!("looking at the stack {name}"), &error);
+                let error = Error::aws(format!("describing the stack {name}"), &error);
                 if error.to_string().contains("does not exist") {
                     return Ok(None);
                 }
@@ -178,7 +179,7 @@ impl Account {
         }))
     }
 
-    /// What a child process needs in its environment besides the user's, to reach the same account.
+    /// Returns the environment variables that a child process needs to reach the same account.
     pub fn variables(&self, region: &str) -> Vec<(&'static str, String)> {
         let mut variables = vec![
             ("AWS_REGION", region.to_owned()),
@@ -199,6 +200,7 @@ fn refuse_other_addresses() -> Result<(), Error> {
         return Ok(());
     };
     Err(Error::Refused(format!(
-        "{name} is set, so this would not run on AWS; unset it, or run on the local cloud with: make acceptance LOCAL=1"
+        "cannot run on AWS: {name} names another server; unset it, or run on the local cloud with: make acceptance \
+         LOCAL=1"
     )))
 }

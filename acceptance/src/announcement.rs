@@ -35,7 +35,7 @@ pub async fn begin(args: &Args) -> Result<Option<(Account, Option<Estimate>)>, E
             account.id
         ));
         console::print(&shown(&found));
-        let question = "\nRemove all this? A run that is going on now would lose it too.";
+        let question = "\nRemove all this? A run in progress would lose its resources too.";
         return Ok(confirmed(args, question).await?.then_some((account, None)));
     }
     let scale = scale_of(args);
@@ -43,7 +43,7 @@ pub async fn begin(args: &Args) -> Result<Option<(Account, Option<Estimate>)>, E
     announce(args, &account, &scale, estimate.as_ref());
     if !found.is_empty() {
         console::print(&format!(
-            "\nLeft by earlier runs, or used by one that is going on:\n{}\nRemove it with: make acceptance CLEAN=1",
+            "\nLeft by earlier runs, or used by a run in progress:\n{}\nRemove it with: make acceptance CLEAN=1",
             shown(&found)
         ));
     }
@@ -52,7 +52,7 @@ pub async fn begin(args: &Args) -> Result<Option<(Account, Option<Estimate>)>, E
         .then_some((account, estimate)))
 }
 
-/// The sizes of the run.
+/// Returns the sizes of the run.
 pub fn scale_of(args: &Args) -> Scale {
     if args.local {
         Scale::of_local()
@@ -61,7 +61,7 @@ pub fn scale_of(args: &Args) -> Scale {
     }
 }
 
-/// What the run costs, if that is not too much.
+/// Returns what the run costs, or an error if that is too much.
 fn reckoned(args: &Args, scale: &Scale) -> Result<Option<Estimate>, Error> {
     if args.local {
         return Ok(None);
@@ -91,9 +91,9 @@ fn announce(args: &Args, account: &Account, scale: &Scale, estimate: Option<&Est
     };
     console::print(&format!(
         "This deploys Tandem into {} and {} of {place} {}, under names that begin with \"{}\".\n\
-         It makes about ten pairs of buckets, writes some thousand small objects and one of {}, copies them between \
-         the regions, changes bucket policies, notifications and rules of its own buckets only, and removes \
-         everything at the end. It takes about {}.\n",
+         It creates about ten pairs of buckets, writes some thousand small objects and one of {}, and copies them \
+         between the regions. It changes bucket policies, notifications and rules of its own buckets only. At the end \
+         it removes everything. It takes about {}.\n",
         args.regions.source,
         args.regions.destination,
         account.id,
@@ -114,7 +114,7 @@ fn announce(args: &Args, account: &Account, scale: &Scale, estimate: Option<&Est
     );
 }
 
-/// The steps that are done.
+/// Returns the steps to run.
 pub fn chosen(args: &Args) -> impl Iterator<Item = &'static About> {
     let is_chosen =
         |about: &&About| args.only.is_empty() || args.only.iter().any(|name| name == about.name);
@@ -128,7 +128,7 @@ async fn confirmed(args: &Args, question: &str) -> Result<bool, Error> {
     }
     if !std::io::stdin().is_terminal() {
         return Err(Error::Refused(
-            "nothing is done: there is no terminal to confirm it on; give --yes (make acceptance YES=1)".to_owned(),
+            "nothing was done: there is no terminal to confirm it on; give --yes (make acceptance YES=1)".to_owned(),
         ));
     }
     console::print(&format!("{question} [y/N] "));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_yes_is_a_yes() {
+    fn only_yes_or_y_confirms() {
         assert!(
             ["y\n", "YES", " Yes \n"]
                 .iter()
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_costs_too_much_is_refused_with_what_helps() {
+    fn a_run_that_costs_too_much_is_refused_with_the_option_to_allow_it() {
         let args = args("tandem-acceptance --cost-max 0.05");
         let refused = reckoned(&args, &Scale::of_aws()).unwrap_err();
         assert_eq!(refused.exit_code(), 2);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_chosen_steps_are_done() {
+    fn only_the_chosen_steps_run() {
         let names = |line| {
             chosen(&args(line))
                 .map(|about| about.name)

@@ -9,10 +9,10 @@ use crate::steps;
 /// What an acceptance run may cost, in USD, unless the user allows more.
 const COST_MAX_USD: f64 = 1.0;
 
-/// Deploys Tandem into two regions of an AWS account, exercises it, measures, writes a report, and removes
+/// Deploys Tandem into two regions of an AWS account, tests and measures it, writes a report, and removes
 /// everything again.
 ///
-/// Says what it will do and what that costs, and asks before it does anything.
+/// Prints what it will do and what that costs, and asks before it does anything.
 #[derive(Debug, Clone, Parser)]
 #[command(
     name = "tandem-acceptance",
@@ -22,13 +22,13 @@ const COST_MAX_USD: f64 = 1.0;
 Examples:
   make acceptance                                     us-east-1 and us-west-2, the default profile
   make acceptance REGIONS=eu-west-1,eu-central-1 PROFILE=sandbox
-  make acceptance YES=1                               asks nothing
-  make acceptance CLEAN=1                             removes what killed runs have left
+  make acceptance YES=1                               does not ask
+  make acceptance CLEAN=1                             removes what killed runs have left behind
   make acceptance LOCAL=1                             the same steps, smaller, on a local cloud
-  target/local/tandem-acceptance --local --only tags,pause     in a local cloud that is up
+  target/local/tandem-acceptance --local --only tags,pause     in a running local cloud
 
-Ctrl-C ends the steps, and everything is removed. A second Ctrl-C says what is still there; a third one
-ends the removal, and what is left is listed with the commands that remove it by hand.
+Ctrl-C ends the steps and starts the removal. A second Ctrl-C prints what still exists. A third one ends
+the removal, and prints the remaining resources with the commands that remove them.
 
 Exit codes:
   0    every step passed or was skipped with a reason, and everything is removed
@@ -49,11 +49,11 @@ pub struct Args {
     #[arg(long)]
     pub local: bool,
 
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(long, short = 'y')]
     pub yes: bool,
 
-    /// Do nothing but find and remove what earlier runs have left
+    /// Only find and remove what earlier runs have left behind
     #[arg(long, conflicts_with = "only")]
     pub clean: bool,
 
@@ -74,16 +74,16 @@ pub struct Args {
     pub arch: Option<Architecture>,
 }
 
-/// Two different regions of one partition.
+/// Two different regions of the same partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Regions {
-    /// Where the stack and the sources are.
+    /// The region of the stack and the sources.
     pub source: String,
-    /// Where the destinations and the second stack are.
+    /// The region of the destinations and the second stack.
     pub destination: String,
 }
 
-/// A processor of Lambda's, as the template names it.
+/// A processor of Lambda, as the template names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Architecture {
     /// AWS's own.
@@ -95,7 +95,7 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// This machine's.
+    /// Returns this machine's processor.
     pub fn of_this_machine() -> Self {
         if cfg!(target_arch = "aarch64") {
             Self::Arm64
@@ -104,7 +104,7 @@ impl Architecture {
         }
     }
 
-    /// The value of the template's parameter.
+    /// Returns the value of the template's parameter.
     pub fn name(self) -> &'static str {
         match self {
             Self::Arm64 => "arm64",
@@ -114,7 +114,7 @@ impl Architecture {
 }
 
 impl Args {
-    /// The processor of the functions.
+    /// Returns the processor of the functions.
     pub fn architecture(&self) -> Architecture {
         match self.arch {
             Some(architecture) => architecture,
@@ -129,7 +129,7 @@ fn regions(text: &str) -> Result<Regions, String> {
     let (source, destination) = text.split_once(',').ok_or(problem)?;
     for region in [source, destination] {
         if !is_region(region) {
-            return Err(format!("{region:?} is no region; {problem}"));
+            return Err(format!("{region:?} is not a region; {problem}"));
         }
     }
     if source == destination {
@@ -141,7 +141,7 @@ fn regions(text: &str) -> Result<Regions, String> {
     })
 }
 
-/// Such as `us-gov-west-1`.
+/// Returns whether the text is a region's name, such as `us-gov-west-1`.
 fn is_region(text: &str) -> bool {
     let words: Vec<&str> = text.split('-').collect();
     let [first @ .., number] = words.as_slice() else {
@@ -181,14 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound_and_has_examples() {
+    fn clap_accepts_the_definition_and_it_has_examples() {
         Args::command().debug_assert();
         let help = Args::command().render_long_help().to_string();
         assert!(help.contains("Examples:") && help.contains("make acceptance CLEAN=1"));
     }
 
     #[test]
-    fn without_arguments_it_asks_and_takes_two_regions_of_the_default_groups() {
+    fn without_arguments_a_run_asks_and_uses_two_regions_of_the_default_groups() {
         let args = parse("tandem-acceptance").unwrap();
         assert_eq!(args.regions.source, "us-east-1");
         assert_eq!(args.regions.destination, "us-west-2");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_local_run_has_no_profile_and_a_cleaning_no_steps() {
+    fn a_local_run_refuses_a_profile_and_clean_refuses_steps() {
         parse("tandem-acceptance --local --profile x").unwrap_err();
         parse("tandem-acceptance --clean --only tags").unwrap_err();
         parse("tandem-acceptance --cost-max nan").unwrap_err();

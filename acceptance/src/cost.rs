@@ -1,4 +1,4 @@
-//! What a run costs, before it begins: counted from the sizes of the run, at the command's own prices. No I/O.
+//! Estimates the cost of a run before it begins, from the sizes of the run and the command's own prices. No I/O.
 //!
 //! Requests are rounded up: each count is twice what the steps send, because a step that waits repeats its requests.
 
@@ -11,17 +11,17 @@ use crate::scale::Scale;
 const GIB: f64 = 1_073_741_824.0;
 /// Hours in a month, by AWS's formula for storage.
 const HOURS_A_MONTH: f64 = 730.0;
-/// How long the objects are there at most, in hours.
+/// How long the objects exist at most, in hours.
 const KEPT_HOURS: f64 = 2.0;
 /// Pairs of buckets that the run makes: see `steps.rs`.
 const PAIRS: u64 = 8;
-/// What one change costs in requests, apart from its copy: `docs/cost.md` counts one HEAD for a put, three for a delete.
+/// The read requests of one change, apart from its copy: `docs/cost.md` counts one HEAD for a put, three for a delete.
 const READS_A_CHANGE: u64 = 4;
 /// One invocation's memory and time, in GB-seconds: 512 MB for 2 s, which is longer than `docs/cost.md` says.
 const GB_SECS_A_CHANGE: f64 = 1.0;
-/// A worker that waits for copies of large parts: 512 MB, in GB-seconds for each GB that S3 copies (at 50 MiB a second).
+/// A worker that waits for copies of large parts: 512 MB, in GB-seconds for each GB that S3 copies (at 50 MiB/s).
 const GB_SECS_A_GB: f64 = 0.5 * 1024.0 / 50.0;
-/// Lambda asks each of the four queues five times in 20 seconds (`docs/cost.md`, "An idle month").
+/// Lambda polls each of the four queues five times in 20 seconds (`docs/cost.md`, "An idle month").
 const POLLS_AN_HOUR: f64 = 4.0 * 5.0 * 180.0;
 
 // Prices that the command's table lacks; source: `docs/cost.md` and the pages "Pricing" of CloudWatch, KMS and
@@ -30,40 +30,40 @@ const POLLS_AN_HOUR: f64 = 4.0 * 5.0 * 180.0;
 const METRIC_HOUR_USD: f64 = 0.30 / HOURS_A_MONTH;
 /// A GB of logs.
 const LOGS_GB_USD: f64 = 0.50;
-/// A request of `GetMetricData` for one metric, a `GetMetricStatistics`, or a page of a log: 0.01 a thousand.
+/// A request of `GetMetricData` for one metric, a `GetMetricStatistics`, or a page of a log: 0.01 per thousand.
 const METRICS_READ_USD: f64 = 0.01 / 1_000.0;
-/// A request to KMS: 0.03 for ten thousand. An AWS-managed key itself is free of charge.
+/// A request to KMS: 0.03 per ten thousand. An AWS-managed key itself is free of charge.
 const KMS_REQUEST_USD: f64 = 0.03 / 10_000.0;
 /// An event that S3 sends to EventBridge.
 const EVENT_USD: f64 = 1.0 / 1_000_000.0;
 
-/// What is paid for.
+/// An item of the cost.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Line {
-    /// What it is.
+    /// Its name.
     pub what: &'static str,
-    /// How much of it.
+    /// The quantity.
     pub quantity: f64,
-    /// What of.
+    /// The unit.
     pub unit: &'static str,
-    /// All of it, in USD.
+    /// Its cost in USD.
     pub usd: f64,
 }
 
-/// What a run costs.
+/// The cost of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
-    /// What is paid for, one by one.
+    /// The items.
     pub lines: Vec<Line>,
-    /// All together, in USD.
+    /// The total in USD.
     pub usd: f64,
     /// The date of the prices.
     pub prices_as_of: String,
-    /// What the price table lacks for these regions.
+    /// The prices that the price table lacks for these regions.
     pub notes: Vec<String>,
 }
 
-/// What a run does, in numbers.
+/// The amounts of work of a run.
 #[derive(Debug, Clone, PartialEq)]
 struct Work {
     changes: u64,
@@ -76,7 +76,7 @@ struct Work {
 
 impl Work {
     fn of(scale: &Scale) -> Self {
-        // Puts, changes and deletes of the small pairs, and of the job that is handed on.
+        // Puts, changes and deletes in the small pairs, and in the pair of the job that is handed on.
         let changes = PAIRS * 2 * u64::from(scale.objects) + 2 * scale.hand_on_objects();
         let doubled = u64::from(scale.doublings);
         let gb = |bytes: u64| bytes as f64 / GIB;
@@ -84,7 +84,7 @@ impl Work {
         let scratch = ladder + 2 * scale.copied_bytes() + scale.throttled_bytes;
         Self {
             changes,
-            // Each doubling is an upload of two parts: begun, copied twice, completed.
+            // Each doubling is an upload of two parts: one create, two copies, one complete.
             source_writes: 2 * (changes + 4 * (doubled + 3)),
             destination_writes: 2 * (changes + scale.large_bytes().div_ceil(scale.thresholds.part)),
             reads: 2 * READS_A_CHANGE * changes,
@@ -94,7 +94,7 @@ impl Work {
     }
 }
 
-/// What a run between these regions costs.
+/// Returns the cost of a run between these regions.
 pub fn estimate(scale: &Scale, regions: &Regions, prices: &Prices) -> Estimate {
     let work = Work::of(scale);
     let mut lines = storage_lines(&work, regions, prices);
@@ -159,7 +159,7 @@ fn service_lines(work: &Work, scale: &Scale, regions: &Regions, prices: &Prices)
     let gb_secs = work.changes as f64 * GB_SECS_A_CHANGE
         + scale.large_bytes() as f64 / GIB * GB_SECS_A_GB
         + scale.hand_ons_min as f64 * GB_SECS_A_CHANGE;
-    // Two stacks poll for as long as they are there.
+    // Two stacks poll for as long as they exist.
     let sqs = 4.0 * work.changes as f64 + 2.0 * KEPT_HOURS * POLLS_AN_HOUR;
     vec![
         line(
@@ -191,7 +191,7 @@ fn service_lines(work: &Work, scale: &Scale, regions: &Regions, prices: &Prices)
 }
 
 fn watching_lines(work: &Work) -> Vec<Line> {
-    // `docs/cost.md`: five metrics of a stack, five of a rule, about twelve of the functions.
+    // `docs/cost.md`: five metrics per stack, five per rule, about twelve for the functions.
     let metrics = 2.0 * (5.0 + 12.0) + 5.0 * PAIRS as f64;
     let logs_gb = 2.0 * work.changes as f64 * 1.5e3 / 1e9;
     vec![
@@ -202,7 +202,7 @@ fn watching_lines(work: &Work) -> Vec<Line> {
             METRIC_HOUR_USD,
         ),
         line("logs", logs_gb, "GB", LOGS_GB_USD),
-        // `tandem status` reads seven metrics; a few steps look at it while they wait.
+        // `tandem status` reads seven metrics; a few steps run it repeatedly while they wait.
         line(
             "metrics that are read",
             7.0 * 300.0,
@@ -228,7 +228,7 @@ fn notes(regions: &Regions, prices: &Prices) -> Vec<String> {
     let (usd, is_known) = prices.transfer(&regions.source, &regions.destination);
     if !is_known {
         notes.push(format!(
-            "the price of bytes from {} to {} is not known: {usd} USD a GB is used",
+            "the price of bytes from {} to {} is not known: {usd} USD per GB is used",
             regions.source, regions.destination
         ));
     }

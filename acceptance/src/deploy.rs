@@ -20,19 +20,19 @@ const LINES_SHOWN: usize = 25;
 /// One deployment.
 #[derive(Debug)]
 pub struct Deployment<'a> {
-    /// Where.
+    /// The account.
     pub account: &'a Account,
     /// The run.
     pub names: &'a Names,
-    /// The sizes that its parameters are chosen for.
+    /// The sizes for which its parameters are chosen.
     pub scale: &'a Scale,
-    /// The processor that the functions were built for.
+    /// The processor for which the functions were built.
     pub architecture: Architecture,
-    /// Where its log goes.
+    /// The folder of its log.
     pub folder: &'a Path,
 }
 
-/// The repository that this program was built from.
+/// Returns the repository from which this program was built.
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -80,7 +80,7 @@ impl Deployment<'_> {
             .stdin(Stdio::null())
             .stdout(file)
             .stderr(second)
-            // The terminal's Ctrl-C is this program's to act on.
+            // The script must not receive the terminal's Ctrl-C; this program handles it.
             .process_group(0)
             .kill_on_drop(true)
             .status()
@@ -98,7 +98,7 @@ impl Deployment<'_> {
         )))
     }
 
-    /// On a local cloud: makes `backfill-shard` hand a job with a rate limit on after seconds.
+    /// On a local cloud: makes `backfill-shard` hand on a job with a rate limit after seconds.
     async fn shorten_pages(&self, stack: &str, region: &str) -> Result<(), Error> {
         let Some(secs) = self.scale.rate_page_secs else {
             return Ok(());
@@ -130,8 +130,8 @@ impl Deployment<'_> {
     }
 }
 
-/// The template's parameters: nothing that outlives the stack or costs anything while it idles, and no bucket but
-/// the run's own.
+/// Returns the template's parameters. They exclude everything that outlives the stack or costs anything while it is
+/// idle, and allow only the run's own buckets.
 fn parameters(names: &Names, scale: &Scale) -> Vec<String> {
     let buckets = names.bucket_pattern();
     let sizes = scale.thresholds;

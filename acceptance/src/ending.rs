@@ -1,4 +1,4 @@
-//! The end of a run: everything is removed, and what cannot be is named. I/O: the terminal, and the removal.
+//! The end of a run: removes everything, and prints what it cannot remove. I/O: the terminal, and the removal.
 
 use tandem_demo::console;
 use tandem_demo::error::Error;
@@ -11,7 +11,7 @@ use crate::removal::{Left, Removal};
 use crate::report::LeftBehind;
 
 /// Finds and removes what this run, or every run, has made. At the first signal after the `before` earlier ones it
-/// prints what is still there; at the second it ends the removal. Returns what is left, with the reasons.
+/// prints what still exists; at the second it ends the removal. Returns what is left, with the reasons.
 pub async fn remove_all(
     args: &Args,
     account: &Account,
@@ -36,7 +36,7 @@ pub async fn remove_all(
             Ok(found) => removal.remove(found, run).await,
             Err(error) => return vec![not_found_out(&error)],
         };
-        // Finds what was made meanwhile, and what AWS still lists although it was removed.
+        // The second search finds what was made meanwhile, and what AWS still lists although it was removed.
         match removal.find(run).await {
             Ok(again) => again
                 .iter()
@@ -56,10 +56,10 @@ pub async fn remove_all(
         console::end_line();
         console::say("the removal goes on; still there:");
         match left.now() {
-            things if things.is_empty() => console::say("what there is, is being found out"),
+            things if things.is_empty() => console::say("still searching for the run's resources"),
             things => console::say(listed(&things, profile)),
         }
-        console::say("Ctrl-C again leaves that there");
+        console::say("Ctrl-C again ends the removal and leaves these");
         interrupts.reach(before + 2).await
     };
     tokio::select! {
@@ -71,7 +71,7 @@ pub async fn remove_all(
 fn not_found_out(error: &Error) -> LeftBehind {
     LeftBehind {
         what: "anything that the run has made".to_owned(),
-        why: format!("what there is could not be found out: {error}"),
+        why: format!("the search for the run's resources failed: {error}"),
         command: "make acceptance CLEAN=1".to_owned(),
     }
 }

@@ -1,5 +1,5 @@
-//! Counts Ctrl-C and the signals to end: the first one ends the steps, the third one ends the removal. I/O: waits for
-//! signals.
+//! Counts Ctrl-C and the signals to terminate: the first one ends the steps, the third one ends the removal. I/O: waits
+//! for signals.
 
 use tandem_demo::error::Error;
 use tandem_demo::interrupt::interrupted;
@@ -12,7 +12,7 @@ pub struct Interrupts {
 }
 
 impl Interrupts {
-    /// Begins to listen.
+    /// Starts to listen for signals.
     pub fn listen() -> Self {
         let (send, seen) = watch::channel((0, 0));
         tokio::spawn(async move {
@@ -23,19 +23,19 @@ impl Interrupts {
         Self { seen }
     }
 
-    /// Waits until `count` signals have come in all. Returns the last signal's number.
+    /// Waits until `count` signals have arrived in total. Returns the last signal's number.
     pub async fn reach(&self, count: u32) -> i32 {
         let mut seen = self.seen.clone();
         let reached = seen.wait_for(|(so_far, _)| *so_far >= count).await;
         let signal = reached.map(|seen| seen.1);
         match signal {
             Ok(signal) => signal,
-            // Nothing listens any more, so nothing will come.
+            // The listener has ended, so no signal will arrive.
             Err(_) => std::future::pending().await,
         }
     }
 
-    /// How many there were.
+    /// Returns how many signals have arrived.
     pub fn count(&self) -> u32 {
         self.seen.borrow().0
     }

@@ -1,17 +1,17 @@
-//! What runs have made, in which order it is removed, and the commands that remove it by hand. No I/O.
+//! The resources of runs, the order of their removal, and the commands that remove them by hand. No I/O.
 
 use crate::names::run_of;
 
-/// Something that a run has made.
+/// A resource that a run has made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thing {
-    /// A stack that declares a rule; it needs Tandem's stack to be deleted.
+    /// A stack that declares a rule. Deleting it needs Tandem's stack.
     CodeStack(Place),
     /// A stack of Tandem.
     Stack(Place),
     /// A rule of EventBridge.
     EventRule(Place),
-    /// A bucket, with all that is in it.
+    /// A bucket, with its contents.
     Bucket(Place),
     /// A log group.
     LogGroup(Place),
@@ -27,7 +27,7 @@ pub struct Place {
 }
 
 impl Thing {
-    /// Where it is.
+    /// Returns its name and region.
     pub fn place(&self) -> &Place {
         match self {
             Self::CodeStack(place)
@@ -38,7 +38,7 @@ impl Thing {
         }
     }
 
-    /// A stack, by its name.
+    /// Returns a stack of the kind that its name says.
     pub fn stack(place: Place) -> Self {
         if place.name.ends_with("-rule") {
             Self::CodeStack(place)
@@ -47,13 +47,13 @@ impl Thing {
         }
     }
 
-    /// The run that made it, as far as its name says.
+    /// Returns the run that made it, by its name.
     pub fn run(&self) -> Option<&str> {
         let name = &self.place().name;
         run_of(name.strip_prefix("/aws/lambda/").unwrap_or(name))
     }
 
-    /// Such as `the bucket tandem-acceptance-...-source in us-east-1`.
+    /// Returns a text such as `the bucket tandem-acceptance-...-source in us-east-1`.
     pub fn shown(&self) -> String {
         let what = match self {
             Self::CodeStack(_) | Self::Stack(_) => "the stack",
@@ -65,7 +65,7 @@ impl Thing {
         format!("{what} {name} in {region}")
     }
 
-    /// The commands that remove it by hand, in the user's profile.
+    /// Returns the commands that remove it by hand, in the user's profile.
     pub fn by_hand(&self, profile: Option<&str>) -> String {
         let Place { region, name } = self.place();
         let profile = profile.map_or_else(String::new, |name| format!(" --profile {name}"));
@@ -104,9 +104,9 @@ pub fn stages(found: Vec<Thing>, run: Option<&str>) -> Vec<Vec<Thing>> {
             continue;
         }
         let stage = match thing {
-            // Its rule is deleted by a function of Tandem's stack.
+            // First, because a function of Tandem's stack deletes its rule.
             Thing::CodeStack(_) => 0,
-            // Before the buckets, so that nothing writes into them any more.
+            // Before the buckets, so that Tandem no longer writes into them.
             Thing::Stack(_) => 1,
             Thing::EventRule(_) | Thing::Bucket(_) | Thing::LogGroup(_) => 2,
         };
@@ -122,7 +122,7 @@ pub fn stages(found: Vec<Thing>, run: Option<&str>) -> Vec<Vec<Thing>> {
         .collect()
 }
 
-/// What is shown of things that are still there.
+/// Lists things that still exist, with the commands that remove them.
 pub fn listed(things: &[Thing], profile: Option<&str>) -> String {
     let lines: Vec<String> = things
         .iter()
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_go_before_their_stack_and_buckets_when_nothing_writes_any_more() {
+    fn rules_are_removed_before_their_stack_and_stacks_before_buckets() {
         let stages = stages(found(), Some(RUN));
         let own = |what: &str| format!("tandem-acceptance-{RUN}{what}");
         assert_eq!(
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn other_runs_are_removed_only_when_all_are_wanted_and_strangers_never() {
+    fn other_runs_are_removed_only_if_all_are_wanted_and_other_resources_never() {
         let all: Vec<Thing> = stages(found(), None).into_iter().flatten().collect();
         assert!(all.iter().any(|thing| thing.run() == Some(OTHER)));
         assert!(all.iter().all(|thing| thing.run().is_some()));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_left_has_a_command_that_names_it_its_region_and_the_profile() {
+    fn every_thing_has_a_command_with_its_name_its_region_and_the_profile() {
         for thing in found() {
             let command = thing.by_hand(Some("sandbox"));
             assert!(command.starts_with("aws "), "{command}");
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_what_is_left_has_each_thing_and_its_command() {
+    fn a_list_of_things_has_each_thing_and_its_command() {
         let things = [Thing::LogGroup(place("/aws/lambda/x"))];
         assert_eq!(
             listed(&things, None),

@@ -1,5 +1,5 @@
 //! `tandem-acceptance`: runs the whole product on the user's AWS account, or in smaller sizes on a local cloud. It
-//! prints what it will do and what that costs, asks, deploys, does the steps, and removes everything.
+//! prints what it will do and what that costs, asks, deploys, runs the steps, and removes everything.
 
 mod account;
 mod announcement;

@@ -1,23 +1,23 @@
-//! The names of everything that a run makes, and how to recognise them. No I/O but the clock.
+//! The names of everything that a run makes, and how to recognise them. No I/O, except the clock.
 
 use std::time::{Duration, SystemTime};
 
-/// What every name begins with.
+/// The beginning of every name.
 pub const PREFIX: &str = "tandem-acceptance-";
 /// The tag of every stack and bucket; its value is the run's id.
 pub const TAG: &str = "tandem-acceptance";
-/// Digits of an id.
+/// The number of digits of an id.
 const ID_DIGITS: usize = 11;
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// The milliseconds since 1970 at which it began, in hexadecimal.
+    /// The time of its start, in milliseconds since 1970, in hexadecimal.
     pub id: String,
 }
 
 impl Names {
-    /// Of a run that begins now.
+    /// The names of a run that starts now.
     pub fn new() -> Self {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         Self::at(since.unwrap_or_default())
@@ -30,33 +30,33 @@ impl Names {
         }
     }
 
-    /// The stack of Tandem in the sources' region.
+    /// Returns the stack of Tandem in the sources' region.
     pub fn stack(&self) -> String {
         format!("{PREFIX}{}", self.id)
     }
 
-    /// The stack of Tandem in the destinations' region, which only the circle needs.
+    /// Returns the stack of Tandem in the destinations' region, which only the circle needs.
     pub fn second_stack(&self) -> String {
         format!("{PREFIX}{}-back", self.id)
     }
 
-    /// The stack that declares a rule.
+    /// Returns the stack that declares a rule.
     pub fn code_stack(&self) -> String {
         format!("{PREFIX}{}-rule", self.id)
     }
 
-    /// A bucket.
+    /// Returns a bucket's name.
     pub fn bucket(&self, what: &str) -> String {
         format!("{PREFIX}{}-{what}", self.id)
     }
 
-    /// The pattern of all the run's buckets, for the template's parameters.
+    /// Returns the pattern of all the run's buckets, for the template's parameters.
     pub fn bucket_pattern(&self) -> String {
         format!("{PREFIX}{}-*", self.id)
     }
 }
 
-/// The id of the run to which something of this name belongs; `None` if it is no run's.
+/// Returns the id of the run to which something of this name belongs; `None` if it belongs to no run.
 pub fn run_of(name: &str) -> Option<&str> {
     let rest = name.strip_prefix(PREFIX)?;
     let id = rest.get(..ID_DIGITS)?;
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn every_name_is_found_again() {
+    fn every_name_gives_its_run() {
         let names = names();
         let id = names.id.clone();
         for name in [
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn names_of_others_are_no_runs() {
+    fn other_names_belong_to_no_run() {
         for name in [
             "tandem",
             "tandem-acceptance-",
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn names_keep_to_the_limits_of_aws() {
         let names = names();
-        // Of a bucket (63), and of a function (64): the stack's name and "-replicate-delete".
+        // The limits of a bucket (63), and of a function (64): the stack's name and "-replicate-delete".
         assert!(names.bucket("versioned-replica").len() <= 63);
         assert!(names.second_stack().len() + "-replicate-delete".len() <= 64);
     }

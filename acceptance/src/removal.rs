@@ -21,19 +21,19 @@ use crate::names::{PREFIX, TAG};
 
 /// How long a stack may take to be deleted.
 const STACK_PATIENCE: Duration = Duration::from_mins(20);
-/// For how long a bucket may be written to by requests that were under way.
+/// How long requests that were in flight may still write to a bucket.
 const BUCKET_PATIENCE: Duration = Duration::from_mins(3);
-/// Requests that are under way at once.
+/// Requests in flight at once.
 const AT_ONCE: usize = 16;
-/// Between two looks.
+/// The time between two checks.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is still there. Shared, because a signal prints it while the removal goes on.
+/// The things that still exist. Shared, because a signal prints them while the removal goes on.
 #[derive(Debug, Default)]
 pub struct Left(Mutex<Vec<Thing>>);
 
 impl Left {
-    /// All of it.
+    /// Returns all of them.
     pub fn now(&self) -> Vec<Thing> {
         self.0
             .lock()
@@ -54,11 +54,11 @@ impl Left {
 /// Removes things of an account.
 #[derive(Debug)]
 pub struct Removal<'a> {
-    /// Where.
+    /// The account.
     pub account: &'a Account,
-    /// Where runs make things.
+    /// The regions in which runs make things.
     pub regions: &'a Regions,
-    /// What is still there.
+    /// The things that still exist.
     pub left: &'a Left,
 }
 
@@ -66,7 +66,7 @@ impl Removal<'_> {
     /// Finds everything that runs have made: all runs, or this one.
     pub async fn find(&self, run: Option<&str>) -> Result<Vec<Thing>, Error> {
         let mut found = self.buckets().await?;
-        // A run between other regions has left its stacks where its buckets are.
+        // The stacks of a run between other regions are in the regions of its buckets.
         let mut regions: BTreeSet<String> = found
             .iter()
             .map(|thing| thing.place().region.clone())
@@ -83,7 +83,7 @@ impl Removal<'_> {
         Ok(stages(found, run).into_iter().flatten().collect())
     }
 
-    /// Removes these things, and returns what could not be removed with the reasons. It goes on where one thing fails.
+    /// Removes these things. Returns those that it could not remove, with the reasons. It goes on if one thing fails.
     pub async fn remove(&self, things: Vec<Thing>, run: Option<&str>) -> Vec<(Thing, String)> {
         self.left.set(things.clone());
         let mut failed = Vec::new();
@@ -110,10 +110,10 @@ impl Removal<'_> {
         match thing {
             Thing::CodeStack(_) => self.delete_stack(place).await,
             Thing::Stack(_) => {
-                // The stack's rules, which attach notifications, are deleted first where its functions still work.
+                // If the stack's functions still work, they first delete its rules, which have attached notifications.
                 if let Err(error) = self.delete_rules(place).await {
                     console::say(format!(
-                        "the rules of {} are not deleted one by one: {error}",
+                        "the rules of {} could not be deleted one by one: {error}",
                         place.name
                     ));
                 }
@@ -146,7 +146,7 @@ impl Removal<'_> {
         Ok(found)
     }
 
-    /// The buckets of runs, those in other regions than this run's too.
+    /// Returns the buckets of runs, including those in other regions than this run's.
     async fn buckets(&self) -> Result<Vec<Thing>, Error> {
         let client = self.account.s3(&self.regions.source);
         let mut pages = client
@@ -162,7 +162,7 @@ impl Removal<'_> {
             let Some(name) = bucket.name.filter(|name| name.starts_with(PREFIX)) else {
                 continue;
             };
-            // S3 names the region where the request has a parameter ("ListBuckets"); an emulator may not.
+            // S3 returns the region if the request has a parameter ("ListBuckets"); an emulator may not.
             let region = match bucket.bucket_region {
                 Some(region) => region,
                 None => bucket_region(&client, &name).await?,
@@ -337,7 +337,7 @@ impl Removal<'_> {
         }
     }
 
-    /// Only a bucket that has a run's tag, or nothing in it, is emptied.
+    /// Refuses a bucket that has objects but not a run's tag.
     async fn refuse_a_strangers_bucket(
         &self,
         client: &aws_sdk_s3::Client,
@@ -370,10 +370,10 @@ async fn bucket_region(client: &aws_sdk_s3::Client, bucket: &str) -> Result<Stri
         .bucket(bucket)
         .send()
         .await
-        .map_err(|error| Error::aws(format!("asking where {bucket} is"), &error))?;
+        .map_err(|error| Error::aws(format!("reading the region of {bucket}"), &error))?;
     let place = located.location_constraint;
     Ok(match place.as_ref().map_or("", |place| place.as_str()) {
-        // S3's own rule: this region has no name here.
+        // S3 returns no name for this region.
         "" => "us-east-1".to_owned(),
         region => region.to_owned(),
     })
@@ -389,13 +389,13 @@ async fn abort_uploads(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), 
     for upload in listed.uploads.unwrap_or_default() {
         let request = client.abort_multipart_upload().bucket(bucket);
         let request = request.set_key(upload.key).set_upload_id(upload.upload_id);
-        // One that has ended meanwhile needs nothing; one that is still there keeps the bucket from being deleted.
+        // An upload that has ended meanwhile needs no abort. One that still exists makes deleting the bucket fail.
         let _ = request.send().await;
     }
     Ok(())
 }
 
-/// How many pages of a bucket are emptied at most, so that a run ends even if the same page is listed again and again.
+/// The most pages to delete from a bucket, so that a run ends even if the same page is listed again and again.
 const PAGES_MAX: usize = 100;
 
 async fn empty(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
@@ -427,11 +427,11 @@ async fn empty(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
         delete(client, bucket, objects).await?;
     }
     Err(Error::Unexpected(format!(
-        "{doing}: {PAGES_MAX} pages were deleted, and it is not empty"
+        "{doing}: {PAGES_MAX} pages were deleted, but it is still not empty"
     )))
 }
 
-/// Deletes what a plain listing shows. An emulator may not list the versions of a key that XML cannot contain.
+/// Deletes the objects of a plain listing. An emulator may not list the versions of a key that XML cannot contain.
 async fn empty_of_objects(client: &aws_sdk_s3::Client, bucket: &str) -> Result<(), Error> {
     for _ in 0..PAGES_MAX {
         let page = client
@@ -471,8 +471,8 @@ async fn delete(
     Ok(())
 }
 
-/// Decodes a key of a listing. S3 encodes it as in a form, and says so ("`ListObjectVersions`", `encoding-type`). A
-/// server that does not say so has not encoded it.
+/// Decodes a key of a listing. S3 encodes it as in a form, and returns the encoding ("`ListObjectVersions`",
+/// `encoding-type`). A server that returns none has not encoded it.
 fn listed_key(key: Option<&str>, encoding: Option<&EncodingType>) -> String {
     let key = key.unwrap_or_default();
     if encoding != Some(&EncodingType::Url) {

@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use crate::cost::Estimate;
 
-/// Everything that a run has found out.
+/// The results of a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// The run's id.
     pub run: String,
     /// Tandem's version.
     pub version: &'static str,
-    /// Where it took place.
+    /// The place of the run.
     pub place: RunPlace,
     /// The sources' region.
     pub source_region: String,
@@ -21,21 +21,21 @@ pub struct Report {
     pub destination_region: String,
     /// The functions' processor.
     pub architecture: &'static str,
-    /// When it began, in UTC.
+    /// The time of its start, in UTC.
     pub started_at: String,
-    /// How long it took, the removal included.
+    /// Its duration, including the removal.
     pub secs: u64,
-    /// The estimated cost; none on a local cloud.
+    /// The estimated cost; `None` on a local cloud.
     pub estimate: Option<Estimate>,
     /// The steps in their order.
     pub steps: Vec<StepReport>,
-    /// What could not be removed.
+    /// The things that could not be removed.
     pub left: Vec<LeftBehind>,
-    /// Whether it was ended by a signal.
+    /// Whether a signal ended it.
     pub interrupted: bool,
 }
 
-/// AWS or not.
+/// AWS, or a local cloud.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunPlace {
@@ -50,13 +50,13 @@ pub enum RunPlace {
 pub struct StepReport {
     /// Its name.
     pub name: &'static str,
-    /// What has to be so.
+    /// What the step expects.
     pub expects: &'static str,
-    /// Whether it is.
+    /// Its result.
     pub verdict: Verdict,
-    /// What was seen.
+    /// Its observations.
     pub seen: Vec<String>,
-    /// How long it took.
+    /// Its duration.
     pub ms: u64,
 }
 
@@ -64,11 +64,11 @@ pub struct StepReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "is", content = "why")]
 pub enum Verdict {
-    /// All was as expected.
+    /// Everything was as expected.
     Passed,
-    /// It was not.
+    /// Something was not as expected; the reason.
     Failed(String),
-    /// It could not be tried, or has no meaning here.
+    /// The step cannot run here, or has no meaning here; the reason.
     Skipped(String),
 }
 
@@ -77,7 +77,7 @@ pub enum Verdict {
 pub struct LeftBehind {
     /// What it is.
     pub what: String,
-    /// Why it is still there.
+    /// Why it still exists.
     pub why: String,
     /// The command that removes it.
     pub command: String,
@@ -94,7 +94,7 @@ impl Verdict {
 }
 
 impl Report {
-    /// Whether all was as expected, nothing is left, and the run came to its end.
+    /// Returns whether everything was as expected, nothing is left, and the run was not interrupted.
     pub fn is_passed(&self) -> bool {
         let failed = |step: &StepReport| matches!(step.verdict, Verdict::Failed(_));
         !self.interrupted
@@ -103,7 +103,7 @@ impl Report {
             && !self.steps.iter().any(failed)
     }
 
-    /// `16 passed, 1 failed, 2 skipped`.
+    /// Returns a text such as `16 passed, 1 failed, 2 skipped`.
     pub fn counts(&self) -> String {
         let count =
             |is: fn(&Verdict) -> bool| self.steps.iter().filter(|step| is(&step.verdict)).count();
@@ -115,14 +115,14 @@ impl Report {
         )
     }
 
-    /// The report for programs.
+    /// Returns the report for programs.
     pub fn json(&self) -> String {
         let mut document = serde_json::to_value(self).unwrap_or_default();
         document["passed"] = self.is_passed().into();
         format!("{document:#}\n")
     }
 
-    /// The report for people.
+    /// Returns the report for people.
     pub fn markdown(&self) -> String {
         let mut text = self.head();
         text.push_str("\n| step | expected | verdict | took |\n|---|---|---|---|\n");
@@ -138,7 +138,7 @@ impl Report {
                 ),
             );
         }
-        text.push_str("\n## What was seen\n");
+        text.push_str("\n## Observations\n");
         for step in &self.steps {
             put(&mut text, &format!("\n### {}\n", step.name));
             match &step.verdict {
@@ -172,7 +172,7 @@ impl Report {
              - verdict: {verdict} ({})\n\
              - Tandem {}, functions for {}\n\
              - in {place}, from {} to {}\n\
-             - began {}, took {}\n",
+             - started {}, took {}\n",
             self.run,
             self.counts(),
             self.version,
@@ -188,13 +188,15 @@ impl Report {
         let Some(estimate) = &self.estimate else {
             return;
         };
-        text.push_str("\n## What it was reckoned to cost\n\n");
+        text.push_str("\n## Estimated cost\n\n");
         text.push_str(&costs(estimate));
     }
 
     fn append_left(&self, text: &mut String) {
         if self.left.is_empty() {
-            text.push_str("\n## What is left\n\nNothing: the run removed all that it had made.\n");
+            text.push_str(
+                "\n## What is left\n\nNothing: the run removed everything that it had made.\n",
+            );
             return;
         }
         text.push_str("\n## What is left\n\n");
@@ -212,7 +214,7 @@ impl Report {
     }
 }
 
-/// An estimate as a table in Markdown, which can be read on a terminal too.
+/// Renders an estimate as a table in Markdown, which is readable on a terminal too.
 pub fn costs(estimate: &Estimate) -> String {
     let mut text = String::from("| what | how much | USD |\n|---|---|---|\n");
     for line in &estimate.lines {
@@ -229,7 +231,7 @@ pub fn costs(estimate: &Estimate) -> String {
     }
     put(
         &mut text,
-        &format!("| **together** | | **{:.2}** |", estimate.usd),
+        &format!("| **total** | | **{:.2}** |", estimate.usd),
     );
     put(
         &mut text,
@@ -265,12 +267,12 @@ fn seconds(ms: u64) -> String {
     }
 }
 
-/// Text within a table.
+/// Escapes text for a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 
-/// Text of one item of a list, however many lines it has.
+/// Formats text as one item of a list, even if it has several lines.
 fn item(text: &str) -> String {
     text.trim().replace('\n', "\n  ")
 }
@@ -330,14 +332,14 @@ mod tests {
 - verdict: passed (1 passed, 0 failed, 1 skipped)
 - Tandem 0.1.0, functions for arm64
 - in an AWS account, from us-east-1 to us-west-2
-- began 2026-11-28T07:00:00Z, took 45 min 0 s
+- started 2026-11-28T07:00:00Z, took 45 min 0 s
 
 | step | expected | verdict | took |
 |---|---|---|---|
 | tags | a \\| b | passed | 1 min 1 s |
 | circle | a \\| b | skipped | 1 min 1 s |
 
-## What was seen
+## Observations
 
 ### tags
 
@@ -348,28 +350,28 @@ mod tests {
 - skipped: no second
   stack
 
-## What it was reckoned to cost
+## Estimated cost
 
 | what | how much | USD |
 |---|---|---|
 | bytes between the regions | 6.10 GB | 0.1220 |
-| **together** | | **0.12** |
+| **total** | | **0.12** |
 
 Public list prices as of 2025-10-28, without free tiers and taxes.
 mars-1 is not in the price table
 
 ## What is left
 
-Nothing: the run removed all that it had made.
+Nothing: the run removed everything that it had made.
 ";
 
     #[test]
-    fn a_report_reads_so() {
+    fn a_report_has_this_markdown() {
         assert_eq!(report().markdown(), MARKDOWN);
     }
 
     #[test]
-    fn what_failed_and_what_is_left_are_named_with_the_command_that_helps() {
+    fn failed_steps_and_remaining_things_are_named_with_the_command_that_removes_them() {
         let mut report = report();
         report.steps[0].verdict = Verdict::Failed("no replica".to_owned());
         report.left.push(LeftBehind {
@@ -389,7 +391,7 @@ Nothing: the run removed all that it had made.
     }
 
     #[test]
-    fn a_local_run_says_that_it_is_none_on_aws_and_costs_nothing() {
+    fn the_report_of_a_local_run_says_nothing_about_aws_and_has_no_cost() {
         let local = Report {
             place: RunPlace::Local,
             estimate: None,
@@ -400,7 +402,7 @@ Nothing: the run removed all that it had made.
     }
 
     #[test]
-    fn a_run_passes_only_if_it_came_to_its_end_failed_nowhere_and_left_nothing() {
+    fn a_run_passes_only_if_it_was_not_interrupted_no_step_failed_and_nothing_is_left() {
         assert!(report().is_passed());
         let mut failed = report();
         failed.steps[1].verdict = Verdict::Failed(String::new());

@@ -1,4 +1,4 @@
-//! One run from its start to its report. I/O: the terminal, and all that the steps do.
+//! One run from its start to its report. I/O: the terminal, and the I/O of the steps.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,14 +21,14 @@ use crate::scale::Scale;
 use crate::stage::Stage;
 use crate::steps::{self, HandOns, Outcome, Step};
 
-/// What the deployment is expected to come to.
+/// What the deployment step expects.
 const DEPLOYED: &str = "Tandem is deployed";
 
 /// The exit code of a run that passed, and of one that did not.
 const PASSED: i32 = 0;
 const FAILED: i32 = 1;
 
-/// A run that has been agreed to.
+/// A run that the user has confirmed.
 struct Run<'a> {
     args: &'a Args,
     account: &'a Account,
@@ -41,7 +41,7 @@ struct Run<'a> {
     steps: Vec<StepReport>,
 }
 
-/// Does what the arguments say. Returns the exit code.
+/// Runs the program as the arguments say. Returns the exit code.
 pub async fn run(args: &Args) -> i32 {
     let interrupts = Interrupts::listen();
     let done = tokio::select! {
@@ -66,14 +66,14 @@ pub async fn run(args: &Args) -> i32 {
     })
 }
 
-/// Removes what earlier runs have left.
+/// Removes what earlier runs have left behind.
 async fn clean(args: &Args, account: &Account, interrupts: &Interrupts) -> Result<i32, Error> {
     let left = remove_all(args, account, interrupts, None, 0).await;
     say_what_is_left(&left);
     Ok(if left.is_empty() { PASSED } else { FAILED })
 }
 
-/// The run itself.
+/// Runs the steps, removes everything, and writes the report.
 async fn accept(
     args: &Args,
     account: &Account,
@@ -86,7 +86,10 @@ async fn accept(
         None => repository().join(".local/acceptance").join(&names.id),
     };
     fs::create_dir_all(&folder).map_err(|error| {
-        Error::Refused(format!("making the folder {}: {error}", folder.display()))
+        Error::Refused(format!(
+            "cannot create the folder {}: {error}",
+            folder.display()
+        ))
     })?;
     let mut run = Run {
         args,
@@ -107,7 +110,7 @@ async fn accept(
     ));
     if signal.is_some() {
         console::say(
-            "interrupted: Ctrl-C again says what is still there, and a third time leaves it there",
+            "interrupted: a second Ctrl-C prints what still exists, and a third one leaves it",
         );
     }
     let left = remove_all(args, account, interrupts, Some(&run.names.id), before).await;
@@ -131,7 +134,7 @@ async fn accept(
 }
 
 impl Run<'_> {
-    /// Does the steps until a signal comes. Returns its number.
+    /// Runs the steps until a signal arrives. Returns its number.
     async fn steps_or_interrupt(&mut self) -> Option<i32> {
         let interrupts = self.interrupts.clone();
         tokio::select! {
@@ -143,7 +146,7 @@ impl Run<'_> {
         }
     }
 
-    /// Only an interruption is an error: everything else is a verdict.
+    /// Runs the steps. Returns an error only for an interruption: everything else is a verdict.
     async fn do_steps(&mut self) -> Result<(), Error> {
         let stage = match self.deploy().await {
             Ok(stage) => stage,
@@ -166,7 +169,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Starts the job that takes longest, if it is wanted.
+    /// Starts the job that takes longest, if its step is chosen.
     async fn begin_hand_ons(&mut self, stage: &Stage) -> Result<Option<HandOns>, Error> {
         if !chosen(self.args).any(|about| about.step == Step::HandOns) {
             return Ok(None);
@@ -212,21 +215,18 @@ impl Run<'_> {
         let stacks = if chosen(self.args).any(|about| about.step == Step::Circle) {
             let second = one(&stage.regions.destination, &second, "artifacts-back");
             futures::try_join!(first, second)?;
-            "both stacks were"
+            "both stacks were ready"
         } else {
             first.await?;
-            "the stack was"
+            "the stack was ready"
         };
-        let seen = format!(
-            "{stacks} there after {}",
-            console::duration(began.elapsed())
-        );
+        let seen = format!("{stacks} after {}", console::duration(began.elapsed()));
         let end = Ok(Outcome::Passed(vec![seen]));
         self.ended("deploy", DEPLOYED, began, end);
         Ok(stage)
     }
 
-    /// Writes down what came of a step, and shows it.
+    /// Records the result of a step, and prints it.
     fn ended(
         &mut self,
         name: &'static str,
@@ -288,7 +288,7 @@ impl Run<'_> {
         ] {
             let file = self.folder.join(name);
             fs::write(&file, text).map_err(|error| {
-                Error::Unexpected(format!("writing {}: {error}", file.display()))
+                Error::Unexpected(format!("cannot write {}: {error}", file.display()))
             })?;
             console::print(&format!("the report is {}", canonical(&file).display()));
         }

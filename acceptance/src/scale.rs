@@ -1,4 +1,4 @@
-//! How large a run is: on AWS as the product is meant to be used, on a local cloud small enough for a few minutes.
+//! The sizes of a run: on AWS as the product is meant to be used, on a local cloud small enough for a few minutes.
 //! No I/O.
 
 use std::time::Duration;
@@ -10,31 +10,31 @@ const MIB: u64 = 1 << 20;
 pub struct Scale {
     /// Plain objects that are put into a bucket.
     pub objects: u16,
-    /// What is uploaded of the large object.
+    /// The bytes that are uploaded for the large object (the seed).
     pub seed_bytes: u64,
-    /// How often the seed is doubled by copies. The large object has two parts of what this comes to.
+    /// How often copies double the seed. The large object has two parts of the resulting size.
     pub doublings: u32,
-    /// How often a job is handed on at least.
+    /// The least number of hand-ons of the job.
     pub hand_ons_min: u64,
-    /// Its rate limit.
+    /// The job's rate limit.
     pub objects_per_sec: f64,
     /// Overrides the functions' default of `rate_page` in `shared/lambda/src/config.rs`.
     pub rate_page_secs: Option<u64>,
-    /// The object of the throttled PUT ...
+    /// The size of the object of the throttled PUT.
     pub throttled_bytes: u64,
-    /// ... and how long sending it takes.
+    /// How long sending that object takes.
     pub throttled: Duration,
     /// How long a paused rule is watched.
     pub paused: Duration,
-    /// How long anything is waited for.
+    /// The longest wait for anything else.
     pub patience: Duration,
     /// How long CloudWatch may take to show a metric or a log line.
     pub metrics_patience: Duration,
-    /// How long nothing may be written before a circle counts as ended.
+    /// How long a circle must write nothing before it counts as ended.
     pub quiet: Duration,
     /// The stack's thresholds: the largest live copy, the smallest transfer, a transfer's range.
     pub thresholds: Thresholds,
-    /// How long the run takes, about.
+    /// The approximate duration of the run.
     pub about: Duration,
 }
 
@@ -52,7 +52,7 @@ pub struct Thresholds {
 }
 
 impl Scale {
-    /// For an account on AWS.
+    /// The scale for an account on AWS.
     pub fn of_aws() -> Self {
         Self {
             objects: 200,
@@ -79,7 +79,7 @@ impl Scale {
         }
     }
 
-    /// For a local cloud.
+    /// The scale for a local cloud.
     pub fn of_local() -> Self {
         Self {
             objects: 30,
@@ -104,34 +104,34 @@ impl Scale {
         }
     }
 
-    /// The sizes of the objects that copies double, the seed first.
+    /// Returns the sizes of the objects that copies double, the seed first.
     pub fn ladder(&self) -> Vec<u64> {
         (0..=self.doublings)
             .map(|step| self.seed_bytes << step)
             .collect()
     }
 
-    /// The size of one of the large object's two parts.
+    /// Returns the size of one of the large object's two parts.
     pub fn part_bytes(&self) -> u64 {
         self.seed_bytes << self.doublings
     }
 
-    /// The size of the large object.
+    /// Returns the size of the large object.
     pub fn large_bytes(&self) -> u64 {
         2 * self.part_bytes()
     }
 
-    /// The size of the object that one COPY copies: one and a half parts, which is less than S3's 5 GiB.
+    /// Returns the size of the object that one COPY copies: one and a half parts, which is less than S3's 5 GiB.
     pub fn copied_bytes(&self) -> u64 {
         self.part_bytes() + self.part_bytes() / 2
     }
 
-    /// Objects of the job that is handed on: one each time, and some to spare.
+    /// Returns the objects of the job that is handed on: one for each hand-on, and some more.
     pub fn hand_on_objects(&self) -> u64 {
         self.hand_ons_min + 10
     }
 
-    /// How long that job takes at its rate limit.
+    /// Returns how long that job takes at its rate limit.
     pub fn hand_ons_take(&self) -> Duration {
         Duration::from_secs_f64(self.hand_on_objects() as f64 / self.objects_per_sec)
     }
@@ -147,13 +147,13 @@ mod tests {
     const PART_MIN: u64 = 5 << 20;
 
     #[test]
-    fn sizes_are_those_that_were_asked_for() {
+    fn sizes_have_the_intended_values() {
         assert_eq!(Scale::of_aws().large_bytes(), 6 << 30);
         assert_eq!(Scale::of_local().large_bytes(), 64 << 20);
     }
 
     #[test]
-    fn sizes_keep_to_the_limits_of_s3() {
+    fn sizes_are_within_the_limits_of_s3() {
         for scale in [Scale::of_aws(), Scale::of_local()] {
             assert!(scale.seed_bytes >= PART_MIN);
             assert!(scale.part_bytes() <= COPY_MAX && scale.copied_bytes() <= COPY_MAX);
@@ -177,7 +177,7 @@ mod tests {
             assert!(scale.hand_ons_min >= 40 && scale.hand_ons_take() < scale.about);
             // A shard waits within its invocation for one and a half times a page.
             let waits = scale.rate_page_secs.unwrap_or(20) * 3 / 2;
-            // Whole seconds count, and a page takes some of them.
+            // Only whole seconds count, and a page takes some of them.
             assert!(1.0 / scale.objects_per_sec >= waits as f64 + 1.7);
         }
     }

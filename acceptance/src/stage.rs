@@ -1,5 +1,5 @@
-//! What the steps work with: the account, the stacks, and pairs of buckets with a rule, made when they are needed.
-//! I/O: makes buckets and rules.
+//! The resources of the steps: the account, the stacks, and pairs of buckets with a rule, which are created when they
+//! are needed. I/O: creates buckets and rules.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -21,25 +21,25 @@ use crate::scale::Scale;
 
 /// The key that AWS manages for S3, which costs nothing.
 const S3_KEY: &str = "alias/aws/s3";
-/// Between two looks.
+/// The time between two checks.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What the steps work with.
+/// The resources of the steps.
 #[derive(Debug)]
 pub struct Stage {
-    /// Where.
+    /// The account.
     pub account: Account,
     /// The two regions.
     pub regions: Regions,
-    /// What the run's things are called.
+    /// The names of the run's resources.
     pub names: Names,
     /// The sizes.
     pub scale: Scale,
-    /// The command, pointed at the stack in the sources' region.
+    /// The command for the stack in the sources' region.
     pub tandem: Tandem,
-    /// The same, pointed at the stack in the destinations' region.
+    /// The command for the stack in the destinations' region.
     pub back: Tandem,
-    /// When the stacks were deployed.
+    /// The time at which the stacks were deployed.
     pub began: Instant,
     plain: OnceCell<Replicated>,
 }
@@ -47,9 +47,9 @@ pub struct Stage {
 /// A source and a destination.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    /// In the first region.
+    /// The source, in the first region.
     pub source: Bucket,
-    /// In the second region.
+    /// The destination, in the second region.
     pub replica: Bucket,
 }
 
@@ -62,10 +62,10 @@ pub struct Replicated {
     pub rule: String,
 }
 
-/// How the buckets of a pair are made.
+/// The settings of a pair's buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Without versions, encrypted as every bucket is.
+    /// Without versions, with the default encryption.
     Plain,
     /// With versions.
     Versioned,
@@ -74,7 +74,7 @@ pub enum Kind {
 }
 
 impl Stage {
-    /// Of a run whose stacks are being deployed.
+    /// The stage of a run whose stacks are being deployed.
     pub fn new(
         account: Account,
         regions: Regions,
@@ -96,7 +96,7 @@ impl Stage {
         })
     }
 
-    /// Makes a bucket with the run's tag.
+    /// Creates a bucket with the run's tag.
     pub async fn make_bucket(&self, region: &str, what: &str) -> Result<Bucket, Error> {
         let bucket = self.account.bucket(region, self.names.bucket(what));
         bucket.create().await?;
@@ -122,7 +122,7 @@ impl Stage {
         Ok(bucket)
     }
 
-    /// Makes a pair of buckets.
+    /// Creates a pair of buckets.
     pub async fn make_pair(&self, what: &str, kind: Kind) -> Result<Pair, Error> {
         let pair = Pair {
             source: self
@@ -142,19 +142,19 @@ impl Stage {
         Ok(pair)
     }
 
-    /// Makes a pair of buckets and its rule.
+    /// Creates a pair of buckets and its rule.
     pub async fn replicated(&self, what: &str, kind: Kind) -> Result<Replicated, Error> {
         let pair = self.make_pair(what, kind).await?;
         self.with_rule(pair).await
     }
 
-    /// Makes a rule for a pair.
+    /// Creates a rule for a pair.
     pub async fn with_rule(&self, pair: Pair) -> Result<Replicated, Error> {
         let rule = create_rule(&self.tandem, &pair.source.name, &pair.replica.name).await?;
         Ok(Replicated { pair, rule })
     }
 
-    /// The pair that most steps share.
+    /// Returns the pair that most steps share.
     pub async fn plain(&self) -> Result<&Replicated, Error> {
         self.plain
             .get_or_try_init(|| self.replicated("plain", Kind::Plain))
@@ -163,7 +163,7 @@ impl Stage {
 
     /// Waits until `tandem verify` finds both sides equal. Returns how long that took, and how many objects there are.
     ///
-    /// The stack's backlog says nothing here: the job that is handed on has a message in it for most of the run.
+    /// It does not use the stack's backlog, because the job that is handed on has a message in it for most of the run.
     pub async fn settle(&self, replicated: &Replicated) -> Result<(Duration, usize), Error> {
         let Replicated { pair, rule } = replicated;
         let objects = list(&pair.source, "").await?.len();
@@ -184,16 +184,16 @@ impl Stage {
         Ok((took, objects))
     }
 
-    /// Repeats `look` until it has an answer, or fails with what it saw last.
+    /// Repeats `check` until it has an answer, or fails with what it saw last.
     pub async fn until<T>(
         &self,
         what: &str,
         limit: Duration,
-        mut look: impl AsyncFnMut() -> Result<Result<T, String>, Error>,
+        mut check: impl AsyncFnMut() -> Result<Result<T, String>, Error>,
     ) -> Result<(T, Duration), Error> {
         let started = Instant::now();
         loop {
-            match look().await? {
+            match check().await? {
                 Ok(seen) => return Ok((seen, started.elapsed())),
                 Err(last) if started.elapsed() > limit => {
                     let secs = limit.as_secs();
@@ -230,7 +230,7 @@ pub async fn create_rule(
     }
 }
 
-/// The keys below a prefix, each with its `ETag` and size.
+/// Returns the keys under a prefix, each with its `ETag` and size.
 pub async fn list(bucket: &Bucket, prefix: &str) -> Result<BTreeMap<String, (String, i64)>, Error> {
     let mut pages = bucket
         .client
@@ -264,7 +264,7 @@ async fn encrypt(bucket: &Bucket) -> Result<(), Error> {
         .kms_master_key_id(S3_KEY)
         .build()
         .map_err(unexpected)?;
-    // One request to KMS a bucket and some minutes, instead of one an object.
+    // With a bucket key, S3 sends one request to KMS in some minutes per bucket, instead of one per object.
     let rule = ServerSideEncryptionRule::builder()
         .apply_server_side_encryption_by_default(default)
         .bucket_key_enabled(true)

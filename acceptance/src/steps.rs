@@ -1,4 +1,4 @@
-//! The steps of a run: what each expects, and how it is done.
+//! The steps of a run: what each expects, and how it runs.
 
 mod facts;
 mod jobs;
@@ -38,23 +38,23 @@ pub enum Step {
     ColdStarts,
 }
 
-/// A step and what it says of itself.
+/// A step, its name and its expectation.
 #[derive(Debug, Clone, Copy)]
 pub struct About {
     /// The step.
     pub step: Step,
     /// Its name, in the report and for `--only`.
     pub name: &'static str,
-    /// What has to be so.
+    /// What it expects.
     pub expects: &'static str,
 }
 
-/// What came of a step that did not fail.
+/// The outcome of a step that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// All was as expected; what was seen.
+    /// Everything was as expected; the observations.
     Passed(Vec<String>),
-    /// It could not be tried, or has no meaning here.
+    /// The step cannot run here, or has no meaning here; the reason.
     Skipped(String),
 }
 
@@ -113,32 +113,32 @@ pub const ALL: [About; 20] = [
     about(
         Step::EventBridge,
         "eventbridge",
-        "a rule whose changes come through EventBridge carries puts and deletes",
+        "a rule whose changes arrive through EventBridge replicates puts and deletes",
     ),
     about(
         Step::RuleAsCode,
         "rule-as-code",
-        "a CloudFormation stack makes a working rule, and ends it when it is deleted",
+        "a CloudFormation stack creates a working rule, and deletes it when the stack is deleted",
     ),
     about(
         Step::Circle,
         "circle",
-        "a second stack refuses a rule that leads back, with the reason; or writes end by themselves",
+        "a second stack refuses a rule that leads back, with the reason; or the writes in the circle end",
     ),
     about(
         Step::ThrottledPut,
         "throttled-put",
-        "measured: the Last-Modified of a PUT that is sent slowly, against its begin and when it is visible",
+        "measured: the Last-Modified of a slow PUT, compared with its start and the time when it is visible",
     ),
     about(
         Step::LargeCopy,
         "large-copy",
-        "measured: the Last-Modified of a COPY of gigabytes, against its begin and when it is visible",
+        "measured: the Last-Modified of a COPY of gigabytes, compared with its start and the time when it is visible",
     ),
     about(
         Step::Conditions,
         "conditions",
-        "a COPY whose condition on its destination does not hold is refused with 412, and succeeds where it holds",
+        "a COPY is refused with 412 if its condition on the destination does not hold, and succeeds if it holds",
     ),
     about(
         Step::Recursion,
@@ -170,7 +170,7 @@ const fn about(step: Step, name: &'static str, expects: &'static str) -> About {
     }
 }
 
-/// Does a step. Returns an error if something is not as expected.
+/// Runs a step. Returns an error if something is not as expected.
 pub async fn run(step: Step, stage: &Stage, hand_ons: Option<&HandOns>) -> Result<Outcome, Error> {
     match step {
         Step::Unversioned => writes::unversioned(stage).await,
@@ -196,7 +196,7 @@ pub async fn run(step: Step, stage: &Stage, hand_ons: Option<&HandOns>) -> Resul
     }
 }
 
-/// Fails a step unless something is so.
+/// Fails a step unless `is_so`.
 fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Error> {
     if is_so {
         Ok(())
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_step_has_a_name_of_its_own_and_an_expectation() {
+    fn every_step_has_a_unique_name_and_an_expectation() {
         let names: BTreeSet<&str> = ALL.iter().map(|about| about.name).collect();
         assert_eq!(names.len(), ALL.len());
         assert!(ALL.iter().all(|about| !about.expects.is_empty()));
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_measured_comes_after_what_is_done() {
+    fn steps_that_read_metrics_come_last() {
         let at = |step| ALL.iter().position(|about| about.step == step);
         assert!(at(Step::HandOns) > at(Step::Circle));
         assert!(at(Step::Lag) > at(Step::HandOns) && at(Step::ColdStarts) > at(Step::HandOns));

@@ -1,4 +1,4 @@
-//! What the bench is asked. No I/O.
+//! The command line. No I/O.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +12,10 @@ pub struct Args {
     /// What to measure.
     #[command(subcommand)]
     pub command: Command,
-    /// How much of it.
+    /// How much to measure.
     #[command(flatten)]
     pub sizes: Sizes,
-    /// How to write what was measured.
+    /// How to print the results.
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
@@ -24,29 +24,29 @@ pub struct Args {
 pub enum Command {
     /// Measure the functions; needs a local cloud: `make bench`.
     Functions(Which),
-    /// Measure those of rclone, s5cmd and s3sync that are installed.
+    /// Measure rclone, s5cmd and s3sync, if they are installed.
     Peers,
-    /// Only start the S3 in memory, with the same objects in it, for any other tool.
+    /// Only start the S3 in memory, with the same objects in it, for use with any other tool.
     Serve {
-        /// Where it listens, on this machine only.
+        /// The port on which it listens, on this machine only.
         #[arg(long, default_value_t = 9900)]
         port: u16,
     },
 }
 
-/// Which binaries are measured.
+/// Which binaries to measure.
 #[derive(Debug, Default, clap::Args)]
 pub struct Which {
-    /// The folder of the functions' binaries, each in a folder of its name as `bootstrap`; what `make build` has
-    /// built for this processor if it is there, else what the local AWS runs.
+    /// The folder of the functions' binaries, each in a folder of its name as `bootstrap`. The default is what
+    /// `make build` has built for this processor, or else what the local AWS runs.
     #[arg(long)]
     pub binaries: Option<PathBuf>,
 }
 
-/// How much is measured.
+/// How much to measure.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Sizes {
-    /// A tenth of everything: to see that it works.
+    /// Measure a tenth of everything, to see that it works.
     #[arg(long, global = true)]
     quick: bool,
     /// Objects to copy.
@@ -55,7 +55,7 @@ pub struct Sizes {
     /// Bytes of each object.
     #[arg(long, global = true, default_value_t = 4_096)]
     pub object_bytes: usize,
-    /// Keys of two buckets that are equal.
+    /// Keys of two equal buckets.
     #[arg(long, global = true, default_value_t = 100_000)]
     equal_keys: usize,
     /// Live puts.
@@ -67,7 +67,7 @@ pub struct Sizes {
     /// Processes of a function at once.
     #[arg(long, global = true, default_value_t = 4)]
     pub workers: usize,
-    /// How long the S3 takes for each request.
+    /// The latency that the S3 adds to each request.
     #[arg(long, global = true, default_value_t = 0)]
     pub latency_ms: u64,
 }
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quick_is_a_tenth_but_never_nothing() {
+    fn quick_is_a_tenth_but_at_least_one() {
         let parse = |line: &str| Args::parse_from(line.split(' ')).sizes;
         let sizes = parse("tandem-bench peers --quick --objects 15");
         assert_eq!((sizes.objects(), sizes.equal_keys()), (2, 10_000));

@@ -1,4 +1,4 @@
-//! Backfills: the function that begins one, and several workers at the work queue, as Lambda would run them.
+//! Backfills: the function that starts one, and several workers at the work queue, as Lambda would run them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -13,14 +13,15 @@ use crate::fixtures::{self, Pair};
 use crate::measured::Measured;
 use crate::stage::{Stage, TWO_REGIONS, usage};
 
-/// How often somebody asks whether the job is done.
+/// The time between two requests for the job's state.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
-/// For how long a message that was taken is nobody else's, as in the template.
+/// How long a received message is invisible to other workers, as in the template.
 const VISIBILITY_SECS: i32 = 5_400;
-/// How long a worker waits when it found no message.
+/// How long a worker waits when it received no message.
 const BETWEEN_MESSAGES: Duration = Duration::from_millis(20);
 
-/// Small objects into an empty bucket. What is copied before a step is overtaken by a split is found equal then.
+/// Copies small objects into an empty bucket. If a split overtakes a step, the objects that the step copied are found
+/// equal later.
 pub async fn copy(stage: &Stage, sizes: &Sizes) -> Measured {
     let pair = fixtures::to_copy(&stage.server, sizes, TWO_REGIONS);
     let what = format!("backfill: copy {} B", sizes.object_bytes);
@@ -35,14 +36,14 @@ pub async fn copy(stage: &Stage, sizes: &Sizes) -> Measured {
     .await
 }
 
-/// Two buckets that are the same already.
+/// Compares two buckets that are equal already.
 pub async fn compare(stage: &Stage, sizes: &Sizes) -> Measured {
     let pair = fixtures::equal(&stage.server, sizes, TWO_REGIONS);
     let what = "backfill: all equal";
     run(stage, sizes, pair, what, sizes.equal_keys(), &["equal"]).await
 }
 
-/// One job, of whose objects each has to end as one of `outcomes` says.
+/// Runs one job. Each of its objects must have one of these `outcomes`.
 async fn run(
     stage: &Stage,
     sizes: &Sizes,
@@ -60,7 +61,7 @@ async fn run(
             .start_all("backfill-shard", sizes.workers, &queue)
             .await,
     );
-    // What it takes to start is told apart: see `cold_start`.
+    // The start is measured separately: see `cold_start`.
     join_all(functions.iter().map(FunctionProcess::wake)).await;
     let (starter, workers) = functions.split_first().expect("at least one");
 
@@ -94,7 +95,7 @@ async fn run(
     Measured::new(what, &by, objects, elapsed, used, counts)
 }
 
-/// Hands the queue's messages over, one at a time, until the job is done: work may make more work.
+/// Hands the queue's messages to a worker, one at a time, until the job is done. Work may send more messages.
 async fn take_messages(
     stage: &Stage,
     worker: &FunctionProcess,
@@ -121,13 +122,13 @@ async fn take_messages(
             } else {
                 let again = sqs.change_message_visibility().queue_url(queue);
                 let again = again.receipt_handle(handle).visibility_timeout(0);
-                again.send().await.expect("a message comes again");
+                again.send().await.expect("a message is redelivered");
             }
         }
     }
 }
 
-/// Waits until a job is complete; answers it.
+/// Waits until a job is complete, and returns it.
 async fn completed(starter: &FunctionProcess, rule: &str, job: &str) -> Value {
     loop {
         let request = json!({"action": "status", "rule": rule, "job_id": job});

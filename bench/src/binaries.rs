@@ -1,4 +1,4 @@
-//! Which files are measured: those built for AWS if they are there, else those of the local cloud.
+//! Chooses the files to measure: those built for AWS if they exist, else those of the local cloud.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,10 @@ pub struct Binaries {
 }
 
 impl Binaries {
-    /// Finds them in `folder`, or where the Makefile puts them.
+    /// Finds the binaries in `folder`, or where the Makefile puts them.
     ///
     /// # Panics
-    /// If they are not there; the message says what to do.
+    /// If they do not exist; the message says what to do.
     pub fn find(folder: Option<&Path>) -> Self {
         let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
             || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
@@ -49,12 +49,12 @@ impl Binaries {
         }
     }
 
-    /// The binary of a function.
+    /// Returns the binary of a function.
     pub fn path(&self, name: &str) -> PathBuf {
         binary(&self.folder, name)
     }
 
-    /// Its size as it is, and as Lambda is given it.
+    /// Returns its size on disk, and its size as uploaded to Lambda.
     pub fn bytes(&self, name: &str) -> (u64, u64) {
         let binary = std::fs::read(self.path(name)).expect("a binary");
         let mut zipped = DeflateEncoder::new(Vec::new(), Compression::default());
@@ -64,7 +64,7 @@ impl Binaries {
     }
 }
 
-/// This machine's processor, by the name that Lambda has for it.
+/// Returns Lambda's name for this machine's processor.
 fn processor() -> &'static str {
     match std::env::consts::ARCH {
         "aarch64" => "arm64",
@@ -76,7 +76,7 @@ fn binary(folder: &Path, name: &str) -> PathBuf {
     folder.join(name).join("bootstrap")
 }
 
-/// Whoever measures has to know if the code may have changed since.
+/// Describes the release binaries, and warns the user if the code may have changed since they were built.
 fn release_kind(released: &Path, local: &Path, names: &[String]) -> String {
     let written = |file: PathBuf| file.metadata().ok()?.modified().ok();
     let is_older = |name: &String| {
@@ -84,14 +84,14 @@ fn release_kind(released: &Path, local: &Path, names: &[String]) -> String {
         times.is_some_and(|(released, local)| released < local)
     };
     if names.iter().any(is_older) {
-        "of the release profile, older than those of the local one: does `make build` change them?"
+        "of the release profile, but older than the local binaries; run `make build` to update them"
             .to_owned()
     } else {
         "of the release profile".to_owned()
     }
 }
 
-/// The functions that are deployed: each has a folder.
+/// Returns the functions that are deployed: each has a folder.
 fn staged(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut names: Vec<String> = entries

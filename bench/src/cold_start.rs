@@ -1,4 +1,4 @@
-//! How long a function takes from nothing to its first answer, and how large it is.
+//! Measures the time from a function's start to its first answer, and the function's size.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::measured::{FunctionMeasured, Spread};
 use crate::stage::Stage;
 use crate::usage::Usage;
 
-/// Each function in turn.
+/// Measures each function in turn.
 pub async fn of_all(stage: &Stage, sizes: &Sizes) -> Vec<FunctionMeasured> {
     let mut all = Vec::new();
     for name in &stage.binaries.names {

@@ -1,4 +1,4 @@
-//! What is in the buckets. The same for the functions and for other tools. No I/O.
+//! The contents of the buckets, the same for the functions and for other tools. No I/O.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,7 +19,7 @@ pub struct Pair {
 /// The regions of a source and its destination.
 pub type Regions = (&'static str, &'static str);
 
-/// As other tools want it, which sign for one region only.
+/// The regions for other tools, which sign requests for one region only.
 pub const ONE_REGION: Regions = ("us-east-1", "us-east-1");
 
 const TO_COPY: Pair = Pair {
@@ -64,8 +64,8 @@ fn make(server: &MemoryS3, pair: Pair, (source, destination): Regions) {
     server.make_bucket(pair.destination, destination);
 }
 
-/// So many objects in folders of a thousand, all of the same bytes, which are in memory once. They are some
-/// seconds old: those of the very second in which they are copied need one more look.
+/// Returns `count` objects in folders of a thousand. All have the same bytes, which are in memory once. They are some
+/// seconds old, because an object that is copied in the second of its writing needs one more HEAD.
 fn objects(count: usize, bytes: usize) -> Vec<(String, Arc<Object>)> {
     let body = Bytes::from(
         b"tandem "
@@ -81,7 +81,7 @@ fn objects(count: usize, bytes: usize) -> Vec<(String, Arc<Object>)> {
     keys.map(|key| (key, object.clone())).collect()
 }
 
-/// Whether both have the same keys, and each the same bytes.
+/// Returns whether both buckets have the same keys with the same bytes.
 pub fn agree(server: &MemoryS3, pair: Pair) -> bool {
     let of = |bucket: &str| -> Vec<(String, String)> {
         let objects = server.objects(bucket);

@@ -1,4 +1,4 @@
-//! Live puts: notifications in batches, handed to several processes at once, as Lambda would.
+//! Live puts: batches of notifications, handed to several processes at once, as Lambda would.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::fixtures;
 use crate::measured::Measured;
 use crate::stage::{Stage, TWO_REGIONS, usage};
 
-/// As in the template.
+/// Messages in a batch, as in the template.
 const BATCH: usize = 10;
 
 pub async fn puts(stage: &Stage, sizes: &Sizes) -> Measured {
@@ -46,7 +46,7 @@ pub async fn puts(stage: &Stage, sizes: &Sizes) -> Measured {
     Measured::new(&what, &by, sizes.puts(), elapsed, used, counts)
 }
 
-/// What S3 would have sent for every object of the source.
+/// Returns the notifications that S3 would have sent for the objects of the source, in batches.
 fn batches(stage: &Stage, pair: fixtures::Pair, sizes: &Sizes) -> Vec<Vec<String>> {
     let source = Bucket {
         client: stage.cloud.s3(EAST),
@@ -54,13 +54,13 @@ fn batches(stage: &Stage, pair: fixtures::Pair, sizes: &Sizes) -> Vec<Vec<String
         region: EAST,
     };
     let objects = stage.server.objects(pair.source);
-    let told: Vec<String> = objects
+    let bodies: Vec<String> = objects
         .iter()
         .map(|(key, object)| {
             notification::put(&source, key, object.etag(), sizes.object_bytes).to_string()
         })
         .collect();
-    told.chunks(BATCH).map(<[String]>::to_vec).collect()
+    bodies.chunks(BATCH).map(<[String]>::to_vec).collect()
 }
 
 async fn hand_over(
@@ -68,7 +68,7 @@ async fn hand_over(
     queue_arn: &str,
     batches: &Mutex<std::vec::IntoIter<Vec<String>>>,
 ) {
-    let next = || batches.lock().expect("nobody panicked").next();
+    let next = || batches.lock().expect("no holder panicked").next();
     while let Some(bodies) = next() {
         let batch = notification::batch(queue_arn, &bodies);
         let answer = function.begin(batch).await.expect("an answer");

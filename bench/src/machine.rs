@@ -1,4 +1,4 @@
-//! What machine this is, as far as Linux and the compiler tell.
+//! Describes this machine, as far as Linux and the compiler report it.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ pub struct Machine {
     pub rustc: String,
 }
 
-/// Describes this one; what cannot be found out is said so.
+/// Describes this machine; what cannot be read is "unknown".
 pub fn describe() -> Machine {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     Machine {
@@ -29,7 +29,7 @@ pub fn describe() -> Machine {
     }
 }
 
-/// The value of the first line `name : value`.
+/// Returns the value of the first line `name : value`.
 fn field(text: &str, name: &str) -> Option<String> {
     let mut pairs = text.lines().filter_map(|line| line.split_once(':'));
     pairs

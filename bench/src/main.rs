@@ -1,13 +1,13 @@
 //! `tandem-bench`: measures the functions' own binaries, and other tools, against an S3 in memory that counts
-//! what it is asked. Parses the arguments, measures, and writes tables or JSON.
+//! its requests. Parses the arguments, measures, and writes tables or JSON.
 //!
-//! Modules in reading order: [`args`], [`fixtures`] (what is in the buckets), [`usage`] (CPU and memory of a
-//! process), [`measured`] (what a run comes to), [`binaries`], [`stage`] (cloud, server, functions), then what is
-//! measured: [`backfill`], [`live`], [`cold_start`], [`mod@peers`]; and how it is said: [`machine`], [`report`].
+//! Modules in reading order: [`args`], [`fixtures`] (the contents of the buckets), [`usage`] (CPU and memory of a
+//! process), [`measured`] (the result of a run), [`binaries`], [`stage`] (cloud, server, functions), then the
+//! measurements: [`backfill`], [`live`], [`cold_start`], [`mod@peers`]; and the output: [`machine`], [`report`].
 
 #![allow(
     clippy::expect_used,
-    reason = "a bench that cannot go on says why, and ends"
+    reason = "a bench that cannot continue prints why, and ends"
 )]
 
 mod args;
@@ -50,7 +50,7 @@ async fn main() -> ExitCode {
     };
     tokio::select! {
         () = bench => ExitCode::SUCCESS,
-        // Functions and tools that still run end with this process's runtime.
+        // Functions and tools that still run are stopped with this process's runtime.
         _ = tokio::signal::ctrl_c() => ExitCode::from(130),
     }
 }
@@ -79,7 +79,7 @@ async fn peers(sizes: &Sizes) -> PeersReport {
     }
 }
 
-/// Leaves the server up, with the fixtures in it.
+/// Keeps the server running, with the fixtures in it.
 async fn serve(port: u16, sizes: &Sizes) {
     let address = ([127, 0, 0, 1], port).into();
     let server = MemoryS3::start_on(address).await.expect("the port is free");

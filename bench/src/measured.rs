@@ -1,4 +1,4 @@
-//! What was measured, and what follows from it. No I/O.
+//! The results, and the numbers calculated from them. No I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,29 +12,29 @@ use crate::usage::Usage;
 /// One kind of work, done once.
 #[derive(Debug, Serialize)]
 pub struct Measured {
-    /// What was done.
+    /// The work.
     pub what: String,
-    /// By what.
+    /// The program that did it.
     pub by: String,
-    /// How many objects.
+    /// The number of objects.
     pub objects: u64,
-    /// How long it took.
+    /// The duration.
     pub elapsed_ms: u64,
-    /// Objects a second.
+    /// Objects per second.
     pub objects_per_sec: f64,
-    /// CPU time of the processes that were measured.
+    /// CPU time of the measured processes.
     pub cpu_ms: u64,
-    /// The same, an object.
+    /// CPU time per object.
     pub cpu_us_per_object: f64,
     /// S3 requests by operation.
     pub requests: BTreeMap<String, u64>,
-    /// S3 requests an object.
+    /// S3 requests per object.
     pub requests_per_object: f64,
-    /// The most resident memory that one process had.
+    /// The peak of resident memory of one process.
     pub peak_memory_bytes: u64,
 }
 
-/// Of the functions.
+/// The results of the functions.
 #[derive(Debug, Serialize)]
 pub struct FunctionsReport {
     pub machine: Machine,
@@ -51,17 +51,17 @@ pub struct FunctionsReport {
 pub struct FunctionMeasured {
     pub name: String,
     pub starts: usize,
-    /// From the process's start to its first answer.
+    /// The time from the process's start to its first answer.
     pub cold_start_ms: Spread,
-    /// Its second answer.
+    /// The time of its second answer.
     pub warm_ms: Spread,
-    /// The most memory that it had until then.
+    /// The peak of its memory until then.
     pub peak_memory_bytes: u64,
     pub binary_bytes: u64,
     pub zipped_bytes: u64,
 }
 
-/// The least, the median and the most.
+/// The least, the median and the greatest value.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     pub min: f64,
@@ -69,7 +69,7 @@ pub struct Spread {
     pub max: f64,
 }
 
-/// Of other tools.
+/// The results of other tools.
 #[derive(Debug, Serialize)]
 pub struct PeersReport {
     pub machine: Machine,
@@ -77,13 +77,13 @@ pub struct PeersReport {
     pub tools: Vec<ToolReport>,
 }
 
-/// What came of one tool.
+/// The results of one tool.
 #[derive(Debug, Serialize)]
 pub struct ToolReport {
     pub name: String,
-    /// How to get it.
+    /// How to install it.
     pub install: String,
-    /// None if it is not installed.
+    /// `None` if it is not installed.
     pub version: Option<String>,
     pub runs: Vec<Measured>,
     pub problems: Vec<String>,
@@ -120,7 +120,7 @@ impl Measured {
 }
 
 impl Spread {
-    /// Of at least one duration, in milliseconds.
+    /// Calculates the spread of at least one duration, in milliseconds.
     ///
     /// # Panics
     /// If there is none.
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_of_an_object_is_the_whole_divided() {
+    fn numbers_per_object_are_the_totals_divided_by_the_objects() {
         let usage = Usage {
             cpu: Duration::from_secs(2),
             peak_bytes: 7,
@@ -160,23 +160,23 @@ mod tests {
             (("b".to_owned(), Operation::CopyObject), 100),
         ]);
         let measured = Measured::new("it", "me", 100, Duration::from_secs(4), usage, counts);
-        let told = [
+        let numbers = [
             measured.objects_per_sec,
             measured.cpu_us_per_object,
             measured.requests_per_object,
         ];
         // 150 HEADs and 100 COPYs are 2.5 requests each.
         assert_eq!(
-            told.map(|number| format!("{number:.1}")),
+            numbers.map(|number| format!("{number:.1}")),
             ["25.0", "20000.0", "2.5"]
         );
         assert_eq!(measured.requests["HeadObject"], 150);
     }
 
     #[test]
-    fn a_spread_is_the_least_the_middle_and_the_most() {
+    fn a_spread_is_the_least_the_median_and_the_greatest_value() {
         let spread = Spread::of(&[5, 1, 9].map(Duration::from_millis));
-        let told = [spread.min, spread.median, spread.max];
-        assert_eq!(told.map(|ms| format!("{ms:.1}")), ["1.0", "5.0", "9.0"]);
+        let values = [spread.min, spread.median, spread.max];
+        assert_eq!(values.map(|ms| format!("{ms:.1}")), ["1.0", "5.0", "9.0"]);
     }
 }

@@ -1,4 +1,4 @@
-//! Other tools, the same objects, the same counters. Those that are not installed are named, with how to get them.
+//! Measures other tools, with the same objects and the same counters. Names those that are not installed.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,13 +11,13 @@ use crate::fixtures::{self, ONE_REGION, Pair};
 use crate::measured::{Measured, ToolReport};
 use crate::usage::{Usage, has_ended};
 
-/// How often a tool's memory is looked at, and whether it has ended.
+/// The time between two checks of a tool's memory, and of whether it has ended.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-/// What is shown of the complaints of a tool that failed.
+/// The most characters shown of the messages of a tool that failed.
 const SHOWN_MAX: usize = 400;
 const REGION: &str = ONE_REGION.0;
 
-/// A tool and how it is asked to make one bucket like another, with the command that is meant for it.
+/// A tool, and its command that makes one bucket like another.
 struct Tool {
     name: &'static str,
     install: &'static str,
@@ -27,9 +27,9 @@ struct Tool {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Task {
-    /// Into an empty bucket.
+    /// Copy into an empty bucket.
     Copy,
-    /// Into one that is equal already.
+    /// Compare with a bucket that is equal already.
     Compare,
 }
 
@@ -96,7 +96,7 @@ fn words(first: &[&str], rest: &[String]) -> Vec<String> {
     first.chain(rest.iter().cloned()).collect()
 }
 
-/// Every tool in turn: objects into an empty bucket, then two buckets that are equal.
+/// Measures every tool in turn: copies into an empty bucket, then compares two equal buckets.
 pub async fn measure(server: &MemoryS3, sizes: &Sizes) -> Vec<ToolReport> {
     let mut reports = Vec::new();
     for tool in &TOOLS {
@@ -127,7 +127,7 @@ impl ToolReport {
 }
 
 impl Tool {
-    /// The first line that it says of its version; none if it is not installed.
+    /// Returns the first line of its version output; `None` if it is not installed.
     fn installed_version(&self) -> Option<String> {
         let output = Command::new(self.name).args(self.version).output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -159,7 +159,7 @@ impl Tool {
             let complaints = std::fs::read_to_string(complaints).unwrap_or_default();
             let shown: String = complaints.trim().chars().take(SHOWN_MAX).collect();
             return Err(format!(
-                "{what}: the buckets do not agree afterwards; it says: {shown}"
+                "{what}: the buckets do not agree afterwards; the tool reports: {shown}"
             ));
         }
         Ok(Measured::new(
@@ -167,7 +167,7 @@ impl Tool {
         ))
     }
 
-    /// With nothing of the user's environment, so that it finds no account but the one in memory.
+    /// Starts the tool without the user's environment, so that it can reach only the S3 in memory.
     fn start(
         &self,
         task: Task,
@@ -206,8 +206,8 @@ impl Tool {
     }
 }
 
-/// Waits until a tool has ended; answers what it used, and whether it succeeded. A process that has ended still
-/// tells its CPU time until somebody waits for it, but its memory no more.
+/// Waits until a tool has ended. Returns what it used, and whether it succeeded. Until its parent waits for it, Linux
+/// still reports the CPU time of an ended process, but not its memory.
 async fn ended(child: Child) -> Result<(Usage, bool), String> {
     let mut child = KilledOnDrop(child);
     let process = child.0.id();
@@ -224,12 +224,12 @@ async fn ended(child: Child) -> Result<(Usage, bool), String> {
     Ok((usage, status.success()))
 }
 
-/// A bench that is interrupted leaves nothing running.
+/// Kills the tool on drop, so that an interrupted bench leaves nothing running.
 struct KilledOnDrop(Child);
 
 impl Drop for KilledOnDrop {
     fn drop(&mut self) {
-        // One that has ended cannot be killed.
+        // Killing a process that has ended fails, which is no error here.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

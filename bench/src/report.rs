@@ -17,7 +17,7 @@ pub fn show_functions(report: &FunctionsReport, output: Output) {
     }
     println!("{}", machine_line(&report.machine));
     println!(
-        "Functions {}; {} ms of latency a request; {} processes at once",
+        "Functions {}; {} ms of latency per request; {} processes at once",
         report.binaries, report.latency_ms, report.workers
     );
     println!("\n{}", runs_table(&report.runs));
@@ -29,7 +29,7 @@ pub fn show_peers(report: &PeersReport, output: Output) {
         return show_json(report);
     }
     println!("{}", machine_line(&report.machine));
-    println!("{} ms of latency a request", report.latency_ms);
+    println!("{} ms of latency per request", report.latency_ms);
     for tool in &report.tools {
         match &tool.version {
             Some(version) => println!("{}: {version}", tool.name),
@@ -47,7 +47,7 @@ pub fn show_peers(report: &PeersReport, output: Output) {
 
 pub fn show_address(url: &str) {
     println!("{url}");
-    println!("path-style, region us-east-1, any credentials; Ctrl-C ends it");
+    println!("path-style, region us-east-1, any credentials; Ctrl-C stops it");
 }
 
 fn show_json(report: &impl Serialize) {
@@ -139,20 +139,20 @@ fn align_numbers(table: &mut Table, columns: std::ops::Range<usize>) {
     }
 }
 
-/// `7.1 / 7.4 / 9.0`: the least, the median, the most.
+/// Renders `7.1 / 7.4 / 9.0`: the least, the median, the greatest value.
 fn spread(spread: Spread) -> String {
     let Spread { min, median, max } = spread;
     format!("{min:.1} / {median:.1} / {max:.1}")
 }
 
-/// `10,000 CopyObject, 20 ListObjectsV2`, the most first.
+/// Renders `10,000 CopyObject, 20 ListObjectsV2`, the most frequent first.
 fn requests(counts: &BTreeMap<String, u64>) -> String {
     let mut sorted: Vec<_> = counts.iter().collect();
     sorted.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), (*name).clone()));
-    let told = sorted
+    let texts = sorted
         .into_iter()
         .map(|(name, count)| format!("{} {name}", HumanCount(*count)));
-    told.collect::<Vec<_>>().join(", ")
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -160,10 +160,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_told_with_the_most_first() {
+    fn requests_are_listed_with_the_most_frequent_first() {
         let counts = [("HeadObject", 7), ("CopyObject", 10_000), ("A", 7)]
             .map(|(name, count)| (name.to_owned(), count));
-        let told = requests(&counts.into());
-        assert_eq!(told, "10,000 CopyObject, 7 A, 7 HeadObject");
+        let text = requests(&counts.into());
+        assert_eq!(text, "10,000 CopyObject, 7 A, 7 HeadObject");
     }
 }

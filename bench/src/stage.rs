@@ -1,5 +1,5 @@
-//! Where the functions are measured: the local cloud with its table and queues, the S3 in memory in the place of
-//! the cloud's own, and the functions' processes.
+//! The setup in which the functions are measured: the local cloud with its table and queues, the S3 in memory instead
+//! of the cloud's own, and the functions' processes.
 
 use futures::future::join_all;
 use serde_json::json;
@@ -20,7 +20,7 @@ pub struct Stage {
     pub binaries: Binaries,
 }
 
-/// As rules want it.
+/// The regions for rules.
 pub const TWO_REGIONS: Regions = (EAST, WEST);
 
 impl Stage {
@@ -36,7 +36,7 @@ impl Stage {
         stage
     }
 
-    /// How a function is started: as it is deployed, but that its S3 is the one in memory.
+    /// Returns how a function is started: as it is deployed, except that its S3 is the one in memory.
     pub async fn function(&self, name: &str) -> Start {
         Start::of(&self.cloud, name)
             .await
@@ -45,7 +45,7 @@ impl Stage {
             .variable("RUST_LOG", "info")
     }
 
-    /// Starts so many of a function, with its work in this queue.
+    /// Starts `count` processes of a function, with their work in this queue.
     pub async fn start_all(&self, name: &str, count: usize, queue: &str) -> Vec<FunctionProcess> {
         let one = async || {
             let start = self.function(name).await;
@@ -54,7 +54,7 @@ impl Stage {
         join_all((0..count).map(|_| one())).await
     }
 
-    /// Makes a rule of the pair, by the function that makes rules; answers its id.
+    /// Creates a rule for the pair, by the function that creates rules, and returns its id.
     pub async fn make_rule(&self, pair: Pair) -> String {
         let configure = self.function("configure-rule").await.start().await;
         let request =
@@ -64,7 +64,7 @@ impl Stage {
     }
 }
 
-/// What these have used together.
+/// Returns what these processes have used together.
 pub fn usage(processes: &[FunctionProcess]) -> Usage {
     let each = processes.iter().map(|process| Usage::of(process.id()));
     each.reduce(Usage::and).unwrap_or_default()

@@ -1,24 +1,24 @@
-//! CPU time and peak memory of a process, as Linux tells them in `/proc`.
+//! CPU time and peak memory of a process, as Linux reports them in `/proc`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// How Linux counts a process's CPU time: in hundredths of a second, on every processor (`USER_HZ`, proc(5)).
+/// Linux counts a process's CPU time in hundredths of a second, on every processor (`USER_HZ`, proc(5)).
 const TICKS_PER_SEC: u64 = 100;
 
 /// What a process has used so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Usage {
-    /// By all its threads, in user and kernel mode, and by those of its children that it has waited for.
+    /// CPU time of all its threads, in user and kernel mode, and of those of its children that it has waited for.
     pub cpu: Duration,
-    /// The most resident memory that it had at once, or one of its children has.
+    /// The peak of its resident memory, or of one of its children.
     pub peak_bytes: u64,
 }
 
 impl Usage {
-    /// What a process has used that runs, or that ended and was not waited for.
+    /// Reads what a process has used that runs, or that has ended and was not waited for.
     ///
     /// # Panics
     /// If there is no such process, or no `/proc`.
@@ -29,7 +29,7 @@ impl Usage {
         }
     }
 
-    /// The CPU time of both, and the larger peak.
+    /// Returns the CPU time of both, and the larger peak.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -38,7 +38,7 @@ impl Usage {
         }
     }
 
-    /// What was used since `before`; the peak is that of the process's whole life.
+    /// Returns what was used since `before`; the peak is that of the process's whole life.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self {
@@ -48,18 +48,19 @@ impl Usage {
     }
 }
 
-/// Whether a process has ended, though nobody waited for it yet.
+/// Returns whether a process has ended, even if its parent has not waited for it yet.
 pub fn has_ended(process: u32) -> bool {
     parse_stat(&read(process, "stat")).is_none_or(|stat| stat.ended)
 }
 
-/// Tools that are installed by a packager of another language are often started by a script.
+/// Returns the peak of a process and its children. A script often starts a tool that another language's packager has
+/// installed.
 fn peak_bytes(process: u32) -> u64 {
     let own = parse_peak(&read(process, "status")).unwrap_or_default();
     let children = path(process, &format!("task/{process}/children"));
     let children = std::fs::read_to_string(children).unwrap_or_default();
     let theirs = children.split_whitespace().filter_map(|child| {
-        // A child may end at any moment.
+        // A child may end before its status is read.
         let status = std::fs::read_to_string(path(child.parse().ok()?, "status"));
         parse_peak(&status.ok()?)
     });
@@ -81,7 +82,7 @@ struct Stat {
     cpu: Duration,
 }
 
-/// `<pid> (<name>) <state> ...`; the name may hold anything, and what follows it is numbers.
+/// `<pid> (<name>) <state> ...`; the name may contain anything, and the fields after it are numbers.
 fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = rest.split(' ').collect();
@@ -95,7 +96,7 @@ fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// `VmHWM:      9876 kB`; a process that has ended has none.
+/// `VmHWM:      9876 kB`; a process that has ended has no such line.
 fn parse_peak(status: &str) -> Option<u64> {
     let line = status
         .lines()
@@ -109,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_time_is_read_whatever_the_name() {
+    fn cpu_time_is_read_whatever_the_name_contains() {
         let text = "42 (a) b (c) S 1 42 42 0 -1 4194560 90 0 0 0 123 45 6 7 20 0 3 0 7 8 9";
         let stat = Stat {
             ended: false,

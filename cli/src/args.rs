@@ -34,9 +34,9 @@ A RULE is a rule's id, or the name of either of its buckets.
 
 Exit codes:
   0    done; for verify, the two buckets agree
-  1    not all is done: verify found differences or could not compare a key, a repair left some, a
-       backfill has failed or has a warning, one that was waited for had failures, or dead letters
-       stay behind
+  1    not everything was done: verify found differences or could not compare a key, a repair left
+       differences, a backfill failed or has a warning, a job that the command waited for had
+       failures or was cancelled, or dead letters remain
   2    wrong usage, or the request was refused; nothing was done
   3    AWS, the network or the credentials failed
   130  ended by Ctrl-C"
@@ -48,7 +48,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// Where the stack is, and how answers are printed.
+/// The deployed stack to use, and how to print answers.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
@@ -68,7 +68,7 @@ pub struct Global {
     )]
     pub region: Option<String>,
 
-    /// The deployed stack, which is what the functions' names begin with
+    /// Name of the deployed stack; the functions' names begin with it
     #[arg(
         long,
         global = true,
@@ -83,7 +83,7 @@ pub struct Global {
         global = true,
         value_name = "URL",
         value_parser = endpoint_url,
-        help = "Another server than AWS, such as a local one [default: AWS_ENDPOINT_URL]"
+        help = "Send requests to this server instead of AWS [default: AWS_ENDPOINT_URL]"
     )]
     pub endpoint_url: Option<String>,
 
@@ -106,7 +106,7 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Make, see, change and end replication rules
+    /// Create, list, change and delete replication rules
     #[command(after_help = "\
 Examples:
   tandem rule create --source photos --destination photos-replica
@@ -117,7 +117,7 @@ Examples:
         command: RuleCommand,
     },
 
-    /// Carry the objects across that were there before the rule
+    /// Copy the objects that existed before the rule
     #[command(after_help = "\
 Examples:
   tandem backfill plan photos
@@ -128,18 +128,19 @@ Examples:
         command: BackfillCommand,
     },
 
-    /// Show how far replication is: historical objects, watermark, backlog, lag, failures
+    /// Show the progress of replication: historical objects, watermark, backlog, lag, failures
     #[command(after_help = "\
 Examples:
   tandem status                       every rule
   tandem status photos --watch        one rule, until Ctrl-C
   tandem status photos --output json | jq .live.lag_ms
-  tandem status --watch --output json   one JSON document a line
+  tandem status --watch --output json   one JSON document per line
 
-With --output json, one rule is the function's answer; every rule is {\"progress\": [ANSWER, ...]}.")]
+With --output json, the output for one RULE is the function's answer; for all rules it is
+{\"progress\": [ANSWER, ...]}.")]
     Status(StatusArgs),
 
-    /// See what failed and why, and try it again
+    /// Show which objects failed and why, and retry them
     #[command(after_help = "\
 Examples:
   tandem failures list
@@ -150,7 +151,7 @@ Examples:
         command: FailuresCommand,
     },
 
-    /// Compare a rule's two buckets, and make them agree
+    /// Compare a rule's two buckets, and repair differences
     #[command(after_help = "\
 Examples:
   tandem verify photos
@@ -160,40 +161,41 @@ Examples:
   tandem verify photos --repair
   tandem verify photos --repair --max-deletes 20 --yes
 
-Keys, sizes and ETags are compared within the rule's scope. A replica whose ETag cannot be the
-source's carries the source's in its metadata, and that is looked at. Objects at the destination
-only are a difference under policy full; under policy write they are only counted.
+The command compares keys, sizes and ETags within the rule's scope. A replica that cannot have its
+source's ETag stores that ETag in its metadata, and the command compares it there. Objects that
+exist only at the destination are a difference under policy full; under policy write they are only
+counted.
 
-The buckets are listed side by side, not frozen: what changes meanwhile, or is still in the
-backlog, may be shown as a difference. `tandem status` shows whether there is any.
+Both buckets can change while the command lists them. An object that changes meanwhile, or is still
+in the backlog, may be shown as a difference. `tandem status` shows the backlog.
 
-A repair copies what is missing or different, each object from the source as it is by then, and
-under policy full deletes what is at the destination only, if the source itself says that it has no
-such object. It says what it will do first, and asks before it deletes.
+A repair copies each missing or different object in the source's state at that time. Under policy
+full it also deletes objects that exist only at the destination, if the source itself confirms that
+it has no such object. The command first shows what the repair will do, and asks before it deletes.
 
-A report has every difference, not only those that are shown. In a CSV report an apostrophe is put
+A report contains every difference, not only those that are shown. A CSV report puts an apostrophe
 in front of a cell that a spreadsheet would take for a formula, and in front of a cell that begins
-with an apostrophe. `tandem backfill start --manifest` reads such a report as the list of its keys.
+with an apostrophe. `tandem backfill start --manifest` accepts such a report as its list of keys.
 
-Exit codes: 0 they agree, or do after the repair; 1 they differ, or a key could not be compared;
-2 wrong usage or refused; 3 AWS failed.")]
+Exit codes: 0 the buckets agree, or agree after the repair; 1 they differ, or a key could not be
+compared; 2 wrong usage or refused; 3 AWS failed.")]
     Verify(VerifyArgs),
 }
 
 impl Command {
-    /// What can be refused before AWS is asked anything; `can_ask` where somebody is there to
-    /// confirm.
+    /// Refuses what can be refused before any request to AWS. `can_ask` says whether a terminal is
+    /// there to confirm on.
     pub fn check(&self, can_ask: bool) -> Result<(), Error> {
         match self {
             Self::Rule {
                 command: RuleCommand::Delete { rule, yes: false },
             } if !can_ask => Err(Error::Usage(format!(
-                "rule {rule} is not deleted: there is no terminal to confirm it on; give --yes"
+                "rule {rule} was not deleted: there is no terminal to confirm it on; give --yes"
             ))),
             Self::Rule {
                 command: RuleCommand::Import(args),
             } if !can_ask && !args.yes && !args.dry_run => Err(Error::Usage(
-                "no rule is made: there is no terminal to confirm it on; give --yes, or --dry-run"
+                "no rule was created: there is no terminal to confirm it on; give --yes, or --dry-run"
                     .to_owned(),
             )),
             Self::Backfill { command } => command.check(can_ask),
@@ -223,21 +225,21 @@ pub struct StatusArgs {
     #[arg(value_name = "RULE")]
     pub rule: Option<String>,
 
-    /// Go on showing until Ctrl-C
+    /// Repeat until Ctrl-C
     #[arg(long)]
     pub watch: bool,
 
-    /// Seconds between two looks
+    /// Seconds between two updates
     #[arg(long, value_name = "SECS", requires = "watch", default_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub interval: u64,
 
-    /// Minutes back over which counts and lag are taken [default: 60]
+    /// Take counts and lag from the last MINS minutes [default: 60]
     #[arg(long, value_name = "MINS", value_parser = clap::value_parser!(u32).range(1..))]
     pub window_mins: Option<u32>,
 }
 
-/// An address the SDK can use; it panics over some that it cannot.
+/// Accepts an address only if the SDK can use it. The SDK panics on some of the others.
 pub fn endpoint_url(url: &str) -> Result<String, String> {
     let address = url
         .strip_prefix("http://")
@@ -269,18 +271,18 @@ mod tests {
     }
 
     #[test]
-    fn the_definition_is_sound() {
+    fn clap_accepts_the_definition() {
         Cli::command().debug_assert();
     }
 
     #[test]
     fn every_command_has_examples() {
-        fn look(command: &clap::Command) {
+        fn check(command: &clap::Command) {
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("Examples:"), "{}", command.get_name());
-            command.get_subcommands().for_each(look);
+            command.get_subcommands().for_each(check);
         }
-        look(&Cli::command());
+        check(&Cli::command());
     }
 
     #[test]
@@ -314,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn update_wants_a_change_and_not_two_scopes() {
+    fn update_needs_a_change_and_refuses_two_scopes() {
         assert!(refused("tandem rule update a").contains("--all-objects"));
         refused("tandem rule update a --all-objects --prefix x/");
         refused("tandem rule update --policy write");
@@ -336,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_is_not_asked_for_is_not_made() {
+    fn update_makes_only_the_changes_that_are_given() {
         let Command::Rule {
             command: RuleCommand::Update(args),
         } = parse("tandem rule update a --policy write")
@@ -351,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_asked_for_one_by_one() {
+    fn only_the_options_that_are_given_are_sent() {
         let create = "tandem rule create --source a --destination b --kms-key none --tags false \
                       --acl reset --object-lock keep --lifecycle-deletes \
                       --destination-account 111122223333 --storage-class keep --reconcile daily \
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn deleting_needs_a_yes_or_somebody_to_ask() {
+    fn deleting_needs_yes_or_a_terminal() {
         let plain = parse("tandem rule delete a").unwrap().command;
         assert!(plain.check(true).is_ok());
         assert!(
@@ -409,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn global_options_go_anywhere() {
+    fn global_options_may_stand_before_or_after_the_command() {
         for line in [
             "tandem --output json --region eu-west-1 rule list",
             "tandem rule list --output json --region eu-west-1",
@@ -421,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_values_are_refused_with_what_is_right() {
+    fn a_refusal_of_a_value_names_the_accepted_values() {
         assert!(refused("tandem rule list --endpoint-url localhost:4566").contains("http://"));
         assert!(
             refused("tandem rule create --source a --destination b --policy all").contains("write")

@@ -1,5 +1,5 @@
-//! `tandem backfill`: starts jobs, shows, pauses and ends them. I/O: `backfill`, stdout, a bar on
-//! stderr, and one question before a job is cancelled.
+//! `tandem backfill`: starts, shows, pauses, resumes and cancels jobs. I/O: `backfill`, stdout, a
+//! bar on stderr, and one question before a job is cancelled.
 
 use crate::args::Output;
 use crate::args::backfill::{BackfillCommand, JobArgs, StartArgs};
@@ -97,9 +97,9 @@ async fn cancel(client: &Client, output: Output, job: &JobArgs, yes: bool) -> Re
         let answer = job::status(client, name.rule, name.job_id).await?;
         shown = answer.read::<JobAnswer>()?.job;
         if !terminal::confirm(&question(&shown))? {
-            return Err(Error::Usage("the job is not cancelled".to_owned()));
+            return Err(Error::Usage("the job was not cancelled".to_owned()));
         }
-        // The very job that was shown, though there may be a newer one by now.
+        // Cancel the job that was shown, even if a newer one exists by now.
         name.job_id = Some(&shown.id);
     }
     let answer = client.backfill(&Backfill::Cancel(name)).await?;
@@ -113,7 +113,7 @@ async fn cancel(client: &Client, output: Output, job: &JobArgs, yes: bool) -> Re
 
 fn question(job: &Job) -> String {
     format!(
-        "{}: {}\nWhat is copied stays; the rest is not, and the job cannot be resumed.\n\
+        "{}: {}\nObjects already copied stay. The rest is not copied, and the job cannot be resumed.\n\
          Cancel {} {}?",
         job.state,
         render::job::objects(job),
@@ -129,7 +129,7 @@ fn name(job: &JobArgs) -> JobName<'_> {
     }
 }
 
-/// Of a job that may still be at work.
+/// Returns the exit code for a job that may still be running.
 fn stands(job: &Job) -> Exit {
     if job.state == "failed" || job.warning.is_some() {
         Exit::Differences
@@ -138,8 +138,8 @@ fn stands(job: &Job) -> Exit {
     }
 }
 
-/// Of a job that was waited for. What a verification or a repair leaves at the destination counts under policy `full`,
-/// unless the repair was to delete nothing.
+/// Returns the exit code for a job that the command waited for. Extra objects that a verification or a repair leaves at
+/// the destination count under policy `full`, unless the repair was to delete nothing.
 async fn outcome(client: &Client, job: &Job) -> Result<Exit, Error> {
     let leaves_extras =
         job.kind != "backfill" && job.extras_left() > 0 && job.deletes_max != Some(0);

@@ -1,4 +1,4 @@
-//! Speaks to AWS: invokes the stack's two functions and makes an S3 client for a region. I/O.
+//! The connection to AWS: invokes the stack's two functions and makes an S3 client for a region. I/O.
 
 use std::env;
 
@@ -16,14 +16,14 @@ use crate::contract::{Backfill, ConfigureRule, FunctionError};
 use crate::error::Error;
 use tandem_raw_head::OnlyReadHeaders;
 
-/// Where the environment may say that another server is to be asked.
+/// The environment variables that can name another server than AWS.
 const ENDPOINTS: [&str; 3] = [
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_LAMBDA",
     "AWS_ENDPOINT_URL_S3",
 ];
 
-/// The deployed stack, as this command reaches it.
+/// Access to the deployed stack.
 pub struct Client {
     config: SdkConfig,
     lambda: aws_sdk_lambda::Client,
@@ -32,7 +32,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Loads profile, region and endpoint the way every AWS tool does. Sends nothing yet.
+    /// Loads profile, region and endpoint as every AWS tool does. Sends no request yet.
     pub async fn connect(global: &Global) -> Result<Self, Error> {
         if global.endpoint_url.is_none() {
             check_endpoints()?;
@@ -71,34 +71,34 @@ impl Client {
             self.config.endpoint_url().is_some() || env::var_os("AWS_ENDPOINT_URL_S3").is_some();
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(Region::new(region.to_owned()))
-            // A server at one address can't be found under `bucket.address`.
+            // A server with a single address has no `bucket.address`.
             .force_path_style(elsewhere)
             .interceptor(OnlyReadHeaders)
             .build();
         aws_sdk_s3::Client::from_conf(config)
     }
 
-    /// Where a bucket is. S3 says so even where it refuses everything else.
+    /// Returns a bucket's region. S3 reports it even if it refuses the request.
     pub async fn bucket_region(&self, bucket: &str) -> Result<String, Error> {
         const REGION: &str = "x-amz-bucket-region";
-        let looked = self
+        let response = self
             .s3(&self.region)
             .head_bucket()
             .bucket(bucket)
             .send()
             .await;
-        let told = match &looked {
+        let reported = match &response {
             Ok(found) => found.bucket_region().map(str::to_owned),
             Err(SdkError::ServiceError(answer)) => {
                 answer.raw().headers().get(REGION).map(str::to_owned)
             }
             Err(_) => None,
         };
-        match (told, looked) {
+        match (reported, response) {
             (Some(region), _) => Ok(region),
-            // A server that knows no regions.
+            // The server has no regions.
             (None, Ok(_)) => Ok(self.region.clone()),
-            (None, Err(error)) => Err(Error::aws(format!("looking for bucket {bucket}"), &error)),
+            (None, Err(error)) => Err(Error::aws(format!("finding bucket {bucket}"), &error)),
         }
     }
 
@@ -141,7 +141,7 @@ impl Client {
     }
 }
 
-/// An endpoint that is set and unusable is refused: who sets one does not want to reach AWS itself.
+/// Refuses an endpoint that is set but unusable: a user who sets one does not want to reach AWS itself.
 fn check_endpoints() -> Result<(), Error> {
     for name in ENDPOINTS {
         if let Some(url) = env::var_os(name) {
@@ -153,7 +153,7 @@ fn check_endpoints() -> Result<(), Error> {
     Ok(())
 }
 
-/// What a function answered: as it came, to be printed, and typed, to be shown.
+/// A function's answer: unchanged in `json`, to print; typed through `read`, to show.
 pub struct Answer {
     pub json: Value,
     function: String,

@@ -1,5 +1,5 @@
-//! Whether two buckets agree, from two listings in key order. Holds one object of each at a time,
-//! and the differences it was asked to keep. No I/O of its own.
+//! Compares two buckets by two listings in key order. Keeps in memory one object of each listing, and
+//! at most as many differences as the caller asks for. No I/O of its own.
 
 use chrono::{DateTime, Utc};
 use futures::stream::{self, Peekable, Stream, StreamExt};
@@ -14,7 +14,7 @@ pub struct Listed {
     pub size: u64,
     /// Without its quotes; empty where the listing shows none.
     pub etag: String,
-    /// Whole seconds, as S3 tells it.
+    /// Whole seconds, as S3 reports it.
     pub modified_at: Option<DateTime<Utc>>,
     pub storage_class: String,
 }
@@ -27,7 +27,7 @@ pub enum Pair {
     Both { source: Listed, destination: Listed },
 }
 
-/// What is to be said about a key.
+/// The outcome of comparing one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Same {
@@ -41,21 +41,21 @@ pub enum Verdict {
         by: Vec<Field>,
     },
     Extra(Listed),
-    /// One of the two could not be read, and the listings leave open whether they are equal.
+    /// One of the two could not be read, and the listings do not show whether they are equal.
     NotCompared {
         source: Listed,
         destination: Listed,
         problem: String,
     },
-    /// The same size, another `ETag`. Only the replica itself knows whether it is a copy that
-    /// could not keep its source's.
+    /// The same size, another `ETag`. Only the replica's metadata show whether it is a copy that
+    /// could not keep its source's `ETag`.
     AskReplica {
         source: Listed,
         destination: Listed,
     },
 }
 
-/// What two objects of one key differ in.
+/// A property in which two objects of one key differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Field {
@@ -85,7 +85,7 @@ pub fn merge<E>(
     );
     stream::unfold(heads, |(mut source, mut destination)| async move {
         let pair = {
-            // An error counts as the smallest key: it is handed on before anything else.
+            // An error counts as the smallest key, so that it is returned before anything else.
             let left = source.as_mut().peek().await;
             let right = destination.as_mut().peek().await;
             let order = match (left, right) {
@@ -113,7 +113,7 @@ pub fn merge<E>(
     })
 }
 
-/// Which listing goes on.
+/// The listing to advance next.
 enum Next {
     Source,
     Destination,
@@ -225,7 +225,7 @@ pub struct Summary {
     pub source_bytes: u64,
     pub destination_bytes: u64,
     pub differences: Vec<Difference>,
-    /// Differences that were found and not kept.
+    /// Differences that were counted but not kept.
     pub differences_left_out: u64,
     #[serde(skip)]
     extras_count: bool,
@@ -250,7 +250,7 @@ impl Summary {
         }
     }
 
-    /// Counts one key. `AskReplica` counts as different: nobody asked.
+    /// Counts one key. `AskReplica` counts as different, because no HEAD has settled it.
     pub fn add(&mut self, verdict: Verdict) {
         let mut problem = None;
         let (kind, by, source, destination) = match verdict {
@@ -322,7 +322,7 @@ impl Summary {
         self.missing + self.different + if self.extras_count { self.extra } else { 0 }
     }
 
-    /// Whether every key was compared, and none differs.
+    /// Returns whether every key was compared and none differs.
     pub fn is_equal(&self) -> bool {
         self.differences_count() == 0 && self.not_compared == 0
     }

@@ -1,4 +1,4 @@
-//! Walks both buckets of a rule side by side, key by key, and says of each how the two compare.
+//! Walks both buckets of a rule side by side, and returns for each key how the two objects compare.
 //! I/O: S3, and a spinner on stderr.
 
 use std::time::Duration;
@@ -20,21 +20,21 @@ use crate::human;
 use crate::listing;
 use crate::terminal;
 
-/// Replicas that are asked about at once.
+/// Replicas that are read by HEAD at once.
 const ASKED_AT_ONCE: usize = 32;
 
-/// Keys between two changes of the spinner's text.
+/// Keys between two updates of the spinner's text.
 const KEYS_PER_MESSAGE: u64 = 500;
 
 /// What is compared: a rule's scope, or a part of it.
 pub struct Extent {
     pub rule: Rule,
-    /// What is listed, in key order; one empty prefix is the whole bucket.
+    /// The prefixes to list, in key order; one empty prefix is the whole bucket.
     pub prefixes: Vec<String>,
 }
 
 impl Extent {
-    /// Asks for the rule, and refuses a prefix that it does not cover.
+    /// Reads the rule, and refuses a prefix that it does not cover.
     pub async fn of(client: &client::Client, name: &str, prefix: &str) -> Result<Self, Error> {
         let request = ConfigureRule::Get { rule: name };
         let answer = client.configure_rule(&request).await?;
@@ -46,7 +46,7 @@ impl Extent {
         Ok(Self { rule, prefixes })
     }
 
-    /// Hands every key's verdict to `each`, in key order. `each` answers how many differ so far.
+    /// Passes every key's verdict to `each`, in key order. `each` returns how many keys differ so far.
     pub async fn walk(
         &self,
         client: &client::Client,
@@ -84,8 +84,8 @@ impl Extent {
     }
 }
 
-/// Asks the replica, and its source if need be, where the listings left the question open. What is refused for one key
-/// is that key's failure alone.
+/// Reads the replica by HEAD, and its source if needed, if the listings do not show whether they are equal. A refused
+/// HEAD fails only its own key.
 async fn settle(
     clients: (&Client, &Client),
     rule: &Rule,
@@ -108,7 +108,7 @@ async fn settle(
             destination,
             by,
         }),
-        // Deleted since they were listed.
+        // The object was deleted after it was listed.
         Ok(Closer::NoReplica) => Ok(Verdict::Missing(source)),
         Ok(Closer::NoSource) => Ok(Verdict::Extra(destination)),
         Err(error @ Error::Aws { .. }) => Ok(Verdict::NotCompared {
@@ -120,7 +120,7 @@ async fn settle(
     }
 }
 
-/// How two objects of one key compare, as HEADs show them.
+/// How two objects of one key compare after a HEAD of each.
 enum Closer {
     Same,
     Different(Vec<Field>),
@@ -193,7 +193,7 @@ fn spinner() -> ProgressBar {
     spinner
 }
 
-/// What a HEAD shows of an object; `None` if there is no such object.
+/// Reads an object by HEAD; returns `None` if there is no such object.
 async fn head(client: &Client, bucket: &str, key: &str) -> Result<Option<Head>, Error> {
     match raw_head::head(client.head_object().bucket(bucket).key(key)).await {
         Ok(head) => Ok(Some(head)),

@@ -1,5 +1,5 @@
-//! The functions' contract (`docs/contract.md`) as this command speaks it: what it asks, and the
-//! parts of the answers that it shows. Unknown fields of an answer are ignored. No I/O.
+//! The functions' contract (`docs/contract.md`) as this command uses it: its requests, and the parts
+//! of the answers that it shows. Unknown fields of an answer are ignored. No I/O.
 
 mod backfill;
 mod options;
@@ -50,7 +50,7 @@ pub enum ConfigureRule<'a> {
         options: Option<OptionChanges>,
         #[serde(skip_serializing_if = "Option::is_none")]
         historical: Option<bool>,
-        /// Needed for the backfill alone: any other change can be made twice.
+        /// Needed only for the backfill: any other change can be repeated safely.
         #[serde(skip_serializing_if = "Option::is_none")]
         token: Option<&'a str>,
     },
@@ -109,8 +109,8 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// What to list to see every key of this scope that starts with `within`, in key order.
-    /// Nothing, where the two have no key in common.
+    /// Returns the prefixes to list, in key order, to see every key of this scope that starts with
+    /// `within`. Returns none if the two have no key in common.
     pub fn listing_prefixes(&self, within: &str) -> Vec<String> {
         let everything = [String::new()];
         let prefixes = match self {
@@ -121,13 +121,13 @@ impl Scope {
     }
 }
 
-/// What is carried across.
+/// What a rule replicates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
     /// Add, change and delete
     Full,
-    /// Add and change only: a replica outlives its source
+    /// Add and change only: a replica stays when its source is deleted
     Write,
 }
 
@@ -156,9 +156,9 @@ pub struct Rule {
     #[serde(default)]
     pub options: Options,
     pub historical: bool,
-    /// `bucket` or `eventbridge`; shown, never decided on. Functions of an older version do not say it.
+    /// `bucket` or `eventbridge`; the command only shows it. Functions of an older version do not send it.
     pub notified_by: Option<String>,
-    /// `enabling`, `enabled`, `paused` or `deleting`; shown, never decided on.
+    /// `enabling`, `enabled`, `paused` or `deleting`; the command only shows it.
     pub state: String,
     pub revision: Option<u64>,
     pub created_at: Option<DateTime<Utc>>,
@@ -170,7 +170,7 @@ pub struct Rule {
 pub struct RuleAnswer {
     pub rule: Rule,
     pub job_id: Option<String>,
-    /// What the person who asked should know, in sentences.
+    /// Sentences that the user should read.
     #[serde(default)]
     pub remarks: Vec<String>,
 }
@@ -225,7 +225,7 @@ pub struct Failure {
 #[derive(Debug, Deserialize)]
 pub struct FailuresAnswer {
     pub failures: Vec<Failure>,
-    /// To be passed back for the rest.
+    /// Passed back in the next request, to get the rest.
     pub next: Option<Value>,
 }
 
@@ -234,13 +234,13 @@ pub struct FailureAnswer {
     pub failure: Failure,
 }
 
-/// What became of a retry; `next` is passed back as long as there is one.
+/// The result of a retry; `next` is passed back as long as there is one.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct RetryAnswer {
     pub retried: u64,
     pub moved: Moved,
     pub unreadable: Unreadable,
-    /// Whether there was no time to look at all dead letters.
+    /// Whether time ran out before all dead letters were received.
     #[serde(default)]
     pub unseen: bool,
     pub next: Option<Value>,
@@ -262,7 +262,7 @@ impl Moved {
     }
 }
 
-/// Messages that nobody can read.
+/// Messages that cannot be read.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Unreadable {
     pub count: u64,
@@ -279,7 +279,7 @@ pub struct UnreadableMessage {
 }
 
 impl RetryAnswer {
-    /// Adds what the next answer says.
+    /// Adds the numbers of the next answer.
     pub fn add(&mut self, next: Self) {
         self.retried += next.retried;
         self.moved.put += next.moved.put;
@@ -432,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_known_and_new_fields_are_understood() {
+    fn unknown_numbers_and_new_fields_are_understood() {
         let live: Live = serde_json::from_value(json!({
             "watermark": null, "backlog": null, "window_mins": 60, "replicated": null,
             "deleted": null, "failed": null, "bytes": null,
@@ -445,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn a_narrowed_scope_lists_only_what_both_cover_and_in_order() {
+    fn a_narrowed_scope_lists_only_what_both_cover_in_key_order() {
         let scope = Scope::Prefixes(vec!["b/".into(), "a/1/".into(), "a/2/".into()]);
         assert_eq!(scope.listing_prefixes(""), ["a/1/", "a/2/", "b/"]);
         assert_eq!(scope.listing_prefixes("a/"), ["a/1/", "a/2/"]);

@@ -1,4 +1,4 @@
-//! Everything that can end a command early, each saying what to do, and its exit code. No I/O.
+//! The errors that end a command early, with messages that say what to do, and their exit codes. No I/O.
 
 use std::error::Error as StdError;
 use std::io;
@@ -33,7 +33,7 @@ const REFUSALS: [&str; 19] = [
     "JobStateConflict",
 ];
 
-/// What AWS answers when it knows the caller's keys not, or no longer.
+/// The codes with which AWS rejects credentials that are unknown or expired.
 const BAD_CREDENTIALS: [&str; 8] = [
     "ExpiredToken",
     "ExpiredTokenException",
@@ -51,7 +51,7 @@ pub enum Error {
     #[error("{message} ({code})")]
     Refused { code: String, message: String },
 
-    /// The arguments are well formed, but can't be followed.
+    /// The arguments are well formed, but the command cannot follow them.
     #[error("{0}")]
     Usage(String),
 
@@ -65,7 +65,7 @@ pub enum Error {
 
     #[error(
         "there is no function {function} in {region}\n\
-         is the stack deployed there? --stack-name and --region (or --profile) say where to look"
+         deploy the stack there, or name the right stack with --stack-name and --region (or --profile)"
     )]
     NoFunction { function: String, region: String },
 
@@ -87,7 +87,7 @@ pub enum Error {
     )]
     Unreachable { doing: String, detail: String },
 
-    /// AWS understood the request and said no.
+    /// AWS understood the request and refused it.
     #[error("{doing}: AWS said {code}: {message}")]
     Aws {
         doing: String,
@@ -95,14 +95,14 @@ pub enum Error {
         message: String,
     },
 
-    /// An answer that isn't as `docs/contract.md` or the S3 documentation says.
+    /// An answer that does not follow `docs/contract.md` or the S3 documentation.
     #[error(
-        "{from} answered something this command does not understand: {detail}\n\
-         is the deployed stack of another version than this command?"
+        "{from}: cannot understand the answer: {detail}\n\
+         check that the deployed stack has the same version as this command"
     )]
     UnexpectedAnswer { from: String, detail: String },
 
-    /// A merge of two lists is only right if both are in order.
+    /// A listing out of key order. The comparison is correct only if both listings are in order.
     #[error(
         "the listing of {bucket} is not in key order: {key} came after {previous}; nothing was compared\n\
          directory buckets (S3 Express One Zone) list in no order and cannot be compared"
@@ -123,13 +123,13 @@ pub enum Error {
         error: io::Error,
     },
 
-    /// Ctrl-C while watching: nothing to say.
+    /// Ctrl-C while watching or waiting; no message is printed.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Error {
-    /// From a function error: its `errorType` and `errorMessage`.
+    /// Makes an error from the `errorType` and `errorMessage` of a function error.
     pub fn function(function: &str, code: &str, message: &str) -> Self {
         if REFUSALS.contains(&code) {
             Self::Refused {
@@ -145,7 +145,7 @@ impl Error {
         }
     }
 
-    /// From a failed AWS request; `doing` says what for, such as "listing photos".
+    /// Makes an error from a failed AWS request; `doing` says what it was for, such as "listing photos".
     pub fn aws<E>(doing: impl Into<String>, error: &SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + StdError + 'static,
@@ -170,7 +170,7 @@ impl Error {
         }
         let detail = chain(error);
         match error {
-            // The SDK has no variant for this: a provider's failure is buried in the source chain.
+            // The SDK has no variant for this: only the chain of causes shows a credential provider's failure.
             _ if detail.contains("credential") => Self::Credentials(brief(&detail)),
             SdkError::ResponseError(_) => Self::UnexpectedAnswer {
                 from: doing,
@@ -180,7 +180,7 @@ impl Error {
         }
     }
 
-    /// From two neighbours of a listing that are in the wrong order.
+    /// Makes an error from two neighbours of a listing that are in the wrong order.
     pub fn unordered(bucket: &str, previous: &str, key: &str) -> Self {
         Self::Unordered {
             bucket: bucket.to_owned(),
@@ -198,7 +198,7 @@ impl Error {
         }
     }
 
-    /// Whether asking again in a moment may well succeed, so that a watch need not end.
+    /// Returns whether the same request may succeed soon, so that a watch can go on.
     pub fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::FunctionFailed { .. } => true,
@@ -227,7 +227,7 @@ fn chain(error: &dyn StdError) -> String {
     messages.join(": ")
 }
 
-/// The first line of what the credential chain says, which goes on with every provider it tried.
+/// Returns the first line of the credential chain's message; the rest lists every provider that it tried.
 fn brief(detail: &str) -> String {
     let line = detail.lines().next().unwrap_or_default();
     let line = line.strip_suffix(" Attempted:").unwrap_or(line);
@@ -261,8 +261,8 @@ mod tests {
     fn every_code_of_the_contract_has_its_exit_code() {
         let codes = codes_of_the_contract();
         for code in REFUSALS {
-            let is_told = codes.contains(&code);
-            assert!(is_told, "{code} is no code of the contract");
+            let is_documented = codes.contains(&code);
+            assert!(is_documented, "{code} is not a code of the contract");
         }
         for code in codes {
             let expected = if code == "Internal" {

@@ -1,7 +1,7 @@
-//! What a backfill will cost and how long it will take, from what it has to do. No I/O.
+//! Estimates from its work what a backfill will cost and how long it will take. No I/O.
 //!
-//! The assumptions are the constants of this module and of `time`; those that matter most are said with
-//! every estimate.
+//! The assumptions are the constants of this module and of `time`; the command prints the most important
+//! ones with every estimate.
 
 mod time;
 
@@ -15,44 +15,44 @@ use crate::survey::{ClassLoad, Load, PAGE_KEYS};
 use self::time::Seconds;
 pub use self::time::assumptions;
 
-/// Requests of an object in parts besides its parts: those that write (create, complete), billed as
-/// the part copies are, and those that look at both sides and at the parts.
+/// Requests for an object in parts besides its part copies: writes (create, complete), which are billed
+/// like part copies, and reads of both sides and of the parts.
 const WRITES_IN_PARTS: u64 = 2;
 const READS_IN_PARTS: u64 = 8;
 
-/// Looks at both sides for an object that differs from another of its name.
+/// HEADs of both sides if the destination has a different object under the key.
 const READS_DIFFERENT: u64 = 2;
 
-/// Listings more for shards that are cut while they run.
+/// The share of additional listings, for shards that are split while they run.
 const SPLIT_SHARE: f64 = 0.02;
 
 /// `RangeBytes` of the stack by default.
 const RANGE_BYTES: u64 = 4 << 30;
 
-/// What an invocation has before it hands the rest on: 15 minutes less 2.
+/// The time that an invocation works before it hands on the rest: 15 minutes less 2.
 const INVOCATION_SECS: f64 = 780.0;
 
 /// Memory of `backfill-shard` and of `copy-parts`.
 const SHARD_GB: f64 = 0.5;
 const RANGE_GB: f64 = 0.25;
 
-/// A message is sent, received and deleted.
+/// Each message is sent, received and deleted.
 const REQUESTS_PER_MESSAGE: f64 = 3.0;
 
-/// Of the table, for a page of a shard, an object in parts, a transfer.
+/// Requests to the table for a page of a shard, an object in parts, a transfer.
 const READS_PER_PAGE: f64 = 3.0;
 const WRITES_PER_PAGE: f64 = 2.0;
 const WRITES_PER_UPLOAD: f64 = 3.0;
 const WRITES_PER_TRANSFER: f64 = 3.0;
 
-/// Bytes of a GB as AWS bills it.
+/// Bytes in a GB as AWS bills it.
 const GB: f64 = 1024.0 * 1024.0 * 1024.0;
 
-/// What an archived object is billed for besides its bytes: in its class, and as `STANDARD`.
+/// Bytes billed for an archived object besides its own: in its class, and as `STANDARD`.
 const ARCHIVED_EXTRA_BYTES: f64 = 32.0 * 1024.0;
 const ARCHIVED_NAME_BYTES: f64 = 8.0 * 1024.0;
 
-/// What a backfill has to do, where, and with which of the rule's options.
+/// The work of a backfill, its regions, and the options of the rule that matter for it.
 #[derive(Debug, Clone)]
 pub struct Work {
     pub source_region: String,
@@ -61,14 +61,14 @@ pub struct Work {
     pub source_keys: u64,
     pub destination_keys: u64,
     pub prefixes: u64,
-    /// Pages that are listed again, because something of them was copied.
+    /// Pages that are listed again, because objects of them were copied.
     pub pages_with_copies: u64,
-    /// Objects whose name another one has at the destination, whatever becomes of it.
+    /// Keys under which the destination has a different object, whether it is replaced or not.
     pub different: u64,
     pub load: Load,
-    /// The replicas' storage class, where it is not their source's.
+    /// The replicas' storage class, if it is not their source's.
     pub storage_class: Option<String>,
-    /// Looks at an object that is copied whole, as some options need.
+    /// HEADs for an object that is copied whole; some options need them.
     pub reads_per_copy: u64,
     /// Shards at once.
     pub concurrency: u64,
@@ -79,10 +79,10 @@ pub struct Work {
 pub struct Estimate {
     pub lines: Vec<Line>,
     pub usd: f64,
-    /// Storage of what is added, each month from then on.
+    /// Storage of the added objects, each month from then on.
     pub storage_usd_per_month: f64,
     pub secs: f64,
-    /// What is not known and what was taken instead.
+    /// Prices that are not known, and what the estimate uses instead.
     pub notes: Vec<String>,
 }
 
@@ -172,7 +172,7 @@ fn is_archive(class: &str) -> bool {
 }
 
 fn with_splits(listed: u64) -> u64 {
-    // Exact for fewer pages than any bucket has.
+    // The conversion is exact, because no bucket has so many pages.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let more = (listed as f64 * SPLIT_SHARE).ceil() as u64;
     listed + more
@@ -187,7 +187,7 @@ fn requests_lines(work: &Work, prices: &Prices) -> Vec<Line> {
         unit: "requests",
         usd: quantity as f64 * usd,
     };
-    // Both sides' listings, at the dearer side's price.
+    // The listings of both sides, at the price of the more expensive side.
     let list = |region| prices.class(region, STANDARD, ForClass::Writes);
     let list = list(region).max(list(&work.source_region));
     let mut lines = vec![line("S3 LIST".to_owned(), requests.lists, list)];
@@ -261,8 +261,8 @@ fn service_lines(work: &Work, secs: &Seconds, prices: &Prices) -> Vec<Line> {
     .into()
 }
 
-/// What is copied, as it is billed by the month. What it replaces is not taken off: its class at the
-/// destination may be another.
+/// Returns the monthly storage cost of the copies. The cost of the objects that they replace is not
+/// subtracted, because their class at the destination may be another.
 fn storage(work: &Work, prices: &Prices) -> f64 {
     let region = work.destination_region.as_str();
     let price = |class: &str| prices.class(region, class, ForClass::StoredGbMonths);
@@ -290,7 +290,7 @@ fn notes(work: &Work, prices: &Prices) -> Vec<String> {
     for region in [source, destination] {
         if !prices.knows_region(region) {
             notes.push(format!(
-                "the price table does not know {region}; it is taken to cost what {} does",
+                "the price table does not know {region}; the prices of {} are used",
                 prices.default_region()
             ));
         }
@@ -299,7 +299,7 @@ fn notes(work: &Work, prices: &Prices) -> Vec<String> {
     if !is_known {
         notes.push(format!(
             "the price table does not know transfer from {source} to {destination}; \
-             its default, {usd} USD a GB, is taken"
+             its default is used, {usd} USD per GB"
         ));
     }
     notes

@@ -1,4 +1,4 @@
-//! The exit codes, one meaning each, for every command. No I/O.
+//! The exit codes, which mean the same for every command. No I/O.
 
 use std::process::ExitCode;
 
@@ -8,8 +8,9 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done; for `verify`, the two buckets agree.
     Ok = 0,
-    /// Not all is done: `verify` found differences or keys that it could not compare, a repair has left some, a backfill
-    /// failed or has a warning, a job that was waited for had failures or was cancelled, or dead letters stay behind.
+    /// Not everything was done: `verify` found differences or could not compare a key, a repair left differences, a
+    /// backfill failed or has a warning, a job that the command waited for had failures or was cancelled, or dead
+    /// letters remain.
     Differences = 1,
     /// Nothing was done: wrong usage, or the request was refused.
     Refused = 2,
@@ -17,7 +18,7 @@ pub enum Exit {
     Failed = 3,
     /// Ctrl-C while watching or waiting (128 + SIGINT).
     Interrupted = 130,
-    /// Whoever read our output went away (128 + SIGPIPE).
+    /// The reader of the output closed its pipe (128 + SIGPIPE).
     BrokenPipe = 141,
 }
 

@@ -1,4 +1,4 @@
-//! `tandem failures`: shows failed objects, and has them tried again. I/O: `configure-rule`, stdout.
+//! `tandem failures`: shows failed objects, and retries them. I/O: `configure-rule`, stdout.
 
 use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::human;
 use crate::render;
 use crate::terminal;
 
-/// The most that `configure-rule` shows in one answer.
+/// The most failures that `configure-rule` returns in one answer.
 const PAGE_MAX: u64 = 500;
 
 pub async fn run(client: &Client, output: Output, command: FailuresCommand) -> Result<Exit, Error> {
@@ -60,7 +60,7 @@ async fn list(
         return Ok(Exit::Ok);
     }
     if failures.is_empty() {
-        terminal::note("No object has failed.");
+        terminal::note("No failures found.");
         return Ok(Exit::Ok);
     }
     terminal::print(render::failures::failures(&failures))?;
@@ -71,7 +71,7 @@ async fn list(
         ));
     }
     terminal::note(
-        "`tandem failures show RULE KEY` says what helps, `tandem failures retry` tries again.",
+        "`tandem failures show RULE KEY` shows what to do; `tandem failures retry` retries.",
     );
     Ok(Exit::Ok)
 }
@@ -89,7 +89,7 @@ async fn show(client: &Client, output: Output, rule: &str, key: &str) -> Result<
     Ok(Exit::Ok)
 }
 
-/// Goes on until everything that is meant is sent; interrupted, what was sent stays sent.
+/// Goes on until all chosen failures are sent for another attempt. An interruption does not undo those already sent.
 async fn retry(
     client: &Client,
     output: Output,
@@ -127,7 +127,7 @@ async fn retry(
     } else {
         terminal::print(render::failures::retried(&sum))?;
         if sum.retried > 0 {
-            terminal::note("`tandem failures list` shows what fails again.");
+            terminal::note("`tandem failures list` shows the objects that fail again.");
         }
     }
     // The function retries no message that it could not read or did not receive.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use chrono::{DateTime, Utc};
 use indicatif::{BinaryBytes, HumanCount};
 
-/// What stands for a number that is not known.
+/// The text for a number that is not known.
 pub const UNKNOWN: &str = "unknown";
 
 /// `1,234`.
@@ -37,7 +37,7 @@ pub fn millis(ms: f64) -> String {
     if ms < 59_950.0 {
         return format!("{:.1} s", ms / 1000.0);
     }
-    // Truncation is the point, and a negative or absurd time saturates.
+    // The cast truncates on purpose; a negative or too large time saturates.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let secs = (ms / 1000.0).round() as u64;
     match secs {
@@ -62,13 +62,13 @@ pub fn instant_and_age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     format!("{} ({})", instant(at), age(at, now))
 }
 
-/// `4.0 s ago`. The two clocks may disagree; the future is "now".
+/// `4.0 s ago`. The two clocks may disagree; a time in the future counts as now.
 pub fn age(at: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let age_ms = (now - at).num_milliseconds().max(0);
     format!("{} ago", millis(age_ms as f64))
 }
 
-/// `42.0 %`. Only what is whole is shown as 100 %.
+/// `42.0 %`. Only a complete fraction is shown as 100 %.
 pub fn percent(fraction: f64) -> String {
     let percent = fraction.clamp(0.0, 1.0) * 100.0;
     let shown = if percent < 100.0 {
@@ -79,8 +79,8 @@ pub fn percent(fraction: f64) -> String {
     format!("{shown:.1} %")
 }
 
-/// A key as it can be shown on one line of a terminal: what would move the cursor, hide, or
-/// reorder text is escaped, and spaces at the ends are made visible by quotes.
+/// Returns a key in a form that is safe on one line of a terminal: characters that would move the
+/// cursor, hide or reorder text are escaped, and quotes make spaces at the ends visible.
 pub fn key(key: &str) -> String {
     let mut shown = String::with_capacity(key.len());
     for character in key.chars() {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_whole_is_a_hundred_percent() {
+    fn only_a_complete_fraction_is_a_hundred_percent() {
         assert_eq!(percent(0.0), "0.0 %");
         assert_eq!(percent(0.42), "42.0 %");
         assert_eq!(percent(0.999_99), "99.9 %");
@@ -144,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_watermark_ahead_of_our_clock_is_now() {
+    fn a_watermark_ahead_of_the_local_clock_counts_as_now() {
         let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let now = DateTime::from_timestamp(1_799_999_990, 0).unwrap();
         assert!(instant_and_age(at, now).ends_with("(0 ms ago)"));
     }
 
     #[test]
-    fn one_object_is_not_objects() {
+    fn one_object_is_singular() {
         assert_eq!(objects(1), "1 object");
         assert_eq!(objects(1234), "1,234 objects");
     }

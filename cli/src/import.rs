@@ -1,5 +1,5 @@
-//! Another service's replication configuration as a rule of Tandem's: what of it can be carried over, and what
-//! cannot. Reads S3's (JSON as `aws s3api get-bucket-replication` prints it, or its XML) and OSS's (XML). No I/O.
+//! Turns another service's replication configuration into a rule of Tandem, and notes what cannot be carried over.
+//! Reads S3's (JSON as `aws s3api get-bucket-replication` prints it, or its XML) and OSS's (XML). No I/O.
 //!
 //! Modules in reading order: [`tree`] (the file), [`s3`] and [`oss`] (what it says), [`merge`] (one rule of it).
 
@@ -33,16 +33,16 @@ impl ImportError {
     }
 }
 
-/// What comes of a file.
+/// The result of reading a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Plan {
-    /// The rule to make; none if nothing could be carried over.
+    /// The rule to create; `None` if nothing can be carried over.
     pub rule: Option<Planned>,
-    /// What is otherwise afterwards, or not carried over.
+    /// What will be different, or is not carried over.
     pub notes: Vec<Note>,
 }
 
-/// A rule to make.
+/// A rule to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Planned {
     pub source: String,
@@ -56,28 +56,28 @@ pub struct Planned {
 /// Something that is not carried over as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
-    /// Where it is said.
+    /// The path of the element in the file.
     pub element: String,
-    /// What becomes of it.
+    /// What Tandem does with it.
     pub note: String,
 }
 
 /// One rule of the file, as far as it can be carried over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Found {
-    /// Where it is.
+    /// Its path in the file.
     path: String,
-    /// The greater one counts where two disagree.
+    /// If two rules disagree, the one with the greater priority counts.
     priority: i64,
     destination: String,
-    /// None for every key.
+    /// Empty for every key.
     prefixes: Vec<String>,
     policy: Policy,
     options: OptionChanges,
     historical: bool,
 }
 
-/// What is noted while a file is read.
+/// The notes made while a file is read.
 #[derive(Debug, Default)]
 struct Notes(Vec<Note>);
 
@@ -94,7 +94,7 @@ impl Notes {
     }
 }
 
-/// Notes white space around a prefix: it is easily overlooked, and taken literally.
+/// Notes white space around a prefix, because it is taken literally and easily overlooked.
 fn note_white_space(rule: &Element, prefixes: &[String], notes: &mut Notes) {
     for prefix in prefixes
         .iter()
@@ -102,16 +102,16 @@ fn note_white_space(rule: &Element, prefixes: &[String], notes: &mut Notes) {
     {
         notes.add(
             rule,
-            format!("is about keys that begin with {prefix:?}, white space included"),
+            format!("covers keys that begin with {prefix:?}, white space included"),
         );
     }
 }
 
-/// Reads the replication configuration of the bucket `source`. `destination` is put in the place of the file's.
+/// Reads the replication configuration of the bucket `source`. `destination` replaces the destination in the file.
 pub fn plan(bytes: &[u8], source: &str, destination: Option<&str>) -> Result<Plan, ImportError> {
     let root = Element::read(bytes)?;
     if root.name() != "ReplicationConfiguration" {
-        let problem = "is no ReplicationConfiguration";
+        let problem = "is not a ReplicationConfiguration";
         return Err(ImportError::new(&root.path, problem));
     }
     if root.all("Rule").next().is_none() {

@@ -1,5 +1,5 @@
-//! One job of the `backfill` function, whatever it is for: looks at it, follows it to its end, and
-//! shows it. I/O: `backfill`, stdout, and a bar on stderr.
+//! One job of the `backfill` function, of any kind: starts it, follows it to its end, and shows it.
+//! I/O: `backfill`, stdout, and a bar on stderr.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::terminal;
 use crate::token;
 use crate::watch::{self, Patience};
 
-/// Between two looks at a job that is waited for.
+/// The time between two requests for a job's state.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Steps of a bar: a fraction is not a count.
+/// The number of steps of a bar, because a bar needs a count and a job has a fraction.
 const BAR_STEPS: u64 = 1000;
 
-/// Steps between two notes, where nobody would see a bar move.
+/// Steps between two notes, which replace the bar if stderr is no terminal.
 const NOTE_STEPS: u64 = BAR_STEPS / 10;
 
 /// Starts a job.
@@ -45,7 +45,7 @@ pub async fn carry_out(client: &Client, asked: Start<'_>) -> Result<(Answer, Job
     Ok((end, job))
 }
 
-/// Looks at a job until it ends, moving a bar; the last look is the answer.
+/// Reads a job's state until the job ends, and moves a bar. Returns the last answer.
 pub async fn follow(
     client: &Client,
     rule: &str,
@@ -57,9 +57,9 @@ pub async fn follow(
     let mut patience = Patience::default();
     let mut noted = 0;
     loop {
-        let looked = status(client, rule, job_id.as_deref()).await;
+        let response = status(client, rule, job_id.as_deref()).await;
         if let Some(answer) =
-            patience.outlive(looked, |text| bar.suspend(|| terminal::note(text)))?
+            patience.outlive(response, |text| bar.suspend(|| terminal::note(text)))?
         {
             let job = answer.read::<JobAnswer>()?.job;
             each(&answer)?;
@@ -74,7 +74,7 @@ pub async fn follow(
             if job.is_finished() {
                 return Ok(answer);
             }
-            // The newest at the first look, and the same one from then on.
+            // The first answer is the newest job; the following requests name that job.
             job_id = Some(job.id);
         }
         watch::pause(INTERVAL).await;
@@ -87,7 +87,7 @@ pub async fn status(client: &Client, rule: &str, job_id: Option<&str>) -> Result
         .await
 }
 
-/// Prints a job, as it came or as a table.
+/// Prints a job, as unchanged JSON or as a table.
 pub fn show(output: Output, answer: &Answer) -> Result<Job, Error> {
     let job = answer.read::<JobAnswer>()?.job;
     if let Some(warning) = &job.warning {
@@ -103,17 +103,17 @@ pub fn show(output: Output, answer: &Answer) -> Result<Job, Error> {
     ))?;
     if job.transfers > 0 && job.is_finished() {
         terminal::note(format!(
-            "Objects left to transfers may still be on their way; see `tandem status {}`.",
+            "Transfers may still be copying large objects; see `tandem status {}`.",
             job.rule_id
         ));
     }
     Ok(job)
 }
 
-/// How many failures are named at the end of a job.
+/// How many failures the command shows at the end of a job.
 const FAILURES_NAMED: u64 = 10;
 
-/// Says which keys failed while a job ran, and why: the first of them. What cannot be asked is left to another command.
+/// Prints the first keys that failed while a job ran, and why. If that cannot be read, prints only the command for it.
 pub async fn explain_failures(client: &Client, job: &Job) {
     if job.failures() == 0 {
         return;
@@ -138,7 +138,7 @@ pub async fn explain_failures(client: &Client, job: &Job) {
     ));
 }
 
-/// A bar for a fraction, with what there is to say beside it.
+/// Returns a bar for a fraction, with a message beside it.
 pub fn bar(target: ProgressDrawTarget) -> ProgressBar {
     ProgressBar::with_draw_target(Some(BAR_STEPS), target)
         .with_style(
@@ -149,9 +149,9 @@ pub fn bar(target: ProgressDrawTarget) -> ProgressBar {
         .with_finish(ProgressFinish::Abandon)
 }
 
-/// Where a bar stands.
+/// Returns the position of a job's bar.
 pub fn position(job: &Job) -> u64 {
-    // Within 0 and BAR_STEPS.
+    // The value is between 0 and BAR_STEPS.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let steps = (job.fraction.unwrap_or(0.0).clamp(0.0, 1.0) * BAR_STEPS as f64) as u64;
     steps

@@ -1,4 +1,4 @@
-//! Lists a bucket as a stream of objects in key order, a few pages ahead of whoever reads. I/O: S3.
+//! Lists a bucket as a stream of objects in key order, a few pages ahead of the reader. I/O: S3.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::EncodingType;
@@ -15,15 +15,15 @@ use crate::prices::STANDARD;
 /// Pages (of up to 1,000 objects, S3's own limit) that are read ahead.
 const PAGES_AHEAD: usize = 4;
 
-/// What the lister hands over. Its end is said, never concluded from silence: a lister that died
-/// must not look like a bucket that ended.
+/// What the lister sends to the reader. It sends the end explicitly, because a lister that died must
+/// not look like the end of the bucket.
 enum Part {
     Page(Vec<Listed>),
     End,
 }
 
-/// Every object of `bucket` under any of `prefixes`, which are in order and don't overlap. The
-/// listing goes on in the background until it is done or the stream is dropped.
+/// Returns every object of `bucket` under any of `prefixes`, which are in order and do not overlap. The
+/// listing runs in the background until it is done or the stream is dropped.
 pub fn list(
     client: Client,
     bucket: &Bucket,
@@ -37,7 +37,7 @@ pub fn list(
             Ok(()) => Ok(Part::End),
             Err(error) => Err(error),
         };
-        // Nobody listening any more is the reader's choice.
+        // If the reader has dropped the stream, sending fails; that is no error.
         let _ = sender.send(last).await;
     });
     stream::unfold(Some(receiver), move |receiver| {
@@ -49,7 +49,7 @@ pub fn list(
                 Some(Ok(Part::End)) => None,
                 Some(Err(error)) => Some((Err(error), None)),
                 None => {
-                    let detail = "it ended before its end".to_owned();
+                    let detail = "the listing stopped unexpectedly".to_owned();
                     Some((Err(Error::UnexpectedAnswer { from, detail }), None))
                 }
             }
@@ -88,7 +88,7 @@ async fn send_pages(
     Ok(())
 }
 
-/// One page, and where the next begins.
+/// Reads one page. Returns its objects and the token of the next page.
 async fn read_page(
     client: &Client,
     bucket: &str,
@@ -109,7 +109,7 @@ async fn read_page(
         from: doing.clone(),
         detail: detail.to_owned(),
     };
-    // A server that doesn't know the parameter sends the keys as they are, and says so.
+    // A server that does not know the parameter sends unencoded keys, and no `EncodingType`.
     let is_encoded = page.encoding_type == Some(EncodingType::Url);
     let objects = page
         .contents
@@ -126,7 +126,7 @@ async fn read_page(
                 } else {
                     key
                 },
-                // What the listing does not show, a HEAD has to.
+                // Without a size or an `ETag` the comparison needs a HEAD.
                 etag: object
                     .e_tag
                     .filter(|_| size.is_some())
@@ -146,7 +146,9 @@ async fn read_page(
         .next_continuation_token
         .filter(|token| !token.is_empty());
     match (page.is_truncated.unwrap_or(false), next) {
-        (true, None) => Err(unexpected("there is more, but not where")),
+        (true, None) => Err(unexpected(
+            "a truncated listing without a continuation token",
+        )),
         (true, next) => Ok((objects, next)),
         (false, _) => Ok((objects, None)),
     }

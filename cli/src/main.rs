@@ -1,4 +1,4 @@
-//! The `tandem` command. Parses the arguments, runs one command, turns its end into an exit code.
+//! The `tandem` command. Parses the arguments, runs one command, and turns its outcome into an exit code.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -45,7 +45,7 @@ async fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(answer) => {
-            // Help and version come this way too; a reader that went away is not our failure.
+            // Help and version arrive here too. A reader that has closed the pipe is no failure.
             let _ = answer.print();
             return if answer.use_stderr() {
                 Exit::Refused
@@ -70,7 +70,7 @@ async fn run(cli: Cli) -> Result<Exit, Error> {
         command: BackfillCommand::Prices,
     } = cli.command
     {
-        // Whoever has no account can look at prices too.
+        // Showing prices needs no AWS account.
         return plan::print_prices();
     }
     let output = cli.global.output;

@@ -1,4 +1,4 @@
-//! `tandem backfill plan`: what a backfill would copy, replace and cost, before anything is written.
+//! `tandem backfill plan`: shows what a backfill would copy, replace and cost, without writing anything.
 //! I/O: `configure-rule`, S3 listings, a price table's file, stdout.
 
 use std::path::Path;
@@ -24,7 +24,7 @@ pub fn print_prices() -> Result<Exit, Error> {
 }
 
 pub async fn run(client: &Client, output: Output, args: PlanArgs) -> Result<Exit, Error> {
-    // A bad table is refused before anything is listed.
+    // The price table is read first, so that a bad one is refused before the listing.
     let prices = read_prices(args.prices.as_deref())?;
     let extent = Extent::of(client, &args.rule.name, &args.prefix).await?;
     let mut survey = Survey::new(args.examples);
@@ -56,7 +56,7 @@ fn read_prices(file: Option<&Path>) -> Result<Prices, Error> {
     };
     let refused = |problem: String| {
         Error::Usage(format!(
-            "--prices {}: {problem}\n`tandem backfill prices` prints a table to begin with",
+            "cannot use --prices {}: {problem}\n`tandem backfill prices` prints a table to start from",
             path.display()
         ))
     };
@@ -74,9 +74,9 @@ fn work(extent: &Extent, survey: &Survey, args: &PlanArgs) -> Work {
         object_lock,
         ..
     } = &rule.options;
-    // These options have both sides looked at: before a copy, or after it.
+    // With these options Tandem sends a HEAD to both sides: before a copy, or after it.
     let by_kms = kms_key.is_some() || encryption == "aws:kms";
-    let looks = [by_kms || object_lock == "keep", acl == "keep"];
+    let heads = [by_kms || object_lock == "keep", acl == "keep"];
     Work {
         source_region: rule.source.region.clone(),
         destination_region: rule.destination.region.clone(),
@@ -87,7 +87,7 @@ fn work(extent: &Extent, survey: &Survey, args: &PlanArgs) -> Work {
         different: survey.different(),
         load: survey.load(args.overwrite),
         storage_class: Some(storage_class.clone()).filter(|class| class != "keep"),
-        reads_per_copy: 2 * looks.into_iter().filter(|look| *look).count() as u64,
+        reads_per_copy: 2 * heads.into_iter().filter(|sent| *sent).count() as u64,
         concurrency: args.concurrency,
         objects_per_sec: args.objects_per_sec,
     }
@@ -99,12 +99,12 @@ struct Document<'a> {
     rule: &'a str,
     source: &'a str,
     destination: &'a str,
-    /// What was listed; one empty prefix is the whole bucket.
+    /// The listed prefixes; one empty prefix is the whole bucket.
     prefixes: &'a [String],
     overwrite: &'static str,
     at_source: Volume,
     at_destination: Volume,
-    /// What would be copied, and so many objects of it that would replace another one.
+    /// What would be copied, and how many of these objects would replace a different one.
     copy: ClassLoad,
     replaced: u64,
     equal: Volume,
@@ -119,7 +119,7 @@ struct Document<'a> {
     estimate: &'a Estimate,
 }
 
-/// Another object of the same name.
+/// A key under which the destination has a different object.
 #[derive(Serialize)]
 struct Example<'a> {
     key: &'a str,

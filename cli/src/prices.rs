@@ -1,5 +1,5 @@
-//! What AWS asks for requests, compute, transfer and storage: the table within the command, or one
-//! of the user's own. No I/O.
+//! AWS's prices for requests, compute, transfer and storage: the table built into the command, or the
+//! user's own. No I/O.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -12,13 +12,13 @@ use tandem_replication::options::STORAGE_CLASSES;
 /// The table that comes with the command, as it can be saved and edited.
 pub const TABLE: &str = include_str!("../prices.json");
 
-/// The class of an object that names none, and of what is being written in parts to an archive.
+/// The class of an object that names none, and of the parts of an upload to an archive class.
 pub const STANDARD: &str = "STANDARD";
 
-/// Stands for every other destination.
+/// The wildcard for every other destination.
 const ANY: &str = "*";
 
-/// More than anything costs that AWS sells by the piece or the GB.
+/// A limit above every AWS price per unit or per GB.
 const PRICE_MAX: f64 = 1_000_000.0;
 
 /// A price in USD, at least 0.
@@ -38,15 +38,15 @@ impl<'de> Deserialize<'de> for Usd {
     }
 }
 
-/// A table in which every price of the default region is known.
+/// A price table. It has every price of the default region.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
-    /// When AWS had these prices.
+    /// The date of these prices.
     pub as_of: NaiveDate,
     currency: Currency,
     default_region: String,
-    /// Where each group of figures is from; for whoever reads the table.
+    /// The source of each group of figures, for readers of the table.
     #[serde(rename = "sources")]
     _sources: BTreeMap<String, String>,
     regions: BTreeMap<String, Region>,
@@ -59,7 +59,7 @@ enum Currency {
     Usd,
 }
 
-/// What differs from the default region.
+/// The prices that differ from those of the default region.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Region {
@@ -130,7 +130,7 @@ pub enum ForClass {
     Reads,
     /// GB that are read.
     RetrievedGb,
-    /// GB that are kept for a month.
+    /// GB that are stored for a month.
     StoredGbMonths,
 }
 
@@ -143,7 +143,7 @@ impl Service {
         Self::DynamodbReads,
     ];
 
-    /// Where it stands within a region, and how many units the price is for.
+    /// Returns the price's field within a region, and the number of units that the price is for.
     fn place(self) -> (&'static str, f64) {
         match self {
             Self::LambdaRequests => ("lambda.requests_per_million", 1e6),
@@ -193,7 +193,7 @@ impl ForClass {
 }
 
 impl Prices {
-    /// Reads a table. What is wrong with it names the field.
+    /// Reads a table. The error names the field.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut json = serde_json::Deserializer::from_str(text);
         let prices: Self = serde_path_to_error::deserialize(&mut json).map_err(|error| {
@@ -213,7 +213,7 @@ impl Prices {
     fn check(&self) -> Result<(), String> {
         let Currency::Usd = self.currency;
         let name = &self.default_region;
-        let missing = |field: String| format!("{field}: the default region has to have this price");
+        let missing = |field: String| format!("{field}: the default region must have this price");
         let Some(region) = self.regions.get(name) else {
             return Err(missing(format!("regions.{name}")));
         };
@@ -239,7 +239,7 @@ impl Prices {
             for class in region.classes.keys() {
                 if !STORAGE_CLASSES.contains(&class.as_str()) {
                     return Err(format!(
-                        "regions.{name}.classes.{class}: is no storage class; give one of {}",
+                        "regions.{name}.classes.{class}: is not a storage class; give one of {}",
                         STORAGE_CLASSES.join(", ")
                     ));
                 }
@@ -248,17 +248,17 @@ impl Prices {
         Ok(())
     }
 
-    /// Whether the table says anything of `region`; otherwise it has the default region's prices.
+    /// Returns whether the table lists `region`; if not, the default region's prices apply.
     pub fn knows_region(&self, region: &str) -> bool {
         self.regions.contains_key(region)
     }
 
-    /// The region whose prices hold where another one names none.
+    /// Returns the region whose prices apply if another region has none.
     pub fn default_region(&self) -> &str {
         &self.default_region
     }
 
-    /// USD for one unit in `region`.
+    /// Returns the USD for one unit in `region`.
     pub fn service(&self, region: &str, service: Service) -> f64 {
         let price = |region: &str| {
             self.regions
@@ -266,11 +266,11 @@ impl Prices {
                 .and_then(|region| service.of(region))
         };
         let price = price(region).or_else(|| price(&self.default_region));
-        // Every price of the default region is there: `check` has seen to that.
+        // `check` guarantees that the default region has every price.
         price.map_or(0.0, |Usd(usd)| usd / service.place().1)
     }
 
-    /// USD for one unit in `region`; a class that the table does not know is priced as `STANDARD`.
+    /// Returns the USD for one unit in `region`; a class that the table does not know is priced as `STANDARD`.
     pub fn class(&self, region: &str, class: &str, what: ForClass) -> f64 {
         let price = |region: &str, class: &str| {
             let class = self.regions.get(region)?.classes.get(class)?;
@@ -283,7 +283,7 @@ impl Prices {
         known.map_or(0.0, |Usd(usd)| usd / what.place().1)
     }
 
-    /// USD for a GB from one region to another, and whether the table knows the pair.
+    /// Returns the USD for a GB from one region to another, and whether the table knows the pair.
     pub fn transfer(&self, source: &str, destination: &str) -> (f64, bool) {
         let known = self.transfer.per_gb.get(source).and_then(|destinations| {
             destinations
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_region_has_its_own_prices_and_the_default_regions_where_it_names_none() {
+    fn a_region_without_a_price_has_the_default_regions_price() {
         let prices = prices();
         let writes = |region, class| prices.class(region, class, ForClass::Writes);
         assert!(near(writes("us-east-1", "STANDARD"), 0.005 / 1000.0));
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn transfer_is_priced_by_the_pair_and_says_where_it_is_not_known() {
+    fn transfer_is_priced_by_the_pair_of_regions_and_unknown_pairs_are_marked() {
         let prices = prices();
         assert_eq!(prices.transfer("us-east-1", "us-east-2"), (0.01, true));
         assert_eq!(prices.transfer("us-east-1", "eu-west-1"), (0.02, true));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_table_is_refused_with_the_field() {
+    fn the_error_for_a_bad_table_names_the_field() {
         let cases = [
             (
                 "\"requests_per_million\": 0.4",

@@ -1,4 +1,4 @@
-//! How fast a backfill goes and how long it will still take. Time is passed in. No I/O.
+//! The rate of a backfill, and the time that it still needs. Time is passed in. No I/O.
 
 use std::collections::VecDeque;
 
@@ -6,21 +6,21 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::contract::Job;
 
-/// A rate over the last seconds says more than one since the start, and jumps less than one
-/// between two looks.
+/// The window of the rate. The last seconds say more than the time since the start, and the rate
+/// jumps less than between two answers.
 const WINDOW: TimeDelta = TimeDelta::seconds(20);
 
-/// Below this nothing can be said about the end.
+/// Below this progress the end cannot be estimated.
 const GAINED_MIN: f64 = 0.001;
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rate {
     pub objects_per_sec: f64,
-    /// Milliseconds until the end, where something can be said about it.
+    /// Milliseconds until the end, if it can be estimated.
     pub left_ms: Option<f64>,
 }
 
-/// From the job's start to its end, or to `now`.
+/// Returns the rate from the job's start to its end, or to `now`.
 pub fn since_start(job: &Job, now: DateTime<Utc>) -> Option<Rate> {
     let from = Sample {
         at: job.started_at?,
@@ -31,18 +31,18 @@ pub fn since_start(job: &Job, now: DateTime<Utc>) -> Option<Rate> {
     rate(&from, &to, job.is_finished())
 }
 
-/// The looks at a job so far.
+/// The last answers about a job, to calculate its rate.
 #[derive(Debug, Default)]
 pub struct RateMeter {
     samples: VecDeque<Sample>,
 }
 
 impl RateMeter {
-    /// Takes another look into account.
+    /// Adds another answer, and returns the rate.
     pub fn rate(&mut self, job: &Job, now: DateTime<Utc>) -> Option<Rate> {
         let newest = Sample::of(job, now);
         self.samples.push_back(newest);
-        // The oldest one kept is the newest that is at least as old as the window.
+        // The oldest sample kept is the newest that is at least as old as the window.
         while self
             .samples
             .get(1)
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_first_look_goes_by_the_start() {
+    fn the_first_answers_give_the_rate_since_the_start() {
         let rate = since_start(&running(400, 0.25), at(10)).unwrap();
         assert!((rate.objects_per_sec - 40.0).abs() < 1e-9);
         assert!((rate.left_ms.unwrap() - 30_000.0).abs() < 1e-6);
@@ -129,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn later_looks_go_by_the_last_seconds() {
+    fn later_answers_give_the_rate_of_the_last_seconds() {
         let mut meter = RateMeter::default();
         for second in 0..100_u64 {
             let job = running(second * 10, second as f64 / 1000.0);
             meter.rate(&job, at(i64::try_from(second).unwrap()));
         }
-        // It stands still from here on; a window later the rate is zero and the end unknown.
+        // The job makes no progress from here on: a window later the rate is zero and the end unknown.
         let mut last = None;
         for second in 100..160 {
             last = meter.rate(&running(990, 0.099), at(second));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_behind_gives_no_pace() {
+    fn a_clock_that_is_behind_gives_no_rate() {
         assert_eq!(since_start(&running(400, 0.25), at(-5)), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Answers as tables and lines of text. No I/O but a look at whether stdout takes colours.
+//! Answers as tables and lines of text. No I/O, except that it checks whether stdout takes colours.
 
 pub mod failures;
 pub mod import;
@@ -16,7 +16,7 @@ use crate::contract::{Bucket, Policy, Scope};
 use crate::human;
 use crate::terminal;
 
-/// The summary of a comparison.
+/// Renders the summary of a comparison.
 pub fn summary(summary: &Summary, policy: Policy) -> String {
     let mut table = table(&["", "Objects", "Bytes"]);
     let number = |number: u64| Cell::new(human::count(number)).set_alignment(CellAlignment::Right);

@@ -1,5 +1,5 @@
-//! `tandem verify --repair`: shows what differs, asks where something would be deleted, and has the
-//! functions make it good. I/O: the functions, S3, stdout, one question, and a bar on stderr.
+//! `tandem verify --repair`: shows the differences, asks before anything is deleted, and lets the
+//! functions repair them. I/O: the functions, S3, stdout, one question, and a bar on stderr.
 
 use crate::args::Output;
 use crate::args::verify::{DELETES_MAX, VerifyArgs};
@@ -25,13 +25,13 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
     if limit.has_to_ask {
         if !terminal::can_ask() {
             return Err(Error::Usage(format!(
-                "nothing is repaired: {} would be deleted, and there is no terminal to confirm it \
+                "nothing was repaired: {} would be deleted, and there is no terminal to confirm it \
                  on; give --yes, or --max-deletes 0 to delete nothing",
                 human::objects(found.extra)
             )));
         }
         if !terminal::confirm("Repair, and delete?")? {
-            return Err(Error::Usage("nothing is repaired".to_owned()));
+            return Err(Error::Usage("nothing was repaired".to_owned()));
         }
     }
     let start = Start {
@@ -53,7 +53,7 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
     Ok(if is_good { Exit::Ok } else { Exit::Differences })
 }
 
-/// What a repair has not made good, and why; nothing if all is well.
+/// Returns what a repair has not repaired, and why; `None` if it has repaired everything.
 fn what_is_left(job: &Job, keeps_extras: bool) -> Option<String> {
     let mut left = Vec::new();
     if job.state != "complete" {
@@ -81,13 +81,13 @@ fn what_is_left(job: &Job, keeps_extras: bool) -> Option<String> {
         let max = job.deletes_max.unwrap_or(u64::MAX);
         if others > 0 && job.deleted + failed >= max {
             left.push(format!(
-                "{} at the destination only stay: no more than {} were to be deleted.",
+                "{} at the destination only: not deleted, because the limit of {} was reached.",
                 human::objects(others),
                 human::count(max)
             ));
         } else if others > 0 {
             left.push(format!(
-                "{} at the destination only stay: they changed while the repair ran.",
+                "{} at the destination only: not deleted, because of changes while the repair ran.",
                 human::objects(others)
             ));
         }
@@ -95,7 +95,7 @@ fn what_is_left(job: &Job, keeps_extras: bool) -> Option<String> {
     (!left.is_empty()).then(|| left.join("\n"))
 }
 
-/// What a comparison has found.
+/// The differences that a comparison has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Found {
     missing: u64,
@@ -104,7 +104,7 @@ struct Found {
     extra: u64,
 }
 
-/// Compares here or on the functions and shows it; nothing, where there is nothing to repair.
+/// Compares on this machine or on the functions, and shows the result. Returns `None` if nothing differs.
 async fn compare(
     client: &Client,
     output: Output,
@@ -118,7 +118,7 @@ async fn compare(
             job::show(Output::Table, &end)?;
             job::explain_failures(client, &job).await;
             return Err(Error::Usage(format!(
-                "nothing is repaired: the comparison has not succeeded (it is {}, with {} failures)",
+                "nothing was repaired: the comparison has not succeeded (it is {}, with {} failures)",
                 job.state,
                 human::count(job.failures())
             )));
@@ -134,7 +134,7 @@ async fn compare(
         }));
     }
     let summary = verify::compare(client, extent, args).await?;
-    // With --output json the one document is the repair's, unless there is none.
+    // With --output json the only document is the repair's. If nothing differs, it is the comparison's.
     if output == Output::Table || summary.is_equal() {
         verify::show(output, extent, &summary)?;
     }
@@ -148,10 +148,10 @@ async fn compare(
 /// What a repair may delete.
 #[derive(Debug, PartialEq, Eq)]
 struct Limit {
-    /// Nothing is deleted under policy `write`, and nothing is said of it.
+    /// `None` under policy `write`, under which a repair deletes nothing.
     deletes_max: Option<u64>,
     has_to_ask: bool,
-    /// Whether extras are meant to stay.
+    /// Whether the user wants to keep extra objects.
     keeps_extras: bool,
 }
 
@@ -184,10 +184,10 @@ impl Limit {
             let found = human::count(found.extra);
             let max = human::count(max);
             return Err(Error::Usage(format!(
-                "nothing is repaired: {found} objects are at the destination only, and no more than \
+                "nothing was repaired: {found} objects are at the destination only, and no more than \
                  {max} may be deleted\n\
-                 look at them with `tandem verify {rule} --report differences.csv`, then give \
-                 --yes, or --max-deletes with a higher number, or with 0 to delete nothing"
+                 list them with `tandem verify {rule} --report differences.csv`, then give --yes, or \
+                 --max-deletes with a higher number, or with 0 to delete nothing"
             )));
         }
         Ok(Self {
@@ -212,14 +212,14 @@ fn intention(rule: &Rule, found: &Found, limit: &Limit) -> String {
     }
     let extras = human::objects(found.extra);
     let source = render::bucket(&rule.source);
-    let fate = if rule.policy == Policy::Write {
+    let outcome = if rule.policy == Policy::Write {
         "at the destination only will stay (policy write)".to_owned()
     } else if limit.keeps_extras {
         "at the destination only will stay (--max-deletes 0)".to_owned()
     } else {
         format!("will be deleted from {destination}, if {source} has no such object by then")
     };
-    format!("{text}\n{extras} {fate}.")
+    format!("{text}\n{extras} {outcome}.")
 }
 
 #[cfg(test)]
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn extras_up_to_the_limit_are_asked_about_and_more_are_refused() {
+    fn a_repair_asks_before_deletes_up_to_the_limit_and_refuses_more() {
         let full = |line, extra| limit(line, Policy::Full, extra);
         assert_eq!(full("", 0), Ok(may_delete(1000, false)));
         assert_eq!(full("", 1000), Ok(may_delete(1000, true)));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_yes_allows_what_was_found_but_not_more_than_was_said() {
+    fn yes_allows_the_deletes_that_were_found_but_not_more_than_max_deletes() {
         let full = |line, extra| limit(line, Policy::Full, extra);
         assert_eq!(full("--yes", 5000), Ok(may_delete(5000, false)));
         assert_eq!(full("--yes --max-deletes 5", 5), Ok(may_delete(5, false)));
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_deleted_under_write_or_where_nothing_may_be() {
+    fn nothing_is_deleted_under_policy_write_or_with_a_limit_of_0() {
         assert_eq!(
             limit("--max-deletes 0", Policy::Full, 9),
             Ok(may_delete(0, false))
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_be_done_is_said() {
+    fn a_repair_says_what_it_will_do() {
         let found = Found {
             missing: 1,
             different: 2,

@@ -1,5 +1,5 @@
-//! A report of every difference: where it goes, and how it is written. No I/O of its own; `store`
-//! has the file and the bucket.
+//! A report of every difference: its place and its format. No I/O of its own; `store` writes to the
+//! file or the bucket.
 
 pub mod store;
 
@@ -16,14 +16,14 @@ use tandem_replication::key_list::report::{COLUMNS, cell};
 use crate::compare::{Field, Kind, Listed, Verdict};
 use crate::contract::Policy;
 
-/// How a report is written.
+/// The format of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Csv,
     Jsonl,
 }
 
-/// Where a report goes, as the command line says it.
+/// The place of a report, as given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Place {
     File {
@@ -60,7 +60,9 @@ impl FromStr for Place {
                     format: format(key)?,
                 })
             }
-            _ => Err("an object is s3://BUCKET/KEY, a prefix s3://BUCKET/PREFIX/".to_owned()),
+            _ => Err(
+                "give an object as s3://BUCKET/KEY, or a prefix as s3://BUCKET/PREFIX/".to_owned(),
+            ),
         }
     }
 }
@@ -69,7 +71,7 @@ fn format(name: &str) -> Result<Format, String> {
     match name.rsplit_once('.') {
         Some((_, "csv")) => Ok(Format::Csv),
         Some((_, "jsonl")) => Ok(Format::Jsonl),
-        _ => Err("a report's name ends in .csv or .jsonl".to_owned()),
+        _ => Err("a report's name must end in .csv or .jsonl".to_owned()),
     }
 }
 
@@ -98,7 +100,7 @@ struct Row<'a> {
 }
 
 impl<'a> Row<'a> {
-    /// The row whose texts no spreadsheet takes for formulas.
+    /// Escapes the texts of a row, so that no spreadsheet takes them for formulas.
     fn for_spreadsheets(self) -> Self {
         Self {
             key: escaped(self.key),
@@ -108,7 +110,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Nothing, where there is no difference.
+    /// Returns `None` if the objects do not differ.
     fn of(verdict: &'a Verdict) -> Option<Self> {
         let row =
             |kind, by: &[Field], source: Option<&'a Listed>, destination: Option<&'a Listed>| {
@@ -171,13 +173,13 @@ enum Sink<W: Write> {
 }
 
 impl<W: Write> Report<W> {
-    /// Extras are no difference under policy `write`.
+    /// Makes an empty report. Under policy `write`, extra objects are no difference.
     pub fn new(writer: W, format: Format, policy: Policy) -> io::Result<Self> {
         let sink = match format {
             Format::Jsonl => Sink::Jsonl(writer),
             Format::Csv => {
                 let mut csv = WriterBuilder::new().has_headers(false).from_writer(writer);
-                // An empty report has its columns, too.
+                // Write the columns first, so that an empty report has them too.
                 csv.write_record(COLUMNS)?;
                 Sink::Csv(Box::new(csv))
             }
@@ -206,7 +208,7 @@ impl<W: Write> Report<W> {
         }
     }
 
-    /// Hands back the writer, with everything written to it.
+    /// Returns the writer, with everything written to it.
     pub fn finish(self) -> io::Result<W> {
         match self.sink {
             Sink::Csv(csv) => csv.into_inner().map_err(csv::IntoInnerError::into_error),
@@ -257,7 +259,7 @@ mod tests {
     // Promise: A CSV report can be given back as a list of keys, and no cell of it begins like a spreadsheet's
     // formula.
     #[test]
-    fn odd_keys_come_back_from_a_csv_report_and_none_is_a_formula() {
+    fn odd_keys_can_be_read_back_from_a_csv_report_and_none_is_a_formula() {
         let text = written(Format::Csv, Policy::Full, &odd());
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         assert_eq!(reader.headers().unwrap(), &COLUMNS[..]);
@@ -271,7 +273,7 @@ mod tests {
         assert_eq!(keys_of_the_list(text.as_bytes()), ODD_KEYS);
     }
 
-    /// The keys that a job reads from a list.
+    /// Returns the keys that a job reads from a list.
     fn keys_of_the_list(bytes: &[u8]) -> Vec<String> {
         let source = BucketName::parse("photos").unwrap();
         let head = Head {
@@ -295,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_keys_come_back_from_a_jsonl_report_one_a_line() {
+    fn odd_keys_can_be_read_back_from_a_jsonl_report_one_per_line() {
         let text = written(Format::Jsonl, Policy::Full, &odd());
         let keys: Vec<String> = text
             .lines()
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_says_what_differs_and_both_sides() {
+    fn a_row_names_the_difference_and_both_sides() {
         let both = [Verdict::Different {
             source: object("k", 3, "s", "STANDARD", 0),
             destination: object("k", 4, "d", "STANDARD", 5),
@@ -329,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_equal_or_kept_is_not_reported() {
+    fn equal_and_kept_objects_are_not_reported() {
         let extra = || object("k", 3, "s", "STANDARD", 0);
         let same = Verdict::Same {
             source: extra(),
@@ -349,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_told_by_its_ending() {
+    fn the_ending_of_a_place_decides_its_format() {
         let object = |key: &str, format| Place::Object {
             bucket: "b".into(),
             key: key.into(),

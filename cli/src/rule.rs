@@ -1,4 +1,4 @@
-//! `tandem rule`: makes, shows, changes and ends rules. I/O: `configure-rule`, stdout, and one
+//! `tandem rule`: creates, shows, changes and deletes rules. I/O: `configure-rule`, stdout, and one
 //! question before a rule is deleted.
 
 mod import;
@@ -13,7 +13,7 @@ use crate::render;
 use crate::terminal;
 use crate::token;
 
-/// Runs a command. `import` connects by itself, because a dry run has no need to.
+/// Runs a command. `import` makes its own connection, because a dry run needs none.
 pub async fn run(global: &Global, command: RuleCommand) -> Result<Exit, Error> {
     let output = global.output;
     let connect = || Client::connect(global);
@@ -79,7 +79,7 @@ async fn list(client: &Client, output: Output) -> Result<Exit, Error> {
     }
     let rules = answer.read::<RulesAnswer>()?.rules;
     if rules.is_empty() {
-        terminal::note("There are no rules yet; `tandem rule create` makes one.");
+        terminal::note("There are no rules yet; `tandem rule create` creates one.");
     } else {
         terminal::print(render::rules::rules(&rules))?;
     }
@@ -92,12 +92,12 @@ async fn delete(client: &Client, output: Output, name: &str, yes: bool) -> Resul
         .await?;
     let rule = before.read::<RuleAnswer>()?.rule;
     if !yes && !terminal::confirm(&question(&rule))? {
-        return Err(Error::Usage("the rule is not deleted".to_owned()));
+        return Err(Error::Usage("the rule was not deleted".to_owned()));
     }
-    // The very rule that was found, though another may have its buckets by now.
+    // Delete the rule that was found, even if another one has its buckets by now.
     let delete = ConfigureRule::Delete { rule: &rule.id };
     let answer = match client.configure_rule(&delete).await {
-        // It was there a moment ago: the answer to the first of two invocations was lost, or another has deleted it.
+        // The rule existed a moment ago: the answer to a first invocation was lost, or another caller has deleted it.
         Err(Error::Refused { code, .. }) if code == "RuleNotFound" => before,
         answer => answer?,
     };
@@ -114,7 +114,7 @@ async fn delete(client: &Client, output: Output, name: &str, yes: bool) -> Resul
 
 fn question(rule: &Rule) -> String {
     format!(
-        "Changes of {} will no longer be carried to {}; both buckets keep their objects.\n\
+        "Changes of {} will no longer be replicated to {}; both buckets keep their objects.\n\
          Delete rule {}?",
         render::bucket(&rule.source),
         render::bucket(&rule.destination),

@@ -1,5 +1,5 @@
-//! `tandem status`: how far replication is, once or until Ctrl-C. I/O: `configure-rule`, stdout,
-//! and bars on stderr.
+//! `tandem status`: shows the progress of replication, once or until Ctrl-C. I/O: `configure-rule`,
+//! stdout, and bars on stderr.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::render;
 use crate::terminal;
 use crate::watch::{self, Patience};
 
-/// Rules asked about at once.
+/// Rules whose progress is requested at once.
 const ASKED_AT_ONCE: usize = 8;
 
 pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Exit, Error> {
@@ -47,7 +47,7 @@ pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Ex
         })
         .collect();
     if texts.is_empty() {
-        terminal::note("There are no rules yet; `tandem rule create` makes one.");
+        terminal::note("There are no rules yet; `tandem rule create` creates one.");
     } else {
         terminal::print(texts.join("\n\n"))?;
     }
@@ -57,7 +57,7 @@ pub async fn run(client: &Client, output: Output, args: StatusArgs) -> Result<Ex
     Ok(Exit::Ok)
 }
 
-/// One rule's progress, with its transfers one by one where it is the only one that was asked for.
+/// Renders one rule's progress, and lists its transfers if it is the only rule that was requested.
 fn text(progress: &Progress, rate: Option<Rate>, now: DateTime<Utc>, alone: bool) -> String {
     let text = render::status::status(progress, rate, now);
     with_transfers(text, progress, now, alone)
@@ -76,8 +76,8 @@ async fn watch(client: &Client, output: Output, args: &StatusArgs) -> Result<(),
     let mut board = Board::default();
     board.alone = args.rule.is_some();
     loop {
-        let looked = Look::take(client, args).await;
-        if let Some(look) = patience.outlive(looked, |text| board.tell(&text))? {
+        let response = Look::take(client, args).await;
+        if let Some(look) = patience.outlive(response, |text| board.tell(&text))? {
             match output {
                 Output::Json => terminal::print_json_line(&look.json())?,
                 Output::Table => board.show(&look.progress()?)?,
@@ -87,7 +87,7 @@ async fn watch(client: &Client, output: Output, args: &StatusArgs) -> Result<(),
     }
 }
 
-/// What was answered at one moment: for the one rule asked about, or for every rule.
+/// The answers of one moment: for the one rule that was requested, or for every rule.
 enum Look {
     One(Answer),
     Every(Vec<Answer>),
@@ -104,7 +104,7 @@ impl Look {
             .map(|rule| async move {
                 match ask(client, &rule.id, args.window_mins).await {
                     Ok(answer) => Ok(Some(answer)),
-                    // Deleted since the list was made.
+                    // The rule was deleted after it was listed.
                     Err(Error::Refused { code, .. }) if code == "RuleNotFound" => Ok(None),
                     Err(error) => Err(error),
                 }
@@ -138,13 +138,13 @@ async fn ask(client: &Client, rule: &str, window_mins: Option<u32>) -> Result<An
     client.configure_rule(&request).await
 }
 
-/// The rules on the screen, each with its bar, redrawn in place; or, where nobody would see a bar
-/// move, as text again and again.
+/// The rules on the screen, each with its bar, redrawn in place. If stderr is no terminal, every
+/// update is printed as text.
 #[derive(Default)]
 struct Board {
     screen: MultiProgress,
     rows: HashMap<String, Row>,
-    /// Whether one rule was asked for, and not all of them.
+    /// Whether one rule was requested, not all of them.
     alone: bool,
 }
 
@@ -161,7 +161,7 @@ impl Board {
 
     fn show(&mut self, rules: &[Progress]) -> Result<(), Error> {
         let now = terminal::now();
-        // A rule that is gone leaves the screen.
+        // A deleted rule leaves the screen.
         self.rows.retain(|id, row| {
             let is_there = rules.iter().any(|progress| progress.rule.id == *id);
             if !is_there {
@@ -190,7 +190,7 @@ impl Board {
 }
 
 impl Drop for Board {
-    /// What was shown last stays; drawn once more at the end, its lines would be miscounted.
+    /// Keeps the last output. The bars must not be drawn again, because their lines would be miscounted.
     fn drop(&mut self) {
         self.screen.set_draw_target(ProgressDrawTarget::hidden());
     }
@@ -208,7 +208,7 @@ impl Row {
         let lines = render::status::status_lines(progress, rate, now);
         let rest = with_transfers(lines.rest, progress, now, alone);
         let is_new = self.bar.is_none();
-        // A new bar is filled before it is seen for the first time.
+        // A new bar is filled before it is drawn for the first time.
         let bar = self
             .bar
             .get_or_insert_with(|| job::bar(ProgressDrawTarget::hidden()));

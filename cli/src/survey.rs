@@ -1,5 +1,5 @@
-//! What a backfill would find and do, key by key, for each way to treat objects of the same name.
-//! Holds counts and a few examples, whatever the size of the buckets. No I/O.
+//! Counts what a backfill would find and do, for each choice of `--overwrite`. Keeps counts and a few
+//! examples in memory, whatever the size of the buckets. No I/O.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -9,25 +9,25 @@ use serde::Serialize;
 use crate::compare::{Listed, Verdict};
 use crate::contract::Overwrite;
 
-/// Keys of a listing's page, S3's own limit.
+/// Keys on a page of a listing, S3's own limit.
 pub const PAGE_KEYS: u64 = 1000;
 
-/// What S3 copies with one request, 5 GiB.
+/// The largest object that S3 copies with one request, 5 GiB.
 pub const SINGLE_COPY_BYTES_MAX: u64 = 5 << 30;
 
-/// `TransferBytesMin` of the stack as it is by default: an object in parts from here on is a transfer.
+/// The default of the stack's `TransferBytesMin`: an object in parts of at least this size is a transfer.
 pub const TRANSFER_BYTES_MIN: u64 = 8 << 30;
 
-/// `PartBytes` of the stack as it is by default.
+/// The default of the stack's `PartBytes`.
 const PART_BYTES: u64 = 64 << 20;
 
-/// The most parts that S3 makes an object of.
+/// The most parts that S3 accepts for an object.
 const PARTS_MAX: u64 = 10_000;
 
-/// What an object in a class of infrequent access is billed for at least.
+/// The smallest size that S3 bills for an object in a class of infrequent access.
 const BILLED_BYTES_MIN: u64 = 128 << 10;
 
-/// Classes whose objects can't be copied before they are restored.
+/// Classes whose objects cannot be copied before they are restored.
 const ARCHIVES: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -48,13 +48,13 @@ impl Volume {
 pub struct ClassLoad {
     pub objects: u64,
     pub bytes: u64,
-    /// Each object taken for as large as classes of infrequent access bill it.
+    /// The sum of sizes as classes of infrequent access bill them.
     #[serde(skip)]
     pub billed_bytes: u64,
-    /// Objects that are copied part by part, and so many parts they have.
+    /// The number of objects that are copied in parts, and of these parts.
     pub in_parts: u64,
     pub parts: u64,
-    /// Those of them that are so large that many invocations copy them.
+    /// Objects in parts that are so large that many invocations copy them.
     pub transfers: u64,
     pub transfer_bytes: u64,
 }
@@ -87,7 +87,7 @@ impl ClassLoad {
     }
 }
 
-/// The parts that an object is copied in; 0 where one request copies it.
+/// Returns the number of parts in which an object is copied; 0 if one request copies it.
 fn parts(listed: &Listed) -> u64 {
     let named = listed
         .etag
@@ -108,7 +108,7 @@ pub struct Load {
 
 impl Load {
     fn add(&mut self, listed: &Listed) {
-        // Most objects are of a class that is there already.
+        // Most objects have a class that is in the map already.
         if let Some(class) = self.classes.get_mut(&listed.storage_class) {
             *class += ClassLoad::of(listed);
         } else {
@@ -133,13 +133,13 @@ impl Load {
     }
 }
 
-/// Which of two objects of one name was written later.
+/// Which of two objects of one key was written later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Newer {
     Source,
     Destination,
-    /// Written in the same second, or a listing doesn't tell.
+    /// Written in the same second, or a listing does not show the time.
     Neither,
 }
 
@@ -153,7 +153,7 @@ impl Newer {
     }
 }
 
-/// An object whose name another one has at the destination.
+/// A key under which the destination has a different object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
     pub source: Listed,
@@ -169,12 +169,12 @@ pub struct Survey {
     pub equal: Volume,
     /// At the source only, and can be copied.
     pub missing: Load,
-    /// Another object of that name is at the destination, an older one.
+    /// The destination has a different object under the key, and it is older.
     pub older: Load,
-    /// Another object of that name is at the destination, and it is not older.
+    /// The destination has a different object under the key, and it is not older.
     pub not_older: Load,
     pub extra: Volume,
-    /// Missing or different, and archived: can't be copied before they are restored.
+    /// Missing or different, and archived: cannot be copied before they are restored.
     pub archived: Volume,
     pub examples: Vec<Example>,
     pub examples_left_out: u64,
@@ -200,7 +200,7 @@ impl Survey {
         }
     }
 
-    /// Counts one key. What was not compared counts as different.
+    /// Counts one key. A key that was not compared counts as different.
     pub fn add(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Same {
@@ -263,7 +263,7 @@ impl Survey {
         }
     }
 
-    /// Counts those that are not.
+    /// Returns whether an object can be copied; counts it as archived if not.
     fn copyable(&mut self, source: &Listed) -> bool {
         let is_archived = ARCHIVES.contains(&source.storage_class.as_str());
         if is_archived {
@@ -273,7 +273,7 @@ impl Survey {
         !is_archived
     }
 
-    /// What is copied with this way to treat objects of the same name.
+    /// Returns what is copied with this choice of `--overwrite`.
     pub fn load(&self, overwrite: Overwrite) -> Load {
         let missing = self.missing.clone();
         match overwrite {
@@ -288,23 +288,23 @@ impl Survey {
         self.missing.total().objects
     }
 
-    /// Objects at the destination that are replaced.
+    /// Returns how many objects at the destination are replaced.
     pub fn replaced(&self, overwrite: Overwrite) -> u64 {
         self.load(overwrite).total().objects - self.missing_objects()
     }
 
-    /// Other objects of the same name, without those whose source is archived.
+    /// Returns how many keys have a different object at the destination, without those whose source is archived.
     pub fn different(&self) -> u64 {
         self.replaced(Overwrite::Always)
     }
 
-    /// Pages of the source's listing of which something is copied, and that are listed again.
+    /// Returns how many pages of the source's listing have copies, and so are listed again.
     pub fn pages_with_copies(&self, overwrite: Overwrite) -> u64 {
         self.pages.with_copies(overwrite)
     }
 }
 
-/// Pages of the source's listing with copies, by the most careful way that copies something.
+/// Pages of the source's listing with copies, by the most careful `--overwrite` that copies an object of the page.
 #[derive(Debug, Clone, Default)]
 struct Pages {
     keys: u64,
@@ -313,7 +313,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// Another key of the source; `least` is the most careful way that copies it.
+    /// Adds another key of the source; `least` is the most careful `--overwrite` that copies it.
     fn pass(&mut self, least: Option<Overwrite>) {
         self.least = self.least.into_iter().chain(least).min();
         self.keys += 1;
@@ -360,7 +360,7 @@ pub mod tests {
     }
 
     #[test]
-    fn each_way_replaces_what_it_says() {
+    fn each_overwrite_mode_replaces_what_it_should() {
         let mut survey = Survey::new(2);
         survey.add(Verdict::Missing(plain("a", 0)));
         survey.add(different(plain("b", 5), plain("b", 4)));
@@ -385,7 +385,7 @@ pub mod tests {
     }
 
     #[test]
-    fn what_is_archived_is_shown_and_not_copied() {
+    fn archived_objects_are_counted_and_not_copied() {
         let mut survey = Survey::new(9);
         survey.add(Verdict::Missing(object("a", 7, "e", "GLACIER", 0)));
         survey.add(different(
@@ -399,7 +399,7 @@ pub mod tests {
     }
 
     #[test]
-    fn parts_are_told_by_the_etag_or_by_the_size() {
+    fn the_etag_or_the_size_gives_the_number_of_parts() {
         let of = |size, etag: &str| ClassLoad::of(&object("a", size, etag, "STANDARD", 0));
         let whole = of(5 << 30, "9a0364b9");
         assert_eq!((whole.in_parts, whole.parts), (0, 0));

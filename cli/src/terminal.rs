@@ -1,5 +1,5 @@
-//! The command's standard streams: answers to stdout, everything else to stderr, and a reader
-//! that goes away is an ordinary end. Its clock, and Ctrl-C, too. I/O.
+//! The command's standard streams: answers go to stdout, everything else to stderr, and a reader that
+//! closes the pipe is no failure. Also the clock and Ctrl-C. I/O.
 
 use std::env;
 use std::future::Future;
@@ -19,23 +19,23 @@ pub fn print(text: impl AsRef<str>) -> Result<(), Error> {
         .map_err(Error::Output)
 }
 
-/// Writes a JSON document over as many lines as it is readable on.
+/// Writes an indented JSON document.
 pub fn print_json(document: &impl Serialize) -> Result<(), Error> {
     print(serde_json::to_string_pretty(document).map_err(|error| Error::Output(error.into()))?)
 }
 
-/// Writes a JSON document on one line, for a stream of them.
+/// Writes a JSON document on one line, for a stream of documents.
 pub fn print_json_line(document: &impl Serialize) -> Result<(), Error> {
     print(serde_json::to_string(document).map_err(|error| Error::Output(error.into()))?)
 }
 
-/// Tells the user something that is not the answer.
+/// Prints a message that is not part of the answer.
 pub fn note(text: impl AsRef<str>) {
-    // Nobody there to read it is no reason to fail.
+    // The command does not fail if stderr is closed.
     let _ = writeln!(io::stderr(), "{}", text.as_ref());
 }
 
-/// Says why the command ends, unless whoever is there knows already.
+/// Prints why the command ends, unless the user knows it already.
 pub fn report(error: &Error) {
     match error {
         Error::Interrupted => {}
@@ -44,22 +44,22 @@ pub fn report(error: &Error) {
     }
 }
 
-/// Whether colours are wanted on stdout (<https://no-color.org>).
+/// Returns whether colours are wanted on stdout (<https://no-color.org>).
 pub fn has_colours() -> bool {
     io::stdout().is_terminal() && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Whether somebody is there to see a bar move.
+/// Returns whether stderr is a terminal that can show a bar.
 pub fn shows_bars() -> bool {
     io::stderr().is_terminal()
 }
 
-/// Whether somebody is there to be asked.
+/// Returns whether a terminal is there to ask a question on.
 pub fn can_ask() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks a question whose ordinary answer is no.
+/// Asks a question whose default answer is no.
 pub fn confirm(question: &str) -> Result<bool, Error> {
     let mut stderr = io::stderr();
     write!(stderr, "{question} [y/N] ")
@@ -72,17 +72,17 @@ pub fn confirm(question: &str) -> Result<bool, Error> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// This machine's clock; only ever shown, or measured against itself.
+/// Returns the time of this machine's clock. It is only shown, or compared with itself.
 pub fn now() -> DateTime<Utc> {
     SystemTime::now().into()
 }
 
-/// Runs `work`, and ends it where the user presses Ctrl-C.
+/// Runs `work`, and stops it if the user presses Ctrl-C.
 pub async fn until_interrupted<T>(
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {
     tokio::select! {
-        // Ctrl-C is listened for before the work begins, so that it always ends in order.
+        // The handler for Ctrl-C is set before the work begins, so that the command always ends in order.
         biased;
         Ok(()) = tokio::signal::ctrl_c() => Err(Error::Interrupted),
         result = work => result,

@@ -1,4 +1,4 @@
-//! `tandem verify`: whether a rule's two buckets agree, by listing both here or by a job of the
+//! `tandem verify`: compares a rule's two buckets, by listing both on this machine or by a job of the
 //! functions. I/O: the functions, S3, stdout, a report, and a spinner or a bar on stderr.
 
 use serde::Serialize;
@@ -37,7 +37,7 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
     })
 }
 
-/// Compares on this machine, and writes the report that is asked for.
+/// Compares on this machine, and writes the requested report.
 pub async fn compare(
     client: &Client,
     extent: &Extent,
@@ -72,15 +72,15 @@ pub async fn compare(
     }
     if summary.not_compared > 0 {
         terminal::note(format!(
-            "{} could not be compared: allow yourself s3:GetObject on both buckets, or compare by the \
-             functions (--job).",
+            "{} could not be compared: you need s3:GetObject on both buckets; or let the functions \
+             compare (--job).",
             human::objects(summary.not_compared)
         ));
     }
     Ok(summary)
 }
 
-/// Has the functions compare, and waits for them.
+/// Starts a comparison on the functions, and waits for its end.
 pub async fn on_the_functions(
     client: &Client,
     args: &VerifyArgs,
@@ -114,7 +114,7 @@ fn print_tables(rule: &Rule, summary: &Summary) -> Result<(), Error> {
     let destination = render::bucket(&rule.destination);
     let conclusion = match summary.differences_count() {
         0 if summary.not_compared > 0 => format!(
-            "{source} and {destination} agree as far as they were compared; {} could not be.",
+            "{source} and {destination} agree as far as they were compared; {} could not be compared.",
             human::objects(summary.not_compared)
         ),
         0 if summary.source_objects() == 0 => {
@@ -137,7 +137,7 @@ struct Document<'a> {
     source: &'a str,
     destination: &'a str,
     policy: Policy,
-    /// What was listed; one empty prefix is the whole bucket.
+    /// The listed prefixes; one empty prefix is the whole bucket.
     prefixes: &'a [String],
     equal: bool,
     #[serde(flatten)]

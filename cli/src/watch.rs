@@ -1,11 +1,11 @@
-//! What every watch shares: asking again at an interval, and outliving a passing failure.
+//! What every watch shares: it repeats a request at an interval, and survives temporary failures.
 //! I/O: sleeps.
 
 use std::time::Duration;
 
 use crate::error::Error;
 
-/// So many failures in a row end a watch.
+/// This many failures in a row end a watch.
 const FAILURES_MAX: u32 = 5;
 
 /// Counts failures in a row.
@@ -15,7 +15,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// `None` for a failure that may pass, after it was told with `say`: look again.
+    /// Reports a failure that may be temporary through `say`, and returns `None`, so that the watch goes on.
     pub fn outlive<T>(
         &mut self,
         result: Result<T, Error>,
@@ -36,7 +36,7 @@ impl Patience {
     }
 }
 
-/// Waits until the next look.
+/// Waits until the next request.
 pub async fn pause(interval: Duration) {
     tokio::time::sleep(interval).await;
 }

@@ -6,15 +6,15 @@ use clap::Parser;
 
 use crate::source_tree::Limits;
 
-/// Files that are taken of the default folder.
+/// The most files that are uploaded from the default folder.
 const DEFAULT_FILES_MAX: usize = 5_000;
-/// Bytes that are taken of the default folder.
+/// The most bytes that are uploaded from the default folder.
 const DEFAULT_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
 /// Replicates a folder between two buckets of a local cloud, changes objects live, and verifies.
 ///
-/// Runs where `AWS_ENDPOINT_URL` is an address of this machine with Tandem deployed behind it, and
-/// nowhere else; `make demo` starts such a local cloud, runs this in it, and ends it.
+/// Runs only if `AWS_ENDPOINT_URL` is an address of this machine with Tandem deployed behind it.
+/// `make demo` starts such a local cloud, runs the demo in it, and stops it.
 #[derive(Debug, Parser)]
 #[command(
     name = "tandem-demo",
@@ -23,16 +23,16 @@ const DEFAULT_BYTES_MAX: u64 = 256 * 1024 * 1024;
     after_help = "\
 Examples:
   make demo                       a folder that every Rust machine has
-  make demo DIR=~/Pictures        a folder of yours, all of it
+  make demo DIR=~/Pictures        your own folder, all of it
   make local                      a local cloud that stays up, and then:
   python3 local/cloud.py run -- target/local/tandem-demo --dir ~/Pictures --keep
 
-Symbolic links are followed. What cannot become an object (what is no file, cannot be read, or has a
-name that is no key) is left out, counted and named.
+The demo follows symbolic links. It leaves out, counts and names entries that cannot become objects:
+those that are no files, that cannot be read, or whose names cannot be keys.
 
 Exit codes:
   0    the two buckets agree in every object, and every count adds up
-  1    they do not, or something failed
+  1    the buckets do not agree, or something failed
   2    wrong usage; nothing was done
   130  ended by Ctrl-C"
 )]
@@ -41,15 +41,15 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub dir: Option<PathBuf>,
 
-    /// Upload so many files at most [default: no limit for --dir; else 5000]
+    /// Upload at most N files [default: no limit for --dir; else 5000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_files: Option<u64>,
 
-    /// Upload so many bytes at most [default: no limit for --dir; else 256 MiB]
+    /// Upload at most this many bytes [default: no limit for --dir; else 256 MiB]
     #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
     pub max_bytes: Option<u64>,
 
-    /// Put so many plain objects live, besides those with awkward keys
+    /// Put N plain objects live, besides those with awkward keys
     #[arg(long, value_name = "N", default_value = "200", value_parser = clap::value_parser!(u16).range(10..=10_000))]
     pub live_objects: u16,
 
@@ -61,7 +61,7 @@ pub struct Args {
     #[arg(long)]
     pub keep: bool,
 
-    /// The deployed stack, which is what the functions' names begin with
+    /// Name of the deployed stack; the functions' names begin with it
     #[arg(
         long,
         env = "TANDEM_STACK_NAME",
@@ -72,7 +72,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// How much of the folder is uploaded: all of one that was asked for.
+    /// Returns how much of the folder to upload: all of it if the user named it.
     pub fn limits(&self) -> Limits {
         let asked = Limits {
             files: self
@@ -97,12 +97,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn clap_accepts_the_definition() {
         Args::command().debug_assert();
     }
 
     #[test]
-    fn a_folder_that_was_asked_for_is_not_cut_short() {
+    fn a_folder_that_the_user_names_is_uploaded_without_limits() {
         let limits = |line: &str| Args::parse_from(line.split(' ')).limits();
         assert_eq!(limits("tandem-demo --dir x"), Limits::default());
         assert_eq!(limits("tandem-demo --dir x --max-files 7").files, Some(7));

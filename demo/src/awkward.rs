@@ -1,11 +1,11 @@
-//! Keys that tools get wrong. No I/O.
+//! Keys that tools often handle wrongly. No I/O.
 
 /// S3's limit on a key, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
 
-/// Names that are escaped, split, trimmed, normalised or taken for something else along the way.
+/// Names that tools may escape, split, trim, normalise or misread.
 ///
-/// No line feed among them, though S3 takes it: to the emulator's IAM, `*` does not stand for one.
+/// None has a line feed, although S3 accepts it: in the emulator's IAM, `*` does not match a line feed.
 const NAMES: [&str; 38] = [
     "two words.txt",
     " at both ends ",
@@ -47,7 +47,7 @@ const NAMES: [&str; 38] = [
     "null",
 ];
 
-/// One key for each trap, all told apart from those of another family.
+/// Returns one key for each name, different from all keys of another family.
 pub fn keys(family: &str) -> Vec<String> {
     let folder = format!("awkward/{family}/");
     let mut keys: Vec<String> = NAMES.iter().map(|name| format!("{folder}{name}")).collect();
@@ -59,7 +59,7 @@ pub fn keys(family: &str) -> Vec<String> {
     keys
 }
 
-/// As long as a key can be, and three times as long once it is escaped.
+/// Returns a key of the greatest length, which is three times as long when it is escaped.
 fn longest(start: &str) -> String {
     let mut key = start.to_owned();
     while key.len() + "ü".len() <= KEY_BYTES_MAX {
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_keys_differ_and_are_keys() {
+    fn all_keys_differ_and_are_valid() {
         let keys: Vec<String> = [keys("kept"), keys("deleted")].concat();
         assert_eq!(keys.iter().collect::<BTreeSet<_>>().len(), keys.len());
         assert!(keys.iter().all(|key| (1..=1024).contains(&key.len())));

@@ -1,7 +1,7 @@
-//! The local cloud's S3 and CloudWatch, in the few verbs that the demo needs. I/O: both.
+//! The few requests to the local cloud's S3 and CloudWatch that the demo needs. I/O: both.
 //!
-//! Nothing of the environment is used: region and credentials are the demo's own, and dummies. The
-//! address has been found to be this machine's (see `endpoint.rs`).
+//! This module does not use the environment: region and credentials are the demo's own dummies.
+//! `endpoint.rs` has checked that the address is this machine's.
 
 use std::collections::BTreeMap;
 
@@ -21,15 +21,15 @@ use crate::endpoint::LocalEndpoint;
 use crate::error::Error;
 use crate::object::{Headers, Object};
 
-/// Where the stack and source buckets are.
+/// The region of the stack and the source buckets.
 pub const SOURCE_REGION: &str = "us-east-1";
-/// Where the destination is.
+/// The region of the destination.
 pub const DESTINATION_REGION: &str = "us-west-2";
 
-/// What a local cloud takes for an account.
+/// The access key and the secret key that a local cloud accepts.
 pub const ACCESS_KEY: &str = "test";
 
-/// S3's own unreserved characters, and the slash.
+/// Everything except S3's unreserved characters and the slash.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -41,7 +41,7 @@ fn credentials() -> Credentials {
     Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "the demo's dummies")
 }
 
-/// A client for the metrics of the stack.
+/// Returns a client for the metrics of the stack.
 pub fn cloudwatch(endpoint: &LocalEndpoint) -> aws_sdk_cloudwatch::Client {
     let config = aws_sdk_cloudwatch::Config::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -63,7 +63,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// Sends nothing yet.
+    /// A bucket of the local cloud. Sends no request yet.
     pub fn new(endpoint: &LocalEndpoint, region: &'static str, name: &str) -> Self {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
@@ -93,9 +93,9 @@ impl Bucket {
         &self.region
     }
 
-    /// Makes the bucket.
+    /// Creates the bucket.
     pub async fn create(&self) -> Result<(), Error> {
-        // S3's own rule: this region is not named.
+        // S3 requires that a request does not name this region.
         let place = (self.region != "us-east-1").then(|| {
             CreateBucketConfiguration::builder()
                 .location_constraint(BucketLocationConstraint::from(self.region.as_str()))
@@ -107,11 +107,11 @@ impl Bucket {
             .set_create_bucket_configuration(place)
             .send()
             .await
-            .map_err(|error| Error::aws(format!("making the bucket {}", self.name), &error))?;
+            .map_err(|error| Error::aws(format!("creating the bucket {}", self.name), &error))?;
         Ok(())
     }
 
-    /// Keeps all versions of its objects from now on.
+    /// Turns on versioning for the bucket.
     pub async fn keep_versions(&self) -> Result<(), Error> {
         let enabled = VersioningConfiguration::builder()
             .status(BucketVersioningStatus::Enabled)
@@ -126,7 +126,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// Writes an object by one request, and answers its `ETag`.
+    /// Writes an object by one request, and returns its `ETag`.
     pub async fn put(&self, key: &str, object: &Object) -> Result<String, Error> {
         let Headers {
             content_type,
@@ -206,7 +206,7 @@ impl Bucket {
             .build())
     }
 
-    /// Makes an object of the parts.
+    /// Completes an upload.
     pub async fn complete(
         &self,
         key: &str,
@@ -255,7 +255,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// An object as the header `x-amz-copy-source` wants it.
+    /// Returns an object's name in the format of the header `x-amz-copy-source`.
     pub fn copy_source(&self, key: &str) -> String {
         format!("{}/{}", self.name, utf8_percent_encode(key, ESCAPED))
     }
@@ -272,7 +272,7 @@ impl Bucket {
         Ok(())
     }
 
-    /// What is said about an object; `None` if there is none.
+    /// Returns an object's headers and metadata; `None` if there is no such object.
     pub async fn head(&self, key: &str) -> Result<Option<HeadObjectOutput>, Error> {
         let answer = self
             .client
@@ -284,11 +284,11 @@ impl Bucket {
         match answer {
             Ok(head) => Ok(Some(head)),
             Err(SdkError::ServiceError(answer)) if answer.err().is_not_found() => Ok(None),
-            Err(error) => Err(self.error("looking at", key, &error)),
+            Err(error) => Err(self.error("reading the headers of", key, &error)),
         }
     }
 
-    /// Reads everything there is of an object; `None` if there is none.
+    /// Reads an object with its headers, metadata and tags; `None` if there is no such object.
     pub async fn get(&self, key: &str) -> Result<Option<Object>, Error> {
         let Some((body, mut object)) = self.open(key).await? else {
             return Ok(None);
@@ -301,7 +301,7 @@ impl Bucket {
         Ok(Some(object))
     }
 
-    /// Begins to read an object: its bytes, and an object without them.
+    /// Starts to read an object. Returns a stream of its bytes, and the object without its bytes.
     pub async fn open(&self, key: &str) -> Result<Option<(ByteStream, Object)>, Error> {
         let answer = self
             .client
@@ -332,7 +332,7 @@ impl Bucket {
         Ok(Some((answer.body, object)))
     }
 
-    /// An answer that broke off.
+    /// Returns the error for an answer that broke off.
     pub fn broken(&self, key: &str, error: &dyn std::error::Error) -> Error {
         Error::Aws {
             doing: format!("reading {}/{}", self.name, shown(key)),
@@ -353,7 +353,7 @@ impl Bucket {
         Ok(tags.map(|tag| (tag.key, tag.value)).collect())
     }
 
-    /// An error about one object.
+    /// Returns the error of a request for one object.
     pub fn error<E, R>(&self, doing: &str, key: &str, error: &SdkError<E, R>) -> Error
     where
         E: std::error::Error + aws_sdk_s3::error::ProvideErrorMetadata + 'static,
@@ -363,7 +363,7 @@ impl Bucket {
     }
 }
 
-/// Tags as the header wants them.
+/// Returns tags in the format of their header.
 fn tagging(tags: &BTreeMap<String, String>) -> Option<String> {
     let escaped = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
     let pairs: Vec<String> = tags

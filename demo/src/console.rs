@@ -1,5 +1,5 @@
-//! What the user sees: the story to stdout; bars, or a line now and then where nobody would see a
-//! bar move, to stderr. I/O: both streams. A reader that goes away is no reason to fail.
+//! The demo's output: the steps go to stdout. Bars go to stderr, or, if it is no terminal, a line
+//! from time to time. I/O: both streams. The demo does not fail if a stream is closed.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{BinaryBytes, HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
 
-/// Between two lines about something that goes on, where there is no terminal.
+/// The time between two progress lines if there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(5);
 
 static STEPS: AtomicU32 = AtomicU32::new(0);
@@ -19,7 +19,7 @@ pub fn step(text: impl AsRef<str>) {
     print(&format!("\n{number}. {}", text.as_ref()));
 }
 
-/// Says something about the step.
+/// Prints text about the step.
 pub fn say(text: impl AsRef<str>) {
     let mut indented = String::new();
     for line in text.as_ref().lines() {
@@ -29,18 +29,18 @@ pub fn say(text: impl AsRef<str>) {
     print(indented.trim_end_matches('\n'));
 }
 
-/// Says that nothing was wrong with something.
+/// Prints the result of a successful check.
 pub fn check(text: impl AsRef<str>) {
     say(format!("✓ {}", text.as_ref()));
 }
 
-/// Writes a line as it is.
+/// Writes a line unchanged.
 pub fn print(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
-/// Tells the user something that is not the story.
+/// Prints a message to stderr.
 pub fn note(text: impl AsRef<str>) {
     let _ = writeln!(io::stderr(), "{}", text.as_ref());
 }
@@ -83,7 +83,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// Text as it can be shown on one line: what could move the cursor is escaped.
+/// Returns text that is safe on one line: characters that could move the cursor are escaped.
 pub fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -96,7 +96,7 @@ pub fn shown(text: &str) -> String {
     shown
 }
 
-/// As [`shown`], without its middle where it is too long for a line.
+/// Like [`shown`], without the middle if it is too long for a line.
 pub fn shortened(text: &str) -> String {
     const CHARS_MAX: usize = 90;
     let text = shown(text);
@@ -109,7 +109,7 @@ pub fn shortened(text: &str) -> String {
     format!("{start}…{end}")
 }
 
-/// A bar, or lines in its place.
+/// A bar, or lines if there is no terminal.
 pub struct Meter {
     bar: ProgressBar,
     what: &'static str,
@@ -117,14 +117,14 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// For something that is done `total` times.
+    /// A meter for work that is done `total` times.
     pub fn start(what: &'static str, total: usize) -> Self {
         let bar = ProgressBar::new(total as u64);
         let template = "   {prefix} {bar:24} {human_pos}/{human_len} {msg} [{elapsed}]";
         Self::show_bar(bar, template, what)
     }
 
-    /// For something whose end is not known beforehand.
+    /// A meter for work whose end is not known beforehand.
     pub fn waiting(what: &'static str) -> Self {
         let template = "   {spinner} {prefix} {msg} [{elapsed}]";
         Self::show_bar(ProgressBar::new(0), template, what)
@@ -145,13 +145,13 @@ impl Meter {
         }
     }
 
-    /// Once more is done.
+    /// Counts one more as done.
     pub fn advance(&mut self, beside: impl FnOnce() -> String) {
         self.bar.inc(1);
         self.show(beside);
     }
 
-    /// Says how it stands.
+    /// Shows the progress.
     pub fn show(&mut self, beside: impl FnOnce() -> String) {
         if !self.bar.is_hidden() {
             self.bar.set_message(beside());
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_loses_its_middle() {
+    fn a_text_that_is_too_long_loses_its_middle() {
         assert_eq!(shortened("short"), "short");
         let long = shortened(&format!("a{}z", "é".repeat(1000)));
         assert!(long.starts_with("aé") && long.ends_with("éz") && long.chars().count() == 91);

@@ -1,4 +1,4 @@
-//! A folder of thousands of real files that every machine with Rust has. I/O: looks for it.
+//! Finds a folder of thousands of real files that every machine with Rust has. I/O: reads folders.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,11 @@ use std::process::Command;
 
 use walkdir::WalkDir;
 
-/// A folder with at least so many files will do.
+/// The least number of files in a suitable folder.
 const ENOUGH_FILES: usize = 2_000;
 
-/// The sources that cargo downloaded to build this very program; where they are kept elsewhere, what
-/// came with the compiler. `None` if neither is there.
+/// Returns the folder of the sources that cargo downloaded to build this program, or, if it is
+/// elsewhere, a folder that came with the compiler. Returns `None` if neither exists.
 pub fn find() -> Option<PathBuf> {
     let mut best = None;
     for folder in cargo_sources().into_iter().chain(compiler_folders()) {
@@ -25,7 +25,7 @@ pub fn find() -> Option<PathBuf> {
     best.map(|(_, folder)| folder)
 }
 
-/// One folder for each registry that packages came from.
+/// Returns one folder for each registry from which cargo downloaded packages.
 fn cargo_sources() -> Vec<PathBuf> {
     let home = env::var_os("CARGO_HOME")
         .map(PathBuf::from)
@@ -57,7 +57,7 @@ fn compiler_folders() -> Vec<PathBuf> {
         .collect()
 }
 
-/// Counts no further than it has to.
+/// Counts files, but stops at the number that is needed.
 fn count_files(folder: &Path) -> usize {
     WalkDir::new(folder)
         .into_iter()
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_machine_has_one() {
+    fn this_machine_has_a_default_folder() {
         let folder = find().unwrap();
         assert!(count_files(&folder) > 0, "{}", folder.display());
     }

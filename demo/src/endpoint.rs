@@ -1,11 +1,11 @@
-//! Whether the demo may run at all: only against an address of this machine, so that it can never
-//! reach a real account. No I/O but reading one variable of the environment.
+//! Refuses to run the demo unless the address is of this machine, so that it can never reach a real
+//! account. No I/O, except that it reads one environment variable.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::Error;
 
-/// Where AWS tools are told about another server than AWS.
+/// The variable that names another server than AWS for AWS tools.
 const VARIABLE: &str = "AWS_ENDPOINT_URL";
 
 /// The address of a local cloud, such as `http://127.0.0.1:4566`.
@@ -13,7 +13,7 @@ const VARIABLE: &str = "AWS_ENDPOINT_URL";
 pub struct LocalEndpoint(String);
 
 impl LocalEndpoint {
-    /// Reads the environment. Nothing else in it matters: region and credentials are the demo's own.
+    /// Reads the address from the environment, and nothing else: region and credentials are the demo's own.
     pub fn from_environment() -> Result<Self, Error> {
         match std::env::var(VARIABLE) {
             Ok(url) => Self::parse(&url).ok_or_else(|| refusal(&format!("is {url:?}"))),
@@ -21,7 +21,7 @@ impl LocalEndpoint {
         }
     }
 
-    /// `None` unless the host is certainly this machine.
+    /// Returns `None` unless the host is certainly this machine.
     pub fn parse(url: &str) -> Option<Self> {
         let rest = url
             .strip_prefix("http://")
@@ -45,7 +45,7 @@ impl LocalEndpoint {
         (port_is_fine && is_loopback(host)).then(|| Self(url.to_owned()))
     }
 
-    /// The address, as it was given.
+    /// Returns the address as it was given.
     pub fn url(&self) -> &str {
         &self.0
     }
@@ -62,9 +62,9 @@ fn is_loopback(host: &str) -> bool {
 
 fn refusal(problem: &str) -> Error {
     Error::Refused(format!(
-        "{VARIABLE} {problem}; it has to be an address of this machine, such as \
-         http://127.0.0.1:4566. The demo runs in a local cloud only, never against AWS.\n\
-         Start both with: make demo"
+        "cannot run the demo: {VARIABLE} {problem}; it must be an address of this machine, such as \
+         http://127.0.0.1:4566, because the demo runs only in a local cloud, never against AWS.\n\
+         Start a local cloud and the demo with: make demo"
     ))
 }
 
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_of_this_machine_are_taken() {
+    fn addresses_of_this_machine_are_accepted() {
         for url in [
             "http://127.0.0.1:4566",
             "http://127.0.0.1:4566/",

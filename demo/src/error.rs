@@ -1,10 +1,10 @@
-//! Why the demo ends early, and the exit code of each reason. No I/O.
+//! The reasons why the demo ends early, and their exit codes. No I/O.
 
 use std::fmt::Debug;
 
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-/// Why the story was not told to its end.
+/// Why the demo ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Wrong usage, or a machine that is not ready; nothing was done.
@@ -13,25 +13,25 @@ pub enum Error {
     /// The local cloud refused a request or did not answer.
     #[error("{doing}: {cause}")]
     Aws {
-        /// What was being done.
+        /// The request, such as "reading b/k".
         doing: String,
-        /// What was answered.
+        /// The answer.
         cause: String,
     },
-    /// The `tandem` command failed. It has said why.
+    /// The `tandem` command failed, and its message says why.
     #[error("`tandem {command}` failed with exit code {code}{said}")]
     Command {
         /// Its arguments.
         command: String,
         /// Its exit code.
         code: i32,
-        /// What it said, where the user has not seen it.
+        /// Its message, if the user has not seen it.
         said: String,
     },
-    /// Something is not as it has to be: the demo found a fault.
+    /// The demo found a fault.
     #[error("{0}")]
     Unexpected(String),
-    /// Ctrl-C, or the signal to end.
+    /// Ctrl-C, or the signal to terminate.
     #[error("interrupted")]
     Interrupted {
         /// The signal's number.
@@ -40,7 +40,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// From an answer of the SDK.
+    /// Makes an error from an error of the SDK.
     pub fn aws<E, R>(doing: impl Into<String>, error: &SdkError<E, R>) -> Self
     where
         E: std::error::Error + ProvideErrorMetadata + 'static,
@@ -63,7 +63,7 @@ impl Error {
         }
     }
 
-    /// 2 where nothing was done, 128 and the number of a signal, else 1.
+    /// Returns 2 if nothing was done, 128 plus the number of a signal, or else 1.
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Refused(_) => 2,

@@ -1,11 +1,11 @@
-//! What the destination has to hold in the end. No I/O.
+//! What the destination must contain at the end. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::object::Object;
 use crate::source_tree::SourceFile;
 
-/// What the source holds, and therefore what the destination has to hold.
+/// The contents of the source, which the destination must have too.
 #[derive(Debug, Default)]
 pub struct Expected {
     /// Objects as they were uploaded from the folder, by key.
@@ -17,19 +17,19 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// How many objects there are.
+    /// Returns the number of objects.
     pub fn len(&self) -> usize {
         self.historical.len() + self.live.len()
     }
 
-    /// An object was written.
+    /// Records that an object was written.
     pub fn put(&mut self, key: String, object: Object) {
         self.historical.remove(&key);
         self.gone.remove(&key);
         self.live.insert(key, object);
     }
 
-    /// An object was deleted.
+    /// Records that an object was deleted.
     pub fn delete(&mut self, key: String) {
         self.historical.remove(&key);
         self.live.remove(&key);
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_in_one_place_only() {
+    fn a_key_is_in_only_one_of_the_three_sets() {
         let file = SourceFile {
             path: "a".into(),
             key: "a".into(),

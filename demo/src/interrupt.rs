@@ -1,10 +1,10 @@
-//! Ctrl-C, and the signal to end. I/O: waits for signals.
+//! Ctrl-C, and the signal to terminate. I/O: waits for signals.
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::Error;
 
-/// Waits for Ctrl-C, to be told to end, or for the terminal to be closed.
+/// Waits for Ctrl-C, for the signal to terminate, or for the terminal to be closed.
 pub async fn interrupted() -> Error {
     let kinds = [
         SignalKind::interrupt(),
@@ -22,7 +22,7 @@ async fn received(kind: SignalKind) -> i32 {
             listening.recv().await;
             kind.as_raw_value()
         }
-        // A signal that cannot be caught ends the program by itself.
+        // If the signal cannot be caught, it ends the program.
         Err(_) => std::future::pending().await,
     }
 }

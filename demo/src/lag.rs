@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Times that something took.
+/// Measured times.
 #[derive(Debug, Clone, Default)]
 pub struct Times(Vec<Duration>);
 
@@ -15,22 +15,22 @@ impl FromIterator<Duration> for Times {
 }
 
 impl Times {
-    /// How many.
+    /// Returns the number of times.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no times.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The longest.
+    /// Returns the longest time.
     pub fn max(&self) -> Option<Duration> {
         self.0.last().copied()
     }
 
-    /// The smallest time that `percent` percent of all do not exceed (nearest rank).
+    /// Returns the smallest time that `percent` percent of all do not exceed (nearest rank).
     pub fn percentile(&self, percent: usize) -> Option<Duration> {
         let rank = (self.0.len() * percent).div_ceil(100);
         self.0.get(rank.saturating_sub(1)).copied()

@@ -1,5 +1,5 @@
-//! What the demo shares with the acceptance run: buckets and objects, awkward keys, the real `tandem` command, and
-//! how all this is shown. The demo itself is the binary.
+//! The code that the demo shares with the acceptance run: buckets and objects, awkward keys, the real `tandem` command,
+//! and the output. The demo itself is the binary.
 
 pub mod awkward;
 pub mod cloud;

@@ -1,5 +1,5 @@
-//! What is done live, phase by phase: which operations, and what the source holds afterwards. The
-//! plans are without I/O; carrying them out, and the probes, write to S3.
+//! The live changes, phase by phase: their operations, and what the source contains afterwards. The
+//! plans do no I/O; carrying them out, and the probes, write to S3.
 
 use std::time::{Duration, Instant};
 
@@ -13,18 +13,18 @@ use crate::expected::Expected;
 use crate::lag::Times;
 use crate::object::Object;
 
-/// Keys that are under way at once.
+/// Keys that are written at once.
 const KEYS_AT_ONCE: usize = 16;
-/// Files of the folder that are overwritten, and as many that are deleted.
+/// The number of files of the folder that are overwritten, and of those that are deleted.
 const HISTORICAL_MAX: usize = 25;
 /// S3's least size of a part that is not the last.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 /// Keys that are rewritten over and over, and how often.
 const HOT_KEYS: usize = 10;
 const HOT_WRITES: usize = 20;
-/// Puts whose arrival is watched one by one.
+/// The number of probes: puts whose arrival is watched one by one.
 const PROBES: usize = 25;
-/// Between two looks for a probe.
+/// The time between two requests for a probe's replica.
 const PROBE_PAUSE: Duration = Duration::from_millis(5);
 
 /// One request, or upload, at the source.
@@ -40,10 +40,10 @@ pub enum Operation {
     Delete(String),
 }
 
-/// Operations of one kind. Those on one key are done one after another, keys side by side.
+/// Operations of one kind. Those on one key are sent one after another, those on different keys at once.
 #[derive(Debug)]
 pub struct Phase {
-    /// What is done, in a few words.
+    /// A short description.
     pub name: &'static str,
     /// The operations, key by key.
     pub keys: Vec<Vec<Operation>>,
@@ -58,18 +58,18 @@ impl Phase {
         }
     }
 
-    /// How many operations there are.
+    /// Returns the number of operations.
     pub fn operations(&self) -> usize {
         self.keys.iter().map(Vec::len).sum()
     }
 
-    /// How many replicas are written or deleted for it: unless changes of one key meet.
+    /// Returns how many replicas are written or deleted; `None` if changes of one key may be merged.
     pub fn writes(&self) -> Option<usize> {
         let one_each = self.keys.iter().all(|key| key.len() == 1);
         one_each.then(|| self.operations())
     }
 
-    /// Carries the phase out at the source, and notes what it holds then.
+    /// Sends the phase's operations to the source, and records what it contains then.
     pub async fn carry_out(self, source: &Bucket, expected: &mut Expected) -> Result<(), Error> {
         let mut meter = Meter::start(self.name, self.keys.len());
         let mut keys = stream::iter(&self.keys)
@@ -111,7 +111,7 @@ impl Operation {
     }
 }
 
-/// New objects: one for each awkward key, twice, and `plain` with ordinary ones.
+/// Puts new objects: one for each awkward key of both families, and `plain` with ordinary keys.
 pub fn puts(plain: usize) -> Phase {
     let awkward = [awkward::keys("kept"), awkward::keys("deleted")].concat();
     let awkward = awkward.into_iter().enumerate().map(|(n, key)| {
@@ -131,7 +131,7 @@ pub fn puts(plain: usize) -> Phase {
     Phase::of("put", awkward.chain([empty]).chain(plain))
 }
 
-/// Objects that are uploaded in parts: of several, and of just one.
+/// Puts objects in parts: of several parts, and of only one.
 pub fn puts_in_parts() -> Phase {
     let sizes = [2 * PART_BYTES + 1, PART_BYTES + 4096, PART_BYTES];
     let operations = (1..).zip(sizes).map(|(n, size)| {
@@ -141,7 +141,7 @@ pub fn puts_in_parts() -> Phase {
     Phase::of("put in parts", operations)
 }
 
-/// Objects that are there already, live and historical, get other bytes, or other metadata only.
+/// Changes existing objects, live and historical: their bytes, or only their metadata.
 pub fn rewrites(expected: &Expected, plain: usize) -> Phase {
     let live = |key: &str| expected.live.get(key).cloned().unwrap_or_default();
     let plain = (0..plain / 2).map(|n| {
@@ -149,9 +149,9 @@ pub fn rewrites(expected: &Expected, plain: usize) -> Phase {
         let before = live(&key);
         match n % 4 {
             0 => Operation::Put(key, Object::text(format!("another object {n}"))),
-            // As long as before: only the bytes tell.
+            // The length stays the same: only the bytes differ.
             1 => Operation::Put(key, Object::text(before.body.to_ascii_uppercase())),
-            // The same bytes: only the metadata tells.
+            // The bytes stay the same: only the metadata differ.
             2 => Operation::Put(key, before.dressed("rewrite")),
             _ => replace_metadata(key, before),
         }
@@ -167,7 +167,7 @@ pub fn rewrites(expected: &Expected, plain: usize) -> Phase {
     Phase::of("rewrite", plain.chain(awkward).chain(historical))
 }
 
-/// The same few keys are written, deleted and written again, as fast as the source takes it.
+/// Writes, deletes and writes again a few keys, as fast as the source accepts it.
 pub fn hot_keys() -> Phase {
     let key = |hot: usize| {
         let key = format!("live/hot {hot}");
@@ -193,7 +193,7 @@ pub fn hot_keys() -> Phase {
     }
 }
 
-/// Objects of every kind are deleted.
+/// Deletes objects of every kind.
 pub fn deletes(expected: &Expected, plain: usize) -> Phase {
     let plain = (0..plain).filter(|n| n % 4 == 0).map(plain_key);
     let keys = awkward::keys("deleted")
@@ -217,7 +217,7 @@ fn plain_key(n: usize) -> String {
     format!("live/plain {n:04}.txt")
 }
 
-/// A few files of the folder, never more than a quarter.
+/// Returns a few files of the folder, never more than a quarter.
 fn few(expected: &Expected) -> Vec<String> {
     let number = HISTORICAL_MAX.min(expected.historical.len() / 4);
     let every = expected.historical.len() / number.max(1);
@@ -225,8 +225,8 @@ fn few(expected: &Expected) -> Vec<String> {
     keys.take(number).cloned().collect()
 }
 
-/// Puts objects one by one and watches the destination: how long after the put was answered is the
-/// replica there?
+/// Puts objects one by one, and measures the time from the answer to the put until the replica is at
+/// the destination.
 pub async fn probe(
     source: &Bucket,
     destination: &Bucket,
@@ -243,7 +243,7 @@ pub async fn probe(
         while !has_arrived(destination, &key, &etag).await? {
             if answered.elapsed() > timeout {
                 return Err(Error::Unexpected(format!(
-                    "{key:?} was put and is not at the destination after {} s",
+                    "{key:?} was put, but is not at the destination after {} s",
                     timeout.as_secs()
                 )));
             }
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn new_objects_have_keys_of_their_own() {
+    fn new_objects_have_different_keys() {
         let phase = puts(100);
         let keys: BTreeSet<_> = phase.keys.iter().flatten().map(key).collect();
         assert_eq!(keys.len(), phase.operations());
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rewrite_changes_what_is_there() {
+    fn every_rewrite_changes_an_existing_object() {
         let mut expected = expected(100);
         note(puts(40), &mut expected);
         let before = expected.live.clone();
@@ -325,7 +325,7 @@ mod tests {
             assert_ne!(
                 before.get(&key),
                 Some(&expected.live[&key]),
-                "{key:?} is as before"
+                "{key:?} did not change"
             );
         }
     }
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_there_is_deleted() {
+    fn only_existing_objects_are_deleted() {
         let mut expected = expected(100);
         note(puts(40), &mut expected);
         note(puts_in_parts(), &mut expected);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_one_file_keeps_it() {
+    fn the_only_file_of_a_folder_is_not_deleted() {
         assert!(few(&expected(3)).is_empty());
         assert_eq!(few(&expected(4)).len(), 1);
     }

@@ -1,5 +1,5 @@
-//! `tandem-demo`: Tandem's whole main job on a local cloud, as a user would do it. Parses the
-//! arguments, tells the story, turns its end into an exit code.
+//! `tandem-demo`: Tandem's main work on a local cloud, as a user would do it. Parses the arguments,
+//! runs the steps, and turns their outcome into an exit code.
 
 mod args;
 mod default_tree;
@@ -32,11 +32,11 @@ async fn main() {
         error = interrupt::interrupted() => Err(error),
     };
     let code = end.map_or_else(|error| report(&error, &names), |()| 0);
-    // Not by returning: a folder may still be walked in the background, and nobody waits for it.
+    // Exits instead of returning, because a background task may still be reading the folder.
     std::process::exit(code);
 }
 
-/// Says why the story ended early, and answers the exit code for it.
+/// Prints why the demo ended early, and returns the exit code.
 fn report(error: &Error, names: &Names) -> i32 {
     console::end_line();
     console::note(match error {
@@ -45,7 +45,7 @@ fn report(error: &Error, names: &Names) -> i32 {
     });
     if names.are_used() {
         console::note(format!(
-            "left in the local cloud, for as long as that is up: the buckets {} and {}, and their rule",
+            "these stay in the local cloud until it stops: the buckets {} and {}, and their rule",
             names.source, names.destination
         ));
     }

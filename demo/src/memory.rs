@@ -1,6 +1,6 @@
-//! How much memory this machine has left: the emulator keeps every object in it. I/O: asks Linux.
+//! The memory that is available on this machine, because the emulator keeps every object in it. I/O: reads `/proc`.
 
-/// Bytes that programs can still have; `None` where the system does not say.
+/// Returns the bytes available to programs; `None` if the system does not report them.
 pub fn available_bytes() -> Option<u64> {
     available_in(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }
@@ -18,7 +18,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_available_is_not_what_is_free() {
+    fn available_memory_is_read_and_not_free_memory() {
         let meminfo = "MemTotal:  9 kB\nMemFree:  1 kB\nMemAvailable:    3 kB\n";
         assert_eq!(available_in(meminfo), Some(3072));
         assert_eq!(available_in("MemTotal: 9 kB\n"), None);

@@ -1,21 +1,21 @@
-//! An object as the demo and the acceptance run write it. No I/O.
+//! Objects as the demo and the acceptance run write them. No I/O.
 
 use std::collections::BTreeMap;
 
-/// Everything about an object that has to arrive.
+/// An object, with everything that must arrive at the destination.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Object {
     /// Its bytes.
     pub body: Vec<u8>,
-    /// What it is served with.
+    /// Its headers.
     pub headers: Headers,
-    /// User metadata.
+    /// Its user metadata.
     pub metadata: BTreeMap<String, String>,
-    /// Tags.
+    /// Its tags.
     pub tags: BTreeMap<String, String>,
 }
 
-/// The headers that are kept with an object.
+/// The headers that S3 stores with an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     /// `Content-Type`; S3 has one for every object.
@@ -31,7 +31,7 @@ pub struct Headers {
 }
 
 impl Object {
-    /// Text, with a type and nothing else.
+    /// An object with a text and a content type, and nothing else.
     pub fn text(body: impl Into<Vec<u8>>) -> Self {
         Self {
             body: body.into(),
@@ -43,7 +43,7 @@ impl Object {
         }
     }
 
-    /// The same, with everything that an object can carry beside its bytes.
+    /// Adds all headers, metadata and tags to the object.
     #[must_use]
     pub fn dressed(self, by: &str) -> Self {
         let text = |value: &str| Some(value.to_owned());

@@ -1,5 +1,5 @@
-//! Reads replicas back and compares them with what was written, byte by byte and header by header:
-//! more than listings show, and without believing any `ETag`. I/O: reads S3 and the folder.
+//! Reads replicas back and compares them with what was written, byte by byte and header by header.
+//! Listings show less, and this does not rely on any `ETag`. I/O: reads S3 and the folder.
 
 use std::fs::File;
 use std::io::Read;
@@ -18,27 +18,27 @@ use crate::upload::{MODIFIED, content_type, has_changed};
 
 /// Objects that are read at once.
 const OBJECTS_AT_ONCE: usize = 16;
-/// Files of the folder that are read back, spread over all of it.
+/// The number of files of the folder that are read back, spread over the whole folder.
 const FILES_MAX: usize = 300;
-/// No more than so many bytes of them.
+/// The most bytes of these files.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
-/// Faults that are named.
+/// The number of faults that are named.
 const NAMED_MAX: usize = 10;
-/// User metadata that a replica may have beyond its source's: the `ETag` it could not keep.
+/// User metadata that a replica may have in addition: the source's `ETag`, which it could not keep.
 const SOURCE_ETAG: &str = "tandem-source-etag";
 
-/// How much was read back, and found as it has to be.
+/// How many replicas were read back and are correct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadBack {
     /// Objects that were written live.
     pub live: usize,
     /// Files of the folder.
     pub files: usize,
-    /// Deleted keys that are not there.
+    /// Deleted keys that have no replica.
     pub gone: usize,
 }
 
-/// One replica to look at.
+/// One replica to check.
 enum Look<'a> {
     Live(&'a str, &'a Object),
     File(&'a SourceFile),
@@ -53,13 +53,13 @@ pub async fn read_back(destination: &Bucket, expected: &Expected) -> Result<Read
         .iter()
         .map(|(key, object)| Look::Live(key, object));
     let gone = expected.gone.iter().map(|key| Look::Gone(key));
-    let looks: Vec<Look> = live
+    let checks: Vec<Look> = live
         .chain(files.iter().map(|file| Look::File(file)))
         .chain(gone)
         .collect();
-    let mut meter = Meter::start("reading back", looks.len());
-    let mut found = stream::iter(&looks)
-        .map(|look| look.fault(destination))
+    let mut meter = Meter::start("reading back", checks.len());
+    let mut found = stream::iter(&checks)
+        .map(|check| check.fault(destination))
         .buffer_unordered(OBJECTS_AT_ONCE);
     let mut faults = Vec::new();
     while let Some(fault) = found.try_next().await? {
@@ -77,12 +77,12 @@ pub async fn read_back(destination: &Bucket, expected: &Expected) -> Result<Read
     let (number, named) = (faults.len(), faults.into_iter().take(NAMED_MAX));
     let named: Vec<String> = named.collect();
     Err(Error::Unexpected(format!(
-        "{number} replicas are not as their objects were written:\n   {}",
+        "{number} replicas differ from the objects that were written:\n   {}",
         named.join("\n   ")
     )))
 }
 
-/// Files evenly from all over the folder.
+/// Returns files spread evenly over the folder.
 fn sample(expected: &Expected) -> Vec<&SourceFile> {
     let every = expected.historical.len().div_ceil(FILES_MAX).max(1);
     let mut bytes_left = BYTES_MAX;
@@ -101,12 +101,12 @@ fn sample(expected: &Expected) -> Vec<&SourceFile> {
 }
 
 impl Look<'_> {
-    /// What is wrong with the replica, if anything is.
+    /// Returns what is wrong with the replica, if anything is.
     async fn fault(&self, destination: &Bucket) -> Result<Option<String>, Error> {
         match self {
             Self::Gone(key) => {
                 let found = destination.head(key).await?;
-                Ok(found.map(|_| fault(key, "was deleted and is still there")))
+                Ok(found.map(|_| fault(key, "was deleted, but its replica exists")))
             }
             Self::Live(key, object) => {
                 let found = destination.get(key).await?;
@@ -129,7 +129,7 @@ impl Look<'_> {
                         }
                     }
                 };
-                // Where the file is not what it was, there is nothing to compare with.
+                // If the file has changed since its upload, its replica cannot be compared with it.
                 Ok(difference
                     .filter(|_| !has_changed(file))
                     .map(|difference| fault(&file.key, &difference)))
@@ -138,7 +138,7 @@ impl Look<'_> {
     }
 }
 
-/// Compares piece by piece, as they come. A file that cannot be read has other bytes.
+/// Compares both piece by piece. A file that cannot be read counts as different.
 async fn same_bytes(mut body: ByteStream, file: &SourceFile) -> Result<bool, ByteStreamError> {
     let Ok(mut on_disk) = File::open(&file.path) else {
         return Ok(false);
@@ -157,7 +157,7 @@ fn fault(key: &str, problem: &str) -> String {
     format!("{} {problem}", shown(key))
 }
 
-/// A file as it was uploaded, without its bytes.
+/// Returns the object that a file became, without its bytes.
 fn uploaded(file: &SourceFile) -> Object {
     let mut object = Object::text("");
     object.headers.content_type = Some(content_type(&file.path).to_owned());
@@ -199,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_differs_is_named() {
+    fn every_kind_of_difference_is_named() {
         let wanted = Object::text("body").dressed("a");
         assert_eq!(difference(&wanted, wanted.clone()), None);
         let mut marked = wanted.clone();

@@ -1,4 +1,4 @@
-//! The figures in the end, as tables. No I/O.
+//! The figures at the end, as tables. No I/O.
 
 use std::time::Duration;
 
@@ -9,18 +9,18 @@ use crate::lag::Times;
 use crate::requests::Requests;
 use crate::tandem_command::Lag;
 
-/// What a phase cost.
+/// The requests of a phase.
 #[derive(Debug)]
 pub struct Cost {
     /// The phase.
     pub phase: &'static str,
     /// Operations at the source, or historical objects.
     pub operations: usize,
-    /// What the functions sent for them.
+    /// The requests that the functions sent for them.
     pub requests: Requests,
 }
 
-/// Requests for each operation, by phase.
+/// Renders the requests for each operation, by phase.
 pub fn requests(costs: &[Cost]) -> String {
     let header = ["at the source", "done", "S3 requests", "each", "of which"];
     let mut table = table(&header);
@@ -43,7 +43,7 @@ pub fn requests(costs: &[Cost]) -> String {
     right(table, 1..=3)
 }
 
-/// Lag, as the functions measured it and as the demo did.
+/// Renders the lag that the functions measured, and the lag that the demo measured.
 pub fn lag(measured: Option<Lag>, probed: &Times) -> String {
     let mut table = table(&["lag", "p50", "p99", "max"]);
     let unknown = || "unknown".to_owned();
@@ -51,7 +51,7 @@ pub fn lag(measured: Option<Lag>, probed: &Times) -> String {
     let figures = measured.map(|lag| [lag.p50, lag.p99, lag.max].map(ms));
     let [p50, p99, max] = figures.unwrap_or_else(|| [unknown(), unknown(), unknown()]);
     table.add_row([
-        "the functions' own: change to replica, all changes".to_owned(),
+        "measured by the functions: from the change to the replica, all changes".to_owned(),
         p50,
         p99,
         max,
@@ -59,7 +59,7 @@ pub fn lag(measured: Option<Lag>, probed: &Times) -> String {
     let shown = |time: Option<Duration>| time.map_or_else(unknown, console::duration);
     table.add_row([
         format!(
-            "the demo's: put answered to replica seen, {} puts one by one",
+            "measured by the demo: from the answer to the put to the replica, {} puts one by one",
             probed.len()
         ),
         shown(probed.percentile(50)),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn lag_that_is_not_known_is_not_zero() {
+    fn an_unknown_lag_is_not_shown_as_zero() {
         let shown = lag(None, &Times::default());
         assert_eq!(shown.matches("unknown").count(), 6);
     }

@@ -1,5 +1,5 @@
-//! How many S3 requests the functions sent, as they themselves count them: in metrics named after
-//! the operation, one set for each function. I/O: reads CloudWatch.
+//! Counts the S3 requests that the functions sent, from the functions' own metrics. These are named
+//! after the operation, one set for each function. I/O: reads CloudWatch.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,22 +14,22 @@ use crate::error::Error;
 
 const NAMESPACE: &str = "Tandem";
 const DIMENSION: &str = "FunctionName";
-/// The names of the metrics end so, after the operation's.
+/// The end of a metric's name, after the operation's name.
 const NAME_END: &str = "Requests";
-/// Makes and shows rules; what it sends is not about objects.
+/// The function whose requests are not counted: it creates and shows rules, and handles no objects.
 const NOT_OBJECTS: &str = "configure-rule";
 /// CloudWatch's shortest period for metrics like these.
 const PERIOD: Duration = Duration::from_mins(1);
 /// CloudWatch's limit on the metrics asked for at once.
 const QUERIES_MAX: usize = 500;
-/// Metrics come some seconds after what they count. Counts that are high enough and have not changed
-/// for so long are complete.
+/// Metrics arrive some seconds after the requests that they count. Counts that are high enough and have
+/// not changed for this time are complete.
 const QUIET: Duration = Duration::from_secs(2);
-/// The same where nobody knows how high they have to be, or they are not.
+/// The same time if the expected count is not known or not reached.
 const QUIET_AT_LAST: Duration = Duration::from_secs(6);
-/// If they go on changing: who else uses this stack?
+/// The longest wait, in case another user of the stack keeps changing the counts.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Each change that is carried over takes at least one of these.
+/// Each replicated change needs at least one of these.
 const WRITES: [&str; 3] = ["CopyObject", "CompleteMultipartUpload", "DeleteObject"];
 
 /// Requests by operation.
@@ -37,7 +37,7 @@ const WRITES: [&str; 3] = ["CopyObject", "CompleteMultipartUpload", "DeleteObjec
 pub struct Requests(BTreeMap<String, u64>);
 
 impl Requests {
-    /// What was added since `before`.
+    /// Returns the requests added since `before`.
     pub fn since(&self, before: &Self) -> Self {
         let added = self.0.iter().map(|(operation, count)| {
             let before = before.0.get(operation).copied().unwrap_or(0);
@@ -46,18 +46,18 @@ impl Requests {
         Self(added.filter(|(_, count)| *count > 0).collect())
     }
 
-    /// Those that wrote or deleted a replica.
+    /// Returns the number of requests that wrote or deleted a replica.
     fn writes(&self) -> u64 {
         let count = |operation| self.0.get(operation).copied().unwrap_or(0);
         WRITES.into_iter().map(count).sum()
     }
 
-    /// All of them.
+    /// Returns the number of all requests.
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    /// The operations, most frequent first.
+    /// Returns the operations, most frequent first.
     pub fn by_operation(&self) -> Vec<(&str, u64)> {
         let mut operations: Vec<(&str, u64)> = self
             .0
@@ -77,7 +77,7 @@ pub struct RequestMeter {
 }
 
 impl RequestMeter {
-    /// From about now on.
+    /// Counts from about now on.
     pub fn start(endpoint: &LocalEndpoint) -> Self {
         Self {
             client: cloud::cloudwatch(endpoint),
@@ -109,7 +109,7 @@ impl RequestMeter {
         }
     }
 
-    /// Reads the counts as they are.
+    /// Reads the counts once, without waiting.
     pub async fn read(&self) -> Result<Requests, Error> {
         let metrics = self.metrics().await?;
         let mut counts = BTreeMap::new();
@@ -121,7 +121,7 @@ impl RequestMeter {
         Ok(Requests(counts))
     }
 
-    /// Every metric that counts requests about objects, with the operation it counts.
+    /// Returns every metric that counts requests for objects, with the operation that it counts.
     async fn metrics(&self) -> Result<Vec<(String, Metric)>, Error> {
         let mut pages = self
             .client
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_before_is_not_counted() {
+    fn earlier_requests_are_not_counted() {
         let before = requests(&[("CopyObject", 5), ("HeadObject", 7)]);
         let after = requests(&[("CopyObject", 15), ("HeadObject", 7), ("DeleteObject", 30)]);
         let since = after.since(&before);

@@ -1,5 +1,5 @@
-//! Waits until everything that was done at the source has been carried over, and can tell what has
-//! not. I/O: asks the `tandem` command.
+//! Waits until every change of the source has been replicated, and names what has not. I/O: runs the
+//! `tandem` command.
 
 use std::time::{Duration, Instant};
 
@@ -7,11 +7,11 @@ use crate::console::{self, Meter};
 use crate::error::Error;
 use crate::tandem_command::{Backlog, Comparison, Status, Tandem};
 
-/// Between two looks.
+/// The time between two checks.
 const PAUSE: Duration = Duration::from_millis(300);
-/// Looks in a row, at nothing that waits and at failed objects, after which there is no hope.
+/// The demo gives up after this many checks in a row with failed objects and an empty backlog.
 const FAILURE_LOOKS: u32 = 5;
-/// Differences that are named.
+/// The number of differences that are named.
 const NAMED_MAX: usize = 5;
 
 /// Waits for one rule.
@@ -21,18 +21,18 @@ pub struct Settling<'a> {
     pub tandem: &'a Tandem,
     /// The rule.
     pub rule: &'a str,
-    /// How long at most.
+    /// The longest wait.
     pub timeout: Duration,
-    /// Messages that had been given up before the demo began, perhaps those of another rule.
+    /// Dead letters that existed before the demo began, perhaps of another rule.
     pub dead_before: u64,
 }
 
 impl Settling<'_> {
-    /// Waits until nothing waits and both buckets hold the same `objects` objects. Answers how long
-    /// that took.
+    /// Waits until the backlog is empty and both buckets contain the same `objects` objects. Returns
+    /// how long that took.
     pub async fn until_equal(&self, objects: usize) -> Result<Duration, Error> {
         let started = Instant::now();
-        let mut looks_with_failures = 0;
+        let mut checks_with_failures = 0;
         let mut meter = Meter::waiting("waiting for the destination");
         loop {
             let status = self.status().await?;
@@ -42,18 +42,22 @@ impl Settling<'_> {
                 waiting => console::counted(waiting, "message"),
             });
             if backlog.dead_letter > self.dead_before {
-                return Err(self.failure("messages were given up", &status, None));
+                return Err(self.failure(
+                    "messages were moved to the dead-letter queues",
+                    &status,
+                    None,
+                ));
             }
             let comparison = match backlog.waiting() {
                 0 => Some(self.compare().await?),
                 _ => None,
             };
-            looks_with_failures = match (&comparison, status.failures) {
-                (Some(found), Some(1..)) if !found.equal => looks_with_failures + 1,
+            checks_with_failures = match (&comparison, status.failures) {
+                (Some(found), Some(1..)) if !found.equal => checks_with_failures + 1,
                 _ => 0,
             };
-            if looks_with_failures >= FAILURE_LOOKS {
-                let problem = "objects failed, and nothing is tried again by itself";
+            if checks_with_failures >= FAILURE_LOOKS {
+                let problem = "objects failed, and Tandem does not retry them automatically";
                 return Err(self.failure(problem, &status, comparison.as_ref()));
             }
             if comparison
@@ -78,13 +82,13 @@ impl Settling<'_> {
         }
     }
 
-    /// Waits until the rule's backfill is there: it is begun by another function.
+    /// Waits until the rule's backfill exists, because another function starts it.
     pub async fn until_backfill_begins(&self) -> Result<(), Error> {
         let started = Instant::now();
         while self.status().await?.historical.is_none() {
             if started.elapsed() > self.timeout {
                 return Err(Error::Unexpected(format!(
-                    "no backfill has begun within {} s",
+                    "no backfill has started within {} s",
                     self.timeout.as_secs()
                 )));
             }
@@ -93,12 +97,12 @@ impl Settling<'_> {
         Ok(())
     }
 
-    /// How the rule stands.
+    /// Returns the rule's status.
     pub async fn status(&self) -> Result<Status, Error> {
         self.tandem.ask(&["status", self.rule]).await
     }
 
-    /// Whether the buckets agree.
+    /// Compares the buckets.
     pub async fn compare(&self) -> Result<Comparison, Error> {
         self.tandem.ask(&["verify", self.rule]).await
     }
@@ -110,7 +114,7 @@ impl Settling<'_> {
         ];
         lines.extend(comparison.map(difference_lines).unwrap_or_default());
         lines.push(format!(
-            "The functions' logs say more; see also: tandem status {}",
+            "See the functions' logs for details, and: tandem status {}",
             self.rule
         ));
         Error::Unexpected(lines.join("\n   "))
@@ -127,7 +131,7 @@ fn backlog_line(backlog: &Backlog, failures: Option<u64>) -> String {
         dead_letter,
     } = backlog;
     format!(
-        "waiting: {put} put, {delete} delete, {work} work, {part} part, {held} held; given up: {dead_letter}; \
+        "waiting: {put} put, {delete} delete, {work} work, {part} part, {held} deferred; dead letters: {dead_letter}; \
          failed objects: {}",
         failures.map_or_else(|| "unknown".to_owned(), console::count)
     )

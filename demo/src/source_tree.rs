@@ -1,8 +1,8 @@
-//! Which files of a folder become objects, under which keys, and what is left out and why. I/O:
-//! reads the folder.
+//! The files of a folder that become objects, their keys, and the entries that are left out, with
+//! the reasons. I/O: reads the folder.
 //!
-//! Symbolic links are followed, as most tools that copy to S3 do: a link to a file is that file, a
-//! link to a folder that folder, and one that leads back into itself is left out.
+//! Symbolic links are followed, as most tools that copy to S3 do: a link to a file counts as that
+//! file, a link to a folder as that folder. A link that leads back into itself is left out.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,19 +17,19 @@ use crate::console;
 
 /// S3's limit on a key, in bytes.
 const KEY_BYTES_MAX: usize = 1024;
-/// Left-out entries that are named for each reason.
+/// The number of left-out entries that are named for each reason.
 const NAMED_MAX: usize = 3;
 
-/// How much of a folder is taken. `None`: all of it.
+/// How much of a folder is uploaded. `None` means all of it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// So many files.
+    /// The most files.
     pub files: Option<usize>,
-    /// So many bytes.
+    /// The most bytes.
     pub bytes: Option<u64>,
 }
 
-/// A folder, as it is uploaded.
+/// A folder to upload.
 #[derive(Debug)]
 pub struct SourceTree {
     /// The folder.
@@ -38,22 +38,22 @@ pub struct SourceTree {
     pub files: Vec<SourceFile>,
     /// The sum of their sizes.
     pub bytes: u64,
-    /// What was left out.
+    /// The entries that were left out.
     pub skipped: Vec<Skipped>,
-    /// The limits, if there was more than they allow.
+    /// The limits, if the folder has more than they allow.
     pub cut_short_by: Option<Limits>,
 }
 
 /// A file that becomes an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// Where it is.
+    /// Its path on this machine.
     pub path: PathBuf,
     /// Its path in the folder, with `/` between the names.
     pub key: String,
     /// Its size.
     pub bytes: u64,
-    /// When it was last written, in seconds since 1970.
+    /// The time when it was last written, in seconds since 1970.
     pub modified_secs: Option<u64>,
 }
 
@@ -62,29 +62,29 @@ pub struct SourceFile {
 pub struct Skipped {
     /// The entry.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub reason: SkipReason,
 }
 
-/// Why an entry is no object.
+/// Why an entry does not become an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SkipReason {
     /// It cannot be opened or listed.
     Unreadable(String),
-    /// It was changed, or went away, while it was uploaded.
+    /// It was changed or removed while it was uploaded.
     Changed,
-    /// A symbolic link to a folder that it is in itself.
+    /// A symbolic link to a folder that contains it.
     LinkLoop,
-    /// A symbolic link to nothing.
+    /// A symbolic link whose target does not exist.
     BrokenLink,
     /// A device, pipe or socket.
     NotAFile,
-    /// Its name, or that of a folder around it, is not UTF-8, and keys are.
+    /// Its name, or that of a folder around it, is not UTF-8, as keys must be.
     NameNotUtf8,
     /// Its key would be longer than S3 allows.
     KeyTooLong,
-    /// A line feed in its name: S3 takes it, but to the emulator's access control `*` does not stand
-    /// for one, so that no function may touch the object.
+    /// A line feed in its name. S3 accepts it, but in the emulator's access control `*` does not match
+    /// it, so that no function may use the object.
     LineFeed,
     /// A folder without anything in it; S3 has no folders.
     EmptyFolder,
@@ -96,9 +96,9 @@ impl fmt::Display for SkipReason {
             Self::Unreadable(cause) => write!(f, "cannot be read: {cause}"),
             Self::Changed => f.write_str("changed while it was uploaded"),
             Self::LinkLoop => f.write_str("a symbolic link that leads back into itself"),
-            Self::BrokenLink => f.write_str("a symbolic link to nothing"),
-            Self::NotAFile => f.write_str("no regular file"),
-            Self::NameNotUtf8 => f.write_str("a name that is not UTF-8, which keys have to be"),
+            Self::BrokenLink => f.write_str("a symbolic link whose target does not exist"),
+            Self::NotAFile => f.write_str("not a regular file"),
+            Self::NameNotUtf8 => f.write_str("a name that is not UTF-8, as keys must be"),
             Self::KeyTooLong => {
                 write!(
                     f,
@@ -106,7 +106,7 @@ impl fmt::Display for SkipReason {
                 )
             }
             Self::LineFeed => f.write_str(
-                "a line feed in the name, which the emulator's access control does not know",
+                "a line feed in the name, which the emulator's access control does not match",
             ),
             Self::EmptyFolder => f.write_str("an empty folder, which S3 does not have"),
         }
@@ -116,15 +116,15 @@ impl fmt::Display for SkipReason {
 /// Why a folder cannot be uploaded at all.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// There is nothing of that name, or it cannot be looked at.
-    #[error("{}: {cause}", path.display())]
+    /// There is nothing at that path, or its metadata cannot be read.
+    #[error("cannot read the folder {}: {cause}", path.display())]
     NotThere {
-        /// What was asked for.
+        /// The requested path.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         cause: io::Error,
     },
-    /// It is something else.
+    /// The path is not a folder.
     #[error("{} is not a folder", _0.display())]
     NotAFolder(PathBuf),
     /// Nothing in it can become an object.
@@ -132,14 +132,14 @@ pub enum TreeError {
     NoFiles {
         /// The folder.
         path: PathBuf,
-        /// What was left out.
+        /// The entries that were left out.
         skipped: Vec<Skipped>,
-        /// Whether there are files, beyond the limits.
+        /// Whether the folder has files beyond the limits.
         cut_short: bool,
     },
 }
 
-/// Looks through a folder.
+/// Reads a folder.
 pub fn read(root: &Path, limits: Limits) -> Result<SourceTree, TreeError> {
     let not_there = |cause| TreeError::NotThere {
         path: root.to_owned(),
@@ -193,7 +193,7 @@ impl SourceTree {
     }
 }
 
-/// One line for each reason, with the number of entries and the first of them.
+/// Returns one line for each reason, with the number of entries and the first of them.
 pub fn summary(skipped: &[Skipped]) -> Vec<String> {
     let mut by_reason: BTreeMap<&SkipReason, Vec<&Path>> = BTreeMap::new();
     for skipped in skipped {
@@ -225,7 +225,7 @@ fn lines(skipped: &[Skipped]) -> String {
     summary(skipped).into_iter().flat_map(indented).collect()
 }
 
-/// An entry that could not even be looked at.
+/// Returns the entry that the walk could not read.
 fn left_out(error: &walkdir::Error) -> Skipped {
     let path = error.path().map(Path::to_owned).unwrap_or_default();
     let is_link = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_symlink());
@@ -233,7 +233,7 @@ fn left_out(error: &walkdir::Error) -> Skipped {
         SkipReason::LinkLoop
     } else {
         match error.io_error() {
-            // The system itself gives up on links that only lead to each other.
+            // The system itself reports links that only lead to each other.
             Some(cause) if is_link && cause.raw_os_error() == Some(ELOOP) => SkipReason::LinkLoop,
             Some(cause) if is_link && cause.kind() == io::ErrorKind::NotFound => {
                 SkipReason::BrokenLink
@@ -250,7 +250,7 @@ const ELOOP: i32 = 62;
 #[cfg(not(target_os = "macos"))]
 const ELOOP: i32 = 40;
 
-/// The object that an entry becomes; none for a folder with something in it.
+/// Returns the object that an entry becomes; `None` for a folder that is not empty.
 fn look(root: &Path, entry: &DirEntry) -> Result<Option<SourceFile>, Skipped> {
     let path = entry.path();
     let skip = |reason| Skipped {
@@ -258,7 +258,7 @@ fn look(root: &Path, entry: &DirEntry) -> Result<Option<SourceFile>, Skipped> {
         reason,
     };
     if entry.file_type().is_dir() {
-        // One that cannot be listed is reported when the walk comes to what is in it.
+        // A folder that cannot be listed is reported when the walk reaches its entries.
         let is_empty = fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
         return if is_empty {
             Err(skip(SkipReason::EmptyFolder))
@@ -285,7 +285,7 @@ fn look(root: &Path, entry: &DirEntry) -> Result<Option<SourceFile>, Skipped> {
     }))
 }
 
-/// The key of a path within the folder.
+/// Returns the key of a path within the folder.
 fn key(path: &Path) -> Result<String, SkipReason> {
     let names: Option<Vec<&str>> = path.iter().map(|name| name.to_str()).collect();
     let key = names.ok_or(SkipReason::NameNotUtf8)?.join("/");
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_an_object_is_left_out_with_its_reason() {
+    fn entries_that_cannot_become_objects_are_left_out_with_their_reasons() {
         let root = folder(&[("a", 1)]);
         fs::create_dir(root.path().join("empty")).unwrap();
         let _socket = UnixListener::bind(root.path().join("socket")).unwrap();
@@ -375,11 +375,11 @@ mod tests {
                 SkipReason::KeyTooLong
             ]
         );
-        assert!(summary(&tree.skipped)[0].starts_with("left out 1: no regular file ("));
+        assert!(summary(&tree.skipped)[0].starts_with("left out 1: not a regular file ("));
     }
 
     #[test]
-    fn limits_cut_short_and_say_so() {
+    fn a_folder_is_cut_short_at_the_limits_and_the_result_says_so() {
         let root = folder(&[("a", 4), ("b", 4), ("c", 4)]);
         let limits = |files, bytes| Limits { files, bytes };
         for (limits, taken) in [
@@ -412,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn many_left_out_for_one_reason_are_counted_on_one_line() {
+    fn entries_left_out_for_one_reason_are_counted_on_one_line() {
         let skipped: Vec<Skipped> = (0..9)
             .map(|n| Skipped {
                 path: format!("p{n}").into(),
@@ -421,7 +421,7 @@ mod tests {
             .collect();
         assert_eq!(
             summary(&skipped),
-            ["left out 9: no regular file (p0, p1, p2, ...)"]
+            ["left out 9: not a regular file (p0, p1, p2, ...)"]
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The story, step by step. All I/O is in the modules it calls.
+//! The demo, step by step. All I/O is in the modules that it calls.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,7 +33,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Names that no other run has.
+    /// Makes names that no other run has.
     pub fn new() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let secs = since.unwrap_or_default().as_secs();
@@ -45,7 +45,7 @@ impl Names {
         }
     }
 
-    /// Whether the buckets may be there.
+    /// Whether the buckets may exist.
     pub fn are_used(&self) -> bool {
         self.used.load(Ordering::Relaxed)
     }
@@ -61,11 +61,11 @@ struct Demo<'a> {
     settling: Settling<'a>,
     expected: Expected,
     costs: Vec<Cost>,
-    /// As they were when the last phase had ended.
+    /// The requests counted until the end of the last phase.
     requests: Requests,
 }
 
-/// Tells it. `Ok` only if the two buckets agree in everything.
+/// Runs the steps. Returns `Ok` only if the two buckets agree in everything.
 pub async fn tell(args: &Args, names: &Names) -> Result<(), Error> {
     let started = Instant::now();
     let endpoint = LocalEndpoint::from_environment()?;
@@ -103,7 +103,7 @@ pub async fn tell(args: &Args, names: &Names) -> Result<(), Error> {
     demo.end(started.elapsed()).await
 }
 
-/// Finds out what there is to upload, before anything is made.
+/// Reads the folder to upload, before anything is created.
 async fn look_through_folder(args: &Args) -> Result<SourceTree, Error> {
     let (asked, limits) = (args.dir.clone(), args.limits());
     step("A folder of real files");
@@ -127,14 +127,14 @@ async fn look_through_folder(args: &Args) -> Result<SourceTree, Error> {
             .into_iter()
             .chain(bytes_max.map(bytes));
         say(format!(
-            "cut short: there is more, but no more than {} are taken (--max-files, --max-bytes)",
+            "cut short: the folder has more, but at most {} are uploaded (--max-files, --max-bytes)",
             limits.collect::<Vec<_>>().join(" and ")
         ));
     }
     source_tree::summary(&tree.skipped).iter().for_each(say);
     if let Some(available) = memory::available_bytes().filter(|&left| tree.bytes > left / 5 * 4) {
         say(format!(
-            "careful: the emulator keeps every object in memory, and {} are left",
+            "careful: the emulator keeps every object in memory, and {} are available",
             bytes(available)
         ));
     }
@@ -201,7 +201,7 @@ impl Demo<'_> {
         let JobAnswer { job } = self.tandem.ask(&watch[..3]).await?;
         self.check_counts(&job)?;
         check(format!(
-            "every one is accounted for: {} listed = {} copied + {} equal + {} gone + {} failed \
+            "every object is counted once: {} listed = {} copied + {} equal + {} gone + {} failed \
              + {} transfers; {} in {}",
             job.listed,
             job.copied,
@@ -246,7 +246,7 @@ impl Demo<'_> {
         let probed =
             live::probe(&self.source, &self.destination, &mut self.expected, timeout).await?;
         check(format!(
-            "{} one by one, each seen at the destination",
+            "{} one by one, each arrived at the destination",
             counted(probed.len(), "put")
         ));
         self.settling.until_equal(self.expected.len()).await?;
@@ -278,7 +278,7 @@ impl Demo<'_> {
         Ok(())
     }
 
-    /// Waits until all has been carried over, and notes what that cost. Answers how long it took.
+    /// Waits until every change has been replicated, and records its requests. Returns how long it took.
     async fn settle(
         &mut self,
         phase: &'static str,
@@ -302,10 +302,12 @@ impl Demo<'_> {
     }
 
     async fn read_back(&self) -> Result<(), Error> {
-        step("Read back: replicas against what was written, bytes, headers, metadata and tags");
+        step(
+            "Read back: compare replicas with what was written: bytes, headers, metadata and tags",
+        );
         let read = read_back(&self.destination, &self.expected).await?;
         check(format!(
-            "{} and {} of the folder are as they were written; {} are gone",
+            "{} and {} of the folder are as they were written; {} have no replica",
             counted(read.live, "live object"),
             counted(read.files, "file"),
             counted(read.gone, "deleted key")
@@ -314,7 +316,7 @@ impl Demo<'_> {
     }
 
     async fn show_figures(&self, probed: &Times) -> Result<(), Error> {
-        step("Figures (the emulator's speed is in them: on AWS they are others)");
+        step("Figures (measured on an emulator; on AWS they are different)");
         let Status { live, .. } = self.settling.status().await?;
         console::print(&report::lag(live.lag_ms, probed));
         console::print(&report::requests(&self.costs));
@@ -335,7 +337,7 @@ impl Demo<'_> {
             )));
         }
         check(format!(
-            "{}, as many as were written and not deleted; not one difference",
+            "{}, as many as were written and not deleted; no difference",
             counted(objects, "object")
         ));
         Ok(())
@@ -344,7 +346,7 @@ impl Demo<'_> {
     async fn end(&self, took: Duration) -> Result<(), Error> {
         if self.args.keep {
             say(format!(
-                "the rule is kept: tandem status {}",
+                "the rule stays; see: tandem status {}",
                 self.source.name
             ));
         } else {
@@ -352,11 +354,11 @@ impl Demo<'_> {
             self.tandem.show(&delete).await?;
         }
         console::print(&format!(
-            "\nDone in {}: everything was carried over, and it is all the same.\n\
+            "\nDone in {}: everything was replicated, and both buckets agree.\n\
              \n\
-             Next: make demo DIR=<a folder of yours>   the same with your own files\n\
+             Next: make demo DIR=<your folder>         the same with your own files\n\
              \x20     make local                         a local AWS that stays up, to try things by hand\n\
-             \x20     target/local/tandem --help         what else the command can do",
+             \x20     target/local/tandem --help         the other commands",
             console::duration(took)
         ));
         Ok(())

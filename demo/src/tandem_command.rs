@@ -12,12 +12,12 @@ use crate::console;
 use crate::endpoint::LocalEndpoint;
 use crate::error::Error;
 
-/// The command's exit code for "done, and there is something to look at".
+/// The command's exit code for "done, but with differences or failures".
 const DIFFERENCES: i32 = 1;
-/// SIGINT and SIGTERM: whoever sends them means this program as well.
+/// SIGINT and SIGTERM: a signal to the command ends this program too.
 const INTERRUPTS: [i32; 2] = [2, 15];
 
-/// The command, and where it is pointed.
+/// The command, and the stack that it uses.
 #[derive(Debug, Clone)]
 pub struct Tandem {
     program: PathBuf,
@@ -26,16 +26,16 @@ pub struct Tandem {
     stack: String,
 }
 
-/// Where the stack is.
+/// The place of the stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// In a local cloud. Nothing of the user's AWS settings is used.
+    /// In a local cloud. The user's AWS settings are not used.
     Local(LocalEndpoint),
-    /// In the user's own account, as this profile or the environment names it.
+    /// In the user's own account, which this profile or the environment names.
     Account(Option<String>),
 }
 
-/// How a command ended that the user saw.
+/// The outcome of a command that the user saw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// Done.
@@ -45,7 +45,7 @@ pub enum End {
 }
 
 impl Tandem {
-    /// The `tandem` that was built together with this program.
+    /// Finds the `tandem` that was built together with this program.
     pub fn beside_this_program(target: Target, region: &str, stack: &str) -> Result<Self, Error> {
         let beside = std::env::current_exe().ok().and_then(|program| {
             Some(
@@ -62,14 +62,14 @@ impl Tandem {
                 stack: stack.to_owned(),
             }),
             None => Err(Error::Refused(
-                "the tandem command is not beside this program; build both with: \
+                "cannot find the tandem command in the folder of this program; build both with: \
                  cargo build --profile local --workspace"
                     .to_owned(),
             )),
         }
     }
 
-    /// Runs the command before the user's eyes.
+    /// Runs the command and shows its output to the user.
     pub async fn show(&self, arguments: &[&str]) -> Result<End, Error> {
         console::print(&format!("   $ tandem {}", arguments.join(" ")));
         let status = self
@@ -84,13 +84,13 @@ impl Tandem {
         }
     }
 
-    /// Runs the command for its answer. "There are differences" is an answer, too.
+    /// Runs the command and returns its answer. Differences are an answer, not an error.
     pub async fn ask<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T, Error> {
         let output = self
             .command(arguments)
             .args(["--output", "json"])
             .stdin(Stdio::null())
-            // The terminal's Ctrl-C is the caller's to act on: what cleans up asks the command, too.
+            // The command must not receive the terminal's Ctrl-C: the caller handles it, and its cleanup runs commands.
             .process_group(0)
             .output()
             .await
@@ -130,7 +130,7 @@ impl Tandem {
     }
 }
 
-/// Takes everything of the user's away: the account, and whatever could lead to another address.
+/// Removes the user's settings: the account, and everything that could lead to another address.
 fn isolate(command: &mut Command, endpoint: &LocalEndpoint) {
     for (name, _) in std::env::vars_os() {
         let upper = name.to_string_lossy().to_ascii_uppercase();
@@ -147,7 +147,7 @@ fn isolate(command: &mut Command, endpoint: &LocalEndpoint) {
         .env("AWS_EC2_METADATA_DISABLED", "true");
 }
 
-/// As a shell would give it.
+/// Returns the exit code as a shell would.
 fn code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
     status
@@ -172,7 +172,7 @@ fn failed(arguments: &[&str], code: i32, said: &str) -> Error {
     }
 }
 
-/// The parts of `tandem backfill status` that are looked at.
+/// The parts of `tandem backfill status` that the demo reads.
 #[derive(Debug, Deserialize)]
 pub struct JobAnswer {
     /// The job.
@@ -186,9 +186,9 @@ pub struct Job {
     pub id: String,
     /// `running`, `complete` and so on.
     pub state: String,
-    /// Source keys it has seen.
+    /// The source keys that it has listed.
     pub listed: u64,
-    /// Those it copied,
+    /// Keys that it copied,
     pub copied: u64,
     /// found equal,
     pub equal: u64,
@@ -202,23 +202,23 @@ pub struct Job {
     pub bytes_copied: u64,
 }
 
-/// The parts of `tandem status` that are looked at.
+/// The parts of `tandem status` that the demo reads.
 #[derive(Debug, Deserialize)]
 pub struct Status {
     /// The newest backfill.
     pub historical: Option<Job>,
-    /// What is carried live.
+    /// The live replication.
     pub live: Live,
-    /// Objects that failed and wait for somebody to look.
+    /// Objects that failed and are not retried automatically.
     pub failures: Option<u64>,
 }
 
-/// What is carried live.
+/// The live replication.
 #[derive(Debug, Deserialize)]
 pub struct Live {
-    /// What waits.
+    /// Messages and keys that wait.
     pub backlog: Backlog,
-    /// How long changes took, in milliseconds.
+    /// The replication lag.
     pub lag_ms: Option<Lag>,
 }
 
@@ -233,46 +233,46 @@ pub struct Backlog {
     pub work: u64,
     /// In the part queue.
     pub part: u64,
-    /// Keys of the rule that wait until it is resumed.
+    /// Deferred keys of the rule, which wait until it is resumed.
     pub held: u64,
     /// In all dead-letter queues.
     pub dead_letter: u64,
 }
 
 impl Backlog {
-    /// How much still has to be done.
+    /// Returns how many messages and keys wait.
     pub fn waiting(&self) -> u64 {
         self.put + self.delete + self.work + self.part + self.held
     }
 }
 
-/// Milliseconds.
+/// The replication lag, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub struct Lag {
-    /// Half of the changes took no longer.
+    /// Half of the changes took no longer than this.
     pub p50: f64,
-    /// 99 in a hundred took no longer.
+    /// 99 of 100 changes took no longer than this.
     pub p99: f64,
-    /// No change took longer.
+    /// No change took longer than this.
     pub max: f64,
 }
 
-/// The parts of `tandem verify` that are looked at.
+/// The parts of `tandem verify` that the demo reads.
 #[derive(Debug, Deserialize)]
 pub struct Comparison {
     /// Whether the buckets agree.
     pub equal: bool,
-    /// Keys that do.
+    /// Keys with equal objects.
     pub same: u64,
     /// Keys at the source only.
     pub missing: u64,
-    /// Keys that hold different objects.
+    /// Keys with different objects.
     pub different: u64,
     /// Keys at the destination only.
     pub extra: u64,
-    /// What the source holds.
+    /// The bytes at the source.
     pub source_bytes: u64,
-    /// What the destination holds.
+    /// The bytes at the destination.
     pub destination_bytes: u64,
     /// The first keys that differ.
     pub differences: Vec<Difference>,
@@ -292,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_are_read_as_the_contract_writes_them() {
+    fn answers_in_the_form_of_the_contract_are_read() {
         let status = r#"{"rule": {}, "historical": null, "failures": 0, "live": {"watermark": null,
             "backlog": {"put": 1, "delete": 2, "work": 3, "part": 6, "held": 4, "dead_letter": 5},
             "window_mins": 60, "replicated": null, "lag_ms": {"p50": 410, "p99": 1900, "max": 2300}}}"#;
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_was_interrupted_is_no_failure() {
+    fn an_interrupted_command_is_not_a_failure() {
         for code in [130, 143] {
             assert_eq!(failed(&["status"], code, "").exit_code(), code);
         }

@@ -1,4 +1,4 @@
-//! Puts a folder's files into the source bucket, large ones in parts, streaming from disk. I/O:
+//! Uploads a folder's files to the source bucket, large ones in parts, streaming from disk. I/O:
 //! reads files, writes S3.
 
 use std::path::Path;
@@ -12,21 +12,21 @@ use crate::console::{self, Meter};
 use crate::error::Error;
 use crate::source_tree::{SkipReason, Skipped, SourceFile, SourceTree};
 
-/// Files that are under way at once.
+/// Files that are uploaded at once.
 const FILES_AT_ONCE: usize = 16;
-/// Parts of one file that are under way at once.
+/// Parts of one file that are uploaded at once.
 const PARTS_AT_ONCE: usize = 4;
-/// From this size on a file is sent in parts.
+/// Files of at least this size are sent in parts.
 const IN_PARTS_FROM_BYTES: u64 = 64 * 1024 * 1024;
-/// The size of a part, where that makes few enough of them.
+/// The size of a part, unless that makes too many parts.
 const PART_BYTES: u64 = 16 * 1024 * 1024;
 /// S3's limit on the parts of an object.
 const PARTS_MAX: u64 = 10_000;
 
-/// User metadata: when the file was last written, in seconds since 1970.
+/// The user metadata for the time when the file was last written, in seconds since 1970.
 pub const MODIFIED: &str = "mtime";
 
-/// Uploads a folder. Answers the files that became objects, and those that changed meanwhile.
+/// Uploads a folder. Returns the files that became objects, and those that changed meanwhile.
 pub async fn upload(
     tree: &SourceTree,
     source: &Bucket,
@@ -110,7 +110,7 @@ async fn send_in_parts(file: &SourceFile, source: &Bucket) -> Result<(), Error> 
     source.complete(&file.key, &id, sent).await
 }
 
-/// A slice of a file, read as it is sent.
+/// Returns a slice of a file, which is read while it is sent.
 async fn read(file: &SourceFile, from: u64, bytes: u64) -> Result<ByteStream, Error> {
     if bytes == 0 {
         return Ok(ByteStream::from_static(b""));
@@ -124,7 +124,7 @@ async fn read(file: &SourceFile, from: u64, bytes: u64) -> Result<ByteStream, Er
         .map_err(|error| Error::Unexpected(format!("reading {}: {error}", file.path.display())))
 }
 
-/// Offsets and lengths that cover so many bytes.
+/// Returns the offsets and lengths of parts that cover this many bytes.
 fn part_ranges(bytes: u64) -> impl Iterator<Item = (u64, u64)> {
     let part = PART_BYTES.max(bytes.div_ceil(PARTS_MAX));
     (0..bytes.div_ceil(part)).map(move |number| {
@@ -133,7 +133,7 @@ fn part_ranges(bytes: u64) -> impl Iterator<Item = (u64, u64)> {
     })
 }
 
-/// Whether a file is not what it was when the folder was looked through.
+/// Returns whether a file has changed since the folder was read.
 pub fn has_changed(file: &SourceFile) -> bool {
     let modified_secs = |metadata: &std::fs::Metadata| {
         let modified = metadata.modified().ok()?;
@@ -150,7 +150,7 @@ fn metadata(modified_secs: u64) -> std::collections::HashMap<String, String> {
     [(MODIFIED.to_owned(), modified_secs.to_string())].into()
 }
 
-/// Guessed by the ending of the name.
+/// Guesses the content type from the ending of the name.
 pub fn content_type(path: &Path) -> &'static str {
     let ending = path
         .extension()
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn types_go_by_the_ending_in_any_case() {
+    fn the_ending_of_a_name_in_any_case_gives_its_type() {
         assert_eq!(content_type(Path::new("a/B.JPG")), "image/jpeg");
         assert_eq!(content_type(Path::new("a/b")), "application/octet-stream");
     }

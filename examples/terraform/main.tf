@@ -1,4 +1,4 @@
-# A rule of Tandem as a resource of Terraform. The stack of Tandem has to be there, in the provider's region.
+# A rule of Tandem as a Terraform resource. First deploy Tandem's stack in the provider's region.
 #
 #   terraform init
 #   terraform apply -var source_bucket=photos -var destination_bucket=photos-replica
@@ -20,16 +20,16 @@ variable "tandem_stack" {
 }
 
 variable "source_bucket" {
-  description = "The bucket whose changes are carried over."
+  description = "The source bucket."
   type        = string
 }
 
 variable "destination_bucket" {
-  description = "The bucket, of another region, that they are carried to."
+  description = "The destination bucket, in another region."
   type        = string
 }
 
-# Other buckets are another rule: the resource is then replaced, not changed.
+# If a bucket changes, Terraform replaces the resource instead of changing it, because the rule is another one.
 resource "terraform_data" "pair" {
   input = [var.source_bucket, var.destination_bucket]
 }
@@ -38,8 +38,8 @@ resource "aws_lambda_invocation" "replication" {
   function_name   = "${var.tandem_stack}-configure-rule"
   lifecycle_scope = "CRUD"
 
-  # The fields of "create" in docs/contract.md, without the action: Terraform says that in "tf". What is left out
-  # has its default, also when it was there before.
+  # The fields of "create" in docs/contract.md, without the action: Terraform sends that in "tf". A field that is left
+  # out has its default, even if it had another value before.
   input = jsonencode({
     source      = var.source_bucket
     destination = var.destination_bucket
@@ -58,6 +58,6 @@ resource "aws_lambda_invocation" "replication" {
 }
 
 output "rule_id" {
-  description = "For the tandem command."
+  description = "The rule's id, for the tandem command."
   value       = jsondecode(aws_lambda_invocation.replication.result).rule.id
 }

@@ -1,4 +1,4 @@
-//! A server that stands in for the address that CloudFormation gives with a request: it keeps what is put there.
+//! A server at the address that CloudFormation sends with a request. It records the answers that functions put there.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,21 +25,21 @@ struct State {
     put: Vec<Put>,
 }
 
-/// What was put.
+/// An answer that was put.
 #[derive(Debug, Clone)]
 pub struct Put {
-    /// Path and query.
+    /// The path and the query.
     pub target: String,
-    /// The header, where there is one.
+    /// `Content-Type`, if the request has it.
     pub content_type: Option<String>,
-    /// How long the body is.
+    /// The length of the body.
     pub bytes: usize,
     /// The body.
     pub document: Value,
 }
 
 impl Answers {
-    /// Starts one.
+    /// Starts a server.
     pub async fn start() -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let answers = Self {
@@ -52,7 +52,7 @@ impl Answers {
                 let answers = served.clone();
                 tokio::spawn(async move {
                     let service = service_fn(|request| answers.serve(request));
-                    // A client that goes away is none of ours.
+                    // The result is an error if the client closes the connection.
                     let _ = http1::Builder::new()
                         .serve_connection(TokioIo::new(connection), service)
                         .await;
@@ -62,7 +62,7 @@ impl Answers {
         answers
     }
 
-    /// An address as CloudFormation gives it, signed.
+    /// An address as CloudFormation sends it, with a signature.
     pub fn url(&self) -> String {
         format!(
             "http://{}/arn%3Aaws%3Acloudformation/stack%7CRule?X-Amz-Signature=1%2F2",
@@ -75,7 +75,7 @@ impl Answers {
         self.state().refusals.extend(statuses);
     }
 
-    /// What was put, in the order in which it came.
+    /// The answers that were put, in the order in which they arrived.
     pub fn put(&self) -> Vec<Put> {
         self.state().put.clone()
     }

@@ -1,4 +1,4 @@
-//! One bucket of the local cloud, and what a user can do with it.
+//! One bucket of the local cloud, with the requests of a user.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,10 +20,10 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 
 use crate::cloud::Cloud;
 
-/// How many requests a helper has under way at once.
+/// How many requests a helper sends at once.
 const AT_ONCE: usize = 24;
 
-/// A bucket, through a client of its own region.
+/// A bucket, with a client for its own region.
 #[derive(Debug, Clone)]
 pub struct Bucket {
     /// The client.
@@ -57,7 +57,7 @@ pub struct Object {
     pub storage_class: Option<String>,
     /// `x-amz-website-redirect-location`.
     pub website_redirect: Option<String>,
-    /// Whom the ACL lets read besides the owner, by canonical id.
+    /// The canonical id of a grantee whom the ACL lets read, besides the owner.
     pub reader: Option<String>,
 }
 
@@ -70,7 +70,7 @@ pub fn tags(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 impl Object {
-    /// An object of these bytes and nothing else.
+    /// An object with these bytes and nothing else.
     pub fn of(body: impl Into<Vec<u8>>) -> Self {
         Self {
             body: body.into(),
@@ -78,7 +78,7 @@ impl Object {
         }
     }
 
-    /// The object with every header, metadata and tags; `mark` occurs in each.
+    /// The object with every header, metadata and tags. `mark` occurs in each.
     #[must_use]
     pub fn dressed(self, mark: &str) -> Self {
         let some = |text: String| Some(text);
@@ -137,14 +137,14 @@ impl Bucket {
         bucket
     }
 
-    /// Makes a bucket whose objects can be locked, which has versions.
+    /// Makes a bucket with Object Lock, which has versions.
     pub async fn create_lockable(cloud: &Cloud, region: &'static str, name: String) -> Self {
         Self::make(cloud, region, name, true).await
     }
 
     async fn make(cloud: &Cloud, region: &'static str, name: String, lockable: bool) -> Self {
         let client = cloud.s3(region);
-        // S3's own rule: this region is not named.
+        // S3's rule: a request for this region names no region.
         let place = (region != "us-east-1").then(|| {
             CreateBucketConfiguration::builder()
                 .location_constraint(BucketLocationConstraint::from(region))
@@ -163,12 +163,12 @@ impl Bucket {
         }
     }
 
-    /// Writes a plain object. Answers its `ETag`, unquoted.
+    /// Writes a plain object. Returns its `ETag`, unquoted.
     pub async fn put(&self, key: &str, body: impl Into<Vec<u8>>) -> String {
         self.put_object(key, &Object::of(body)).await
     }
 
-    /// Writes an object by one request. Answers its `ETag`, unquoted.
+    /// Writes an object in one request. Returns its `ETag`, unquoted.
     pub async fn put_object(&self, key: &str, object: &Object) -> String {
         let answer = self
             .client
@@ -196,27 +196,26 @@ impl Bucket {
         unquoted(answer.e_tag.as_deref())
     }
 
-    /// Writes many plain objects, each with its key for a body unless `body` says otherwise.
+    /// Writes many plain objects. `body` makes the content of each from its key.
     pub async fn put_all(&self, keys: &[String], body: impl Fn(&str) -> Vec<u8>) {
         let puts = keys.iter().map(|key| self.put(key, body(key)));
         stream::iter(puts).buffer_unordered(AT_ONCE).count().await;
     }
 
-    /// Writes an object in parts of `part_bytes`. Answers its `ETag`, unquoted.
+    /// Writes an object in parts of `part_bytes`. Returns its `ETag`, unquoted.
     pub async fn put_in_parts(&self, key: &str, object: &Object, part_bytes: usize) -> String {
         let count = object.body.len().div_ceil(part_bytes).max(1);
         self.put_in_parts_of(key, object, &vec![part_bytes; count])
             .await
     }
 
-    /// Writes an object in parts of these sizes, the last one as large as is left. Answers its `ETag`,
-    /// unquoted.
+    /// Writes an object in parts of these sizes; the last part has the rest. Returns its `ETag`, unquoted.
     pub async fn put_in_parts_of(&self, key: &str, object: &Object, sizes: &[usize]) -> String {
         let written = self.try_put_in_parts_of(key, object, sizes).await;
         written.expect("an object of parts")
     }
 
-    /// The same; S3 may refuse to complete the upload.
+    /// Does the same, but returns an error if S3 refuses to complete the upload.
     pub async fn try_put_in_parts_of(
         &self,
         key: &str,
@@ -278,7 +277,7 @@ impl Bucket {
         Ok(unquoted(answer.e_tag.as_deref()))
     }
 
-    /// Deletes an object; in a versioned bucket, hides it.
+    /// Deletes an object. In a versioned bucket, hides it.
     pub async fn delete(&self, key: &str) {
         let deletion = self.client.delete_object().bucket(&self.name).key(key);
         deletion
@@ -296,7 +295,7 @@ impl Bucket {
             .await;
     }
 
-    /// What is said about an object; `None` if there is none.
+    /// The answer to a HEAD of an object; `None` if it does not exist.
     pub async fn head(&self, key: &str) -> Option<HeadObjectOutput> {
         match self
             .client
@@ -318,7 +317,7 @@ impl Bucket {
         }
     }
 
-    /// The bytes of an object; `None` if there is none.
+    /// The bytes of an object; `None` if it does not exist.
     pub async fn bytes(&self, key: &str) -> Option<Vec<u8>> {
         match self
             .client
@@ -353,7 +352,7 @@ impl Bucket {
         tags.map(|tag| (tag.key, tag.value)).collect()
     }
 
-    /// Replaces an object's tags, and nothing else of it.
+    /// Replaces an object's tags, and changes nothing else.
     pub async fn set_tags(&self, key: &str, tags: &BTreeMap<String, String>) {
         let set = tags.iter().map(|(name, value)| {
             let pair = Tag::builder().key(name).value(value).build();
@@ -370,7 +369,7 @@ impl Bucket {
             .expect("tags are put");
     }
 
-    /// Lets objects of the bucket have ACLs of their own.
+    /// Allows objects of the bucket to have ACLs.
     pub async fn allow_acls(&self) {
         let rule = OwnershipControlsRule::builder()
             .object_ownership(ObjectOwnership::ObjectWriter)
@@ -386,7 +385,7 @@ impl Bucket {
             .expect("ownership controls are put");
     }
 
-    /// Whom an object's ACL lets do what, the owner aside.
+    /// The permissions that an object's ACL grants, by grantee, without those of the owner.
     pub async fn grants(&self, key: &str) -> BTreeSet<(String, String)> {
         let answer = self
             .client
@@ -406,7 +405,7 @@ impl Bucket {
             .collect()
     }
 
-    /// Takes back all that an object's ACL grants to others than the owner.
+    /// Removes all that an object's ACL grants to others than the owner.
     pub async fn revoke_grants(&self, key: &str) {
         let put = self.client.put_object_acl().bucket(&self.name).key(key);
         put.acl(ObjectCannedAcl::Private)
@@ -422,7 +421,7 @@ impl Bucket {
         owner.expect("an owner")
     }
 
-    /// Holds an object, or lets it go.
+    /// Sets or removes an object's legal hold.
     pub async fn set_legal_hold(&self, key: &str, on: bool) {
         let hold = ObjectLockLegalHold::builder().status(if on {
             ObjectLockLegalHoldStatus::On
@@ -466,7 +465,7 @@ impl Bucket {
         listed
     }
 
-    /// Looks at many objects, and reads their tags where they have any.
+    /// Reads the HEAD and the tags of many objects.
     pub async fn looks(
         &self,
         keys: Vec<String>,
@@ -485,7 +484,7 @@ impl Bucket {
             .await
     }
 
-    /// Gives an object one tag of this value, or none if it is empty. Answers whether there is an object.
+    /// Gives an object one tag with this value, or none if it is empty. Returns whether the object exists.
     pub async fn retag(&self, key: &str, value: &str) -> bool {
         let tag = Tag::builder().key("tag").value(value).build();
         let tags = (!value.is_empty()).then(|| vec![tag.expect("a tag")]);
@@ -499,7 +498,7 @@ impl Bucket {
         }
     }
 
-    /// The ids of the uploads in parts that are not over.
+    /// The ids of the multipart uploads in progress.
     pub async fn uploads(&self) -> Vec<String> {
         let answer = self
             .client
@@ -527,7 +526,7 @@ impl Bucket {
         deleted.expect("the bucket is deleted");
     }
 
-    /// Replaces the notification configuration, destinations that do not exist included.
+    /// Replaces the notification configuration without validation, so that destinations need not exist.
     pub async fn set_notifications_untried(&self, configuration: NotificationConfiguration) {
         self.client
             .put_bucket_notification_configuration()
@@ -536,7 +535,7 @@ impl Bucket {
             .skip_destination_validation(true)
             .send()
             .await
-            .expect("notifications that S3 does not try out");
+            .expect("a notification configuration without validation");
     }
 
     /// Replaces the bucket's notification configuration.
@@ -551,12 +550,12 @@ impl Bucket {
     }
 }
 
-/// A grantee as the header wants it.
+/// A grantee in the format of the header.
 fn by_id(canonical_id: &str) -> String {
     format!("id=\"{canonical_id}\"")
 }
 
-/// Tags as the header wants them.
+/// Tags in the format of the header.
 fn tagging(tags: &BTreeMap<String, String>) -> Option<String> {
     let escaped = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
     let pairs: Vec<String> = tags

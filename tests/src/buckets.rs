@@ -1,4 +1,4 @@
-//! A pair of buckets, and whether the one is a replica of the other.
+//! A pair of buckets, and the comparison of a source with its replica.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,19 +10,19 @@ use crate::bucket::{Bucket, Listed};
 use crate::cloud::{Cloud, EAST, WEST, unique};
 use crate::eventually::eventually;
 
-/// Differences that a message shows; the rest is counted.
+/// The number of differences that a message shows; it counts the rest.
 const SHOWN_MAX: usize = 8;
 
-/// A source and a destination of the test's own.
+/// A source and a destination for one test.
 #[derive(Debug, Clone)]
 pub struct Buckets {
-    /// In the stack's region.
+    /// In the region of the stack.
     pub source: Bucket,
-    /// In another one.
+    /// In another region.
     pub destination: Bucket,
 }
 
-/// What has to be the same of an object besides its `ETag` and size.
+/// The properties of an object that have to be equal, besides its `ETag` and size.
 #[derive(Debug, PartialEq, Eq)]
 struct Looks {
     headers: [Option<String>; 5],
@@ -60,7 +60,7 @@ impl Buckets {
         }
     }
 
-    /// The buckets of the same names and regions in another S3.
+    /// The buckets with the same names and regions in another S3.
     #[must_use]
     pub fn at(&self, cloud: &Cloud, url: &str) -> Self {
         let other = |bucket: &Bucket| Bucket {
@@ -73,7 +73,7 @@ impl Buckets {
         }
     }
 
-    /// Waits until the two agree, within the key prefix `scope`.
+    /// Waits until both agree, within the key prefix `scope`.
     pub async fn become_equal(&self, scope: &str, limit: Duration) {
         let what = format!(
             "{} becomes equal to {}",
@@ -82,7 +82,7 @@ impl Buckets {
         eventually(&what, limit, async || self.agree(scope).await).await;
     }
 
-    /// Waits until an object has arrived as it is at the source now.
+    /// Waits until the replica of an object is equal to it.
     pub async fn arrive(&self, key: &str, limit: Duration) {
         let what = format!("{key:?} arrives");
         eventually(&what, limit, async || self.agree(key).await).await;
@@ -91,7 +91,7 @@ impl Buckets {
     /// Waits until the destination has no such object.
     pub async fn vanish(&self, key: &str, limit: Duration) {
         eventually(
-            &format!("the replica of {key:?} goes"),
+            &format!("the replica of {key:?} is deleted"),
             limit,
             async || match self.destination.head(key).await {
                 None => Ok(()),
@@ -115,7 +115,7 @@ impl Buckets {
         self.compare(scope, true).await
     }
 
-    /// The same, but that the destination may have more.
+    /// The same comparison, but the destination may have more objects.
     pub async fn covers(&self, scope: &str) -> Result<(), String> {
         self.compare(scope, false).await
     }
@@ -169,7 +169,7 @@ fn listed_differences(
     let extra = replica
         .keys()
         .filter(|key| extras_count && !source.contains_key(*key));
-    differences.extend(extra.map(|key| format!("{key:?} is too much")));
+    differences.extend(extra.map(|key| format!("{key:?} is only at the destination")));
     differences
 }
 
@@ -200,7 +200,7 @@ fn looks_differences(sources: LooksOfAll, mut replicas: LooksOfAll) -> Vec<Strin
         }
         let (source, replica) = (looks(&source, source_tags), looks(&replica, replica_tags));
         if source != replica {
-            differences.push(format!("{key:?} looks like {replica:?}, not {source:?}"));
+            differences.push(format!("{key:?} has {replica:?}, not {source:?}"));
         }
     }
     differences

@@ -1,5 +1,5 @@
-//! A service whose clock differs from ours: every time in its answers is off by the same whole seconds, which keeps
-//! times that are given in whole seconds consistent. No I/O.
+//! A service whose clock differs from ours. Every time in its answers is off by the same whole number of seconds,
+//! which keeps times that are given in whole seconds consistent. No I/O.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use hyper::Response;
@@ -8,7 +8,7 @@ use hyper::header::{CONTENT_LENGTH, DATE, HeaderName, HeaderValue, LAST_MODIFIED
 
 use crate::proxy::Seen;
 
-/// The operations whose answers hold times in their bodies.
+/// The operations whose answers have times in their bodies.
 const WITH_TIMES: [&str; 5] = [
     "ListObjectsV2",
     "ListMultipartUploads",
@@ -16,10 +16,10 @@ const WITH_TIMES: [&str; 5] = [
     "CopyObject",
     "UploadPartCopy",
 ];
-/// The elements that hold them.
+/// The elements that contain the times.
 const ELEMENTS: [&str; 2] = ["LastModified", "Initiated"];
 
-/// Returns the answer as a service gives it whose clock is ahead by `secs`. `now` is the time of the answer.
+/// Returns the answer of a service whose clock is ahead by `secs`. `now` is the time of the answer.
 pub fn skewed(
     mut answer: Response<Bytes>,
     seen: &Seen,
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn all_times_of_a_listing_are_moved_alike() {
+    fn all_times_of_a_listing_are_moved_by_the_same_amount() {
         let listing = "<A><LastModified>2026-01-01T00:00:00.000Z</LastModified><Key>&lt;LastModified&gt;</Key></A>\
                        <LastModified>2026-01-01T00:00:01.250Z</LastModified><Initiated>?</Initiated>";
         let answer = Response::builder()
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_of_an_object_stay() {
+    fn the_bytes_of_an_object_are_not_changed() {
         let body = "<LastModified>2026-01-01T00:00:00.000Z</LastModified>";
         let answer = Response::builder()
             .header("last-modified", "Thu, 01 Jan 2026 00:00:00 GMT")

@@ -1,4 +1,4 @@
-//! The local cloud in which Tandem is deployed: its clients, and the functions' contract.
+//! The local cloud with Tandem deployed: its clients, and the contract of the functions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +17,7 @@ use crate::endpoint;
 
 /// The stack's own region, where sources are.
 pub const EAST: &str = "us-east-1";
-/// Where destinations are, unless a test says otherwise.
+/// The region of destinations, unless a test chooses another one.
 pub const WEST: &str = "us-west-2";
 
 /// An item of the rule table.
@@ -28,7 +28,7 @@ pub type Item = HashMap<String, AttributeValue>;
 pub struct Cloud {
     /// Its address.
     pub endpoint: String,
-    /// What clients are made from.
+    /// The configuration of the clients.
     pub config: SdkConfig,
     /// The stack's name.
     pub stack: String,
@@ -40,7 +40,7 @@ pub struct Cloud {
     pub dynamodb: aws_sdk_dynamodb::Client,
 }
 
-/// A function's error, as the contract has it.
+/// A function's error, as the contract defines it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionError {
     /// `errorType`.
@@ -60,12 +60,12 @@ impl FunctionError {
     }
 }
 
-/// A message as it was taken from a queue.
+/// A message that was taken from a queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedMessage {
     /// Its id.
     pub id: String,
-    /// What it says.
+    /// Its body.
     pub body: String,
     /// The epoch of a shard's message.
     pub epoch: Option<String>,
@@ -75,7 +75,7 @@ impl Cloud {
     /// Connects to the cloud that the environment names.
     ///
     /// # Panics
-    /// If that is not one of this machine.
+    /// If that is not on this machine.
     pub async fn connect() -> Self {
         let endpoint = endpoint::from_environment();
         let config = aws_config::defaults(BehaviorVersion::latest())
@@ -93,7 +93,7 @@ impl Cloud {
         }
     }
 
-    /// The same cloud, as its S3 is for the owner of another account.
+    /// The same cloud, with an S3 for the owner of another account.
     #[must_use]
     pub fn of_account(&self, account: &str) -> Self {
         let keys = Credentials::new(account, "test", None, None, "a test");
@@ -106,12 +106,12 @@ impl Cloud {
         }
     }
 
-    /// An S3 client of a region.
+    /// An S3 client for a region.
     pub fn s3(&self, region: &'static str) -> aws_sdk_s3::Client {
         self.s3_at(&self.endpoint, region)
     }
 
-    /// A client of a region of another S3.
+    /// An S3 client for a region at another address.
     pub fn s3_at(&self, url: &str, region: &'static str) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(Region::new(region))
@@ -149,7 +149,7 @@ impl Cloud {
         self.invoke("configure-rule", request).await
     }
 
-    /// Makes a rule of the pair; `fields` are the request's other fields. Answers the rule.
+    /// Makes a rule for the pair; `fields` are the request's other fields. Returns the rule.
     pub async fn create(&self, buckets: &Buckets, fields: Value) -> Result<Value, FunctionError> {
         let mut request = json!({
             "action": "create",
@@ -161,17 +161,17 @@ impl Cloud {
         Ok(self.configure(request).await?["rule"].take())
     }
 
-    /// Makes a rule of the pair that has to be granted. Answers its id.
+    /// Makes a rule for the pair, and panics if it is refused. Returns its id.
     pub async fn rule(&self, buckets: &Buckets, fields: Value) -> String {
         let rule = self
             .create(buckets, fields)
             .await
-            .expect("a rule that is fine");
+            .expect("the rule is accepted");
         assert_eq!(rule["state"], "enabled", "{rule}");
         rule["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Makes a rule whose source notifies nobody: all that happens is what the test makes happen.
+    /// Makes a rule, and removes the source's notifications, so that only the test causes events.
     pub async fn quiet_rule(&self, buckets: &Buckets, fields: Value) -> String {
         let id = self.rule(buckets, fields).await;
         buckets
@@ -181,7 +181,7 @@ impl Cloud {
         id
     }
 
-    /// Applies `action` to a rule, which has to be granted. Answers the rule.
+    /// Applies `action` to a rule, and panics if it is refused. Returns the rule.
     pub async fn change(&self, action: &str, rule: &str) -> Value {
         self.configure(json!({"action": action, "rule": rule}))
             .await
@@ -196,7 +196,7 @@ impl Cloud {
             .expect("progress")
     }
 
-    /// The environment that the template gave a function.
+    /// The environment variables that the template gives a function.
     pub async fn variables(&self, function: &str) -> BTreeMap<String, String> {
         let answer = self
             .lambda
@@ -216,7 +216,8 @@ impl Cloud {
         self.variables("configure-rule").await["TANDEM_RULE_TABLE"].clone()
     }
 
-    /// Sets an attribute of the items to a time that long ago: those whose partition begins so, and that name `id`.
+    /// Sets an attribute of some items to a time this long ago: of the items whose partition begins so and that contain
+    /// `id`.
     pub async fn set_back(&self, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
         let at = (Utc::now() - ago).to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let table = self.table().await;
@@ -267,7 +268,7 @@ impl Cloud {
         answer.expect("the stack's queue").queue_url.expect("a URL")
     }
 
-    /// A queue of the test's own; answers its URL.
+    /// Creates a queue for the test. Returns its URL.
     pub async fn own_queue(&self) -> String {
         let answer = self
             .sqs
@@ -302,13 +303,13 @@ impl Cloud {
             .expect("a message is sent");
     }
 
-    /// Takes every message that a queue holds now, and returns their bodies.
+    /// Takes every message that a queue has now, and returns their bodies.
     pub async fn drain(&self, queue_url: &str) -> Vec<String> {
         let messages = self.take_messages(queue_url).await.into_iter();
         messages.map(|message| message.body).collect()
     }
 
-    /// Takes every message that a queue holds now.
+    /// Takes every message that a queue has now.
     pub async fn take_messages(&self, queue_url: &str) -> Vec<QueuedMessage> {
         let mut taken = Vec::new();
         loop {
@@ -345,7 +346,7 @@ impl Cloud {
     }
 }
 
-/// A name that nobody else has, in this or another run.
+/// A name that is used nowhere else, in this or another run.
 pub fn unique(what: &str) -> String {
     static MADE: AtomicU32 = AtomicU32::new(0);
     let millis = SystemTime::now()

@@ -1,24 +1,24 @@
-//! Whether the flows may run at all: only against an address of this machine, so that they can never
-//! reach a real account. No I/O but reading one variable of the environment.
+//! Checks that the flows run only against an address of this machine, so that they can never reach a real account.
+//! No I/O except reading the environment.
 
 use std::net::IpAddr;
 
 use hyper::Uri;
 
-/// Where AWS clients are told about another server than AWS.
+/// The variable that directs AWS clients to another server than AWS.
 const VARIABLE: &str = "AWS_ENDPOINT_URL";
-/// Where the second, stricter S3 is.
+/// The variable with the address of the second, stricter S3.
 const STRICT_S3_VARIABLE: &str = "TANDEM_STRICT_S3_URL";
 
 /// The local cloud's address, such as `http://127.0.0.1:4566`.
 ///
 /// # Panics
-/// If the environment names none, or one that may not be this machine's.
+/// If the environment has no such address, or one that may not be of this machine.
 pub fn from_environment() -> String {
     checked(std::env::var(VARIABLE).ok())
 }
 
-/// The stricter S3's address.
+/// The address of the stricter S3.
 ///
 /// # Panics
 /// As [`from_environment`] does.
@@ -26,7 +26,7 @@ pub fn strict_s3_from_environment() -> String {
     checked(std::env::var(STRICT_S3_VARIABLE).ok())
 }
 
-/// The address, if it is certainly this machine's.
+/// Returns the address if it is certainly of this machine.
 ///
 /// # Panics
 /// If it is not.
@@ -34,10 +34,14 @@ pub fn checked(url: Option<String>) -> String {
     match url {
         Some(url) if is_loopback(&url) => url,
         Some(url) => {
-            panic!("{VARIABLE} is {url:?}, which is no address of this machine: run `make test`")
+            panic!(
+                "{VARIABLE} is {url:?}, which is not an address of this machine: run `make test`"
+            )
         }
         None => {
-            panic!("{VARIABLE} is not set, so this could reach a real account: run `make test`")
+            panic!(
+                "{VARIABLE} is not set, so the tests could reach a real account: run `make test`"
+            )
         }
     }
 }
@@ -64,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_of_this_machine_are_taken() {
+    fn only_addresses_of_this_machine_are_accepted() {
         for url in [
             "http://127.0.0.1:4566",
             "http://localhost:1",

@@ -1,22 +1,22 @@
-//! Waiting for what is bound to happen, with a limit and the reason why it has not happened yet.
+//! Waits for something that is bound to happen, with a limit, and reports why it has not happened yet.
 
 use std::time::{Duration, Instant};
 
 /// Long enough for any single change on a busy machine with two cores.
 pub const SOON: Duration = Duration::from_mins(2);
 
-/// What shows the time, or a watermark, goes on changing for ever.
+/// The longest wait. It ends waits whose state contains the time or a watermark and so never stops changing.
 const LONGEST: Duration = Duration::from_mins(10);
 
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// Looks again and again until `look` answers. A slow machine is no failure: as long as what is seen goes on
-/// changing, it is waited for, up to ten minutes.
+/// Calls `look` again and again until it returns a value. A slow machine causes no failure: as long as the observed
+/// state keeps changing, this waits, for up to ten minutes.
 ///
 /// # Panics
-/// If nothing that is seen has changed for `limit`, or all this has lasted too long; the message says what
-/// was waited for, and what was seen last.
+/// If the observed state has not changed for `limit`, or the wait has lasted too long. The message names what
+/// the test waits for, and the last state.
 pub async fn eventually<T>(
     what: &str,
     limit: Duration,
@@ -34,7 +34,10 @@ pub async fn eventually<T>(
                 before = seen;
             }
             Err(seen) if changed.elapsed() > limit => {
-                panic!("{what}: not after {:?}; last seen: {seen}", began.elapsed())
+                panic!(
+                    "{what}: still not after {:?}; last seen: {seen}",
+                    began.elapsed()
+                )
             }
             Err(_) => {}
         }

@@ -1,4 +1,4 @@
-//! What a sender sees of a request that failed: an error of its service, half an answer, or nothing.
+//! What a sender receives for a request that failed: an error of its service, half an answer, or nothing.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use serde_json::json;
 use crate::fault_plan::Fault;
 use crate::proxy::{Body, Seen, whole};
 
-/// How long a connection stays open on which no answer comes: longer than any function waits.
+/// How long a connection without an answer stays open: longer than any function waits.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Returns an error as the request's service words it.
+/// Returns an error in the format of the request's service.
 pub(crate) fn refusal(seen: &Seen, fault: Fault) -> Response<Body> {
     let (status, content_type, body) = if let Some((service, _)) = seen.operation.split_once('.') {
         let (status, code) = json_code(service, fault == Fault::SlowDown);
@@ -45,7 +45,7 @@ fn s3_code(fault: Fault) -> (u16, &'static str) {
     }
 }
 
-/// Status and code of the services that speak JSON.
+/// Status and code of the services that use JSON.
 fn json_code(service: &str, slow_down: bool) -> (u16, &'static str) {
     match (service, slow_down) {
         ("DynamoDB", true) => (
@@ -58,7 +58,7 @@ fn json_code(service: &str, slow_down: bool) -> (u16, &'static str) {
     }
 }
 
-/// The first half of an answer, after which the connection breaks. An answer without a body is lost.
+/// The first half of an answer, after which the connection breaks. If an answer has no body, all of it is lost.
 pub(crate) fn cut_off(answer: Response<Bytes>) -> Result<Response<Body>, &'static str> {
     let (mut head, body) = answer.into_parts();
     if body.len() < 2 {
@@ -71,8 +71,8 @@ pub(crate) fn cut_off(answer: Response<Bytes>) -> Result<Response<Body>, &'stati
     Ok(Response::from_parts(head, BodyExt::boxed(body)))
 }
 
-/// A body that is sent this long after the headers, as S3 sends those of `UploadPartCopy` and
-/// `CompleteMultipartUpload` when the work is done.
+/// A body that is sent this long after the headers. S3 does this for `UploadPartCopy` and `CompleteMultipartUpload`,
+/// when the work is done.
 pub(crate) fn late(body: Bytes, delay: Duration) -> Body {
     let sent = async move {
         tokio::time::sleep(delay).await;
@@ -81,8 +81,8 @@ pub(crate) fn late(body: Bytes, delay: Duration) -> Body {
     BodyExt::boxed(StreamBody::new(futures::stream::once(sent)))
 }
 
-/// Lets the sender wait for an answer that never comes.
+/// Makes the sender wait for an answer that never arrives.
 pub(crate) async fn silence() -> Result<Response<Body>, &'static str> {
     tokio::time::sleep(SILENCE).await;
-    Err("nothing was answered")
+    Err("no answer was sent")
 }

@@ -1,5 +1,5 @@
-//! Which fault a request meets. That follows from the seed, the operation, bucket and key, and from how many such
-//! requests came before; so the same seed plans the same faults. No I/O.
+//! Decides which fault a request meets, by the seed, the request's operation, bucket and key, and the number of such
+//! requests before it. So the same seed plans the same faults. No I/O.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,55 +9,55 @@ use fastrand::Rng;
 use crate::proxy::Seen;
 use crate::slow_copy::SlowCopy;
 
-/// Requests of one kind in a row that a burst of errors meets: more than an SDK tries.
+/// The number of consecutive requests of one kind that a burst of errors meets: more than an SDK tries.
 const BURST: u64 = 6;
-/// How many of ten thousand such rows are bursts, in which the service fails every time.
+/// How many of ten thousand sequences of this length are bursts, in which the service fails every time.
 const BURSTS: u32 = 150;
 
 /// One way to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// A 500; nothing was done.
+    /// A 500 for a request that was not carried out.
     InternalError,
-    /// A 500, but the request was carried out.
+    /// A 500 for a request that was carried out.
     InternalErrorDone,
-    /// A 500, and the request is carried out later.
+    /// A 500 for a request that is carried out later.
     InternalErrorLate,
-    /// A 503 `SlowDown`, or what the other services call it; nothing was done.
+    /// A 503 `SlowDown`, or the other services' name for it, for a request that was not carried out.
     SlowDown,
-    /// A copy whose answer begins with 200 and turns out to be an error; nothing was done.
+    /// A copy whose answer begins with 200 and then contains an error. The copy was not carried out.
     ErrorInside200,
-    /// The same, but the copy was carried out.
+    /// The same for a copy that was carried out.
     ErrorInside200Done,
-    /// The same, and the copy is carried out later.
+    /// The same for a copy that is carried out later.
     ErrorInside200Late,
-    /// The connection breaks; nothing was done.
+    /// The connection breaks before the request is carried out.
     LostRequest,
-    /// It is done, and the connection breaks before the answer.
+    /// The request is carried out, and the connection breaks before the answer.
     LostAnswer,
-    /// It is done, and the answer breaks off in its middle.
+    /// The request is carried out, and the answer breaks off in the middle.
     CutOffAnswer,
-    /// No answer comes; nothing was done.
+    /// The request is not carried out, and no answer arrives.
     SilenceBefore,
-    /// No answer comes, but it is done.
+    /// The request is carried out, but no answer arrives.
     SilenceAfter,
-    /// It reaches the cloud late.
+    /// The request reaches the cloud late.
     LateRequest,
-    /// It is done at once, and its answer comes late.
+    /// The request is carried out at once, and its answer arrives late.
     LateAnswer,
     /// A copy that reads the source at once and lands late.
     SlowCopy,
-    /// Its sender is killed, and nothing was done.
+    /// The sender is killed before the request is carried out.
     KilledBefore,
-    /// It is done, and its sender is killed before the answer.
+    /// The request is carried out, and the sender is killed before the answer.
     KilledAfter,
-    /// Its sender is killed, and the request reaches the cloud later.
+    /// The sender is killed, and its request reaches the cloud later.
     KilledLate,
-    /// It is done at once. Its sender is frozen for a while, and loses its idle connections meanwhile.
+    /// The request is carried out at once. Its sender is frozen for a while, and loses its idle connections meanwhile.
     Frozen,
 }
 
-/// To how many of ten thousand requests a fault happens.
+/// How many of ten thousand requests each fault affects.
 const RATES: [(Fault, u32); 19] = [
     (Fault::InternalError, 100),
     (Fault::InternalErrorDone, 60),
@@ -81,7 +81,7 @@ const RATES: [(Fault, u32); 19] = [
 ];
 
 const COPIES: [&str; 3] = ["CopyObject", "UploadPartCopy", "CompleteMultipartUpload"];
-/// The requests that change objects of a bucket.
+/// The requests that change objects or uploads of a bucket.
 const WRITES: [&str; 9] = [
     "CopyObject",
     "UploadPartCopy",
@@ -95,12 +95,12 @@ const WRITES: [&str; 9] = [
 ];
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub fn all() -> impl Iterator<Item = Self> {
         RATES.into_iter().map(|(fault, _)| fault)
     }
 
-    /// As the ledger and the journal call it.
+    /// The fault's name in the ledger and the journal.
     pub fn name(self) -> &'static str {
         match self {
             Self::InternalError => "500 InternalError, nothing done",
@@ -125,7 +125,7 @@ impl Fault {
         }
     }
 
-    /// Whether it happens to the sender's process, which has to be found first.
+    /// Whether the fault affects the sender's process, which has to be found first.
     pub fn is_of_process(self) -> bool {
         let kills = [Self::KilledBefore, Self::KilledAfter, Self::KilledLate];
         kills.contains(&self) || self == Self::Frozen
@@ -148,13 +148,13 @@ impl Fault {
 #[derive(Debug)]
 pub struct FaultPlan {
     seed: u64,
-    /// What is meant by buckets whose names differ from run to run.
+    /// The name that each bucket has in every run, by its name in this run.
     buckets: BTreeMap<String, String>,
     before: Mutex<HashMap<String, u64>>,
 }
 
 impl FaultPlan {
-    /// The plan of this seed. `buckets` gives each bucket the name that it has in every run.
+    /// Plans by this seed. `buckets` gives each bucket the name that it has in every run.
     pub fn new(seed: u64, buckets: BTreeMap<String, String>) -> Self {
         Self {
             seed,
@@ -189,12 +189,12 @@ impl FaultPlan {
         None
     }
 
-    /// Returns dice for one kind of request and one question.
+    /// Returns a random generator for one kind of request and one question.
     pub fn dice(&self, seen: &Seen, question: &str) -> Rng {
         self.dice_for(&format!("{} {question}", self.kind(seen)))
     }
 
-    /// How many seconds the clock of the S3 that keeps this bucket is ahead of ours, or behind it.
+    /// How many seconds the clock of the bucket's S3 is ahead of ours; negative if it is behind.
     pub fn clock_offset_secs(&self, bucket: &str) -> i64 {
         let known = self.buckets.get(bucket);
         known.map_or(0, |name| {
@@ -202,7 +202,7 @@ impl FaultPlan {
         })
     }
 
-    /// The request's operation, bucket and key, as they are called in every run.
+    /// The request's operation, bucket and key, by the names that they have in every run.
     pub fn kind(&self, seen: &Seen) -> String {
         let bucket = self.buckets.get(&seen.bucket);
         let bucket = bucket.unwrap_or(&seen.bucket);
@@ -211,7 +211,7 @@ impl FaultPlan {
 
     fn dice_for(&self, question: &str) -> Rng {
         let text = format!("{} {question}", self.seed);
-        // FNV-1a, so that every version of Rust agrees.
+        // FNV-1a, so that the result is the same in every version of Rust.
         let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_plans_the_same_faults_for_buckets_of_other_names() {
+    fn the_same_seed_plans_the_same_faults_whatever_the_buckets_names() {
         let faults = |bucket: &str, seed| -> Vec<Option<Fault>> {
             let plan = plan(seed, bucket);
             let keys = (0..2_000).map(|n| (n % 50).to_string());

@@ -1,9 +1,9 @@
 //! A proxy between functions and the cloud that makes requests fail in every way in which a network or a service
-//! fails, as a [`FaultPlan`] says.
+//! fails, according to a [`FaultPlan`].
 //!
-//! Only what can happen does: a request that is said to have been lost never reaches the cloud, one whose
-//! answer is lost or cut off was carried out, and one that is delayed arrives within [`LONGEST_DELAY`] or
-//! never, even if its sender is dead by then. The clock of every bucket's S3 differs from ours.
+//! It simulates only what can happen: a lost request never reaches the cloud; a request whose answer is lost or cut
+//! off was carried out; a delayed request arrives within [`LONGEST_DELAY`] or never, even if its sender is dead by
+//! then. The clock of every bucket's S3 differs from ours.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -29,19 +29,19 @@ use crate::proxy::{Body, Seen, Upstream, recognized, whole};
 use crate::shorter_waits::ShorterWaits;
 use crate::slow_copy::SlowCopy;
 
-/// The longest time between a request's leaving its sender and its reaching the cloud.
+/// The longest time from the moment a request leaves its sender until it reaches the cloud.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(3);
 
-/// How long a process is frozen, at the least and at the most. A function drops connections that are idle for
+/// The shortest and the longest time for which a process is frozen. A function drops connections that are idle for
 /// longer than 4 seconds.
 const FREEZE_SECS: (f64, f64) = (2.0, 6.0);
 
 /// A connection to the proxy: the sender's address, and the proxy's.
 #[derive(Debug, Clone, Copy)]
 pub struct Connection {
-    /// The sender's.
+    /// The sender's address.
     pub peer: SocketAddr,
-    /// The proxy's.
+    /// The proxy's address.
     pub proxy: SocketAddr,
 }
 
@@ -50,8 +50,8 @@ pub trait Senders: Send + Sync {
     /// Kills the process at the other end of a connection. Returns whether it found one.
     fn kill(&self, connection: Connection) -> bool;
 
-    /// Stops the process at the other end of a connection until the result is dropped. Returns nothing if it found
-    /// no process.
+    /// Stops the process at the other end of a connection until the returned value is dropped. Returns `None` if it
+    /// found no process.
     fn freeze(&self, connection: Connection) -> Option<Box<dyn FrozenProcess>>;
 }
 
@@ -61,32 +61,32 @@ pub trait FrozenProcess: Send {
     fn ports(&self) -> Vec<u16>;
 }
 
-/// How a [`FaultProxy`] is made.
+/// The configuration of a [`FaultProxy`].
 pub struct Setup {
-    /// Which faults happen.
+    /// The plan of the faults.
     pub plan: FaultPlan,
-    /// The address of the S3 that keeps a bucket, for buckets that are not the cloud's.
+    /// The address of the S3 of a bucket, for buckets that are not in the cloud.
     pub elsewhere: BTreeMap<String, String>,
-    /// Lets messages wait for a shorter time.
+    /// Shortens the waits of messages.
     pub shorter_waits: ShorterWaits,
-    /// Lets copies land later than they read.
+    /// Makes copies land later than they read.
     pub slow_copy: SlowCopy,
     /// The processes that can be killed and frozen.
     pub senders: Arc<dyn Senders>,
-    /// Where every request is noted.
+    /// The journal, which records every request.
     pub journal: Arc<Journal>,
 }
 
-/// What has happened so far.
+/// Counts of what has happened so far.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
-    /// All requests that came.
+    /// The number of all requests.
     pub requests: u64,
     /// How often each fault happened.
     pub faults: BTreeMap<Fault, u64>,
-    /// The same, by operation.
+    /// The number of faults by operation.
     pub by_operation: BTreeMap<String, u64>,
-    /// How many answers bore the time of a clock that differs from ours, by the seconds that it is ahead.
+    /// How many answers had the time of a clock that differs from ours, by the seconds that it is ahead.
     pub skewed: BTreeMap<i64, u64>,
 }
 
@@ -139,17 +139,17 @@ impl FaultProxy {
         proxy
     }
 
-    /// Its address, as `AWS_ENDPOINT_URL_S3` wants it.
+    /// The proxy's address, as `AWS_ENDPOINT_URL_S3` requires it.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Lets faults happen from now on.
+    /// Makes faults happen from now on.
     pub fn activate(&self) {
         self.state.is_active.store(true, Ordering::Relaxed);
     }
 
-    /// Lets no fault happen from now on. Clocks still differ.
+    /// Stops all faults from now on. Clocks still differ.
     pub fn deactivate(&self) {
         self.state.is_active.store(false, Ordering::Relaxed);
     }
@@ -159,8 +159,8 @@ impl FaultProxy {
         lock(&self.state.report).clone()
     }
 
-    /// Returns the faults that have not happened yet. Where there is no `/proc`, processes cannot be found, and
-    /// their faults are not expected.
+    /// Returns the faults that have not happened yet. Without `/proc`, processes cannot be found; their faults are then
+    /// not expected.
     pub fn missing_faults(&self) -> Vec<Fault> {
         let report = lock(&self.state.report);
         let can_find_processes = cfg!(target_os = "linux");
@@ -176,7 +176,7 @@ impl State {
         let Ok(proxy) = stream.local_addr() else {
             return;
         };
-        // Or every answer takes 40 ms.
+        // Without this, every answer takes 40 ms.
         if stream.set_nodelay(true).is_err() {
             return;
         }
@@ -186,7 +186,7 @@ impl State {
         let service = service_fn(|request| self.clone().serve(request, connection));
         let serving = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
         let mut serving = std::pin::pin!(serving);
-        // A connection that breaks ends in an error.
+        // The result is an error if the connection breaks.
         tokio::select! {
             _ = serving.as_mut() => {}
             () = end.notified() => {
@@ -203,7 +203,10 @@ impl State {
         connection: Connection,
     ) -> Result<Response<Body>, &'static str> {
         let (head, body) = request.into_parts();
-        let body = body.collect().await.map_err(|_| "the client went away")?;
+        let body = body
+            .collect()
+            .await
+            .map_err(|_| "the client closed the connection")?;
         let seen = recognized(&head);
         let body = body.to_bytes();
         let is_active = self.is_active.load(Ordering::Relaxed);
@@ -216,7 +219,7 @@ impl State {
         self.fail(fault, &seen, head, body, connection).await
     }
 
-    /// Lets a fault happen to a request.
+    /// Makes a request fail.
     async fn fail(
         self: &Arc<Self>,
         fault: Fault,
@@ -240,7 +243,7 @@ impl State {
                 Ok(refusal(seen, fault))
             }
             Fault::InternalErrorLate | Fault::ErrorInside200Late => {
-                // It arrives though its answer is not waited for.
+                // The request arrives although its answer is not awaited.
                 drop(pass(late));
                 Ok(refusal(seen, fault))
             }
@@ -285,8 +288,8 @@ impl State {
         }
     }
 
-    /// Passes a request on after a while, in a task of its own: what has left a process arrives though
-    /// the process dies.
+    /// Passes a request on after a delay, in its own task: a request that has left its process arrives although the
+    /// process dies.
     fn pass(
         self: &Arc<Self>,
         seen: Seen,
@@ -307,10 +310,10 @@ impl State {
             state.setup.journal.note(&line);
             answer.map(|answer| state.skewed(answer, &seen))
         });
-        async move { passing.await.map_err(|_| "the test ends")? }
+        async move { passing.await.map_err(|_| "the test has ended")? }
     }
 
-    /// Copies slowly, and to the end though the sender dies.
+    /// Copies slowly, and completes the copy although the sender dies.
     async fn slowly(self: &Arc<Self>, seen: Seen, after: Duration) -> Option<Response<Bytes>> {
         let state = self.clone();
         let copying = tokio::spawn(async move {
@@ -322,7 +325,7 @@ impl State {
         copying.await.ok().flatten()
     }
 
-    /// The answer with the times of its bucket's clock.
+    /// Changes the times in the answer to those of the clock of its bucket.
     fn skewed(&self, answer: Response<Bytes>, seen: &Seen) -> Response<Bytes> {
         let secs = self.setup.plan.clock_offset_secs(&seen.bucket);
         *lock(&self.report).skewed.entry(secs).or_default() += 1;
@@ -336,23 +339,23 @@ impl State {
         connection: Connection,
     ) -> Result<Response<Body>, &'static str> {
         let (state, seen) = (self.clone(), seen.clone());
-        // To its end, though this request is gone as soon as its sender is.
+        // Runs to its end, although this request ends as soon as its sender is dead.
         let killing = tokio::task::spawn_blocking(move || {
             if state.setup.senders.kill(connection) {
                 state.happened(fault, &seen);
             }
         });
-        killing.await.map_err(|_| "the test ends")?;
+        killing.await.map_err(|_| "the test has ended")?;
         Err("its sender is dead")
     }
 
-    /// Freezes the sender for a while and ends its idle connections meanwhile, as a service ends the connections
+    /// Freezes the sender for a while and closes its idle connections meanwhile, as a service closes the connections
     /// of a function that Lambda has frozen.
     async fn frozen(self: &Arc<Self>, seen: &Seen, connection: Connection) {
         let (least, most) = FREEZE_SECS;
         let for_secs = least + (most - least) * self.setup.plan.dice(seen, "freeze").f64();
         let (state, seen) = (self.clone(), seen.clone());
-        // On a thread of its own, so that the process continues whatever becomes of the request.
+        // In its own thread, so that the process continues whatever happens to the request.
         let freezing = tokio::task::spawn_blocking(move || {
             let Some(frozen) = state.setup.senders.freeze(connection) else {
                 return;

@@ -1,5 +1,5 @@
-//! One function's own binary, run by hand: it takes its invocations from a Runtime API of the test's, and
-//! its AWS requests go wherever the test wants. It can be killed in the middle of anything.
+//! One function's own binary, run by the test: it gets its invocations from the test's Runtime API, and its AWS
+//! requests go to an address that the test chooses. The test can kill it at any moment.
 //!
 //! The interface is Lambda's "Runtime API" for custom runtimes, version 2018-06-01.
 
@@ -27,7 +27,7 @@ use crate::proxy::Proxy;
 /// The trace header of every invocation. Lambda sends one even if tracing is off. It counts the invocations of a chain
 /// of events (Lambda developer guide, "Use Lambda recursive loop detection to prevent infinite loops").
 pub const TRACE: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0;Lineage=1:0123abcd:0";
-/// How long an invocation may take, as the function is told.
+/// The time limit of an invocation that is reported to the function.
 const TIMEOUT: Duration = Duration::from_mins(10);
 /// How long a test waits for an answer.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -42,7 +42,7 @@ pub struct FunctionProcess {
     _folder: tempfile::TempDir,
 }
 
-/// How a function is to be started.
+/// How to start a function.
 #[derive(Debug, Clone)]
 pub struct Start {
     name: String,
@@ -50,7 +50,7 @@ pub struct Start {
     binary: PathBuf,
 }
 
-/// What an invocation came to; the code is `Killed` if the process ended first.
+/// The result of an invocation. The code is `Killed` if the process ended before its answer.
 type Answer = Result<Value, FunctionError>;
 
 #[derive(Debug)]
@@ -62,8 +62,7 @@ struct RuntimeApi {
 }
 
 impl Start {
-    /// With the environment that the template gives the deployed function, and that function's address of
-    /// AWS: the local cloud.
+    /// Uses the environment that the template gives the deployed function, with the local cloud as its address of AWS.
     pub async fn of(cloud: &Cloud, name: &str) -> Self {
         let mut variables = cloud.variables(name).await;
         for (variable, value) in [
@@ -88,7 +87,7 @@ impl Start {
         }
     }
 
-    /// Runs another file than the one that is deployed.
+    /// Runs another file instead of the deployed one.
     #[must_use]
     pub fn running(self, binary: PathBuf) -> Self {
         Self { binary, ..self }
@@ -100,14 +99,14 @@ impl Start {
         self.variable("AWS_ENDPOINT_URL", proxy.url())
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable.
     #[must_use]
     pub fn variable(mut self, name: &str, value: impl Into<String>) -> Self {
         self.variables.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Starts it.
+    /// Starts the function.
     pub async fn start(self) -> FunctionProcess {
         let (runtime, address) = RuntimeApi::start(TIMEOUT).await;
         let folder = tempfile::tempdir().expect("a folder");
@@ -133,7 +132,7 @@ impl Start {
     }
 }
 
-/// The very file that is deployed.
+/// The file that is deployed.
 fn deployed(name: &str) -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target"),
@@ -143,7 +142,7 @@ fn deployed(name: &str) -> PathBuf {
 }
 
 impl FunctionProcess {
-    /// Invokes it and waits for the answer.
+    /// Invokes the function and waits for the answer.
     pub async fn invoke(&self, payload: Value) -> Answer {
         let answer = tokio::time::timeout(PATIENCE, self.begin(payload)).await;
         answer.unwrap_or_else(|_| {
@@ -155,7 +154,7 @@ impl FunctionProcess {
         })
     }
 
-    /// Invokes it now; the answer can be waited for later.
+    /// Invokes the function now. The caller can wait for the answer later.
     pub fn begin(&self, payload: Value) -> impl Future<Output = Answer> + use<> {
         let answer = self.runtime.push(payload);
         async move {
@@ -168,7 +167,7 @@ impl FunctionProcess {
         }
     }
 
-    /// Invokes it with an empty batch, which every function answers, be it with a refusal, without asking AWS.
+    /// Invokes the function with an empty batch. Every function answers it, if only with a refusal, without requests.
     pub async fn wake(&self) {
         let _ = self.invoke(json!({"Records": []})).await;
     }
@@ -176,7 +175,7 @@ impl FunctionProcess {
     /// The process's id.
     pub fn id(&self) -> u32 {
         let child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
-        child.id().expect("a process that nobody waited for")
+        child.id().expect("a process that has not been waited for")
     }
 
     /// Ends the process at once, whatever it is doing.
@@ -186,7 +185,7 @@ impl FunctionProcess {
         self.runtime.waiting().clear();
     }
 
-    /// What it has logged so far.
+    /// The log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -210,7 +209,7 @@ impl RuntimeApi {
                 let runtime = served.clone();
                 tokio::spawn(async move {
                     let service = service_fn(|request| runtime.serve(request));
-                    // The connection of a process that is killed ends in an error.
+                    // The result is an error if the process is killed.
                     let _ = http1::Builder::new()
                         .serve_connection(TokioIo::new(connection), service)
                         .await;
@@ -226,7 +225,7 @@ impl RuntimeApi {
         self.waiting().insert(id.clone(), send);
         self.send
             .send((id, payload))
-            .expect("the runtime API is there");
+            .expect("the runtime API answers");
         answer
     }
 
@@ -259,7 +258,7 @@ impl RuntimeApi {
 
     async fn next_invocation(&self) -> Response<Full<Bytes>> {
         let Some((id, payload)) = self.next.lock().await.recv().await else {
-            // All senders are gone with the test.
+            // All senders are gone, because the test has ended.
             return std::future::pending().await;
         };
         let deadline = (SystemTime::now() + self.timeout)

@@ -1,11 +1,11 @@
-//! What the whole flows need: a local cloud with Tandem deployed in it, pairs of buckets, the functions'
-//! own binaries run by hand, and a proxy that counts requests and makes them fail.
+//! The means of the flow tests: a local cloud in which Tandem is deployed, pairs of buckets, the functions' own
+//! binaries run by the test, and a proxy that counts requests and makes them fail.
 //!
-//! Modules in reading order: [`endpoint`] (nothing here reaches a real account), [`cloud`], [`bucket`],
+//! Modules in reading order: [`endpoint`] (ensures that no test reaches a real account), [`cloud`], [`bucket`],
 //! [`buckets`] (pairs, and whether they agree), [`eventually`], [`notification`], [`proxy`], [`limits`],
-//! [`function_process`], [`answers`] (in CloudFormation's place); for chaos [`fault_proxy`] (it makes requests
-//! fail as a [`fault_plan`] says, and shows other clocks: [`clock_skew`]), [`slow_copy`], [`shorter_waits`],
-//! [`journal`]; [`memory_pair`] (without a local cloud); and [`template`].
+//! [`function_process`], [`answers`] (receives the answers for CloudFormation); for chaos [`fault_proxy`] (makes
+//! requests fail according to a [`fault_plan`], and shows other clocks: [`clock_skew`]), [`slow_copy`],
+//! [`shorter_waits`], [`journal`]; [`memory_pair`] (needs no local cloud); and [`template`].
 
 #![allow(
     clippy::expect_used,

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::cloud::Cloud;
 use crate::proxy::Upstream;
 
-/// Gives one account, queue or bucket a limit of its own.
+/// Sets the limit of one account, queue or bucket.
 ///
 /// # Panics
 /// If the local cloud has no such limit.

@@ -1,5 +1,5 @@
-//! Two buckets in memory and a rule between them, reached through a proxy: for tests of the adapters that need no local
-//! cloud.
+//! Two buckets in memory and a rule between them, reached through a proxy, for tests of the adapters that need no
+//! local cloud.
 
 use std::time::SystemTime;
 
@@ -14,21 +14,21 @@ use tandem_replication::rule::{Bucket, Rule, RuleState};
 
 use crate::proxy::{Action, Proxy};
 
-/// The buckets, the way to them, and the rule.
+/// The buckets, the proxy before them, and the rule.
 #[derive(Debug)]
 pub struct MemoryPair {
-    /// Where the buckets `source` and `replica` are.
+    /// The server of the buckets `source` and `replica`.
     pub memory: MemoryS3,
-    /// What all requests of `aws` pass. It answers DynamoDB's with an empty success.
+    /// The proxy for all requests of `aws`. It answers DynamoDB requests with an empty success.
     pub proxy: Proxy,
-    /// Clients as the functions have them.
+    /// The clients that the functions use.
     pub aws: Aws,
     /// The rule.
     pub rule: Rule,
 }
 
 impl MemoryPair {
-    /// Two empty buckets, and a rule with these options.
+    /// Creates two empty buckets, and a rule with these options.
     pub async fn new(options: Options) -> Self {
         let memory = MemoryS3::start().await.expect("an S3 in memory");
         memory.make_bucket("source", "us-east-1");
@@ -48,7 +48,7 @@ impl MemoryPair {
     }
 }
 
-/// Clients of everything at this address.
+/// Creates clients of all services at this address.
 pub async fn clients_at(url: &str) -> Aws {
     let config = aws_config::defaults(BehaviorVersion::latest())
         .region(SdkRegion::new("us-east-1"))

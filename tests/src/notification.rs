@@ -1,4 +1,4 @@
-//! Notifications as S3 writes them, and the SQS messages that bring them.
+//! Notifications as S3 writes them, and the SQS messages that deliver them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,13 +17,13 @@ const FORM: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b' ');
 
-/// A put: the bucket is said to hold this object now.
+/// A put. It reports that the bucket holds this object now.
 pub fn put(bucket: &Bucket, key: &str, etag: &str, bytes: usize) -> Value {
     let event = json!({"Records": [record(bucket, "ObjectCreated:Put", key)]});
     of_object(event, etag, bytes as u64)
 }
 
-/// An event that says which object was written.
+/// Adds to an event which object was written.
 pub fn of_object(mut event: Value, etag: &str, bytes: u64) -> Value {
     let object = &mut event["Records"][0]["s3"]["object"];
     object["eTag"] = json!(etag);
@@ -31,7 +31,7 @@ pub fn of_object(mut event: Value, etag: &str, bytes: u64) -> Value {
     event
 }
 
-/// An event without a sequencer, which S3 gives with puts and deletes only.
+/// Removes the sequencer, which S3 adds to puts and deletes only.
 pub fn without_sequencer(mut event: Value) -> Value {
     let object = event["Records"][0]["s3"]["object"].as_object_mut();
     object.expect("an object").remove("sequencer");
@@ -48,20 +48,20 @@ pub fn delete(bucket: &Bucket, key: &str) -> Value {
     json!({"Records": [record(bucket, "ObjectRemoved:Delete", key)]})
 }
 
-/// Anything else that S3 tells of, and when it happened: `ObjectTagging:Put`, `LifecycleExpiration:Delete`.
+/// Any other event of S3 at this time, such as `ObjectTagging:Put` or `LifecycleExpiration:Delete`.
 pub fn event(bucket: &Bucket, event_name: &str, key: &str, at: Timestamp) -> Value {
     let mut record = record(bucket, event_name, key);
     record["eventTime"] = json!(at);
     json!({"Records": [record]})
 }
 
-/// The same, told of a while ago: no copy that read what was before is still under way.
+/// The same event, old enough that no copy which read the earlier state can still be under way.
 pub fn settled(bucket: &Bucket, event_name: &str, key: &str) -> Value {
     let at = tandem_lambda::runtime::now() - chrono::TimeDelta::seconds(20);
     event(bucket, event_name, key, at)
 }
 
-/// The same, as a topic delivers it without raw message delivery.
+/// The event as an SNS topic delivers it without raw message delivery.
 pub fn by_topic(event: &Value) -> Value {
     json!({
         "Type": "Notification",
@@ -74,21 +74,21 @@ pub fn by_topic(event: &Value) -> Value {
     })
 }
 
-/// How often a message has been received that is not delivered again: as `template.yaml` says.
+/// The receive count of a message's last delivery, as in `template.yaml`.
 pub const LAST_DELIVERY: u32 = 100;
 
-/// A batch of SQS messages, received for the first time. [`kept`] names them by their places: `"0"`, `"1"`, ...
+/// A batch of SQS messages, received for the first time. [`kept`] names them by their indices: `"0"`, `"1"`, ...
 pub fn batch(queue_arn: &str, bodies: &[String]) -> Value {
     batch_received(1, queue_arn, bodies)
 }
 
-/// The same, received so often by now.
+/// A batch of SQS messages with this receive count.
 pub fn batch_received(receives: u32, queue_arn: &str, bodies: &[String]) -> Value {
     let records = bodies.iter().enumerate().map(|(place, body)| {
         json!({
             // The stack counts the attempts at a message by its id.
             "messageId": format!("{place}/{}", unique("message")),
-            "receiptHandle": "of a message that no queue has",
+            "receiptHandle": "of a message in no queue",
             "body": body,
             "attributes": {"ApproximateReceiveCount": receives.to_string()},
             "eventSource": "aws:sqs",
@@ -99,7 +99,7 @@ pub fn batch_received(receives: u32, queue_arn: &str, bodies: &[String]) -> Valu
     json!({"Records": records.collect::<Vec<_>>()})
 }
 
-/// A batch of one message, received so often by now.
+/// A batch of one message with this receive count.
 pub fn redelivered(receives: u32, queue_arn: &str, message: &QueuedMessage) -> Value {
     let mut batch = batch_received(receives, queue_arn, std::slice::from_ref(&message.body));
     let record = &mut batch["Records"][0];
@@ -111,7 +111,7 @@ pub fn redelivered(receives: u32, queue_arn: &str, message: &QueuedMessage) -> V
     batch
 }
 
-/// The messages that a function wants to keep: the places of those of a [`batch`], the ids of others.
+/// The messages that a function returns to the queue: the indices of those of a [`batch`], the ids of others.
 pub fn kept(answer: &Value) -> Vec<String> {
     let failures = answer["batchItemFailures"]
         .as_array()

@@ -1,5 +1,5 @@
-//! A proxy in front of the local cloud: it records every request that passes, and on demand answers in
-//! the cloud's place, breaks the connection, or holds a request until the test lets it go.
+//! A proxy in front of the local cloud: it records every request, and on demand answers in the cloud's place, breaks
+//! the connection, or delays a request until the test lets it pass.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ use crate::fault_answers::late;
 
 pub(crate) type Body = BoxBody<Bytes, std::io::Error>;
 
-/// The way from a proxy to the cloud.
+/// The connection from a proxy to the cloud.
 #[derive(Debug, Clone)]
 pub(crate) struct Upstream {
     address: String,
@@ -50,13 +50,13 @@ struct State {
     tests_pass_too: AtomicBool,
 }
 
-/// How many requests of a kind the cloud bears at once.
+/// How many requests of a kind the cloud accepts at once.
 struct Capacity {
     matches: Matcher,
     room: Arc<Semaphore>,
 }
 
-/// How long a request of a kind whose capacity is limited takes at least.
+/// The minimum duration of a request of a kind whose capacity is limited.
 const SERVICE_TIME: Duration = Duration::from_millis(10);
 
 impl std::fmt::Debug for Capacity {
@@ -65,41 +65,41 @@ impl std::fmt::Debug for Capacity {
     }
 }
 
-/// A request, as far as tests tell requests apart.
+/// A request, as far as tests distinguish requests.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Such as `CopyObject`; with the service's name if it is another than S3: `DynamoDB.GetItem`.
+    /// Such as `CopyObject`. For services other than S3 it contains the service's name: `DynamoDB.GetItem`.
     pub operation: String,
-    /// The bucket, or empty.
+    /// The bucket, or an empty string.
     pub bucket: String,
-    /// The key, decoded, or empty.
+    /// The key, decoded, or an empty string.
     pub key: String,
     /// The headers.
     pub headers: HeaderMap,
 }
 
-/// What becomes of a request instead of passing.
+/// What happens to a request instead of passing.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// This answer; the cloud never hears of it.
+    /// The proxy answers this. The request does not reach the cloud.
     Answer(u16, String),
-    /// The connection breaks; the cloud never hears of it.
+    /// The connection breaks. The request does not reach the cloud.
     BreakBefore,
-    /// The cloud does it, but the connection breaks before its answer.
+    /// The cloud carries the request out, but the connection breaks before its answer.
     BreakAfter,
-    /// The cloud does it, but this is the answer.
+    /// The cloud carries the request out, but the proxy answers this.
     DoneBut(u16, String),
-    /// The cloud does it, and its answer begins with the status 200, but breaks off.
+    /// The cloud carries the request out. Its answer begins with the status 200 and breaks off.
     BreakInAnswer,
-    /// The cloud carries the request out. The headers of its answer come at once, and the body this much later.
+    /// The cloud carries the request out. The headers of its answer arrive at once, and the body this much later.
     DelayBody(Duration),
-    /// It waits at the gate before it passes.
+    /// The request waits at the gate before it passes.
     HoldBefore(Gate),
-    /// The cloud does it, but its answer waits at the gate.
+    /// The cloud carries the request out, but its answer waits at the gate.
     HoldAfter(Gate),
 }
 
-/// Where a request waits for the test.
+/// A place where a request waits for the test.
 #[derive(Debug, Clone)]
 pub struct Gate {
     arrived: Arc<watch::Sender<bool>>,
@@ -126,7 +126,7 @@ impl Action {
         Self::Answer(status, error_body(code))
     }
 
-    /// One of S3's errors, although the cloud carried the request out.
+    /// One of S3's errors, for a request that the cloud carries out.
     pub fn done_but(status: u16, code: &str) -> Self {
         Self::DoneBut(status, error_body(code))
     }
@@ -146,10 +146,10 @@ impl Gate {
         arrived
             .wait_for(|arrived| *arrived)
             .await
-            .expect("the gate is there");
+            .expect("the gate exists");
     }
 
-    /// Lets all pass.
+    /// Lets all requests pass.
     pub fn open(&self) {
         self.open.send_replace(true);
     }
@@ -157,9 +157,7 @@ impl Gate {
     async fn pass(&self) {
         self.arrived.send_replace(true);
         let mut open = self.open.subscribe();
-        open.wait_for(|open| *open)
-            .await
-            .expect("the gate is there");
+        open.wait_for(|open| *open).await.expect("the gate exists");
     }
 }
 
@@ -169,15 +167,16 @@ impl Seen {
         self.operation == operation
     }
 
-    /// Whether S3 refuses it if a bucket has changed hands: it names the owner of each bucket that it is about.
+    /// Whether the request names the owner of every bucket that it concerns, so that S3 refuses it if a bucket has
+    /// changed hands.
     pub fn names_owners(&self) -> bool {
         let names = |header: &str| self.headers.contains_key(header);
         let of_source = !names("x-amz-copy-source") || names("x-amz-source-expected-bucket-owner");
         names("x-amz-expected-bucket-owner") && of_source
     }
 
-    /// Whether it is one of S3's that is about a bucket. A look at a bucket may name no owner: it finds out whether
-    /// the owner is what was refused.
+    /// Whether the request is for S3 and concerns a bucket. A HEAD of a bucket may name no owner: it finds out whether
+    /// the owner is the reason for a refusal.
     fn has_to_name_owners(&self) -> bool {
         !self.operation.contains('.')
             && !["ListBuckets", "HeadBucket"].contains(&self.operation.as_str())
@@ -201,12 +200,12 @@ impl Proxy {
         let state = proxy.state.clone();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                // Or every answer takes 40 ms.
+                // Without this, every answer takes 40 ms.
                 connection.set_nodelay(true).expect("TCP_NODELAY");
                 let state = state.clone();
                 tokio::spawn(async move {
                     let service = service_fn(|request| state.serve(request));
-                    // A connection that a script breaks ends in an error.
+                    // The result is an error if a script breaks the connection.
                     let _ = http1::Builder::new()
                         .serve_connection(TokioIo::new(connection), service)
                         .await;
@@ -216,20 +215,20 @@ impl Proxy {
         proxy
     }
 
-    /// The test's own requests pass it too, and need not name owners.
+    /// Allows requests without owners, because the test's own requests pass this proxy too.
     #[must_use]
     pub fn for_tests_too(self) -> Self {
         self.state.tests_pass_too.store(true, Ordering::Relaxed);
         self
     }
 
-    /// Its address, as `AWS_ENDPOINT_URL` wants it.
+    /// The proxy's address, as `AWS_ENDPOINT_URL` requires it.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The next `times` requests that match do not pass, but meet `action`. The oldest script that matches
-    /// is the one that counts.
+    /// The next `times` requests that match do not pass, but meet `action`. If several scripts match, the oldest one
+    /// applies.
     pub fn script(
         &self,
         times: usize,
@@ -243,7 +242,7 @@ impl Proxy {
         });
     }
 
-    /// From now on, requests that match while `at_once` of them are under way are answered `SlowDown`.
+    /// From now on, a request that matches while `at_once` of them are under way is answered `SlowDown`.
     pub fn limit(&self, at_once: usize, matches: impl Fn(&Seen) -> bool + Send + Sync + 'static) {
         *self.state.capacity() = Some(Capacity {
             matches: Box::new(matches),
@@ -251,24 +250,24 @@ impl Proxy {
         });
     }
 
-    /// The next request that matches waits at the gate before it passes.
+    /// Makes the next request that matches wait at the gate before it passes.
     pub fn hold_before(&self, matches: impl Fn(&Seen) -> bool + Send + Sync + 'static) -> Gate {
         let gate = Gate::new();
         self.script(1, matches, Action::HoldBefore(gate.clone()));
         gate
     }
 
-    /// The answer of the next request that matches waits at the gate.
+    /// Makes the answer of the next request that matches wait at the gate.
     pub fn hold_after(&self, matches: impl Fn(&Seen) -> bool + Send + Sync + 'static) -> Gate {
         let gate = Gate::new();
         self.script(1, matches, Action::HoldAfter(gate.clone()));
         gate
     }
 
-    /// The requests since this was last asked, in the order in which they came.
+    /// Returns the requests since the last call, in the order in which they arrived.
     ///
     /// # Panics
-    /// If one of them would be granted by a bucket that has changed hands.
+    /// If one of them does not name the owner of its bucket, so that a bucket that has changed hands would grant it.
     pub fn take(&self) -> Vec<Seen> {
         let seen = std::mem::take(
             &mut *self
@@ -287,7 +286,7 @@ impl Proxy {
         seen
     }
 
-    /// The same, each as its operation and the side it was sent to: `HeadObject source`.
+    /// Returns the same requests as text, each with its operation and its side: `HeadObject source`.
     pub fn take_story(&self, buckets: &Buckets) -> Vec<String> {
         let side = |seen: &Seen| {
             if seen.bucket == buckets.source.name {
@@ -298,11 +297,11 @@ impl Proxy {
                 ""
             }
         };
-        let told = |seen: Seen| format!("{}{}", seen.operation, side(&seen));
-        self.take().into_iter().map(told).collect()
+        let text = |seen: Seen| format!("{}{}", seen.operation, side(&seen));
+        self.take().into_iter().map(text).collect()
     }
 
-    /// The same, counted by operation.
+    /// Returns the number of the same requests by operation.
     pub fn take_counts(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
         for seen in self.take() {
@@ -321,7 +320,7 @@ impl State {
         self.capacity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The room that a request needs, or the answer that there is none.
+    /// Returns the permit that a request needs, or the answer if there is none.
     fn room_for(&self, seen: &Seen) -> Result<Option<OwnedSemaphorePermit>, Action> {
         match &*self.capacity() {
             Some(capacity) if (capacity.matches)(seen) => capacity
@@ -339,7 +338,7 @@ impl State {
         let body = body
             .collect()
             .await
-            .map_err(|_| "the client went away")?
+            .map_err(|_| "the client closed the connection")?
             .to_bytes();
         let seen = recognized(&head);
         let (room, action) = match self.room_for(&seen) {
@@ -405,7 +404,7 @@ impl Upstream {
         }
     }
 
-    /// Passes a request on and answers what the cloud answers.
+    /// Passes a request on and returns the cloud's answer.
     pub(crate) async fn pass(
         &self,
         head: Parts,
@@ -424,14 +423,14 @@ impl Upstream {
             .client
             .request(request)
             .await
-            .map_err(|_| "the cloud is gone")?;
+            .map_err(|_| "the cloud does not accept the connection")?;
         let (mut head, body) = answer.into_parts();
         let body = body
             .collect()
             .await
-            .map_err(|_| "the cloud went away")?
+            .map_err(|_| "the cloud broke the connection")?
             .to_bytes();
-        // The answer to a HEAD says how long the object is, and has no body.
+        // The answer to a HEAD has the length of the object, but no body.
         let length = head.headers.get("content-length").cloned();
         hop_by_hop(&mut head.headers);
         if let Some(length) = length {
@@ -463,7 +462,7 @@ fn broken() -> Body {
     StreamBody::new(futures::stream::iter([begins, breaks])).boxed()
 }
 
-/// What is between two programs only.
+/// Removes the headers that concern only one connection.
 fn hop_by_hop(headers: &mut HeaderMap) {
     for name in [
         "connection",

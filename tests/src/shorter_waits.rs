@@ -1,5 +1,5 @@
 //! A stack with shorter timeouts: messages that functions delay by minutes are redelivered sooner. The functions'
-//! requests are signed and cannot be changed, so others are made in their place.
+//! requests are signed and cannot be changed, so the proxy sends other requests in their place.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use serde_json::{Value, json};
 
 use crate::proxy::Seen;
 
-/// For how long messages may wait.
+/// The longest times for which messages may wait.
 #[derive(Debug)]
 pub struct ShorterWaits {
-    /// The client that makes the requests.
+    /// The client that sends the requests.
     pub sqs: Client,
-    /// Messages are delayed for this long at most: the time after which nothing of a failed attempt can be
-    /// at work, which a stack with shorter timeouts has shorter too.
+    /// The maximum delay of a message: the time after which a failed attempt has nothing in flight. It is shorter too
+    /// in a stack with shorter timeouts.
     pub delay_max: Duration,
-    /// A visibility timeout is extended to this at most.
+    /// The maximum to which a visibility timeout is extended.
     pub visibility_max: Duration,
 }
 
 impl ShorterWaits {
-    /// Returns the request that takes the place of this one, if this one would let a message wait for too long.
+    /// Returns the request to send in place of this one, if this one would make a message wait for too long.
     pub fn instead_of(&self, seen: &Seen, body: &Bytes) -> Option<Wait> {
         let (field, longest) = match seen.operation.as_str() {
             "SQS.SendMessage" => ("DelaySeconds", self.delay_max),
@@ -42,7 +42,7 @@ impl ShorterWaits {
     }
 }
 
-/// A request to let a message wait for a shorter time.
+/// A request to make a message wait for a shorter time.
 #[derive(Debug)]
 pub struct Wait {
     sqs: Client,
@@ -65,7 +65,7 @@ impl Wait {
         attributes.collect()
     }
 
-    /// Makes the request and returns the service's answer.
+    /// Sends the request and returns the service's answer.
     pub async fn ask(self) -> Result<Response<Bytes>, &'static str> {
         let text = |field: &str| self.request[field].as_str().map(str::to_owned);
         let answer = if self.request["MessageBody"].is_string() {

@@ -1,5 +1,5 @@
-//! A copy as S3 makes it: it reads the source at one instant and lands at a later one. Servers here do both at
-//! once, so the proxy makes such a copy itself: to a bucket aside, and from there to its place.
+//! A copy as in S3: it reads the source at one instant and lands at a later one. The servers of the tests do both at
+//! once, so the proxy makes such a copy itself: first to a temporary bucket, then from there to its destination.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,9 +14,9 @@ use crate::proxy::Seen;
 /// Makes slow copies.
 #[derive(Debug)]
 pub struct SlowCopy {
-    /// Where copies to buckets wait that are not named below.
+    /// The temporary bucket of copies to buckets that are not named below.
     pub aside: Aside,
-    /// Where copies to these buckets wait.
+    /// The temporary buckets of copies to these buckets.
     pub elsewhere: BTreeMap<String, Aside>,
 }
 
@@ -25,18 +25,18 @@ pub struct SlowCopy {
 pub struct Aside {
     /// A client of the destinations' region.
     pub client: Client,
-    /// The bucket, of that region.
+    /// The bucket, which is in that region.
     pub bucket: String,
 }
 
 impl SlowCopy {
-    /// Whether this request is a copy that can be made so: one that carries everything over.
+    /// Whether this request is a copy that can be made slowly: one that keeps the metadata.
     pub fn can_make(seen: &Seen) -> bool {
         seen.is("CopyObject") && !seen.headers.contains_key("x-amz-metadata-directive")
     }
 
-    /// Reads the source now and lands after a while, if the conditions on the destination hold then. Returns nothing
-    /// if either was refused: then the request itself can be passed on.
+    /// Reads the source now, and lands after a delay if the conditions on the destination hold then. Returns `None` if
+    /// one of the two requests was refused; then the caller can pass the request itself on.
     pub async fn make(&self, seen: &Seen, after: Duration) -> Option<Response<Bytes>> {
         static MADE: AtomicU64 = AtomicU64::new(0);
         let Aside { client, bucket } = self.elsewhere.get(&seen.bucket).unwrap_or(&self.aside);

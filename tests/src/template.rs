@@ -4,7 +4,7 @@ use std::path::Path;
 
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// The template. What a tag such as `!Sub` says is not kept, only what it is about.
+/// The template. Tags such as `!Sub` are dropped; their values stay.
 pub fn read() -> Yaml {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../template.yaml");
     let text = std::fs::read_to_string(path).expect("the template");
@@ -12,7 +12,7 @@ pub fn read() -> Yaml {
     documents.remove(0)
 }
 
-/// Its resources, loops not expanded.
+/// The template's resources, without expanding loops.
 pub fn resources(template: &Yaml) -> &Yaml {
     &template["Resources"]
 }
@@ -28,7 +28,7 @@ pub fn of_type<'a>(
         .map(|(id, resource)| (id.as_str().expect("a logical id"), resource))
 }
 
-/// Of what a condition may leave out (`!If [Condition, something, !Ref AWS::NoValue]`), what is there if it holds.
+/// The value of `!If [Condition, something, !Ref AWS::NoValue]` if the condition holds.
 pub fn if_there(value: &Yaml) -> &Yaml {
     match value.as_vec().map(Vec::as_slice) {
         Some([Yaml::String(_), there, Yaml::String(nothing)]) if nothing == "AWS::NoValue" => there,
@@ -47,13 +47,13 @@ pub fn role<'a>(template: &'a Yaml, logical_id: &str) -> &'a Yaml {
     &role["Properties"]
 }
 
-/// The statements of a function's role, all conditions of the template being true.
+/// The statements of a function's role if all conditions of the template hold.
 pub fn statements<'a>(template: &'a Yaml, logical_id: &str) -> Vec<&'a Yaml> {
     let role = role(template, logical_id);
     let own = role["Policies"].as_vec().into_iter().flatten();
     let own = own.map(|policy| &policy["PolicyDocument"]);
     let shared = role["ManagedPolicyArns"].as_vec().into_iter().flatten();
-    // Only policies of the template: those of AWS's allow more than any one function needs.
+    // Only policies of the template: the policies of AWS allow more than any function needs.
     let shared = shared.map(|policy| {
         let policy = if_there(policy).as_str().expect("a policy of the template");
         &resources(template)[policy]["Properties"]["PolicyDocument"]
@@ -64,7 +64,7 @@ pub fn statements<'a>(template: &'a Yaml, logical_id: &str) -> Vec<&'a Yaml> {
         .collect()
 }
 
-/// The queue that starts a function, if one does.
+/// The queue that invokes a function, if there is one.
 pub fn queue<'a>(template: &'a Yaml, logical_id: &str) -> Option<&'a str> {
     let events = &resources(template)[logical_id]["Properties"]["Events"];
     events
@@ -73,11 +73,11 @@ pub fn queue<'a>(template: &'a Yaml, logical_id: &str) -> Option<&'a str> {
         .find_map(|event| event["Properties"]["Queue"].as_str())
 }
 
-/// The texts of something that is one or several.
+/// The strings of a value that is one string or a list.
 pub fn texts(value: &Yaml) -> Vec<&str> {
     match value {
         Yaml::String(one) => vec![one],
         Yaml::Array(several) => several.iter().flat_map(texts).collect(),
-        other => panic!("neither a text nor a list of texts: {other:?}"),
+        other => panic!("neither a string nor a list of strings: {other:?}"),
     }
 }

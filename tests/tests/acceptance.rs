@@ -1,4 +1,4 @@
-//! The acceptance run on the local cloud: it passes, and removes what it has made, however it ends.
+//! The acceptance run on the local cloud: it passes, and it removes what it has made, however it ends.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -12,17 +12,17 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::Mutex;
 
-/// What names of a run's things begin with.
+/// The prefix of the names of everything that a run makes.
 const PREFIX: &str = "tandem-acceptance-";
-/// Steps that need something that the local cloud does not have or does not report.
+/// Steps that need something which the local cloud does not have or does not report.
 const MAY_BE_SKIPPED: [&str; 4] = ["cold-starts", "conditions", "recursion", "tags"];
 /// Longer than any of these tests on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// One run at a time, because `--clean` removes what other runs are using.
+/// Serialises the runs, because `--clean` removes what other runs are using.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
-/// A run in progress, and what it has printed.
+/// A run in progress, with its output so far.
 struct Run {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -49,14 +49,14 @@ impl Run {
         }
     }
 
-    /// Waits for a line in which `text` occurs.
+    /// Waits for a line that contains `text`.
     async fn says(&mut self, text: &str) {
         while let Some(line) = self.next_line().await {
             if line.contains(text) {
                 return;
             }
         }
-        panic!("it ended without {text:?}:\n{}", self.said);
+        panic!("the run ended without {text:?}:\n{}", self.said);
     }
 
     async fn next_line(&mut self) -> Option<String> {
@@ -76,7 +76,7 @@ impl Run {
         assert!(sent.expect("kill").success());
     }
 
-    /// Waits for its end. Returns all that it said, too.
+    /// Waits for the end of the run. Returns its whole output, too.
     async fn end(mut self) -> (ExitStatus, String) {
         while self.next_line().await.is_some() {}
         let status = self.child.wait().await.expect("its end");
@@ -84,7 +84,7 @@ impl Run {
     }
 }
 
-/// The program, beside the tests' own folder.
+/// The program, in the folder above that of the tests.
 fn program() -> PathBuf {
     let test = std::env::current_exe().expect("this test's path");
     let folder = test
@@ -146,7 +146,7 @@ async fn the_acceptance_run_passes_on_the_local_cloud_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_run_that_is_interrupted_twice_removes_everything_and_says_what_is_still_there() {
+async fn a_run_that_is_interrupted_twice_removes_everything_and_prints_what_is_still_there() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let cloud = Cloud::connect().await;
     let folder = tempfile::tempdir().expect("a folder");
@@ -170,7 +170,7 @@ async fn a_run_that_is_interrupted_twice_removes_everything_and_says_what_is_sti
 }
 
 #[tokio::test]
-async fn what_a_killed_run_has_left_is_named_by_the_next_and_removed_by_a_cleaning() {
+async fn clean_names_and_removes_what_a_killed_run_has_left() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let cloud = Cloud::connect().await;
     let folder = tempfile::tempdir().expect("a folder");

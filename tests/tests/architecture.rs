@@ -1,4 +1,4 @@
-//! The arrows between the crates, as `ARCHITECTURE.md` draws them.
+//! Checks the arrows between the crates against `ARCHITECTURE.md`.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -11,10 +11,10 @@ use proptest::arbitrary::any;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 
-/// What a function's `main.rs` may have: it only wires.
+/// The maximum length of a function's `main.rs`, which only wires it up.
 const MAIN_LINES_MAX: usize = 40;
 
-/// As it is built on this machine: what other platforms need may not even be downloaded.
+/// The workspace as this machine builds it. Dependencies of other platforms may not even be downloaded.
 fn workspace() -> Metadata {
     let rustc = Command::new("rustc").arg("-vV").output().expect("rustc");
     let about = String::from_utf8(rustc.stdout).expect("text");
@@ -47,7 +47,7 @@ fn functions(workspace: &Metadata) -> Vec<&Package> {
     functions
 }
 
-/// The names of what a crate depends on directly, tests aside.
+/// The names of a crate's direct dependencies, without those of tests.
 fn dependencies(package: &Package) -> BTreeSet<String> {
     package
         .dependencies
@@ -57,7 +57,7 @@ fn dependencies(package: &Package) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names of everything a crate depends on, tests aside.
+/// The names of all dependencies of a crate, without those of tests.
 fn all_dependencies(workspace: &Metadata, root: &PackageId) -> BTreeSet<String> {
     let nodes = &workspace
         .resolve
@@ -89,7 +89,7 @@ fn all_dependencies(workspace: &Metadata, root: &PackageId) -> BTreeSet<String> 
 }
 
 #[test]
-fn functions_depend_on_no_function_and_on_all_of_the_shared_crates() {
+fn functions_depend_on_no_function_and_on_all_shared_crates() {
     let workspace = workspace();
     let functions = functions(&workspace);
     for function in &functions {
@@ -113,7 +113,7 @@ fn functions_depend_on_no_function_and_on_all_of_the_shared_crates() {
 }
 
 #[test]
-fn the_domain_knows_no_runtime_and_no_aws() {
+fn the_domain_depends_on_no_runtime_and_no_aws() {
     let workspace = workspace();
     let domain = package(&workspace, "tandem-replication");
     for name in all_dependencies(&workspace, &domain.id) {
@@ -127,7 +127,7 @@ fn the_domain_knows_no_runtime_and_no_aws() {
 }
 
 #[test]
-fn the_adapters_know_no_lambda_and_the_shell_is_used_by_functions_only() {
+fn the_adapters_do_not_depend_on_lambda_and_only_functions_use_the_shell() {
     let workspace = workspace();
     let adapters = all_dependencies(&workspace, &package(&workspace, "tandem-aws").id);
     for name in ["tandem-lambda", "lambda_runtime", "aws_lambda_events"] {
@@ -143,14 +143,14 @@ fn the_adapters_know_no_lambda_and_the_shell_is_used_by_functions_only() {
     }
 }
 
-/// What of ours a crate uses, tests aside.
+/// The crates of this repository that a crate uses, without those that only tests use.
 fn ours(workspace: &Metadata, name: &str) -> BTreeSet<String> {
     let ours = dependencies(package(workspace, name)).into_iter();
     ours.filter(|name| name.starts_with("tandem")).collect()
 }
 
 #[test]
-fn the_demo_uses_nothing_of_ours_and_the_acceptance_run_only_the_demos_tools_and_the_prices() {
+fn the_demo_uses_no_crate_of_ours_and_the_acceptance_run_only_the_demo_and_the_prices() {
     let workspace = workspace();
     assert_eq!(ours(&workspace, "tandem-demo"), BTreeSet::new());
     let used = ["tandem", "tandem-demo"].map(str::to_owned);
@@ -165,8 +165,41 @@ fn the_demo_uses_nothing_of_ours_and_the_acceptance_run_only_the_demos_tools_and
     }
 }
 
+/// The table of `ARCHITECTURE.md`, for the crates whose dependencies it limits.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("tandem-replication", &[]),
+    ("tandem-raw-head", &["tandem-replication"]),
+    ("tandem-aws", &["tandem-replication", "tandem-raw-head"]),
+    ("tandem-lambda", &["tandem-replication", "tandem-aws"]),
+    ("tandem", &["tandem-replication", "tandem-raw-head"]),
+    ("tandem-demo", &[]),
+    ("tandem-acceptance", &["tandem-demo", "tandem"]),
+    ("tandem-memory-s3", &[]),
+    ("tandem-hostile", &[]),
+];
+
 #[test]
-fn everything_shared_is_used() {
+fn every_crate_depends_only_on_what_the_architecture_allows() {
+    let workspace = workspace();
+    let of_functions: &[&str] = &[
+        "tandem-replication",
+        "tandem-raw-head",
+        "tandem-aws",
+        "tandem-lambda",
+    ];
+    let functions = functions(&workspace);
+    let functions = functions
+        .iter()
+        .map(|function| (function.name.as_str(), of_functions));
+    for (name, allowed) in ARROWS.into_iter().chain(functions) {
+        for used in ours(&workspace, name) {
+            assert!(allowed.contains(&used.as_str()), "{name} -> {used}");
+        }
+    }
+}
+
+#[test]
+fn every_shared_crate_is_used() {
     let workspace = workspace();
     let used: BTreeSet<String> = functions(&workspace)
         .iter()
@@ -194,7 +227,7 @@ fn a_functions_main_only_wires() {
 }
 
 #[test]
-fn every_module_says_what_it_is() {
+fn every_module_has_a_module_comment() {
     let workspace = workspace();
     for package in workspace.workspace_packages() {
         let root = package
@@ -221,8 +254,8 @@ fn every_module_says_what_it_is() {
     }
 }
 
-/// Property tests with a seed of their own in every run would fail in some runs only. `.cargo/config.toml` sets the
-/// seed for plain `cargo test` too; `make fuzz` sets others.
+/// Without a fixed seed, property tests would fail in some runs only. `.cargo/config.toml` sets the seed, for plain
+/// `cargo test` too; `make fuzz` sets others.
 #[test]
 fn property_tests_have_a_fixed_seed() {
     assert_ne!(

@@ -1,4 +1,4 @@
-//! Notifications are attached as soon as S3 can send to the stack's queues: the real adapter, and no local cloud.
+//! The real adapter attaches notifications as soon as S3 can send to the stack's queues. No local cloud.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -14,11 +14,11 @@ use tandem_tests::memory_pair::MemoryPair;
 use tandem_tests::proxy::Action;
 
 const THEIRS: &str = "arn:aws:sqs:us-east-1:000000000000:theirs";
-/// As many pauses as in the function, and no time.
+/// As many pauses as in the function, but of zero length.
 const PAUSES: [Duration; SETTLING.len()] = [Duration::ZERO; SETTLING.len()];
 
 fn queues() -> LaneQueues {
-    let arn = |lane: &str| format!("arn:aws:sqs:us-east-1:000000000000:tandem-{lane}");
+    let arn = |queue: &str| format!("arn:aws:sqs:us-east-1:000000000000:tandem-{queue}");
     LaneQueues {
         put_arn: arn("put"),
         delete_arn: arn("delete"),
@@ -26,7 +26,7 @@ fn queues() -> LaneQueues {
     }
 }
 
-/// With a notification of another writer, for other keys.
+/// A pair whose source has another writer's notification, for other keys.
 async fn pair() -> MemoryPair {
     let mut pair = MemoryPair::new(Options::default()).await;
     pair.rule.scope = Scope::Prefixes(vec!["ours/".to_owned()]);
@@ -47,7 +47,7 @@ async fn pair() -> MemoryPair {
     pair
 }
 
-/// Makes S3 answer this many times that it cannot send to this queue.
+/// Makes S3 refuse notifications to this queue this many times.
 fn refuse(pair: &MemoryPair, times: usize, queue: &str) {
     // As S3 answers (aws-cli issue 8162).
     let body = format!(
@@ -70,7 +70,7 @@ fn writes(pair: &MemoryPair) -> usize {
 
 // Promise: A rule is made seconds after a deployment, when S3 cannot send to the new queues yet.
 #[tokio::test]
-async fn queues_of_a_new_stack_are_waited_for() {
+async fn attaching_waits_for_the_queues_of_a_new_stack() {
     let pair = pair().await;
     refuse(&pair, 3, &queues().put_arn);
     attach_patiently(&pair.aws, &queues(), &pair.rule, &PAUSES)
@@ -87,7 +87,7 @@ async fn queues_of_a_new_stack_are_waited_for() {
 }
 
 #[tokio::test]
-async fn queues_that_stay_closed_are_given_up_within_half_a_minute() {
+async fn attaching_fails_after_half_a_minute_if_the_queues_stay_closed() {
     let pair = pair().await;
     refuse(&pair, usize::MAX, &queues().delete_arn);
     let refused = attach_patiently(&pair.aws, &queues(), &pair.rule, &PAUSES).await;
@@ -108,7 +108,7 @@ async fn queues_that_stay_closed_are_given_up_within_half_a_minute() {
 }
 
 #[tokio::test]
-async fn another_writers_queue_is_not_waited_for() {
+async fn attaching_does_not_wait_for_another_writers_queue() {
     let pair = pair().await;
     refuse(&pair, 1, THEIRS);
     let refused = attach_patiently(&pair.aws, &queues(), &pair.rule, &PAUSES).await;

@@ -1,5 +1,5 @@
-//! What the documents say is so: tests that they name exist, tests quote what they promise, and the files that they
-//! point to exist.
+//! Checks the documents: the tests that they name exist, tests quote their promises, and the files that they point to
+//! exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The texts between backticks, however the lines are broken.
+/// The strings between backticks, however the lines are broken.
 fn quoted(document: &str) -> Vec<String> {
     let texts = document.split('`').skip(1).step_by(2);
     texts.map(folded).collect()
@@ -36,7 +36,7 @@ fn every_test_that_a_document_names_exists() {
         );
         named += 1;
     }
-    assert!(named > 0, "no test is named");
+    assert!(named > 0, "the documents name no test");
 }
 
 /// The text on one line.
@@ -44,7 +44,7 @@ fn folded(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The promises of a document: its list items, each with the lines that continue it.
+/// The promises of a document: its list items, each with its continuation lines.
 fn promises(document: &str) -> Vec<String> {
     let mut promises: Vec<String> = Vec::new();
     let mut in_item = false;
@@ -66,7 +66,7 @@ fn promises(document: &str) -> Vec<String> {
 #[derive(Debug, PartialEq, Eq)]
 struct Quote {
     promise: String,
-    /// Whether the comment stands directly above a test.
+    /// Whether the comment is directly above a test.
     proves: bool,
 }
 
@@ -91,7 +91,7 @@ fn quotes(code: &str) -> Vec<Quote> {
     quotes
 }
 
-/// All files of Rust in a folder and below, but for what cargo has built.
+/// All Rust files in a folder and below, except cargo's build output.
 fn code_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in
@@ -146,7 +146,7 @@ fn a_promise_is_a_list_item_with_the_lines_that_continue_it() {
 }
 
 #[test]
-fn a_quote_proves_something_only_directly_above_a_test() {
+fn a_quote_counts_only_directly_above_a_test() {
     let quote = |promise: &str, proves| Quote {
         promise: promise.to_owned(),
         proves,
@@ -162,7 +162,7 @@ fn a_quote_proves_something_only_directly_above_a_test() {
     assert_eq!(quotes("// Promise: One."), [quote("One.", false)]);
 }
 
-/// Every row of the table names its test, and every test its row.
+/// Every row of the table names its tests, and every test is in a row.
 #[test]
 fn every_row_of_fidelity_has_its_tests() {
     let folder = root().join("tests/tests/flows/fidelity");
@@ -193,7 +193,7 @@ fn every_row_of_fidelity_has_its_tests() {
 }
 
 #[test]
-fn every_reason_is_in_the_document_with_its_meaning_and_what_helps() {
+fn every_reason_is_in_the_document_with_its_meaning_and_remedy() {
     let document = read("docs/failures.md");
     for entry in &REASONS {
         let disposition = format!("{:?}", entry.disposition).to_lowercase();
@@ -239,7 +239,7 @@ fn every_source_file_that_a_document_names_exists() {
             if is_path && of_ours.iter().any(|room| text.starts_with(room)) {
                 assert!(
                     root().join(&text).exists(),
-                    "{document} names {text}, which is not there"
+                    "{document} names {text}, which does not exist"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! Encryption of replicas: the real adapter and protocol against the S3 in memory, and no local cloud.
+//! Encryption of replicas: the real adapter and protocol against the S3 in memory. No local cloud.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -21,7 +21,7 @@ use tandem_tests::memory_pair::MemoryPair;
 
 const KEY: &str = "arn:aws:kms:us-west-2:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-/// A pair of buckets, and processes that carry objects over.
+/// A pair of buckets, and processes that replicate objects.
 struct Stage(MemoryPair);
 
 impl Stage {
@@ -29,19 +29,19 @@ impl Stage {
         Self(MemoryPair::new(options).await)
     }
 
-    /// As `configure-rule` notes it when the rule is made, and at every check.
+    /// Stores the default encryption in the rule, as `configure-rule` does when it makes the rule and at every check.
     async fn note_default_encryption(&mut self) {
         let noted = default_encryption(&self.0.aws, &self.0.rule.destination, ACCOUNT_ID).await;
         self.0.rule.destination_encryption = noted;
     }
 
-    /// Puts an object and carries it over, as the first one of a process or not; answers how often it was copied.
+    /// Puts an object and replicates it, in a process that may have replicated others. Returns the number of copies.
     async fn carry(&self, process: &PutHints, key: &str) -> u64 {
         let at = SystemTime::now().into();
         let object = Object::new("bytes".into(), Attributes::default(), at);
         self.carry_object(process, key, object)
             .await
-            .expect("carried over")
+            .expect("the object is replicated")
     }
 
     async fn carry_object(
@@ -76,7 +76,7 @@ impl Stage {
         Ok(copies.copied().unwrap_or_default())
     }
 
-    /// The encryptions that copies and uploads asked for, in their order.
+    /// The encryptions that copies and uploads named, in order.
     fn asked(&self) -> Vec<Option<String>> {
         let orders = self.0.proxy.take().into_iter();
         let orders =
@@ -97,10 +97,10 @@ impl Stage {
 
 // Promise: The first put of a process costs one copy also where the destination's default encryption changes `ETag`s.
 #[tokio::test]
-async fn the_first_put_of_a_process_is_one_copy_whatever_the_default_encryption() {
+async fn the_first_put_of_a_process_costs_one_copy_whatever_the_default_encryption() {
     let mut stage = Stage::new(Options::default()).await;
     stage.0.memory.set_default_encryption("replica", Some(KEY));
-    // If S3 did not return the encryption, a process learns it from a copy that has to be made again.
+    // If S3 did not return the encryption, a process finds it out by a copy that has to be repeated.
     let learning = PutHints::default();
     assert_eq!(stage.carry(&learning, "a").await, 2);
     assert_eq!(stage.carry(&learning, "b").await, 1);
@@ -115,7 +115,7 @@ async fn the_first_put_of_a_process_is_one_copy_whatever_the_default_encryption(
         assert_eq!(replica.kms_key.as_deref(), Some(KEY), "{key}");
         assert!(replica.metadata.contains_key(PROVENANCE_KEY), "{key}");
     }
-    // The default changes after the last check: the stored encryption is wrong, and no put fails because of that.
+    // The default changes after the last check. The stored encryption is then wrong, but no put fails because of that.
     stage.0.memory.set_default_encryption("replica", None);
     let process = PutHints::default();
     assert_eq!(stage.carry(&process, "d").await, 1);
@@ -127,7 +127,7 @@ async fn the_first_put_of_a_process_is_one_copy_whatever_the_default_encryption(
 }
 
 #[tokio::test]
-async fn a_bucket_that_does_not_tell_its_encryption_is_not_known() {
+async fn the_encryption_of_a_bucket_that_does_not_return_it_is_unknown() {
     let stage = Stage::new(Options::default()).await;
     let noted = default_encryption(&stage.0.aws, &stage.0.rule.destination, "111122223333").await;
     assert_eq!(noted, None);
@@ -136,7 +136,7 @@ async fn a_bucket_that_does_not_tell_its_encryption_is_not_known() {
 // Promise: Every copy and every upload asks for the rule's encryption, so that a destination whose policy requires
 // one takes them.
 #[tokio::test]
-async fn a_policy_that_requires_an_encryption_is_met_by_the_rules() {
+async fn a_rule_with_an_encryption_satisfies_a_policy_that_requires_it() {
     let key = || Some(KmsKeyArn::parse(KEY).expect("an ARN"));
     let managed = Some("alias/aws/s3");
     for (encryption, kms_key, asks, encrypts) in [
@@ -151,7 +151,7 @@ async fn a_policy_that_requires_an_encryption_is_met_by_the_rules() {
             ..Options::default()
         };
         let stage = Stage::new(options).await;
-        // What the bucket has by default is not asked for.
+        // The requests do not name the bucket's default encryption.
         stage
             .0
             .memory
@@ -160,11 +160,11 @@ async fn a_policy_that_requires_an_encryption_is_met_by_the_rules() {
         let process = PutHints::default();
         assert_eq!(stage.carry(&process, "whole").await, 1, "{asks}");
         assert_eq!(stage.asked(), [Some(asks.to_owned())]);
-        // S3 takes no smaller part but the last one.
+        // S3 accepts smaller parts only as the last one.
         let parts = vec![vec![b'x'; 5 << 20].into(), "more".into()];
         let in_parts = Object::of_parts(parts, Attributes::default(), SystemTime::now().into());
         let carried = stage.carry_object(&process, "parts", in_parts).await;
-        assert_eq!(carried.expect("carried over"), 0, "{asks}");
+        assert_eq!(carried.expect("the object is replicated"), 0, "{asks}");
         assert_eq!(stage.asked(), [Some(asks.to_owned())]);
         for key in ["whole", "parts"] {
             let replica = stage.replica(key);
@@ -190,7 +190,7 @@ async fn a_policy_that_requires_an_encryption_denies_a_rule_without_one() {
 // Promise: A replica whose metadata leave no room for the source's `ETag` is recognised by its size, its metadata and
 // its time: it was written after its source.
 #[tokio::test]
-async fn metadata_that_cannot_be_marked_are_left_to_s3_and_recognised() {
+async fn a_replica_without_space_for_the_mark_is_recognised() {
     let options = Options {
         encryption: EncryptionChoice::Kms,
         ..Options::default()
@@ -200,7 +200,7 @@ async fn metadata_that_cannot_be_marked_are_left_to_s3_and_recognised() {
         metadata: [("filling".to_owned(), value(&"x".repeat(2_041)))].into(),
         ..Attributes::default()
     };
-    // S3 keeps metadata that no header can have, and says how many (API reference, "HeadObject").
+    // S3 stores metadata that no header can contain, and reports its number (API reference, "HeadObject").
     let unshown = Attributes {
         headers: [("x-amz-missing-meta", value("1"))].into(),
         ..Attributes::default()
@@ -209,7 +209,7 @@ async fn metadata_that_cannot_be_marked_are_left_to_s3_and_recognised() {
         let yesterday = SystemTime::now() - Duration::from_hours(24);
         let object = Object::new("bytes".into(), attributes.clone(), yesterday.into());
         let carried = stage.carry_object(&PutHints::default(), key, object).await;
-        assert_eq!(carried.expect("carried over"), 1, "{key}");
+        assert_eq!(carried.expect("the object is replicated"), 1, "{key}");
         let replica = stage.replica(key);
         assert_eq!(replica.metadata, attributes.metadata, "{key}");
         assert_eq!(replica.headers, attributes.headers, "{key}");

@@ -1,8 +1,9 @@
-//! What the template allows each function, and what its code asks AWS for: exactly the same.
+//! Compares the permissions that the template gives each function with the requests that its code sends to AWS. They
+//! have to be the same.
 //!
-//! What the code asks for is read from the built binaries: an operation of the SDK is linked into a function exactly
-//! if its code can reach it. `NEEDS` says which permissions an operation takes. The local AWS enforces the roles'
-//! policies, so that the whole flows show that what is allowed is enough; this shows that it is not too much.
+//! The requests are read from the built binaries: an operation of the SDK is linked into a function exactly if its code
+//! can reach it. `NEEDS` lists the permissions of each operation. The local AWS enforces the roles' policies, so the
+//! flows show that the permissions are enough; this test shows that they are not too many.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -13,7 +14,7 @@ use object::{Object, ObjectSymbol};
 use tandem_tests::template::{of_type, queue, read, role, statements, texts};
 use yaml_rust2::Yaml;
 
-/// The functions, by their logical ids in the template.
+/// The functions, with their logical ids in the template.
 const FUNCTIONS: [(&str, &str); 6] = [
     ("ConfigureRule", "configure-rule"),
     ("ReplicatePut", "replicate-put"),
@@ -23,8 +24,8 @@ const FUNCTIONS: [(&str, &str); 6] = [
     ("CopyParts", "copy-parts"),
 ];
 
-/// What an operation needs: `action` on a kind of resource, as [`kind`] names it. A row for a function alone,
-/// `function: operation`, counts in place of the operation's.
+/// What an operation needs: `action` on a kind of resource, with the names of [`kind`]. A row for one function,
+/// `function: operation`, replaces the operation's own row.
 ///
 /// Sources: S3 user guide, "Required permissions for Amazon S3 API operations"; service authorization reference.
 const NEEDS: &[(&str, &[&str])] = &[
@@ -58,7 +59,7 @@ const NEEDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("s3.DeleteObject", &["s3:DeleteObject replicas"]),
-    // Of the version that was seen, where there are versions.
+    // For the version that the function has read, if there are versions.
     (
         "s3.DeleteObjectTagging",
         &[
@@ -104,9 +105,9 @@ const NEEDS: &[(&str, &[&str])] = &[
         "s3.HeadBucket",
         &["s3:ListBucket source", "s3:ListBucket destination"],
     ),
-    // Finds out where a bucket of manifests or reports is.
+    // Finds the region of a bucket of manifests or reports.
     ("backfill: s3.HeadBucket", &["s3:ListBucket job bucket"]),
-    // Without s3:ListBucket it answers 403 where there is no object; it shows locks only to who may read them.
+    // Without s3:ListBucket, S3 answers 403 if there is no object. It shows locks only to roles that may read them.
     (
         "s3.HeadObject",
         &[
@@ -121,7 +122,7 @@ const NEEDS: &[(&str, &[&str])] = &[
             "kms:Decrypt keys",
         ],
     ),
-    // Of manifests.
+    // For manifests.
     (
         "backfill: s3.HeadObject",
         &[
@@ -148,7 +149,7 @@ const NEEDS: &[(&str, &[&str])] = &[
         "s3.ListMultipartUploads",
         &["s3:ListBucketMultipartUploads destination"],
     ),
-    // They abort only uploads of their own, whose ids they know.
+    // The live functions abort only their own uploads, whose ids they know.
     ("replicate-put: s3.ListMultipartUploads", &[]),
     ("replicate-delete: s3.ListMultipartUploads", &[]),
     ("backfill-shard: s3.ListMultipartUploads", &[]),
@@ -212,7 +213,7 @@ const NEEDS: &[(&str, &[&str])] = &[
         "eventbridge.ListTargetsByRule",
         &["events:ListTargetsByRule event rules"],
     ),
-    // Of other stacks, in the destination's region.
+    // For the rules of other stacks in the destination's region.
     (
         "eventbridge.ListRules",
         &["events:ListRules all event rules"],
@@ -231,7 +232,7 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("cloudwatch.GetMetricData", &["cloudwatch:GetMetricData *"]),
 ];
 
-/// What Lambda itself does as the function: writing its log, and taking messages from the queue that starts it.
+/// What Lambda itself does with the function's role: it writes the log, and takes messages from the function's queue.
 ///
 /// Sources: Lambda developer guide, "Execution role" and "Using Lambda with Amazon SQS".
 const OF_LAMBDA: [&str; 2] = ["logs:CreateLogStream log", "logs:PutLogEvents log"];
@@ -241,7 +242,7 @@ const OF_LAMBDA_WITH_QUEUE: [&str; 3] = [
     "sqs:ReceiveMessage queues",
 ];
 
-/// What using the table and the queues takes where the parameter `StackKey` names their key. Every function uses both.
+/// What the table and the queues need if the parameter `StackKey` names their key. Every function uses both.
 ///
 /// Sources: DynamoDB developer guide, "Using DynamoDB encryption at rest"; SQS developer guide, "Key management".
 const OF_STACK_KEY: [&str; 6] = [
@@ -253,8 +254,8 @@ const OF_STACK_KEY: [&str; 6] = [
     "kms:ReEncryptTo stack key",
 ];
 
-/// Linked, and never sent: how the SDK finds credentials on machines other than Lambda's, and sessions of directory
-/// buckets, which have no notifications.
+/// Operations that are linked but never sent: the SDK's ways to find credentials on machines other than Lambda's, and
+/// sessions of directory buckets, which have no notifications.
 fn is_never_sent(operation: &str) -> bool {
     let services = ["sso.", "ssooidc.", "sts.", "signin."];
     services
@@ -266,7 +267,7 @@ fn is_never_sent(operation: &str) -> bool {
 /// The operations of the SDK that are linked into a function, such as `s3.CopyObject`.
 fn linked(function: &str) -> BTreeSet<String> {
     let path = std::env::current_exe()
-        .expect("the test's own place")
+        .expect("the test's own path")
         .parent()
         .and_then(Path::parent)
         .expect("the folder of the profile")
@@ -286,7 +287,7 @@ fn linked(function: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What a function needs, each with the operations that need it.
+/// What a function needs, each permission with the operations that need it.
 fn needed(template: &Yaml, logical_id: &str, function: &str) -> BTreeMap<String, Vec<String>> {
     let mut needed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let of_queue = queue(template, logical_id).map(|_| OF_LAMBDA_WITH_QUEUE);
@@ -312,7 +313,7 @@ fn needed(template: &Yaml, logical_id: &str, function: &str) -> BTreeMap<String,
     needed
 }
 
-/// Of which kind a resource is.
+/// The kind of a resource.
 fn kind(resource: &str) -> &'static str {
     let after_partition = resource.strip_prefix("arn:${AWS::Partition}:");
     match after_partition.unwrap_or(resource) {
@@ -347,9 +348,9 @@ fn allowed<'a>(template: &'a Yaml, logical_id: &str) -> impl Iterator<Item = &'a
     })
 }
 
-/// What a statement is about.
+/// The resources of a statement.
 fn on(statement: &Yaml) -> Vec<&str> {
-    // A key pattern is a choice of two; what both are is checked by what they are for.
+    // The resource is one of two patterns of keys. The condition on the service identifies both.
     if statement["Sid"].as_str() != Some("KeysOfObjects") {
         return texts(&statement["Resource"]);
     }
@@ -358,7 +359,7 @@ fn on(statement: &Yaml) -> Vec<&str> {
     vec!["kms:*:*:key/*"]
 }
 
-/// What a function is allowed, each as `action kind-of-resource`.
+/// What a function is allowed, as `action kind-of-resource`.
 fn granted(template: &Yaml, logical_id: &str) -> BTreeSet<String> {
     let mut granted = BTreeSet::new();
     for statement in allowed(template, logical_id) {
@@ -380,7 +381,7 @@ fn granted(template: &Yaml, logical_id: &str) -> BTreeSet<String> {
 
 // Promise: Each function may do what its code asks for, and nothing else, in a role of its own.
 #[test]
-fn every_function_may_do_what_its_code_asks_for_and_nothing_else() {
+fn every_function_has_exactly_the_permissions_that_its_code_needs() {
     let template = read();
     let mut wrong = Vec::new();
     for (logical_id, function) in FUNCTIONS {
@@ -406,11 +407,11 @@ fn every_function_may_do_what_its_code_asks_for_and_nothing_else() {
 
 // Promise: Each function may do what its code asks for, and nothing else, in a role of its own.
 #[test]
-fn every_function_has_a_role_of_its_own_and_is_checked() {
+fn every_function_has_its_own_role_and_is_checked() {
     let template = read();
     let mut found: Vec<&str> = of_type(&template, "AWS::Serverless::Function")
         .map(|(id, function)| {
-            // To a role that SAM makes it adds policies of AWS's, which allow every queue and log of the account.
+            // SAM adds AWS's policies to roles that it makes; they allow every queue and log of the account.
             let own = format!("{id}Role.Arn");
             assert_eq!(function["Properties"]["Role"].as_str(), Some(own.as_str()));
             assert!(function["Properties"]["Policies"].is_badvalue(), "{id}");
@@ -429,7 +430,7 @@ fn every_function_has_a_role_of_its_own_and_is_checked() {
 }
 
 #[test]
-fn every_row_of_the_table_is_of_use() {
+fn every_row_of_the_table_is_used() {
     let linked: BTreeMap<&str, BTreeSet<String>> = FUNCTIONS
         .iter()
         .map(|(_, function)| (*function, linked(function)))
@@ -443,7 +444,7 @@ fn every_row_of_the_table_is_of_use() {
     }
 }
 
-/// Which accounts' resources a statement is about.
+/// The accounts whose resources a statement concerns.
 fn accounts(statement: &Yaml) -> &'static str {
     let of = &statement["Condition"]["StringEquals"]["aws:ResourceAccount"];
     if of.is_badvalue() {
@@ -467,7 +468,7 @@ fn accounts(statement: &Yaml) -> &'static str {
 // Promise: The functions use buckets and keys of the stack's own account only, and destinations and keys of objects of the
 // accounts that the parameter `DestinationAccounts` lists.
 #[test]
-fn no_function_may_use_a_bucket_or_a_key_of_an_account_that_the_stack_does_not_name() {
+fn no_function_may_use_buckets_or_keys_of_accounts_that_the_stack_does_not_name() {
     let template = read();
     let mut checked = BTreeSet::new();
     for (logical_id, function) in FUNCTIONS {
@@ -477,7 +478,7 @@ fn no_function_may_use_a_bucket_or_a_key_of_an_account_that_the_stack_does_not_n
                     ("source" | "sources" | "job bucket" | "job objects", _)
                     | ("keys", "backfill") => "own",
                     ("destination" | "replicas" | "keys", _) => "own or listed",
-                    // The stack's own resources, and actions that are about no resource.
+                    // The stack's own resources, and actions that concern no resource.
                     _ => "any",
                 };
                 assert_eq!(accounts(statement), expected, "{function}: {kind}");
@@ -493,7 +494,7 @@ fn no_function_may_use_a_bucket_or_a_key_of_an_account_that_the_stack_does_not_n
 // Promise: Where `SourceBucketPattern` is a name or `name*`, and not the same as `DestinationBucketPattern`, no function may
 // write or delete an object of a bucket that it matches.
 #[test]
-fn what_may_be_written_at_a_destination_is_denied_at_a_source() {
+fn writes_allowed_at_a_destination_are_denied_at_a_source() {
     let template = read();
     let mut functions_that_write = 0;
     for (logical_id, function) in FUNCTIONS {
@@ -532,7 +533,7 @@ fn what_may_be_written_at_a_destination_is_denied_at_a_source() {
 
 // Promise: Queues take no unencrypted request.
 #[test]
-fn nothing_reaches_a_queue_unencrypted() {
+fn queues_refuse_unencrypted_requests() {
     let template = read();
     let mut guarded = BTreeSet::new();
     for (_, policy) in of_type(&template, "AWS::SQS::QueuePolicy") {
@@ -551,7 +552,7 @@ fn nothing_reaches_a_queue_unencrypted() {
     }
     let queues: BTreeSet<&str> = of_type(&template, "AWS::SQS::Queue")
         .map(|(id, queue)| {
-            // With the stack's key, or SQS's own.
+            // With the stack's key, or with SQS's own.
             let own_key = queue["Properties"]["SqsManagedSseEnabled"].as_vec();
             let own_key = own_key.map(Vec::as_slice).expect("a choice");
             let choice = [

@@ -1,5 +1,5 @@
-//! The policies in `docs/security.md` fit the template: they are JSON, they allow what they say, and the key's policy
-//! and the boundary leave out nothing that the stack needs.
+//! The policies in `docs/security.md` fit the template: they are JSON, they allow what the document says, and the key's
+//! policy and the boundary omit nothing that the stack needs.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use tandem_tests::template::{if_there, of_type, read, statements, texts};
 
-/// The policies of the document, in its order.
+/// The policies of the document, in order.
 fn policies() -> [Value; 5] {
     let document = include_str!("../../docs/security.md");
     let blocks = document.split("```json").skip(1);
@@ -24,7 +24,7 @@ fn statements_of(policy: &Value) -> &Vec<Value> {
     policy["Statement"].as_array().expect("statements")
 }
 
-/// One text, or several.
+/// The strings of a value that is one string or several.
 fn words(value: &Value) -> Vec<&str> {
     match value {
         Value::String(one) => vec![one],
@@ -38,7 +38,7 @@ fn actions(policy: &Value) -> Vec<&str> {
     statements.flat_map(|one| words(&one["Action"])).collect()
 }
 
-/// Whether a pattern of IAM's, with a wildcard at its end at most, covers an action.
+/// Whether an IAM pattern covers an action. The pattern has at most one wildcard, at its end.
 fn covers(pattern: &str, action: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => action.starts_with(beginning),
@@ -57,7 +57,7 @@ fn a_reader_may_change_nothing_and_invoke_nothing() {
 }
 
 #[test]
-fn who_makes_rules_starts_no_job() {
+fn the_policy_for_making_rules_does_not_allow_jobs() {
     let [_, rules, operator, ..] = policies();
     assert_eq!(actions(&rules), ["lambda:InvokeFunction"]);
     let on = words(&statements_of(&rules)[0]["Resource"]);
@@ -67,7 +67,7 @@ fn who_makes_rules_starts_no_job() {
 }
 
 #[test]
-fn the_boundary_allows_all_that_the_roles_do() {
+fn the_boundary_allows_everything_that_the_roles_allow() {
     let [_, _, _, boundary, _] = policies();
     let template = read();
     let patterns = actions(&boundary);
@@ -86,9 +86,9 @@ fn the_boundary_allows_all_that_the_roles_do() {
     assert_eq!(used, all, "patterns that are of no use");
 }
 
-/// Every service that the template lets send to an encrypted queue or topic has to use the key.
+/// Every service that the template allows to send to an encrypted queue or topic has to be allowed to use the key.
 #[test]
-fn the_keys_policy_has_every_service_that_sends() {
+fn the_keys_policy_allows_every_service_that_sends() {
     let [.., key] = policies();
     let allowed: BTreeSet<&str> = statements_of(&key)
         .iter()

@@ -1,5 +1,5 @@
-//! A list of keys is read to its end however long its reader pauses between two reads. The server resets a connection
-//! from which the client does not read, as S3 does.
+//! A list of keys is read to its end, however long its reader pauses between two reads. Like S3, the server resets a
+//! connection whose client does not read.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -14,12 +14,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// How long the server waits for its reader.
+/// How long the server waits for its client to read.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// More than the buffers of a connection take.
+/// More than the buffers of a connection hold.
 const LIST_BYTES: usize = 24 << 20;
 
-/// Starts a server that answers every GET with the range of `list` that it asks for.
+/// Starts a server that answers every GET with the requested range of `list`.
 async fn serve(list: Arc<Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
@@ -56,7 +56,7 @@ async fn answer_all(mut connection: TcpStream, list: Arc<Vec<u8>>) {
             return;
         }
         for piece in list[first..end].chunks(64 << 10) {
-            // Dropped, the connection is reset under its reader.
+            // Dropping the connection resets it while the client is still reading.
             match timeout(PATIENCE, connection.write_all(piece)).await {
                 Ok(Ok(())) => {}
                 _ => return,
@@ -65,7 +65,7 @@ async fn answer_all(mut connection: TcpStream, list: Arc<Vec<u8>>) {
     }
 }
 
-/// A request up to its empty line; none if there are no more.
+/// A request up to its empty line; `None` if there are no more requests.
 async fn read_head(connection: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -74,7 +74,7 @@ async fn read_head(connection: &mut TcpStream) -> Option<String> {
     String::from_utf8(head).ok()
 }
 
-/// The first byte that is asked for, and the last one, as far as either is named.
+/// The first and the last byte of the requested range, if they are named.
 fn asked_range(head: &str) -> (Option<usize>, Option<usize>) {
     let range = head.lines().find_map(|line| {
         let line = line.to_ascii_lowercase();
@@ -96,7 +96,7 @@ async fn place(url: &str) -> Place {
 
 // Promise: A list of keys is read to its end, however long its pages take.
 #[tokio::test]
-async fn a_reader_may_take_its_time_between_two_reads() {
+async fn a_reader_may_pause_between_two_reads() {
     let list: Vec<u8> = (0..=250).cycle().take(LIST_BYTES).collect();
     let list = Arc::new(list);
     let place = place(&serve(list.clone()).await).await;
@@ -116,7 +116,7 @@ async fn a_reader_may_take_its_time_between_two_reads() {
 }
 
 #[tokio::test]
-async fn hardly_more_is_read_than_a_part_of_a_list() {
+async fn only_a_little_more_than_the_requested_part_of_a_list_is_read() {
     let list = Arc::new(vec![b'x'; 2 << 20]);
     let place = place(&serve(list).await).await;
     let mut body = place
@@ -134,7 +134,7 @@ async fn hardly_more_is_read_than_a_part_of_a_list() {
 }
 
 #[tokio::test]
-async fn nothing_follows_the_last_byte_and_an_empty_list_has_none() {
+async fn a_list_ends_after_its_last_byte_and_an_empty_list_at_once() {
     let list = Arc::new(b"a\nb\n".to_vec());
     let place_of = async |list| place(&serve(list).await).await;
     let place = place_of(list).await;

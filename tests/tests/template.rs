@@ -1,5 +1,5 @@
-//! What the template promises to whoever operates a stack: nothing is lost by an update, everything is watched, and
-//! every parameter says what it is for.
+//! What the template promises to the operators of a stack: an update loses nothing, everything has an alarm, and
+//! every parameter has a description.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -10,7 +10,7 @@ use yaml_rust2::Yaml;
 
 const NAME_START: &str = "${AWS::StackName}-";
 
-/// What a name that the template gives begins with after the stack's.
+/// A name that the template gives, without the stack's name at its start.
 fn own_name(name: &Yaml) -> String {
     let name = name.as_str().expect("a name of its own");
     let own = name
@@ -25,7 +25,7 @@ fn queues(template: &Yaml) -> BTreeSet<String> {
         .collect()
 }
 
-/// What the loops over alarms of a metric go over.
+/// The values over which the loop of a metric's alarms runs.
 fn watched(template: &Yaml, metric: &str) -> BTreeSet<String> {
     let all = resources(template).as_hash().expect("resources");
     let mut watched = BTreeSet::new();
@@ -53,9 +53,9 @@ fn watched(template: &Yaml, metric: &str) -> BTreeSet<String> {
     watched
 }
 
-/// CloudFormation replaces a queue only for another name or kind, and cannot replace one whose name is taken.
+/// CloudFormation replaces a queue only if its name or type changes, and cannot replace one whose name is in use.
 #[test]
-fn an_update_replaces_no_queue_and_loses_no_table() {
+fn an_update_replaces_no_queue_and_deletes_no_table() {
     let template = read();
     assert_eq!(queues(&template).len(), 8);
     let mut tables = 0;
@@ -78,7 +78,7 @@ fn an_update_replaces_no_queue_and_loses_no_table() {
 }
 
 #[test]
-fn every_queue_and_every_function_is_watched() {
+fn every_queue_and_every_function_has_alarms() {
     let template = read();
     let (dead, working): (BTreeSet<String>, BTreeSet<String>) = queues(&template)
         .into_iter()
@@ -93,14 +93,14 @@ fn every_queue_and_every_function_is_watched() {
         .collect();
     assert_eq!(watched(&template, "Throttles"), functions);
     assert_eq!(watched(&template, "RecursiveInvocationsDropped"), functions);
-    // Those that requests start answer refusals as errors.
+    // Functions that serve requests answer refusals as errors.
     let by_queue = functions
         .into_iter()
         .filter(|name| !["configure-rule", "backfill"].contains(&name.as_str()));
     assert_eq!(watched(&template, "Errors"), by_queue.collect());
 }
 
-/// The functions that a function can start: through queues that its role may send to, or by invoking them.
+/// The functions that a function can start, by invoking them or through queues to which its role may send.
 fn started<'a>(template: &'a Yaml, logical_id: &str) -> BTreeSet<&'a str> {
     let functions = || of_type(template, "AWS::Serverless::Function");
     let mut started = BTreeSet::new();
@@ -130,9 +130,9 @@ fn started<'a>(template: &'a Yaml, logical_id: &str) -> BTreeSet<&'a str> {
     started
 }
 
-/// Lambda ends a chain of invocations in which a function comes up for the 16th time or so, unless the function says that
-/// this is intended (Lambda developer guide, "Use Lambda recursive loop detection"). A chain that goes through another
-/// bucket's notifications is not in the template: it is the replication circle that the detection is for.
+/// Lambda ends a chain of invocations when a function occurs in it for about the 16th time, unless the function allows
+/// this (Lambda developer guide, "Use Lambda recursive loop detection"). A chain through another bucket's notifications
+/// is not in the template: it is the replication circle that the detection is meant for.
 #[test]
 fn a_function_allows_loops_exactly_if_it_can_start_itself() {
     let template = read();
@@ -166,7 +166,7 @@ fn a_function_allows_loops_exactly_if_it_can_start_itself() {
 // Promise: Table, queues, logs and topic are encrypted with the key that `StackKey` names, and all roles have the path and
 // the permissions boundary that the stack names.
 #[test]
-fn what_the_account_requires_is_said_of_every_resource() {
+fn every_resource_has_the_key_path_and_boundary_of_the_stack() {
     let template = read();
     let mut checked = 0;
     for (kind, property, condition, parameter) in [
@@ -225,7 +225,7 @@ fn what_the_account_requires_is_said_of_every_resource() {
 }
 
 #[test]
-fn every_alarm_has_its_place_in_the_runbook() {
+fn every_alarm_is_in_the_runbook() {
     let runbook = include_str!("../../docs/runbook.md");
     let template = read();
     let mut names: BTreeSet<String> = of_type(&template, "AWS::CloudWatch::Alarm")
@@ -247,7 +247,7 @@ fn every_alarm_has_its_place_in_the_runbook() {
 }
 
 #[test]
-fn every_parameter_is_described_has_a_default_and_a_place_in_the_console() {
+fn every_parameter_has_a_description_a_default_and_a_group_in_the_console() {
     let template = read();
     let parameters = template["Parameters"].as_hash().expect("parameters");
     let interface = &template["Metadata"]["AWS::CloudFormation::Interface"];

@@ -1,4 +1,4 @@
-//! Measures what AWS's documentation leaves open, or no emulator shows. I/O.
+//! Measures what AWS's documentation does not specify, or what no emulator shows. I/O.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use super::measures::FUNCTIONS;
 use super::{Outcome, expect};
 use crate::stage::Stage;
 
-/// Between two looks for an object that is not visible yet.
+/// The time between two requests for an object that is not visible yet.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// Pieces in which a throttled PUT is sent.
 const CHUNKS: u32 = 64;
 /// Functions that send messages to themselves, directly or through each other.
 const LOOPING: [&str; 2] = ["backfill-shard", "copy-parts"];
 
-/// The bucket, of no rule, in which the facts are measured.
+/// Returns the bucket in which the facts are measured. No rule replicates it.
 pub async fn scratch(stage: &Stage) -> Result<Bucket, Error> {
     let bucket = stage
         .account
@@ -42,7 +42,7 @@ pub async fn scratch(stage: &Stage) -> Result<Bucket, Error> {
     stage.make_bucket(&stage.regions.source, "scratch").await
 }
 
-/// How the times of one write relate, in S3's own whole seconds.
+/// The times of one write, in S3's own whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WriteTimes {
     began: i64,
@@ -51,7 +51,7 @@ pub struct WriteTimes {
 }
 
 impl WriteTimes {
-    /// As a line of the report.
+    /// Renders the times as a line of the report.
     pub fn shown(&self, what: &str) -> String {
         let after_begin = self.last_modified - self.began;
         let before_visible = self.visible - self.last_modified;
@@ -63,8 +63,8 @@ impl WriteTimes {
     }
 }
 
-/// Does `writing` and finds out when its object became visible. All times are S3's: they are those of small objects
-/// that are put before the write, and when its object is first seen.
+/// Runs `writing` and measures when its object became visible. All times are S3's: they are the times of small objects
+/// that are put before the write, and when the written object is first seen.
 pub async fn times_of(
     stage: &Stage,
     bucket: &Bucket,
@@ -86,7 +86,7 @@ pub async fn times_of(
     let ended = tokio::time::timeout(limit, both).await;
     let ((), (last_modified, visible)) = ended.map_err(|_| {
         Error::Unexpected(format!(
-            "{key:?} is not visible within {} s",
+            "{key:?} did not become visible within {} s",
             limit.as_secs()
         ))
     })??;
@@ -97,7 +97,7 @@ pub async fn times_of(
     })
 }
 
-/// S3's time now.
+/// Returns S3's current time.
 async fn mark(bucket: &Bucket, key: &str) -> Result<i64, Error> {
     bucket.put(key, &Object::text("mark")).await?;
     let head = bucket.head(key).await?;
@@ -109,7 +109,7 @@ fn secs(time: Option<DateTime>, key: &str) -> Result<i64, Error> {
         .ok_or_else(|| Error::Unexpected(format!("{key:?} has no Last-Modified")))
 }
 
-/// A PUT whose bytes are sent slowly.
+/// Measures a PUT whose bytes are sent slowly.
 pub async fn throttled_put(stage: &Stage) -> Result<Outcome, Error> {
     const KEY: &str = "throttled/put";
     let scratch = scratch(stage).await?;
@@ -120,7 +120,7 @@ pub async fn throttled_put(stage: &Stage) -> Result<Outcome, Error> {
         .content_length(i64::try_from(bytes).unwrap_or(i64::MAX))
         .body(ByteStream::from_body_1_x(body))
         .customize()
-        // The bytes cannot be read twice, once for their signature.
+        // The payload is not signed, because its bytes cannot be read twice.
         .disable_payload_signing();
     let writing = async {
         let sent = request.send().await;
@@ -129,12 +129,12 @@ pub async fn throttled_put(stage: &Stage) -> Result<Outcome, Error> {
     };
     let times = times_of(stage, &scratch, KEY, writing).await?;
     let took = times.visible - times.began;
-    // Marks are whole seconds.
+    // The times of marks are whole seconds.
     expect(
         took + 2 >= i64::try_from(stage.scale.throttled.as_secs()).unwrap_or(0),
         || {
             format!(
-                "the PUT was to be sent within {:?}, but took {took} s",
+                "the PUT should have been sent within {:?}, but took {took} s",
                 stage.scale.throttled
             )
         },
@@ -146,12 +146,12 @@ pub async fn throttled_put(stage: &Stage) -> Result<Outcome, Error> {
     );
     Ok(Outcome::Passed(vec![
         times.shown(&what),
-        "5 GB in one PUT were not tried: sending them would take longer than the rest of the run"
+        "a PUT of 5 GB was not tried, because sending it would take longer than the rest of the run"
             .to_owned(),
     ]))
 }
 
-/// So many bytes, a piece at a time.
+/// Returns a body that sends `bytes` bytes, a piece at a time.
 fn slow_body(
     bytes: u64,
     takes: Duration,
@@ -169,11 +169,11 @@ fn slow_body(
         tokio::time::sleep(takes / CHUNKS).await;
         Some((Ok(Frame::data(Bytes::from(vec![b't'; bytes]))), number + 1))
     });
-    // The client asks once more at the end.
+    // The client polls once more at the end.
     StreamBody::new(pieces.fuse())
 }
 
-/// Conditions on the destination of a COPY.
+/// Tests conditions on the destination of a COPY.
 pub async fn conditions(stage: &Stage) -> Result<Outcome, Error> {
     let scratch = scratch(stage).await?;
     scratch
@@ -185,14 +185,14 @@ pub async fn conditions(stage: &Stage) -> Result<Outcome, Error> {
     let other = "\"00000000000000000000000000000000\"";
     let tries = [
         (
-            "If-None-Match: * where there is an object",
+            "If-None-Match: * with an object at the destination",
             "conditions/there",
             None,
             Some("*"),
             false,
         ),
         (
-            "If-None-Match: * where there is none",
+            "If-None-Match: * without an object at the destination",
             "conditions/new",
             None,
             Some("*"),
@@ -295,7 +295,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_from_the_begin_and_to_the_first_sight() {
+    fn times_are_relative_to_the_start_and_to_the_first_visibility() {
         let times = WriteTimes {
             began: 100,
             last_modified: 103,

@@ -1,4 +1,4 @@
-//! A job that is handed on again and again, a paused rule, failures and their retry, verify and repair. I/O.
+//! A job that is handed on many times, a paused rule, failures and their retry, verify and repair. I/O.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ use tandem_demo::tandem_command::{Backlog, Comparison, JobAnswer, Status};
 use super::{Outcome, expect};
 use crate::stage::{Kind, Replicated, Stage, list};
 
-/// Between two looks at a job that takes minutes.
+/// The time between two requests for the state of a job that takes minutes.
 const JOB_PAUSE: Duration = Duration::from_secs(2);
 
-/// The job that is handed on, from its start.
+/// The job that is handed on, once it has started.
 #[derive(Debug)]
 pub struct HandOns {
     replicated: Replicated,
     job: String,
 }
 
-/// Starts the job: its objects are at the source before the rule is.
+/// Starts the job. Its objects are put into the source before the rule is created.
 pub async fn begin_hand_ons(stage: &Stage) -> Result<HandOns, Error> {
     let pair = stage.make_pair("job", Kind::Plain).await?;
     for number in 0..stage.scale.hand_on_objects() {
@@ -52,7 +52,7 @@ pub async fn begin_hand_ons(stage: &Stage) -> Result<HandOns, Error> {
     })
 }
 
-/// Waits for the job, and counts how often it was handed on.
+/// Waits for the job, and counts its hand-ons.
 pub async fn hand_ons(stage: &Stage, begun: Option<&HandOns>) -> Result<Outcome, Error> {
     let Some(HandOns { replicated, job }) = begun else {
         return Err(Error::Unexpected(
@@ -74,7 +74,7 @@ pub async fn hand_ons(stage: &Stage, begun: Option<&HandOns>) -> Result<Outcome,
     let objects = stage.scale.hand_on_objects();
     expect(
         done.state == "complete" && done.copied == objects && done.failed == 0,
-        || format!("{objects} objects had to be copied, but the job is {done:?}"),
+        || format!("the job should have copied {objects} objects, but is {done:?}"),
     )?;
     let status: Status = stage.tandem.ask(&["status", &replicated.rule]).await?;
     let dead = status.live.backlog.dead_letter;
@@ -87,17 +87,17 @@ pub async fn hand_ons(stage: &Stage, begun: Option<&HandOns>) -> Result<Outcome,
     let handed_on = longest.saturating_sub(1);
     expect(handed_on >= stage.scale.hand_ons_min, || {
         format!(
-            "the longest chain has {handed_on} hand-ons, not {}; the shards' epochs are {epochs:?}",
+            "the longest chain has {handed_on} hand-ons, fewer than {}; the shards' epochs are {epochs:?}",
             stage.scale.hand_ons_min
         )
     })?;
     Ok(Outcome::Passed(vec![format!(
-        "{objects} objects in {}; one of them was handed on {handed_on} times, each time by the worker before",
+        "{objects} objects in {}; one shard was handed on {handed_on} times, each time by the previous worker",
         console::counted(epochs.len(), "shard")
     )]))
 }
 
-/// The epochs of a job's shards, as the table has them.
+/// Reads the epochs of a job's shards from the table.
 async fn epochs(stage: &Stage, job: &str) -> Result<Vec<u64>, Error> {
     let region = &stage.regions.source;
     let stack = stage.names.stack();
@@ -126,7 +126,7 @@ async fn epochs(stage: &Stage, job: &str) -> Result<Vec<u64>, Error> {
     Ok(epochs)
 }
 
-/// Pauses the rule and changes the source meanwhile.
+/// Pauses the rule, and changes the source meanwhile.
 pub async fn pause(stage: &Stage) -> Result<Outcome, Error> {
     let replicated = stage.plain().await?;
     let Replicated { pair, rule } = replicated;
@@ -147,7 +147,7 @@ pub async fn pause(stage: &Stage) -> Result<Outcome, Error> {
     tokio::time::sleep(stage.scale.paused).await;
     let after = list(&pair.replica, "pause/").await?;
     expect(before == after, || {
-        format!("the rule is paused, but its destination has changed to {after:?}")
+        format!("the rule is paused, but its destination changed to {after:?}")
     })?;
     let ((backlog, waiting), _) = stage
         .until("the changes wait", stage.scale.patience, async || {
@@ -170,7 +170,7 @@ pub async fn pause(stage: &Stage) -> Result<Outcome, Error> {
     )]))
 }
 
-/// Denies copies, lets some fail, and retries them.
+/// Denies copies, lets some fail, and retries them after the denial is removed.
 pub async fn failures(stage: &Stage) -> Result<Outcome, Error> {
     const REASON: &str = "DstPutObjectNotPermitted";
     let replicated = stage.plain().await?;
@@ -214,10 +214,10 @@ pub async fn failures(stage: &Stage) -> Result<Outcome, Error> {
             &error,
         )
     })?;
-    // A changed bucket policy does not hold everywhere at once (Amazon S3 guide, "Bucket policies").
+    // A changed bucket policy does not take effect everywhere at once (Amazon S3 guide, "Bucket policies").
     let ((), retried) = stage
         .until(
-            "a retry makes all three good",
+            "a retry replicates all three",
             stage.scale.patience,
             async || {
                 let _: Value = stage
@@ -245,7 +245,7 @@ pub async fn failures(stage: &Stage) -> Result<Outcome, Error> {
             console::duration(took)
         ),
         format!(
-            "they were made good {} after the cause was gone",
+            "they were replicated {} after the cause was removed",
             console::duration(retried)
         ),
     ]))
@@ -273,7 +273,7 @@ async fn deny_writes(bucket: &Bucket, prefix: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Damages the destination, and has it found and repaired.
+/// Damages the destination, and checks that Tandem finds and repairs it.
 pub async fn verify(stage: &Stage) -> Result<Outcome, Error> {
     let replicated = stage.plain().await?;
     let Replicated { pair, rule } = replicated;
@@ -299,7 +299,7 @@ pub async fn verify(stage: &Stage) -> Result<Outcome, Error> {
         .await?;
     let (took, after) = stage.settle(replicated).await?;
     expect(objects == after, || {
-        format!("{objects} objects became {after} by a repair")
+        format!("the repair changed {objects} objects to {after}")
     })?;
     Ok(Outcome::Passed(vec![format!(
         "one missing, one different and one extra object were found among {objects}; both sides were equal {} after the \

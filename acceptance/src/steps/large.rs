@@ -1,4 +1,4 @@
-//! Makes objects of gigabytes without uploading them: server-side copies double a small one. I/O.
+//! Makes objects of gigabytes without uploading them: server-side copies double a small object. I/O.
 
 use std::time::Instant;
 
@@ -13,10 +13,10 @@ use tandem_demo::object::Object;
 use super::{Outcome, expect};
 use crate::stage::{Kind, Stage};
 
-/// Bytes that are read at each place where both sides are compared.
+/// Bytes that are read at each offset where both sides are compared.
 const SAMPLE_BYTES: u64 = 64 * 1024;
 
-/// Makes the object of half the large one's size in the scratch bucket, unless it is there.
+/// Makes the object of half the large one's size in the scratch bucket, unless it exists.
 async fn part(stage: &Stage) -> Result<(Bucket, String), Error> {
     let scratch = super::facts::scratch(stage).await?;
     let ladder = stage.scale.ladder();
@@ -38,7 +38,7 @@ fn step_key(bytes: u64) -> String {
     format!("large/{bytes}")
 }
 
-/// Pseudorandom bytes.
+/// Returns pseudorandom bytes.
 fn seed(bytes: u64) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut seed = Vec::with_capacity(usize::try_from(bytes).unwrap_or_default() + 8);
@@ -87,7 +87,7 @@ async fn join(
     to.complete(new_key, &upload, parts).await
 }
 
-/// An object in parts of gigabytes.
+/// Replicates an object in parts of gigabytes.
 pub async fn large_object(stage: &Stage) -> Result<Outcome, Error> {
     const KEY: &str = "large object";
     let began = Instant::now();
@@ -131,18 +131,18 @@ pub async fn large_object(stage: &Stage) -> Result<Outcome, Error> {
     let rate = stage.scale.large_bytes() as f64 / took.as_secs_f64() / f64::from(1 << 20);
     Ok(Outcome::Passed(vec![
         format!(
-            "{} in two parts were built by copies in {}",
+            "an object of {} in two parts was built by copies in {}",
             console::bytes(stage.scale.large_bytes()),
             console::duration(built)
         ),
         format!(
-            "they were replicated in {}: {rate:.0} MiB a second",
+            "it was replicated in {}: {rate:.0} MiB/s",
             console::duration(took)
         ),
     ]))
 }
 
-/// The number of parts that an `ETag` tells.
+/// Returns the number of parts that an `ETag` names.
 fn parts_of(head: &HeadObjectOutput) -> u32 {
     let tag = head.e_tag().unwrap_or_default().trim_matches('"');
     tag.rsplit_once('-')
@@ -165,7 +165,7 @@ async fn slice(bucket: &Bucket, key: &str, from: u64, bytes: u64) -> Result<Vec<
     Ok(body.to_vec())
 }
 
-/// How the times of a large COPY relate.
+/// Measures the times of a large COPY.
 pub async fn large_copy(stage: &Stage) -> Result<Outcome, Error> {
     const WHOLE: &str = "large/one and a half";
     const COPY: &str = "large/copied at once";

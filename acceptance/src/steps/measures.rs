@@ -1,4 +1,4 @@
-//! Lag and cold starts, as CloudWatch has them. I/O.
+//! Lag and cold starts, as CloudWatch reports them. I/O.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -24,10 +24,10 @@ pub const FUNCTIONS: [&str; 6] = [
 
 /// The template's `RpoSeconds`.
 const RPO: Duration = Duration::from_mins(15);
-/// A whole run in one period; CloudWatch wants a multiple of a minute.
+/// A period that covers a whole run; CloudWatch requires a multiple of a minute.
 const PERIOD_SECS: u64 = 6 * 3_600;
 
-/// The stack's replication latency.
+/// Reads the stack's replication latency.
 pub async fn lag(stage: &Stage) -> Result<Outcome, Error> {
     let (lag, _) = stage
         .until(
@@ -43,7 +43,7 @@ pub async fn lag(stage: &Stage) -> Result<Outcome, Error> {
         )
     })?;
     Ok(Outcome::Passed(vec![format!(
-        "of {} changes, large objects, paused and retried ones included: p50 {:.0} ms, p99 {:.0} ms, at most {:.0} ms",
+        "{} changes, including large, paused and retried objects: p50 {:.0} ms, p99 {:.0} ms, at most {:.0} ms",
         console::count(lag.changes),
         lag.p50_ms,
         lag.p99_ms,
@@ -75,7 +75,7 @@ async fn latency(stage: &Stage) -> Result<Option<Latency>, Error> {
             .end_time(DateTime::from(now + Duration::from_mins(1)))
             .period(i32::try_from(PERIOD_SECS).unwrap_or(i32::MAX))
     };
-    // Percentiles and plain statistics cannot be asked for at once.
+    // One request cannot ask for percentiles and plain statistics.
     let doing = "reading the replication latency";
     let plain = request()
         .statistics(Statistic::SampleCount)
@@ -124,7 +124,7 @@ async fn latency(stage: &Stage) -> Result<Option<Latency>, Error> {
     }))
 }
 
-/// How long environments took to start.
+/// Reads how long environments took to start.
 pub async fn cold_starts(stage: &Stage) -> Result<Outcome, Error> {
     if stage.account.is_local() {
         return Ok(Outcome::Skipped(
@@ -190,8 +190,8 @@ async fn starts(stage: &Stage, function: &str) -> Result<Times, Error> {
     Ok(times.into_iter().collect())
 }
 
-/// The time that a line says starting took. Lambda writes `REPORT RequestId: ... Init Duration: 123.45 ms ...` where an
-/// environment was started for the invocation (Lambda guide, "Lambda runtime environment"), or with JSON logs
+/// Returns the start time in a line. If Lambda started an environment for the invocation, it writes
+/// `REPORT RequestId: ... Init Duration: 123.45 ms ...` (Lambda guide, "Lambda runtime environment"), or with JSON logs
 /// `"initDurationMs": 123.45`.
 fn init_duration(line: &str) -> Option<Duration> {
     let after = ["Init Duration: ", "\"initDurationMs\":"]
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_that_did_not_start_says_so() {
+    fn a_function_without_cold_starts_is_reported_as_such() {
         let two: Times = [Duration::from_millis(40), Duration::from_millis(60)]
             .into_iter()
             .collect();

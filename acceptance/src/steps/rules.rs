@@ -1,4 +1,4 @@
-//! Rules that come in other ways than the command's: through EventBridge, as code, and in a circle. I/O.
+//! Rules other than those of the command: with EventBridge, as code, and in a circle. I/O.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::stage::{Kind, Replicated, Stage, create_rule};
 
 /// How long a circle is watched.
 const CIRCLE_PATIENCE: Duration = Duration::from_mins(3);
-/// Between two looks at what a circle writes.
+/// The time between two checks of a circle's writes.
 const CIRCLE_PAUSE: Duration = Duration::from_secs(1);
 
-/// A rule whose notifications come through EventBridge.
+/// Tests a rule whose notifications arrive through EventBridge.
 pub async fn eventbridge(stage: &Stage) -> Result<Outcome, Error> {
     let pair = stage.make_pair("events", Kind::Plain).await?;
     send_to_eventbridge(&pair.source).await?;
@@ -60,7 +60,7 @@ pub async fn eventbridge(stage: &Stage) -> Result<Outcome, Error> {
     source.put("event 1+é", &Object::text("once more")).await?;
     let (deleted, objects) = stage.settle(&replicated).await?;
     Ok(Outcome::Passed(vec![format!(
-        "ten puts arrived after {}, an overwrite and a delete after {}; both sides hold {objects} equal objects",
+        "ten puts arrived after {}, an overwrite and a delete after {}; both sides have {objects} equal objects",
         console::duration(put),
         console::duration(deleted)
     )]))
@@ -78,16 +78,11 @@ async fn send_to_eventbridge(bucket: &Bucket) -> Result<(), Error> {
         .notification_configuration(configuration)
         .send()
         .await;
-    sent.map_err(|error| {
-        Error::aws(
-            format!("switching EventBridge on for {}", bucket.name),
-            &error,
-        )
-    })?;
+    sent.map_err(|error| Error::aws(format!("enabling EventBridge for {}", bucket.name), &error))?;
     Ok(())
 }
 
-/// A rule that a CloudFormation stack declares.
+/// Tests a rule that a CloudFormation stack declares.
 pub async fn rule_as_code(stage: &Stage) -> Result<Outcome, Error> {
     let pair = stage.make_pair("code", Kind::Plain).await?;
     pair.source
@@ -128,21 +123,21 @@ pub async fn rule_as_code(stage: &Stage) -> Result<Outcome, Error> {
     let listed: Value = stage.tandem.ask(&["rule", "list"]).await?;
     expect(!listed.to_string().contains(&replicated.rule), || {
         format!(
-            "the stack is deleted, but its rule {} is still there",
+            "the stack is deleted, but its rule {} still exists",
             replicated.rule
         )
     })?;
     Ok(Outcome::Passed(vec![format!(
-        "the stack was there after {}, its objects after {}, and it was gone with its rule after {}",
+        "the stack was ready after {}, its objects after {}, and it was deleted with its rule after {}",
         console::duration(created),
         console::duration(carried),
         console::duration(deleted)
     )]))
 }
 
-/// Waits until a stack is as it has to be.
+/// Waits until a stack has the wanted status.
 async fn comes_to(stage: &Stage, name: &str, wanted: &StackStatus) -> Result<Duration, Error> {
-    let what = format!("the stack {name} comes to {wanted}");
+    let what = format!("the stack {name} reaches {wanted}");
     let region = &stage.regions.source;
     let ((), took) = stage
         .until(&what, stage.scale.patience, async || {
@@ -158,7 +153,7 @@ async fn comes_to(stage: &Stage, name: &str, wanted: &StackStatus) -> Result<Dur
     Ok(took)
 }
 
-/// A rule there, and one back, in two stacks.
+/// Tests a rule and its reverse, in two stacks.
 pub async fn circle(stage: &Stage) -> Result<Outcome, Error> {
     let replicated = stage.replicated("circle", Kind::Plain).await?;
     let Replicated { pair, .. } = &replicated;
@@ -169,26 +164,30 @@ pub async fn circle(stage: &Stage) -> Result<Outcome, Error> {
             let names = [&pair.source.name, &pair.replica.name];
             expect(
                 names.iter().any(|name| said.contains(name.as_str())),
-                || format!("the rule back is refused, but the reason names neither bucket: {said}"),
+                || {
+                    format!(
+                        "the reverse rule is refused, but the reason names neither bucket: {said}"
+                    )
+                },
             )?;
             stage.settle(&replicated).await?;
             let said = said.trim_start_matches([':', '\n']).trim();
             return Ok(Outcome::Passed(vec![format!(
-                "the rule back is refused: {said}"
+                "the reverse rule is refused: {said}"
             )]));
         }
         Err(error) => return Err(error),
     };
     let ended = ends(stage, &pair.source, &pair.replica).await;
-    // A circle that does not end costs more with every second.
+    // Delete the reverse rule first, because a circle that does not end costs more with every second.
     let _: Value = stage.back.ask(&["rule", "delete", &back, "--yes"]).await?;
     let writes = ended?;
     Ok(Outcome::Passed(vec![format!(
-        "the rule back is not refused; after one put each side was written {writes} times at the most, and then no more"
+        "the reverse rule is accepted; after one put each side was written at most {writes} times, and then no more"
     )]))
 }
 
-/// Writes one object into a circle, and waits until nothing is written any more. Returns how many writes were seen.
+/// Writes one object into a circle, and waits until the writes end. Returns how many writes were seen.
 async fn ends(stage: &Stage, here: &Bucket, there: &Bucket) -> Result<usize, Error> {
     const KEY: &str = "round and round";
     here.put(KEY, &Object::text("once")).await?;

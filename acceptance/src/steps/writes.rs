@@ -13,17 +13,17 @@ use tandem_demo::object::Object;
 use super::{Outcome, expect};
 use crate::stage::{Kind, Replicated, Stage};
 
-/// Requests that are under way at once.
+/// Requests in flight at once.
 const AT_ONCE: usize = 16;
 
-/// Puts, overwrites and deletes without versions.
+/// Tests puts, overwrites and deletes without versions.
 pub async fn unversioned(stage: &Stage) -> Result<Outcome, Error> {
     change(stage, stage.plain().await?)
         .await
         .map(Outcome::Passed)
 }
 
-/// The same with versions.
+/// Tests puts, overwrites and deletes with versions.
 pub async fn versioned(stage: &Stage) -> Result<Outcome, Error> {
     let replicated = stage.replicated("versioned", Kind::Versioned).await?;
     let mut seen = change(stage, &replicated).await?;
@@ -44,7 +44,7 @@ pub async fn versioned(stage: &Stage) -> Result<Outcome, Error> {
         )
     })?;
     seen.push(format!(
-        "{} stand above {}",
+        "{} are above {}",
         console::counted(markers, "delete marker"),
         console::counted(listed.versions().len(), "version")
     ));
@@ -86,12 +86,12 @@ async fn change(stage: &Stage, replicated: &Replicated) -> Result<Vec<String>, E
     )?;
     Ok(vec![
         format!(
-            "{} puts were there after {}",
+            "{} puts arrived after {}",
             3 * u32::from(third),
             console::duration(first)
         ),
         format!(
-            "{third} overwrites and {third} deletes were there after {}; both sides hold {objects} equal objects",
+            "{third} overwrites and {third} deletes arrived after {}; both sides have {objects} equal objects",
             console::duration(second)
         ),
     ])
@@ -110,7 +110,7 @@ async fn put_all(bucket: &Bucket, keys: &[String], mark: &str) -> Result<(), Err
     Ok(())
 }
 
-/// Changes tags and nothing else.
+/// Tests a change of nothing but tags.
 pub async fn tags(stage: &Stage) -> Result<Outcome, Error> {
     const KEY: &str = "tagged";
     if stage.account.is_local() {
@@ -181,7 +181,7 @@ async fn set_tags(
     Ok(())
 }
 
-/// Everything that an object has beside its bytes, and a change of that.
+/// Tests everything that an object has besides its bytes, and a change of that.
 pub async fn metadata(stage: &Stage) -> Result<Outcome, Error> {
     const KEY: &str = "dressed";
     let replicated = stage.plain().await?;
@@ -200,7 +200,7 @@ pub async fn metadata(stage: &Stage) -> Result<Outcome, Error> {
     )]))
 }
 
-/// Waits until an object has arrived with all that it has.
+/// Waits until an object has arrived with its headers, metadata and tags.
 async fn same(
     stage: &Stage,
     source: &Bucket,
@@ -222,7 +222,7 @@ async fn same(
     Ok(took)
 }
 
-/// Keys that tools get wrong.
+/// Tests keys that tools often handle wrongly.
 pub async fn awkward_keys(stage: &Stage) -> Result<Outcome, Error> {
     let replicated = stage.plain().await?;
     let source = &replicated.pair.source;
@@ -252,7 +252,7 @@ pub async fn awkward_keys(stage: &Stage) -> Result<Outcome, Error> {
     )]))
 }
 
-/// Both buckets encrypted by KMS.
+/// Tests two buckets encrypted by KMS.
 pub async fn kms(stage: &Stage) -> Result<Outcome, Error> {
     let replicated = stage.replicated("kms", Kind::Kms).await?;
     let source = &replicated.pair.source;
@@ -281,7 +281,7 @@ pub async fn kms(stage: &Stage) -> Result<Outcome, Error> {
         },
     )?;
     Ok(Outcome::Passed(vec![format!(
-        "{} puts were there after {}; overwrites and a delete after {}; {objects} equal objects under aws:kms",
+        "{} puts arrived after {}; overwrites and a delete after {}; {objects} equal objects under aws:kms",
         keys.len(),
         console::duration(first),
         console::duration(second)

@@ -10,19 +10,19 @@ use crate::error::Error;
 
 #[derive(Debug, Subcommand)]
 pub enum BackfillCommand {
-    /// Show what a backfill would copy, replace and cost, before anything is written
+    /// Show what a backfill would copy, replace and cost, without writing anything
     #[command(after_help = "\
 Examples:
   tandem backfill plan photos
   tandem backfill plan photos --prefix 2025/ --overwrite if-older
   tandem backfill plan photos --prices our-prices.json --output json | jq .estimate.usd
 
-Both buckets are listed, nothing is written. The cost is in USD, of AWS's public prices as they are
-in the table that `tandem backfill prices` prints: without free tiers, discounts, taxes, logs and
-requests to KMS.")]
+The command lists both buckets and writes nothing. The cost is in USD, from AWS's public prices in
+the table that `tandem backfill prices` prints. It leaves out free tiers, discounts, taxes, logs
+and requests to KMS.")]
     Plan(PlanArgs),
 
-    /// Print the price table, to be saved, edited and given to `plan --prices`
+    /// Print the price table, so that you can edit it and give it to `plan --prices`
     #[command(after_help = "\
 Examples:
   tandem backfill prices > our-prices.json
@@ -39,32 +39,33 @@ Examples:
   tandem backfill start photos --manifest s3://tandem-lists/keys.csv --keys plain
   tandem backfill start photos --objects-per-sec 200 --concurrency 4
 
-A list has one key a line, or a bucket, a key and any other columns, separated by `,`, `;` or tabs,
-compressed by gzip or not. A list with a line that cannot be read is refused with line and column.
+A list has one key per line, or columns separated by `,`, `;` or tabs: a bucket, a key, and any
+others. It may be compressed by gzip. If a line cannot be read, the backfill is refused, and the
+message names line and column.
 
-`tandem backfill plan` shows beforehand what would be copied, replaced and paid.
+`tandem backfill plan` shows beforehand what a backfill would copy, replace and cost.
 
-With --wait, exit code 1 also if more than half of the keys in the list do not exist.")]
+With --wait, the exit code is 1 also if more than half of the keys in the list do not exist.")]
     Start(StartArgs),
 
-    /// Show how far a rule's backfill is
+    /// Show the progress of a rule's backfill
     #[command(after_help = "\
 Examples:
   tandem backfill status photos
   tandem backfill status photos --watch
   tandem backfill status photos --job job-0197f3c2b0c17d1f8a11 --output json
 
-Exit code 1 if the backfill has failed or has a warning; with --watch also if it had failures or
-was cancelled.")]
+The exit code is 1 if the backfill has failed or has a warning; with --watch also if it had
+failures or was cancelled.")]
     Status {
         #[command(flatten)]
         job: JobArgs,
-        /// Go on showing until the backfill ends; with --output json, one document a line
+        /// Repeat until the backfill ends; with --output json, one document per line
         #[arg(long)]
         watch: bool,
     },
 
-    /// List a rule's backfills, verifications and repairs, the newest first
+    /// List a rule's backfills, verifications and repairs, newest first
     #[command(after_help = "\
 Examples:
   tandem backfill list photos
@@ -74,38 +75,38 @@ Examples:
         rule: RuleName,
     },
 
-    /// Stop a backfill for now; what it has done is kept
+    /// Pause a backfill; it keeps what it has done
     #[command(after_help = "\
 Examples:
   tandem backfill pause photos")]
     Pause(JobArgs),
 
-    /// Go on where a backfill was paused
+    /// Resume a paused backfill where it stopped
     #[command(after_help = "\
 Examples:
   tandem backfill resume photos")]
     Resume(JobArgs),
 
-    /// End a backfill for good; what it has copied stays
+    /// Cancel a backfill; the objects that it has copied stay
     #[command(after_help = "\
 Examples:
   tandem backfill cancel photos
-  tandem backfill cancel photos --yes        no question; needed without a terminal")]
+  tandem backfill cancel photos --yes        does not ask; needed without a terminal")]
     Cancel {
         #[command(flatten)]
         job: JobArgs,
-        /// Don't ask
+        /// Do not ask for confirmation
         #[arg(long, short = 'y')]
         yes: bool,
     },
 }
 
 impl BackfillCommand {
-    /// Whoever can't be asked has to have said yes.
+    /// Refuses to cancel without `--yes` where there is no terminal to ask on.
     pub fn check(&self, can_ask: bool) -> Result<(), Error> {
         match self {
             Self::Cancel { job, yes: false } if !can_ask => Err(Error::Usage(format!(
-                "the backfill of {} is not cancelled: there is no terminal to confirm it on; \
+                "the backfill of {} was not cancelled: there is no terminal to confirm it on; \
                  give --yes",
                 job.rule
             ))),
@@ -119,7 +120,7 @@ impl BackfillCommand {
 pub struct JobArgs {
     #[command(flatten)]
     pub rule: RuleName,
-    /// Another job than the newest
+    /// The job's id [default: the newest job]
     #[arg(long = "job", value_name = "ID")]
     pub id: Option<String>,
 }
@@ -139,24 +140,24 @@ pub struct PlanArgs {
     )]
     pub prefix: String,
 
-    /// What becomes of other objects of the same name at the destination
+    /// What to do if the destination has a different object under the same key
     #[arg(long, value_name = "MODE", value_enum, default_value = "always")]
     pub overwrite: Overwrite,
 
-    /// A price table in place of the command's own
+    /// Use this price table instead of the command's own
     #[arg(long, value_name = "FILE")]
     pub prices: Option<PathBuf>,
 
-    /// Show so many objects that another one of the same name is at the destination for
+    /// Show at most N keys under which the destination has a different object
     #[arg(long, value_name = "N", default_value = "10")]
     pub examples: usize,
 
-    /// Shards at once that the time is reckoned with; the stack's own limit is 16 by default
+    /// Estimate the time with N shards at once; the stack's own limit is 16 by default
     #[arg(long, value_name = "N", default_value = "16",
           value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub concurrency: u64,
 
-    /// The limit that the backfill will be started with
+    /// Estimate a backfill with this limit, in objects per second
     #[arg(long, value_name = "N", value_parser = rate)]
     pub objects_per_sec: Option<f64>,
 }
@@ -166,7 +167,7 @@ pub struct StartArgs {
     #[command(flatten)]
     pub rule: RuleName,
 
-    /// What becomes of other objects of the same name at the destination [default: always]
+    /// What to do if the destination has a different object under the same key [default: always]
     #[arg(long, value_name = "MODE", value_enum)]
     pub overwrite: Option<Overwrite>,
 
@@ -174,24 +175,24 @@ pub struct StartArgs {
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
     pub prefix: Option<String>,
 
-    /// Only the keys that a CSV file, a CSV report of `tandem verify` or the manifest.json of an
-    /// inventory lists
+    /// Only the keys in this list: a CSV file, a CSV report of `tandem verify`, or the manifest.json
+    /// of an inventory
     #[arg(long, value_name = "s3://BUCKET/KEY", value_parser = object_url)]
     pub manifest: Option<String>,
 
-    /// How the CSV file of --manifest writes its keys [default: encoded]
+    /// How keys are written in the CSV file of --manifest [default: encoded]
     #[arg(long, value_name = "ENCODING", value_enum, requires = "manifest")]
     pub keys: Option<Keys>,
 
-    /// Begin at most so many objects a second
+    /// Start at most N objects per second
     #[arg(long, value_name = "N", value_parser = rate)]
     pub objects_per_sec: Option<f64>,
 
-    /// Work on at most so many shards at once
+    /// Work on at most N shards at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
     pub concurrency: Option<u64>,
 
-    /// Show a bar, and end when the backfill does
+    /// Show a progress bar, and wait until the backfill ends
     #[arg(long)]
     pub wait: bool,
 }
@@ -209,7 +210,7 @@ fn object_url(url: &str) -> Result<String, String> {
         .and_then(|rest| rest.split_once('/'));
     match object {
         Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => Ok(url.to_owned()),
-        _ => Err("an object is s3://BUCKET/KEY".to_owned()),
+        _ => Err("give an object as s3://BUCKET/KEY".to_owned()),
     }
 }
 
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused_with_what_is_right() {
+    fn a_refusal_names_the_argument_or_the_accepted_values() {
         let cases = [
             ("start a --overwrite older", "if-older"),
             ("start a --objects-per-sec 0", "above 0"),
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn cancelling_needs_a_yes_or_somebody_to_ask() {
+    fn cancelling_needs_yes_or_a_terminal() {
         let plain = parse("tandem backfill cancel a").unwrap();
         assert!(plain.check(true).is_ok());
         let refused = plain.check(false).unwrap_err().to_string();

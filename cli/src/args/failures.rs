@@ -15,11 +15,11 @@ Examples:
   tandem failures list --rule photos --reason DstPutObjectNotPermitted
   tandem failures list --output json | jq -r '.failures[].key'
 
-An object is listed from its failure until it has succeeded.")]
+An object is in the list from its failure until it succeeds.")]
     List {
         #[command(flatten)]
         choice: FailureChoice,
-        /// Show so many at most
+        /// Show at most N
         #[arg(long, value_name = "N", default_value = "100",
               value_parser = clap::value_parser!(u64).range(1..))]
         limit: u64,
@@ -38,30 +38,32 @@ Examples:
         key: String,
     },
 
-    /// Try failed objects again, and move messages out of the dead-letter queues
+    /// Retry failed objects, and move messages out of the dead-letter queues
     #[command(after_help = "\
 Examples:
   tandem failures retry --all
   tandem failures retry --rule photos --reason DstPutObjectNotPermitted
   tandem failures retry --rule photos --key-prefix 2026/
 
-Each object is reconciled from the source's present state, so retrying is always safe. What fails
-again stays in `tandem failures list`. A message that cannot be read stays where it is and is shown.")]
+Tandem reconciles each object from the source's present state, so retrying is always safe. Objects
+that fail again stay in `tandem failures list`. Messages that cannot be read stay where they are,
+and the command shows them.")]
     Retry {
         #[command(flatten)]
         choice: FailureChoice,
-        /// Everything, of every rule
+        /// Retry every failure of every rule
         #[arg(long, conflicts_with_all = ["rule", "reason", "key_prefix"])]
         all: bool,
     },
 }
 
 impl FailuresCommand {
-    /// A retry has to say of what.
+    /// Refuses a retry that does not say which failures to retry.
     pub fn check(&self) -> Result<(), Error> {
         match self {
             Self::Retry { choice, all: false } if choice.is_everything() => {
-                let problem = "nothing is retried: give --rule, --reason or --key-prefix, or --all";
+                let problem =
+                    "nothing was retried: give --rule, --reason or --key-prefix, or --all";
                 Err(Error::Usage(problem.to_owned()))
             }
             _ => Ok(()),
@@ -69,19 +71,19 @@ impl FailuresCommand {
     }
 }
 
-/// Which failures are meant.
+/// The failures to list or retry.
 #[derive(Debug, Clone, Args)]
 pub struct FailureChoice {
-    /// Those of one rule: its id, or the name of either of its buckets
+    /// Only failures of this rule: its id, or the name of either of its buckets
     #[arg(long, value_name = "RULE")]
     pub rule: Option<String>,
 
-    /// Those of one reason
+    /// Only failures with this reason
     #[arg(long, value_name = "REASON", hide_possible_values = true,
           value_parser = PossibleValuesParser::new(REASONS.map(|entry| entry.word)))]
     pub reason: Option<String>,
 
-    /// Those whose key begins with this
+    /// Only failures whose key begins with this
     #[arg(long, value_name = "PREFIX", allow_hyphen_values = true)]
     pub key_prefix: Option<String>,
 }

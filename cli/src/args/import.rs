@@ -4,10 +4,10 @@ use clap::Args;
 
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// The configuration; - reads standard input
+    /// File with the configuration; - reads standard input
     pub file: String,
 
-    /// The bucket that it is the configuration of
+    /// The bucket that the configuration belongs to
     #[arg(long, value_name = "BUCKET")]
     pub source: String,
 
@@ -15,11 +15,11 @@ pub struct ImportArgs {
     #[arg(long, value_name = "BUCKET")]
     pub destination: Option<String>,
 
-    /// Only show what would be made, and what would not be carried over; needs no region and no credentials
+    /// Only show the rule to create, and what cannot be carried over; needs no region and no credentials
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Don't ask
+    /// Do not ask for confirmation
     #[arg(long, short = 'y')]
     pub yes: bool,
 }

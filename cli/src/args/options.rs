@@ -1,4 +1,4 @@
-//! The arguments that say what replicas are like. No I/O.
+//! The arguments for the options of a rule. No I/O.
 
 use std::ops::RangeInclusive;
 
@@ -11,27 +11,27 @@ use crate::contract::{
     Reconcile,
 };
 
-/// How a key of the rule's own is taken back.
+/// The word that removes the rule's own KMS key.
 const NO_KEY: &str = "none";
 
 #[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "What replicas are like")]
+#[command(next_help_heading = "Options of the rule")]
 pub struct OptionArgs {
-    /// Storage class of replicas; "keep", as in a new rule, is the source's
+    /// Storage class of replicas; "keep", the default of a new rule, is the source's
     #[arg(long, value_name = "CLASS",
           value_parser = PossibleValuesParser::new([KEEP].into_iter().chain(STORAGE_CLASSES)))]
     pub storage_class: Option<String>,
 
-    /// Encryption that copies ask for; "bucket", as in a new rule, asks for none and leaves it to the destination
+    /// Encryption that copies request; "bucket", the default of a new rule, leaves it to the destination bucket
     #[arg(long, value_enum)]
     pub encryption: Option<EncryptionChoice>,
 
-    /// KMS key of the destination's region that encrypts replicas; "none", as in a new rule, leaves
-    /// that to the bucket
+    /// KMS key of the destination's region that encrypts replicas; "none", the default of a new rule,
+    /// leaves the choice to the destination bucket
     #[arg(long, value_name = "ARN|none")]
     pub kms_key: Option<String>,
 
-    /// Whether replicas have their source's tags; they do in a new rule
+    /// Whether replicas have their source's tags; true in a new rule
     #[arg(long, value_name = "true|false", hide_possible_values = true)]
     pub tags: Option<bool>,
 
@@ -39,16 +39,16 @@ pub struct OptionArgs {
     #[arg(long, value_enum)]
     pub acl: Option<AclChoice>,
 
-    /// How a replica is locked; "bucket" in a new rule
+    /// Object Lock of replicas; "bucket" in a new rule
     #[arg(long, value_enum)]
     pub object_lock: Option<LockChoice>,
 
-    /// Whether replicas of what the source's lifecycle rules expire are deleted; not in a new rule
+    /// Whether to delete the replica when a lifecycle rule expires its source; false in a new rule
     #[arg(long, value_name = "true|false", hide_possible_values = true,
           num_args = 0..=1, default_missing_value = "true")]
     pub lifecycle_deletes: Option<bool>,
 
-    /// How often both buckets are compared and made to agree; "never" in a new rule
+    /// How often Tandem compares both buckets and repairs differences; "never" in a new rule
     #[arg(long, value_enum, value_name = "HOW OFTEN")]
     pub reconcile: Option<Reconcile>,
 
@@ -57,22 +57,22 @@ pub struct OptionArgs {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(RPO_SECS))]
     pub rpo_secs: Option<u32>,
 
-    /// How the source's changes are notified; "auto" in a new rule
+    /// How the source bucket reports its changes; "auto" in a new rule
     #[arg(long, value_enum, value_name = "HOW")]
     pub notifications: Option<NotificationChoice>,
 
-    /// Let Tandem turn on the source bucket's notifications to EventBridge where the rule needs them; it leaves the
-    /// bucket's other notifications as they are, and never turns them off
+    /// Let Tandem turn on the source bucket's notifications to EventBridge if the rule needs them; it leaves the
+    /// bucket's other notifications as they are, and never turns EventBridge off
     #[arg(long, value_name = "true|false", hide_possible_values = true,
           num_args = 0..=1, default_missing_value = "true")]
     pub enable_eventbridge: Option<bool>,
 }
 
-/// As the functions take it.
+/// The range that the functions accept.
 const RPO_SECS: RangeInclusive<i64> = *RPO_SECS_RANGE.start() as i64..=*RPO_SECS_RANGE.end() as i64;
 
 impl OptionArgs {
-    /// What is asked for, and nothing of the rest.
+    /// Returns only the options that are given.
     pub fn changes(&self) -> OptionChanges {
         OptionChanges {
             storage_class: self.storage_class.clone(),

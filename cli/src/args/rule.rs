@@ -9,7 +9,7 @@ use crate::contract::{OptionChanges, Policy, Scope};
 
 #[derive(Debug, Subcommand)]
 pub enum RuleCommand {
-    /// Make a rule: from now on, every change at the source is carried to the destination
+    /// Create a rule: from now on, Tandem replicates every change of the source to the destination
     #[command(after_help = "\
 Examples:
   tandem rule create --source photos --destination photos-replica
@@ -23,7 +23,7 @@ Examples:
       --kms-key arn:aws:kms:us-west-2:444455556666:key/1234abcd-12ab-34cd-56ef-1234567890ab")]
     Create(CreateArgs),
 
-    /// List every rule
+    /// List all rules
     #[command(after_help = "\
 Examples:
   tandem rule list
@@ -40,8 +40,7 @@ Examples:
         rule: RuleName,
     },
 
-    /// Change a rule's scope, policy or what its replicas are like, or have its historical objects
-    /// carried across
+    /// Change a rule's scope, policy or options, or start a backfill of its historical objects
     #[command(
         override_usage = "tandem rule update <RULE> <CHANGE>...",
         after_help = "\
@@ -53,11 +52,11 @@ Examples:
   tandem rule update photos --lifecycle-deletes false
   tandem rule update photos --reconcile weekly
 
-Replicas that are there already stay as they are until their source changes."
+Existing replicas stay as they are until their source changes."
     )]
     Update(UpdateArgs),
 
-    /// Stop carrying changes across; they are kept until the rule is resumed
+    /// Pause a rule; Tandem stores its changes until the rule is resumed
     #[command(after_help = "\
 Examples:
   tandem rule pause photos")]
@@ -66,7 +65,7 @@ Examples:
         rule: RuleName,
     },
 
-    /// Go on where the rule was paused
+    /// Resume a paused rule
     #[command(after_help = "\
 Examples:
   tandem rule resume photos")]
@@ -75,20 +74,20 @@ Examples:
         rule: RuleName,
     },
 
-    /// End a rule; both buckets keep their objects
+    /// Delete a rule; both buckets keep their objects
     #[command(after_help = "\
 Examples:
   tandem rule delete photos
-  tandem rule delete photos --yes        no question; needed without a terminal")]
+  tandem rule delete photos --yes        does not ask; needed without a terminal")]
     Delete {
         #[command(flatten)]
         rule: RuleName,
-        /// Don't ask
+        /// Do not ask for confirmation
         #[arg(long, short = 'y')]
         yes: bool,
     },
 
-    /// Make a rule of a bucket's replication configuration of S3 or OSS
+    /// Create a rule from a bucket's replication configuration of S3 or OSS
     #[command(after_help = "\
 Examples:
   aws s3api get-bucket-replication --bucket photos > replication.json
@@ -96,8 +95,8 @@ Examples:
   tandem rule import replication.json --source photos
   tandem rule import oss.xml --source photos --destination photos-replica --yes
 
-Reads S3's configuration as JSON or XML, and OSS's as XML. What cannot be carried over is listed;
-nothing of the old configuration is taken away.")]
+Reads S3's configuration as JSON or XML, and OSS's as XML. The command lists what cannot be carried
+over. It leaves the old configuration as it is.")]
     Import(ImportArgs),
 
     /// List the buckets that a source may be replicated to
@@ -112,19 +111,19 @@ Examples:
 
 #[derive(Debug, Args)]
 pub struct CreateArgs {
-    /// Bucket whose changes are carried across; in the stack's region
+    /// Bucket to replicate from; in the stack's region
     #[arg(long, value_name = "BUCKET")]
     pub source: String,
 
-    /// Bucket they are carried to; in another region
+    /// Bucket to replicate to; in another region
     #[arg(long, value_name = "BUCKET")]
     pub destination: String,
 
-    /// Refuse where the destination is not in this region
+    /// Refuse the rule if the destination is not in this region
     #[arg(long, value_name = "REGION")]
     pub destination_region: Option<String>,
 
-    /// Account that owns the destination, where it is another one; it then owns the replicas
+    /// Account that owns the destination, if it is another one; that account then owns the replicas
     #[arg(long, value_name = "ACCOUNT")]
     pub destination_account: Option<String>,
 
@@ -132,11 +131,11 @@ pub struct CreateArgs {
     #[arg(long = "prefix", value_name = "PREFIX", action = ArgAction::Append, allow_hyphen_values = true)]
     pub prefixes: Vec<String>,
 
-    /// What is carried across
+    /// What to replicate
     #[arg(long, value_enum, default_value = "full")]
     pub policy: Policy,
 
-    /// Also the objects that are there already; same-named ones at the destination are overwritten
+    /// Also copy existing objects; objects with the same keys at the destination are overwritten
     #[arg(long)]
     pub historical: bool,
 
@@ -169,7 +168,7 @@ pub struct UpdateArgs {
     pub change: RuleChange,
 }
 
-/// At least one of these, or of the options.
+/// The changes of a rule; `update` needs at least one of these or of the options.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true, args = [
     "prefixes", "all_objects", "policy", "historical",
@@ -177,19 +176,19 @@ pub struct UpdateArgs {
     "reconcile", "rpo_secs", "notifications", "enable_eventbridge",
 ])]
 pub struct RuleChange {
-    /// From now on only keys that begin with this; up to five times
+    /// From now on, only keys that begin with this; up to five times
     #[arg(long = "prefix", value_name = "PREFIX", action = ArgAction::Append, allow_hyphen_values = true)]
     pub prefixes: Vec<String>,
 
-    /// From now on every key
+    /// From now on, all keys
     #[arg(long, conflicts_with = "prefixes")]
     pub all_objects: bool,
 
-    /// What is carried across from now on
+    /// What to replicate from now on
     #[arg(long, value_enum)]
     pub policy: Option<Policy>,
 
-    /// Start a backfill of the objects that are there already
+    /// Start a backfill of the existing objects
     #[arg(long)]
     pub historical: bool,
 

@@ -6,7 +6,7 @@ use super::RuleName;
 use crate::error::Error;
 use crate::report::Place;
 
-/// Objects at the destination only that a repair deletes at most, where nothing else is said.
+/// The default limit of objects that a repair deletes at the destination.
 pub const DELETES_MAX: u64 = 1000;
 
 #[derive(Debug, Args)]
@@ -24,42 +24,42 @@ pub struct VerifyArgs {
     )]
     pub prefix: String,
 
-    /// Show so many differences; all are counted
+    /// Show at most N differences; all are counted
     #[arg(long, value_name = "N", default_value = "100")]
     pub max_differences: usize,
 
     #[arg(
         long,
         value_name = "FILE|s3://BUCKET/KEY",
-        help = "Write every difference to a file or an object; .csv or .jsonl says how. With --job, \
-                a prefix (s3://BUCKET/PREFIX/) under which the functions write"
+        help = "Write every difference to a file or an object whose name ends in .csv or .jsonl. With \
+                --job, give a prefix (s3://BUCKET/PREFIX/); the functions write under it"
     )]
     pub report: Option<Place>,
 
-    /// Compare on the functions, not on this machine, and wait for the end
+    /// Let the functions compare, not this machine, and wait for the end
     #[arg(long)]
     pub job: bool,
 
-    /// Make good what differs, on the functions, and wait for the end
+    /// Let the functions repair the differences, and wait for the end
     #[arg(long)]
     pub repair: bool,
 
-    /// Repair nothing where more objects than this would be deleted [default: 1000, or with --yes as
-    /// many as there are]
+    /// Refuse the repair if it would delete more than N objects [default: 1000, or with --yes as
+    /// many as the comparison finds]
     #[arg(long, value_name = "N", requires = "repair")]
     pub max_deletes: Option<u64>,
 
-    /// Don't ask before objects at the destination are deleted
+    /// Do not ask before deleting objects at the destination
     #[arg(long, short = 'y', requires = "repair")]
     pub yes: bool,
 }
 
 impl VerifyArgs {
-    /// A report goes where whoever compares can write it.
+    /// Refuses a `--report` that the side which compares cannot write.
     pub fn check(&self) -> Result<(), Error> {
         let problem = match &self.report {
             Some(Place::Prefix(prefix)) if !self.job && !self.repair => format!(
-                "--report {prefix} is a prefix; give a name that ends in .csv or .jsonl, or --job"
+                "--report {prefix} is a prefix, which needs --job; add it, or give a name that ends in .csv or .jsonl"
             ),
             Some(Place::File { .. } | Place::Object { .. }) if self.job => {
                 "with --job the functions write the report; give --report s3://BUCKET/PREFIX/"
@@ -70,12 +70,12 @@ impl VerifyArgs {
         Err(Error::Usage(problem))
     }
 
-    /// How a job is told the prefix.
+    /// Returns the prefix to send with a job.
     pub fn job_prefix(&self) -> Option<&str> {
         Some(self.prefix.as_str()).filter(|prefix| !prefix.is_empty())
     }
 
-    /// How a job is told where to report to.
+    /// Returns the report's prefix to send with a job.
     pub fn job_report(&self) -> Option<&str> {
         match &self.report {
             Some(Place::Prefix(prefix)) => Some(prefix),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_goes_where_it_can_be_written() {
+    fn a_report_that_cannot_be_written_is_refused() {
         for line in [
             "--report x.csv",
             "--report s3://b/x.jsonl",

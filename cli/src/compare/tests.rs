@@ -72,7 +72,7 @@ fn each_kind_of_difference_is_named() {
 }
 
 #[test]
-fn the_same_size_with_another_etag_is_for_the_replica_to_say() {
+fn the_same_size_with_another_etag_needs_a_head_of_the_replica() {
     let both = Pair::Both {
         source: object("a", 1, "1"),
         destination: object("a", 1, "2"),
@@ -81,7 +81,7 @@ fn the_same_size_with_another_etag_is_for_the_replica_to_say() {
 }
 
 #[test]
-fn objects_whose_etag_no_listing_shows_are_for_the_replica_to_say() {
+fn objects_without_a_listed_etag_need_a_head_of_the_replica() {
     for (source, destination) in [("", ""), ("1", ""), ("", "1")] {
         let both = Pair::Both {
             source: object("a", 0, source),
@@ -92,7 +92,7 @@ fn objects_whose_etag_no_listing_shows_are_for_the_replica_to_say() {
 }
 
 #[test]
-fn a_key_that_was_not_compared_is_no_equal_one() {
+fn a_key_that_was_not_compared_does_not_count_as_equal() {
     let mut summary = Summary::new(Policy::Full, 10);
     summary.add(Verdict::NotCompared {
         source: object("a", 1, "1"),
@@ -126,7 +126,7 @@ fn differences_beyond_the_limit_are_counted_and_not_kept() {
 }
 
 #[test]
-fn a_failed_listing_is_never_the_end_of_the_bucket() {
+fn a_failed_listing_is_never_taken_for_the_end_of_the_bucket() {
     let failed = || vec![Ok(object("a", 1, "1")), Err("access denied")];
     let whole = || vec![Ok(object("a", 1, "1")), Ok(object("b", 1, "1"))];
     for (source, destination) in [(failed(), whole()), (whole(), failed())] {
@@ -137,7 +137,7 @@ fn a_failed_listing_is_never_the_end_of_the_bucket() {
 }
 
 fn bucket() -> impl Strategy<Value = BTreeMap<String, (u64, String)>> {
-    // A small alphabet, of one to four bytes a character, so that keys meet.
+    // A small alphabet, of one to four bytes per character, so that both buckets share keys.
     proptest::collection::btree_map("[a/é\u{ffff}😀]{1,3}", (0_u64..3, "[xy]"), 0..20)
 }
 
@@ -150,7 +150,7 @@ fn listing(bucket: &BTreeMap<String, (u64, String)>) -> Vec<Listed> {
 
 proptest! {
     #[test]
-    fn merging_says_what_comparing_two_maps_says(source in bucket(), destination in bucket()) {
+    fn merging_agrees_with_comparing_two_maps(source in bucket(), destination in bucket()) {
         let summary = summary(Policy::Full, usize::MAX, &listing(&source), &listing(&destination));
         let same = source.iter().filter(|(key, object)| destination.get(*key) == Some(object));
         let missing = source.keys().filter(|key| !destination.contains_key(*key)).count();

@@ -1,4 +1,4 @@
-//! What is asked of `backfill`: jobs that copy, compare, or make good. No I/O.
+//! Requests to `backfill`: jobs that copy, compare or repair. No I/O.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -15,7 +15,7 @@ pub enum Backfill<'a> {
     Cancel(JobName<'a>),
 }
 
-/// A new job. What is not asked for is not sent: an older stack knows only the rule.
+/// A new job. Fields that the user does not set are not sent, because an older stack knows only the rule.
 #[derive(Debug, Default, Serialize)]
 pub struct Start<'a> {
     pub rule: &'a str,
@@ -42,7 +42,7 @@ pub struct Start<'a> {
     pub token: Option<&'a str>,
 }
 
-/// A job of a rule, or its newest.
+/// A job of a rule; the newest if `job_id` is missing.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct JobName<'a> {
     pub rule: &'a str,
@@ -50,7 +50,7 @@ pub struct JobName<'a> {
     pub job_id: Option<&'a str>,
 }
 
-/// What a job is for; a backfill where nothing is said.
+/// What a job is for; a backfill if the field is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
@@ -62,21 +62,21 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Keys {
-    /// As in a URL, as S3 Inventory and S3 Batch Operations write them: a+b is "a b"
+    /// URL-encoded, as S3 Inventory and S3 Batch Operations write them: a+b is "a b"
     Encoded,
-    /// As they are: a+b is "a+b"
+    /// Unencoded: a+b is "a+b"
     Plain,
 }
 
-/// What becomes of another object of the same name at the destination; the most careful way first.
+/// What a backfill does if the destination has a different object under the same key; the most careful choice first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overwrite {
-    /// It stays
+    /// Keep the destination's object
     Never,
-    /// It is replaced where it was written before the source's
+    /// Replace the destination's object if it was written before the source's
     IfOlder,
-    /// It is replaced
+    /// Replace the destination's object
     Always,
 }
 

@@ -1,10 +1,10 @@
-//! A rule's options, as requests ask for them and answers tell them. No I/O.
+//! A rule's options in requests and answers. No I/O.
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use tandem_replication::options::RPO_SECS;
 
-/// What a request says of a rule's options; those that it does not name stay as they are.
+/// The options that a request sets; the others stay as they are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct OptionChanges {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,23 +34,23 @@ pub struct OptionChanges {
 }
 
 impl OptionChanges {
-    /// Nothing, where nothing is asked for.
+    /// Returns `None` if no option is set.
     pub fn if_any(self) -> Option<Self> {
         (self != Self::default()).then_some(self)
     }
 }
 
-/// Which encryption copies ask for.
+/// The encryption that copies request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 pub enum EncryptionChoice {
-    /// None: as the destination bucket says
+    /// None: the destination bucket decides
     #[serde(rename = "bucket")]
     Bucket,
-    /// By keys of S3's own
+    /// With keys that S3 manages
     #[serde(rename = "AES256")]
     #[value(name = "AES256")]
     Aes256,
-    /// By the KMS key of --kms-key, or else the one that AWS manages for S3
+    /// With the KMS key of --kms-key, or else the one that AWS manages for S3
     #[serde(rename = "aws:kms")]
     #[value(name = "aws:kms")]
     Kms,
@@ -60,37 +60,37 @@ pub enum EncryptionChoice {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum KeyChoice {
-    /// As the destination bucket says. On the wire `null`.
+    /// The destination bucket decides. On the wire `null`.
     OfTheBucket,
     /// The key of this ARN.
     Arn(String),
 }
 
-/// What becomes of a source's ACL.
+/// What replicas take over of their source's ACL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum AclChoice {
-    /// Nobody but the owner is granted anything
+    /// Grant access to the owner only
     Reset,
-    /// Whoever may use the source may use the replica
+    /// Grant others the same access as the source's ACL
     Keep,
 }
 
-/// What becomes of a source's retention and legal hold.
+/// What replicas take over of their source's retention and legal hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LockChoice {
-    /// As the destination bucket says
+    /// The default retention of the destination bucket applies
     Bucket,
-    /// At least as the source
+    /// Lock replicas at least as strictly as their source, legal hold included
     Keep,
 }
 
-/// How often a rule's buckets are compared and made to agree.
+/// How often Tandem compares a rule's buckets and repairs differences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Reconcile {
-    /// Only when somebody asks
+    /// Only on request
     Never,
     /// Every day
     Daily,
@@ -98,20 +98,20 @@ pub enum Reconcile {
     Weekly,
 }
 
-/// How the source's changes are notified.
+/// How the source bucket reports its changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum NotificationChoice {
-    /// By the source bucket's own notifications if they have room for the rule, else by EventBridge
+    /// Through the source bucket's own notifications if they have room for the rule, else through EventBridge
     Auto,
-    /// By the source bucket's own notifications
+    /// Through the source bucket's own notifications
     Bucket,
-    /// By rules of EventBridge, which several consumers can share
+    /// Through rules of EventBridge, which several consumers can share
     #[value(name = "eventbridge")]
     EventBridge,
 }
 
-/// A rule's options. What an answer leaves out has its default; words are shown, never decided on.
+/// A rule's options. A field that an answer leaves out has its default. Words are shown as they come.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Options {

@@ -1,4 +1,4 @@
-//! How far a rule and its backfills are, as answers tell it. No I/O.
+//! The progress of a rule and its backfills, as answers report it. No I/O.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -22,23 +22,23 @@ pub struct Job {
     pub objects_per_sec: Option<f64>,
     pub concurrency: Option<u64>,
     pub deletes_max: Option<u64>,
-    /// Whether it was begun by the rule's own schedule.
+    /// Whether the rule's own schedule started it.
     #[serde(default)]
     pub scheduled: bool,
     /// `planning`, `running`, `paused`, `complete`, `failed` or `cancelled`.
     pub state: String,
     /// Why it failed.
     pub error: Option<String>,
-    /// What is odd about it, though it is over and nothing failed.
+    /// A problem of a finished job in which nothing failed.
     pub warning: Option<String>,
-    /// Since when part of it stands still.
+    /// Since when a part of it has made no progress.
     pub stalled_since: Option<DateTime<Utc>>,
     pub fraction: Option<f64>,
     pub shards: Option<Shards>,
     pub listed: u64,
     pub copied: u64,
     pub equal: u64,
-    /// Another object of that name is at the destination, and stays.
+    /// Keys under which the destination keeps a different object.
     #[serde(default)]
     pub kept: u64,
     pub gone: u64,
@@ -46,7 +46,7 @@ pub struct Job {
     /// Objects so large that they are copied by many invocations, perhaps after the job's end.
     #[serde(default)]
     pub transfers: u64,
-    /// Found by a comparison, and left alone.
+    /// Found by a comparison, and not repaired.
     #[serde(default)]
     pub missing: u64,
     #[serde(default)]
@@ -54,10 +54,10 @@ pub struct Job {
     /// At the destination only.
     #[serde(default)]
     pub extra: u64,
-    /// Those of them that were deleted.
+    /// Extra objects that were deleted.
     #[serde(default)]
     pub deleted: u64,
-    /// Those of them whose source could not be read, or that could not be deleted.
+    /// Extra objects whose source could not be read, or that could not be deleted.
     #[serde(default)]
     pub extra_failed: u64,
     pub bytes_copied: u64,
@@ -75,22 +75,22 @@ impl Job {
         matches!(self.state.as_str(), "complete" | "failed" | "cancelled")
     }
 
-    /// Whether all went well that was to be done.
+    /// Returns whether the job is complete, with no failure and no warning.
     pub fn has_succeeded(&self) -> bool {
         self.state == "complete" && self.failures() == 0 && self.warning.is_none()
     }
 
-    /// How many keys failed.
+    /// Returns how many keys failed.
     pub fn failures(&self) -> u64 {
         self.failed + self.extra_failed
     }
 
-    /// What a comparison found, extras only where they count.
+    /// Returns how many differences a comparison found; `extras_count` says whether extra objects count.
     pub fn differences(&self, extras_count: bool) -> u64 {
         self.missing + self.different + if extras_count { self.extra } else { 0 }
     }
 
-    /// How many objects a repair has left that only the destination has.
+    /// Returns how many objects a repair has left that only the destination has.
     pub fn extras_left(&self) -> u64 {
         self.extra.saturating_sub(self.deleted)
     }
@@ -110,11 +110,11 @@ pub struct Progress {
     pub failures: Option<u64>,
     #[serde(default)]
     pub transfers: Transfers,
-    /// The newest job that the rule's own schedule began.
+    /// The newest job that the rule's own schedule started.
     pub reconciliation: Option<Job>,
 }
 
-/// Very large objects that are on their way.
+/// Very large objects that are being copied.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Transfers {
     pub count: u64,
@@ -131,7 +131,7 @@ pub struct Transfer {
     pub progressed_at: DateTime<Utc>,
 }
 
-/// What was carried since the rule was made. A number that isn't known is `None`.
+/// What was replicated since the rule was created. A number that is not known is `None`.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Live {
     pub watermark: Option<DateTime<Utc>>,

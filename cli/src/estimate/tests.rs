@@ -1,4 +1,4 @@
-//! What estimates of known and of any loads have to say.
+//! Estimates of known and of arbitrary loads.
 
 use proptest::prelude::*;
 
@@ -53,7 +53,7 @@ fn near(left: f64, right: f64) -> bool {
 }
 
 #[test]
-fn a_million_small_objects_cost_a_copy_each_and_three_lists_a_thousand() {
+fn a_million_small_objects_cost_one_copy_each_and_three_lists_per_thousand() {
     let estimate = estimate(
         &work(load("STANDARD", whole(1_000_000, 10 << 30))),
         &prices(),
@@ -66,7 +66,7 @@ fn a_million_small_objects_cost_a_copy_each_and_three_lists_a_thousand() {
     assert!(near(transfer.quantity, 10.0) && near(transfer.usd, 0.2));
     assert!(near(estimate.storage_usd_per_month, 0.23));
     assert!(estimate.notes.is_empty(), "{:?}", estimate.notes);
-    // 6,250 s of copies, 600 s of lists, 16 at once: what S3 takes a second is less of a limit.
+    // 6,250 s of copies, 600 s of lists, 16 at once; S3's limit of writes per second matters less.
     assert!((400.0..500.0).contains(&estimate.secs), "{}", estimate.secs);
 }
 
@@ -95,13 +95,13 @@ fn the_replicas_class_decides_what_requests_and_storage_cost() {
     let estimate = estimate(&archive, &prices());
     let copies = line(&estimate, "S3 COPY DEEP_ARCHIVE");
     assert!(near(copies.quantity, 1001.0) && near(copies.usd, 0.05005));
-    // Parts, and the request that begins them.
+    // The parts, and the request that creates the upload.
     assert!(near(line(&estimate, "S3 COPY STANDARD").quantity, 10.0));
     assert!(near(line(&estimate, "S3 retrieval STANDARD_IA").usd, 0.01));
 }
 
 #[test]
-fn small_objects_are_stored_as_large_as_their_class_bills_them() {
+fn small_objects_are_billed_at_the_minimum_size_of_their_class() {
     let stored = |class| {
         let mut work = work(load("STANDARD", whole(8192, 8192)));
         work.storage_class = Some(class);
@@ -123,7 +123,7 @@ fn a_transfer_costs_its_ranges() {
     let work = work(load("STANDARD", large));
     assert_eq!(work.ranges(), 10);
     let estimate = estimate(&work, &prices());
-    // 10 ranges, each 16 parts at once at 50 MiB/s.
+    // 10 ranges, each copying 16 parts at once at 50 MiB/s.
     assert!(
         (estimate.secs - PLAN_SECS - 5.12).abs() < 0.01,
         "{}",
@@ -132,17 +132,17 @@ fn a_transfer_costs_its_ranges() {
 }
 
 #[test]
-fn a_limit_makes_it_take_longer() {
+fn a_rate_limit_makes_a_backfill_take_longer() {
     let mut limited = work(load("STANDARD", whole(1000, 1000)));
     limited.objects_per_sec = Some(10.0);
     let estimate = estimate(&limited, &prices());
     assert!(near(estimate.secs, PLAN_SECS + 100.0));
     assert!(line(&estimate, "Lambda arm64").quantity >= 100.0 * 16.0 * SHARD_GB - 1e-6);
-    assert!(assumptions(&limited).contains("10 objects a second"));
+    assert!(assumptions(&limited).contains("10 objects per second"));
 }
 
 #[test]
-fn what_the_table_does_not_know_is_said() {
+fn regions_that_the_price_table_does_not_know_are_noted() {
     let mut work = work(load("STANDARD", whole(1, 1)));
     work.source_region = "mars-1".into();
     let notes = estimate(&work, &prices()).notes.join("\n");
@@ -169,7 +169,7 @@ fn any_load() -> impl Strategy<Value = Load> {
 
 proptest! {
     #[test]
-    fn an_estimate_is_the_sum_of_its_lines_and_a_number(load in any_load(), concurrency in 1_u64..1000) {
+    fn an_estimate_is_the_finite_sum_of_its_lines(load in any_load(), concurrency in 1_u64..1000) {
         let work = Work { concurrency, ..work(load) };
         let estimate = estimate(&work, &prices());
         let sum: f64 = estimate.lines.iter().map(|line| line.usd).sum();
@@ -198,7 +198,7 @@ proptest! {
     }
 
     #[test]
-    fn nothing_to_copy_costs_no_copy_and_no_transfer(keys in 0_u64..1 << 40) {
+    fn a_backfill_that_copies_nothing_costs_no_copy_and_no_transfer(keys in 0_u64..1 << 40) {
         let mut idle = work(Load::default());
         (idle.source_keys, idle.destination_keys) = (keys, keys);
         let estimate = estimate(&idle, &prices());
@@ -208,7 +208,7 @@ proptest! {
 }
 
 #[test]
-fn a_table_of_ones_own_is_what_counts() {
+fn an_edited_price_table_replaces_the_built_in_prices() {
     let dear = TABLE.replace("\"write_per_1000\": 0.005", "\"write_per_1000\": 50");
     let dear = Prices::parse(&dear).unwrap();
     let work = work(load("STANDARD", whole(1000, 0)));

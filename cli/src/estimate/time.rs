@@ -5,30 +5,30 @@ use super::Work;
 /// Objects that one invocation copies at once.
 const OBJECTS_AT_ONCE: f64 = 32.0;
 
-/// A small object's copy from region to region.
+/// The time to copy a small object from region to region.
 const COPY_SECS: f64 = 0.2;
 
-/// One copy's throughput from region to region.
+/// The throughput of one copy from region to region.
 const COPY_BYTES_PER_SEC: f64 = 50.0 * 1024.0 * 1024.0;
 
-/// One page of a listing.
+/// The time to list one page.
 const LIST_SECS: f64 = 0.2;
 
-/// Cutting the key space, and the first invocations' start.
+/// The time to divide the key space and to start the first invocations.
 pub const PLAN_SECS: f64 = 5.0;
 
-/// Writes a second that S3 takes under one prefix.
+/// Writes per second that S3 accepts under one prefix.
 const WRITES_PER_SEC_MAX: f64 = 3500.0;
 
 /// Parts that one invocation copies at once, and `TransferConcurrency` of the stack by default.
 const PARTS_AT_ONCE: f64 = 16.0;
 const RANGES_AT_ONCE: f64 = 16.0;
 
-/// How long the job takes, and how long its invocations do.
+/// The duration of the job, and of its invocations.
 #[derive(Debug, Clone, Copy)]
 pub struct Seconds {
     pub whole: f64,
-    /// Of all invocations together: for shards, and for ranges of transfers.
+    /// The sum over all invocations: for shards, and for ranges of transfers.
     pub shards: f64,
     pub ranges: f64,
 }
@@ -51,22 +51,22 @@ impl Seconds {
         let ranges_at_once = RANGES_AT_ONCE.min(work.ranges().max(1) as f64);
         Self {
             whole: PLAN_SECS + shards_whole.max(ranges / ranges_at_once),
-            // A shard that has to wait for its rate is paid for all the same.
+            // A shard that waits because of the rate limit is billed meanwhile.
             shards: busy.max(shards_whole.min(small / rate) * shards_at_once),
             ranges,
         }
     }
 }
 
-/// What the numbers rest on, to be shown with them.
+/// Returns the assumptions behind an estimate, to show them with it.
 pub fn assumptions(work: &Work) -> String {
     let limit = work
         .objects_per_sec
-        .map(|limit| format!(", at most {limit} objects a second"))
+        .map(|limit| format!(", at most {limit} objects per second"))
         .unwrap_or_default();
     format!(
-        "{} shards at once, {OBJECTS_AT_ONCE} copies at once each, {COPY_SECS} s a copy and \
-         {} MiB/s within it, {WRITES_PER_SEC_MAX} writes a second at most{limit}",
+        "{} shards at once, {OBJECTS_AT_ONCE} copies at once in each, {COPY_SECS} s per copy and \
+         {} MiB/s within it, at most {WRITES_PER_SEC_MAX} writes per second{limit}",
         work.concurrency,
         COPY_BYTES_PER_SEC / (1024.0 * 1024.0),
     )

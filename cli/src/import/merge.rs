@@ -1,4 +1,4 @@
-//! A bucket has one rule in Tandem: what is made of several, and what is not. No I/O.
+//! Merges several rules of a bucket into one, because a bucket has one rule in Tandem. No I/O.
 
 use std::cmp::Reverse;
 
@@ -7,7 +7,7 @@ use tandem_replication::rule::PREFIXES_MAX;
 use super::{Found, Notes, Planned};
 use crate::contract::{Policy, Scope};
 
-/// The one rule of a source bucket, of all that were found for it.
+/// Returns the one rule of a source bucket, merged from all rules found for it.
 pub fn one(
     mut found: Vec<Found>,
     source: &str,
@@ -21,7 +21,7 @@ pub fn one(
         .partition(|rule| rule.destination == first.destination);
     for other in others {
         let note = format!(
-            "goes to {}, and a bucket has one destination: {} of {} is carried over, this is left out",
+            "goes to {}, and a bucket has one destination: {} of {} is carried over, this rule is left out",
             other.destination, first.destination, first.path
         );
         notes.at(&other.path, note);
@@ -30,7 +30,7 @@ pub fn one(
     for rule in &same[1..] {
         differences(&first, rule, notes);
     }
-    // What some rules keep is kept for all: nothing is deleted that was not deleted before.
+    // If some rules do not replicate deletes, the merged rule does not: it must not delete more than they did.
     let policy = if same.iter().all(|rule| rule.policy == Policy::Full) {
         Policy::Full
     } else {
@@ -46,38 +46,38 @@ pub fn one(
     })
 }
 
-/// What both rules say, and only one of them can be right about.
+/// Notes the points in which two rules differ, of which only one can be carried over.
 fn differences(first: &Found, other: &Found, notes: &mut Notes) {
     if other.options != first.options {
         let note = format!(
-            "says something else of its replicas than {}, which counts for all of the rule's",
+            "has other options for its replicas than {}, whose options count for all replicas",
             first.path
         );
         notes.at(&other.path, note);
     }
     if other.policy != first.policy {
         let note = format!(
-            "and {} differ about deletes; the rule carries none (policy write)",
+            "and {} differ about deletes; the rule replicates no deletes (policy write)",
             first.path
         );
         notes.at(&other.path, note);
     }
     if other.historical != first.historical {
         let note = format!(
-            "and {} differ about objects that are there already; the rule carries all of them",
+            "and {} differ about existing objects; the rule copies all of them",
             first.path
         );
         notes.at(&other.path, note);
     }
 }
 
-/// All prefixes, without those inside others; none if there are too many.
+/// Returns all prefixes, without those inside others; `None` if there are too many.
 fn scope(rules: &[Found], notes: &mut Notes) -> Option<Scope> {
     if let Some(all) = rules.iter().find(|rule| rule.prefixes.is_empty()) {
         for rule in rules.iter().filter(|rule| !rule.prefixes.is_empty()) {
             notes.at(
                 &rule.path,
-                format!("is about keys that {} covers too", all.path),
+                format!("covers keys that {} covers too", all.path),
             );
         }
         return Some(Scope::All);
@@ -96,7 +96,7 @@ fn scope(rules: &[Found], notes: &mut Notes) -> Option<Scope> {
         match kept.iter().find(|outer| prefix.starts_with(outer.as_str())) {
             Some(outer) => notes.at(
                 path,
-                format!("is about {prefix:?}, which {outer:?} covers too"),
+                format!("covers {prefix:?}, which {outer:?} covers too"),
             ),
             None => kept.push(prefix.to_owned()),
         }
@@ -104,8 +104,8 @@ fn scope(rules: &[Found], notes: &mut Notes) -> Option<Scope> {
     kept.sort();
     if kept.len() > PREFIXES_MAX {
         let note = format!(
-            "and the rules to the same bucket have {} prefixes, of which a rule takes {PREFIXES_MAX}: nothing is carried \
-             over; make the rule by hand, with shorter prefixes or for all objects",
+            "and the rules to the same bucket have {} prefixes, more than the {PREFIXES_MAX} of a rule: nothing is \
+             carried over; create the rule by hand, with shorter prefixes or for all objects",
             kept.len()
         );
         notes.at(&rules[0].path, note);

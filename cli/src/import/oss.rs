@@ -1,4 +1,4 @@
-//! OSS's replication configuration, as `PutBucketReplication` takes it and `GetBucketReplication` answers. No I/O.
+//! OSS's replication configuration, as `PutBucketReplication` takes it and `GetBucketReplication` returns it. No I/O.
 //!
 //! Source: OSS API reference, `PutBucketReplication` and `GetBucketReplication`.
 
@@ -20,14 +20,14 @@ const RULE: [&str; 11] = [
     "Source",
 ];
 
-/// Where a rule says whether it is about objects that are encrypted with KMS keys.
+/// The path of the status that says whether a rule covers objects encrypted with KMS keys.
 const SELECTION: [&str; 3] = [
     "SourceSelectionCriteria",
     "SseKmsEncryptedObjects",
     "Status",
 ];
 
-/// Whether a rule says what only OSS's rules say.
+/// Returns whether a rule has an element that only OSS's rules have.
 pub fn is_rule(rule: &Element) -> bool {
     let own = [
         "PrefixSet",
@@ -42,7 +42,7 @@ pub fn is_rule(rule: &Element) -> bool {
             .any(|destination| destination.all("Location").next().is_some())
 }
 
-/// The rules that can be carried over.
+/// Returns the rules that can be carried over.
 pub fn rules(root: &Element, notes: &mut Notes) -> Result<Vec<Found>, ImportError> {
     for other in root.others(&["Rule"]) {
         notes.add(other, "is not known, and not carried over");
@@ -62,7 +62,7 @@ fn rule(rule: &Element, notes: &mut Notes) -> Result<Option<Found>, ImportError>
     let policy = policy(rule, notes)?;
     let prefixes = prefixes(rule)?;
     note_white_space(rule, &prefixes, notes);
-    // Historical objects are carried unless a rule says no.
+    // OSS copies historical objects unless a rule disables that.
     let historical = rule
         .enabled_at(&["HistoricalObjectReplication"])?
         .unwrap_or(true);
@@ -89,7 +89,7 @@ fn prefixes(rule: &Element) -> Result<Vec<String>, ImportError> {
     if let Some(other) = set.others(&["Prefix"]).next() {
         return Err(ImportError::new(
             &other.path,
-            "is no Prefix; what it chooses cannot be told",
+            "is not a Prefix, so its objects are not known; remove it, then import again",
         ));
     }
     let texts: Vec<&str> = set
@@ -102,7 +102,7 @@ fn prefixes(rule: &Element) -> Result<Vec<String>, ImportError> {
     Ok(texts.into_iter().map(str::to_owned).collect())
 }
 
-/// `ALL`, or what is carried, separated by commas.
+/// Reads `Action`: `ALL`, or the replicated actions, separated by commas.
 fn policy(rule: &Element, notes: &mut Notes) -> Result<Policy, ImportError> {
     let Some(element) = rule.get("Action")? else {
         return Ok(Policy::Full);
@@ -117,7 +117,8 @@ fn policy(rule: &Element, notes: &mut Notes) -> Result<Policy, ImportError> {
                 "names ABORT: unfinished uploads are never replicated",
             ),
             other => {
-                let problem = format!("is {other:?}; it is ALL, or of PUT, DELETE and ABORT");
+                let problem =
+                    format!("is {other:?}; it must be ALL, or a list of PUT, DELETE and ABORT");
                 return Err(ImportError::new(&element.path, problem));
             }
         }
@@ -128,7 +129,7 @@ fn policy(rule: &Element, notes: &mut Notes) -> Result<Policy, ImportError> {
 fn not_carried(rule: &Element, notes: &mut Notes) -> Result<(), ImportError> {
     if let Some(location) = rule.at(&["Destination", "Location"])? {
         let note = format!(
-            "is {:?}: the bucket has to be one of S3, in another region than the source; --destination gives its name",
+            "is {:?}: the destination must be an S3 bucket in another region than the source; name it by --destination",
             location.word()?
         );
         notes.add(location, note);
@@ -136,14 +137,14 @@ fn not_carried(rule: &Element, notes: &mut Notes) -> Result<(), ImportError> {
     if let Some(transfer) = rule.at(&["Destination", "TransferType"])? {
         notes.add(
             transfer,
-            "has no counterpart: S3 copies between regions by one way only",
+            "has no counterpart: S3 has only one way to copy between regions",
         );
     }
     if rule.enabled_at(&["RTC", "Status"])? == Some(true)
         && let Some(rtc) = rule.get("RTC")?
     {
         let note =
-            "promises a time, which Tandem does not; `tandem status` shows the lag of every rule";
+            "promises a time, and Tandem does not; `tandem status` shows the lag of every rule";
         notes.add(rtc, note);
     }
     if let Some(role) = rule.get("SyncRole")? {
@@ -157,11 +158,11 @@ fn not_carried(rule: &Element, notes: &mut Notes) -> Result<(), ImportError> {
     {
         notes.add(
             criteria,
-            "leaves out objects that are encrypted with KMS keys; Tandem carries every object that its roles may read",
+            "leaves out objects encrypted with KMS keys; Tandem replicates every object that its roles may read",
         );
     }
     if let Some(encryption) = rule.get("EncryptionConfiguration")? {
-        let note = "names a key of OSS; give --kms-key of `tandem rule update` one of the destination's region";
+        let note = "names a key of OSS; give a key of the destination's region to `tandem rule update --kms-key`";
         notes.add(encryption, note);
     }
     Ok(())

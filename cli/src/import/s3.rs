@@ -1,4 +1,4 @@
-//! S3's replication configuration, in both its versions: rules with a `Prefix`, and rules with a `Filter`. No I/O.
+//! S3's replication configuration in both versions: rules with a `Prefix`, and rules with a `Filter`. No I/O.
 //!
 //! Source: S3 API reference, `ReplicationRule`, `ReplicationRuleFilter`, `Destination`; S3 user guide, "What does
 //! Amazon S3 replicate?".
@@ -30,7 +30,7 @@ const DESTINATION: [&str; 7] = [
     "Metrics",
 ];
 
-/// The rules that can be carried over.
+/// Returns the rules that can be carried over.
 pub fn rules(root: &Element, notes: &mut Notes) -> Result<Vec<Found>, ImportError> {
     if let Some(role) = root.get("Role")? {
         notes.add(
@@ -66,8 +66,8 @@ fn rule(rule: &Element, notes: &mut Notes) -> Result<Option<Found>, ImportError>
     if let Some(tags) = filter.tags {
         notes.add(
             tags,
-            "chooses objects by their tags, which Tandem does not: the rule is left out; a rule without it, or with \
-             a prefix instead, would carry more",
+            "chooses objects by their tags, and Tandem cannot: the rule is left out, because a rule without the tags, \
+             or with a prefix instead, would replicate more objects",
         );
         return Ok(None);
     }
@@ -89,7 +89,7 @@ fn rule(rule: &Element, notes: &mut Notes) -> Result<Option<Found>, ImportError>
     }))
 }
 
-/// The name in `arn:aws:s3:::name`.
+/// Returns the name in `arn:aws:s3:::name`.
 fn bucket(rule: &Element) -> Result<String, ImportError> {
     const WAY: [&str; 2] = ["Destination", "Bucket"];
     let arn = rule.required(&WAY)?;
@@ -99,7 +99,7 @@ fn bucket(rule: &Element) -> Result<String, ImportError> {
             Ok(name.to_owned())
         }
         _ => {
-            let problem = format!("is {arn:?}, which is no bucket's ARN");
+            let problem = format!("is {arn:?}, which is not the ARN of a bucket");
             Err(ImportError::new(
                 format!("{}.{}", rule.path, WAY.join(".")),
                 problem,
@@ -113,12 +113,12 @@ fn priority(rule: &Element) -> Result<i64, ImportError> {
         return Ok(0);
     };
     priority.parse().map_err(|_| {
-        let problem = format!("is {priority:?}, which is no whole number");
+        let problem = format!("is {priority:?}, which is not a whole number");
         ImportError::new(format!("{}.Priority", rule.path), problem)
     })
 }
 
-/// Which objects a rule is about.
+/// The objects that a rule covers.
 struct Filter<'a> {
     prefix: Option<String>,
     tags: Option<&'a Element>,
@@ -134,11 +134,12 @@ fn filter(rule: &Element) -> Result<Filter<'_>, ImportError> {
         });
     };
     if let Some(prefix) = rule.get("Prefix")? {
-        let problem = "is there together with Filter; S3 takes one of them";
+        let problem = "is used together with Filter; S3 accepts only one of them";
         return Err(ImportError::new(&prefix.path, problem));
     }
     if let Some(other) = filter.others(&["Prefix", "Tag", "And"]).next() {
-        let problem = "is no filter that is known; what it chooses cannot be told";
+        let problem =
+            "is not a known filter, so its objects are not known; remove it, then import again";
         return Err(ImportError::new(&other.path, problem));
     }
     let both = filter.get("And")?.unwrap_or(filter);
@@ -149,7 +150,7 @@ fn filter(rule: &Element) -> Result<Filter<'_>, ImportError> {
     })
 }
 
-/// The first version replicates delete markers, the second where it says so.
+/// The first version replicates delete markers; the second does so only if the rule enables it.
 fn policy(rule: &Element, is_second_version: bool) -> Result<Policy, ImportError> {
     let markers = rule.enabled_at(&["DeleteMarkerReplication", "Status"])?;
     Ok(if markers.unwrap_or(!is_second_version) {
@@ -166,13 +167,13 @@ fn criteria(rule: &Element, notes: &mut Notes) -> Result<(), ImportError> {
     if criteria.enabled_at(&["SseKmsEncryptedObjects", "Status"])? == Some(false) {
         notes.add(
             criteria,
-            "leaves out objects that are encrypted with KMS keys; Tandem carries every object that its roles may read",
+            "leaves out objects encrypted with KMS keys; Tandem replicates every object that its roles may read",
         );
     }
     if criteria.enabled_at(&["ReplicaModifications", "Status"])? == Some(true) {
         notes.add(
             criteria,
-            "carries changes of replicas back; Tandem's rules have one direction",
+            "replicates changes of replicas back; Tandem's rules have one direction",
         );
     }
     for other in criteria.others(&["SseKmsEncryptedObjects", "ReplicaModifications"]) {
@@ -191,7 +192,7 @@ fn options(rule: &Element, notes: &mut Notes) -> Result<OptionChanges, ImportErr
     for (name, note) in [
         (
             "ReplicationTime",
-            "promises a time, which Tandem does not; `tandem status` shows the lag of every rule",
+            "promises a time, and Tandem does not; `tandem status` shows the lag of every rule",
         ),
         ("Metrics", "is not needed: Tandem measures every rule"),
     ] {
@@ -218,7 +219,7 @@ fn storage_class(destination: &Element, notes: &mut Notes) -> Result<Option<Stri
         return Ok(Some(class.to_owned()));
     }
     let note = format!(
-        "is {class:?}, in which no replica can be written; replicas have their source's class"
+        "is {class:?}, a class in which Tandem cannot write replicas; replicas have their source's class"
     );
     notes.add(element, note);
     Ok(None)
@@ -233,13 +234,13 @@ fn kms_key(destination: &Element, notes: &mut Notes) -> Result<Option<KeyChoice>
         return Ok(Some(KeyChoice::Arn(key.to_owned())));
     }
     let note = format!(
-        "is {key:?}, which is no ARN of a key; give --kms-key of `tandem rule update` the whole ARN"
+        "is {key:?}, which is not the ARN of a key; give the whole ARN to `tandem rule update --kms-key`"
     );
     notes.add(element, note);
     Ok(None)
 }
 
-/// Another account owns the replicas where that was asked for, and in Tandem always.
+/// In S3, the destination's account owns the replicas only if the rule asks for it; in Tandem it always does.
 fn account(destination: &Element, notes: &mut Notes) -> Result<Option<String>, ImportError> {
     let Some(account) = destination.get("Account")? else {
         return Ok(None);
@@ -248,7 +249,7 @@ fn account(destination: &Element, notes: &mut Notes) -> Result<Option<String>, I
     if owner != Some("Destination") {
         notes.add(
             account,
-            "without AccessControlTranslation leaves replicas to the source's account; with Tandem the bucket's \
+            "without AccessControlTranslation leaves replicas to the source's account; with Tandem the destination's \
              account owns them",
         );
     }

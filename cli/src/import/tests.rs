@@ -1,4 +1,4 @@
-//! Files as they are found, and as they should not be.
+//! Configuration files as services write them, and damaged ones.
 
 use proptest::prelude::*;
 
@@ -18,7 +18,7 @@ fn planned(name: &str) -> Plan {
     plan(&file(name), None).unwrap()
 }
 
-/// Whether something is noted about an element that ends so.
+/// Returns whether the plan has a note that contains `said`, about an element whose path ends with `element`.
 fn is_noted(plan: &Plan, element: &str, said: &str) -> bool {
     let found = |note: &Note| note.element.ends_with(element) && note.note.contains(said);
     plan.notes.iter().any(found)
@@ -29,7 +29,7 @@ fn prefixes(list: &[&str]) -> Scope {
 }
 
 #[test]
-fn a_rule_of_the_first_version_is_all_objects_and_carries_deletes() {
+fn a_rule_of_the_first_version_covers_all_objects_and_replicates_deletes() {
     let plan = planned("s3-v1.json");
     let rule = plan.rule.as_ref().unwrap();
     assert_eq!(
@@ -49,7 +49,7 @@ fn a_rule_of_the_first_version_is_all_objects_and_carries_deletes() {
 }
 
 #[test]
-fn rules_of_the_second_version_to_one_bucket_are_one_rule_and_the_rest_is_noted() {
+fn rules_of_the_second_version_to_one_bucket_become_one_rule_and_the_rest_is_noted() {
     let plan = planned("s3-v2.json");
     let rule = plan.rule.as_ref().unwrap();
     assert_eq!(rule.destination, "archive-444455556666");
@@ -68,10 +68,10 @@ fn rules_of_the_second_version_to_one_bucket_are_one_rule_and_the_rest_is_noted(
         (".Rule[2].Destination.Account", "account owns them"),
         (
             ".Rule[2]",
-            "something else of its replicas than ReplicationConfiguration.Rule[1]",
+            "other options for its replicas than ReplicationConfiguration.Rule[1]",
         ),
         (".Rule[2]", "differ about deletes"),
-        (".Rule[2]", "differ about objects that are there already"),
+        (".Rule[2]", "differ about existing objects"),
         (".Rule[3].Filter.And.Tag", "by their tags"),
         (".Rule[4]", "is disabled"),
     ] {
@@ -95,7 +95,7 @@ fn xml_is_read_by_priority_and_overlaps_and_other_destinations_are_noted() {
     for (element, said) in [
         (
             ".Rule[1].Destination.StorageClass",
-            "\"OUTPOSTS\", in which no replica",
+            "\"OUTPOSTS\", a class in which Tandem cannot write",
         ),
         (".Rule[2]", "\"logs/today/\", which \"logs/\" covers too"),
         (".Rule[3].Filter.Tag", "by their tags"),
@@ -113,7 +113,7 @@ fn xml_is_read_by_priority_and_overlaps_and_other_destinations_are_noted() {
 }
 
 #[test]
-fn a_rule_of_oss_is_read_with_what_has_no_counterpart() {
+fn a_rule_of_oss_is_read_and_elements_without_a_counterpart_are_noted() {
     let plan = plan(&file("oss.xml"), Some("photos-replica")).unwrap();
     let rule = plan.rule.as_ref().unwrap();
     assert_eq!(rule.destination, "photos-replica");
@@ -122,7 +122,10 @@ fn a_rule_of_oss_is_read_with_what_has_no_counterpart() {
     for (element, said) in [
         (".Rule.RTC", "promises a time"),
         (".Rule.SyncRole", "is not needed"),
-        (".Rule.Destination.Location", "one of S3, in another region"),
+        (
+            ".Rule.Destination.Location",
+            "an S3 bucket in another region",
+        ),
         (".Rule.Destination.TransferType", "no counterpart"),
         (".Rule.EncryptionConfiguration", "a key of OSS"),
     ] {
@@ -135,7 +138,7 @@ fn a_rule_of_oss_is_read_with_what_has_no_counterpart() {
 }
 
 #[test]
-fn oss_carries_deletes_and_historical_objects_unless_it_says_no() {
+fn oss_replicates_deletes_and_historical_objects_unless_a_rule_disables_them() {
     let plan = planned("oss-all.xml");
     let rule = plan.rule.as_ref().unwrap();
     assert_eq!(
@@ -151,21 +154,21 @@ fn oss_carries_deletes_and_historical_objects_unless_it_says_no() {
 }
 
 #[test]
-fn more_prefixes_than_a_rule_takes_make_no_rule() {
+fn more_prefixes_than_a_rule_may_have_make_no_rule() {
     let prefixes =
         ["a", "b", "c", "d", "e", "f"].map(|name| ["<Prefix>", name, "/</Prefix>"].concat());
     let text = file("oss.xml").replace("<Prefix>video</Prefix>", &prefixes.concat());
     let plan = plan(&text, None).unwrap();
     assert_eq!(plan.rule, None);
     assert!(
-        is_noted(&plan, ".Rule", "have 7 prefixes, of which a rule takes 5"),
+        is_noted(&plan, ".Rule", "have 7 prefixes, more than the 5 of a rule"),
         "{:?}",
         plan.notes
     );
 }
 
 #[test]
-fn a_bad_file_names_the_element() {
+fn the_error_for_a_bad_file_names_the_element() {
     let json = file("s3-v1.json");
     let xml = file("s3-v2.xml");
     let oss = file("oss.xml");
@@ -173,39 +176,39 @@ fn a_bad_file_names_the_element() {
         ("{}".to_owned(), "ReplicationConfiguration.Rule is missing"),
         (
             "<CORSConfiguration/>".to_owned(),
-            "CORSConfiguration is no ReplicationConfiguration",
+            "CORSConfiguration is not a ReplicationConfiguration",
         ),
         (
             json.replace("arn:aws:s3:::photos-replica", "photos-replica"),
-            "ReplicationConfiguration.Rule.Destination.Bucket is \"photos-replica\", which is no bucket's ARN",
+            "ReplicationConfiguration.Rule.Destination.Bucket is \"photos-replica\", which is not the ARN of a bucket",
         ),
         (
             json.replace(
                 "arn:aws:s3:::photos-replica",
                 "arn:minio:replication:us-east-1:c5be6b16-769d-432a-9ef1-4567081f3566:photos-replica",
             ),
-            "3566:photos-replica\", which is no bucket's ARN",
+            "3566:photos-replica\", which is not the ARN of a bucket",
         ),
         (
             json.replace("\"Enabled\"", "\"On\""),
-            "Rule.Status is \"on\"; it is Enabled or Disabled",
+            "Rule.Status is \"on\"; it must be Enabled or Disabled",
         ),
         (json.replace("\"Prefix\": \"\",", ""), ""),
         (
             json.replace("\"Prefix\": \"\"", "\"Prefix\": [\"a/\", \"b/\"]"),
-            "Rule.Prefix has elements in it, where a text belongs",
+            "Rule.Prefix contains elements instead of text",
         ),
         (
             json.replace("\"Prefix\"", "\"Filter\": {}, \"Prefix\""),
-            "Rule.Prefix is there together with Filter",
+            "Rule.Prefix is used together with Filter",
         ),
         (
             json.replace("\"Prefix\": \"\"", "\"Filter\": {\"Suffix\": \"x\"}"),
-            "Filter.Suffix is no filter that is known",
+            "Filter.Suffix is not a known filter",
         ),
         (
             xml.replace("<Priority>5<", "<Priority>high<"),
-            "Rule[2].Priority is \"high\", which is no whole number",
+            "Rule[2].Priority is \"high\", which is not a whole number",
         ),
         (
             xml.replace(
@@ -216,13 +219,13 @@ fn a_bad_file_names_the_element() {
         ),
         (
             oss.replace(">PUT<", ">MOVE<"),
-            "Rule.Action is \"MOVE\"; it is ALL",
+            "Rule.Action is \"MOVE\"; it must be ALL",
         ),
         (
             oss.replace("<Bucket>photos-beijing</Bucket>", ""),
             "Rule.Destination.Bucket is missing",
         ),
-        (oss.replace("</Rule>", ""), "the file is no XML"),
+        (oss.replace("</Rule>", ""), "the file is not valid XML"),
     ] {
         match plan(&text, None) {
             Ok(plan) => assert!(said.is_empty(), "{said}: {plan:?}"),
@@ -267,8 +270,7 @@ fn damaged() -> impl Strategy<Value = String> {
     )
 }
 
-/// A rule's file whose one prefix is written so, in S3's first and second version, the second with tags around it, and
-/// OSS's.
+/// Files with one prefix, written as given: of S3's first and second version, the second also with `And`, and of OSS.
 fn files_with_prefix(written: &str) -> [String; 4] {
     let file = |rule: &str| {
         format!(
@@ -342,7 +344,7 @@ fn an_empty_prefix_filter_or_set_is_every_key() {
 }
 
 #[test]
-fn xml_and_json_say_the_same_of_one_prefix() {
+fn xml_and_json_with_the_same_prefix_make_the_same_plan() {
     for prefix in [" leading space/", " ", "a/", "ü\t"] {
         let json = serde_json::json!({"Rules": [{"ID": "sp", "Priority": 1, "Status": "Enabled",
             "Filter": {"Prefix": prefix}, "Destination": {"Bucket": "arn:aws:s3:::replica-a"}}]});
@@ -352,7 +354,7 @@ fn xml_and_json_say_the_same_of_one_prefix() {
     }
 }
 
-/// OSS's file with every element that its API reference names.
+/// Uses a file of OSS with every element that its API reference names.
 #[test]
 fn every_element_of_oss_is_carried_over_or_noted() {
     let plan = planned("oss-full.xml");
@@ -362,7 +364,7 @@ fn every_element_of_oss_is_carried_over_or_noted() {
     for (element, said) in [
         (".RTC", "promises a time"),
         (".Action", "names ABORT"),
-        (".Location", "one of S3"),
+        (".Location", "an S3 bucket"),
         (".TransferType", "no counterpart"),
         (".SyncRole", "is not needed"),
         (".SourceSelectionCriteria", "leaves out objects"),
@@ -401,18 +403,18 @@ fn damaged_bytes() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn any_bytes_are_a_plan_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_bytes_give_a_plan_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = super::plan(&bytes, "photos", None);
     }
 
     #[test]
-    fn a_file_with_other_bytes_is_a_plan_or_an_error_that_names_something(bytes in damaged_bytes()) {
+    fn a_file_with_other_bytes_gives_a_plan_or_an_error_with_a_message(bytes in damaged_bytes()) {
         if let Err(error) = super::plan(&bytes, "photos", None) {
             prop_assert!(error.to_string().len() > 10, "{}", error);
         }
     }
 
-    /// What XML can hold of a prefix arrives as it is.
+    /// Every prefix that XML can hold arrives unchanged.
     #[test]
     fn any_prefix_of_a_file_is_taken_literally(prefix in "[ \t\n!-~\u{a0}-\u{d7ff}\u{10000}-\u{10ffff}]{1,20}") {
         let written = prefix.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
@@ -423,7 +425,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_file_is_a_plan_or_an_error_that_names_something(text in damaged()) {
+    fn a_damaged_file_gives_a_plan_or_an_error_with_a_message(text in damaged()) {
         match plan(&text, None) {
             Ok(plan) => {
                 if let Some(Planned { scope: Scope::Prefixes(prefixes), .. }) = &plan.rule {
@@ -436,7 +438,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_plan_or_an_error(text in ".{0,200}") {
+    fn any_text_gives_a_plan_or_an_error(text in ".{0,200}") {
         let _ = plan(&text, None);
     }
 }

@@ -1,42 +1,43 @@
 //! A configuration file as a tree of named elements, whether it was JSON or XML. Every element knows its path, so
-//! that whatever is said about it can name it. No I/O.
+//! that notes and errors can name it. No I/O.
 
 use roxmltree::{Document, Node};
 use serde_json::Value;
 
 use super::ImportError;
 
-/// An element: a text, or other elements in their order.
+/// An element: a text, or child elements in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Element {
     /// Where it is: `ReplicationConfiguration.Rule[2].Status`.
     pub path: String,
-    /// What it is called, without its place among others of the name.
+    /// Its name, without its position among elements of the same name.
     name: String,
     text: String,
     children: Vec<Element>,
 }
 
-/// Names that JSON has for a list, and XML repeats in the singular.
+/// Lists: JSON names them in the plural; XML repeats an element in the singular.
 const LISTS: [(&str, &str); 2] = [("Rules", "Rule"), ("Tags", "Tag")];
 
-/// The element that everything is in.
+/// The root element.
 const ROOT: &str = "ReplicationConfiguration";
 
 impl Element {
-    /// Reads a file, which is XML if it begins so.
+    /// Reads a file: XML if it begins with `<`, otherwise JSON.
     pub fn read(bytes: &[u8]) -> Result<Self, ImportError> {
         let text = str::from_utf8(bytes).map_err(|error| {
             let at = error.valid_up_to();
             ImportError::new(
                 "the file",
-                format!("is no UTF-8 from byte {at} on; convert it, then import it again"),
+                format!("is not UTF-8 from byte {at} on; convert it, then import it again"),
             )
         })?;
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.starts_with('<') {
-            let document = Document::parse(text)
-                .map_err(|error| ImportError::new("the file", format!("is no XML: {error}")))?;
+            let document = Document::parse(text).map_err(|error| {
+                ImportError::new("the file", format!("is not valid XML: {error}"))
+            })?;
             let root = document.root_element();
             return Ok(Self::of_xml(root, root.tag_name().name().to_owned()));
         }
@@ -46,7 +47,7 @@ impl Element {
         // As `get-bucket-replication` prints it, or as `put-bucket-replication` takes it.
         let inner = value.get(ROOT).unwrap_or(&value);
         if !inner.is_object() {
-            return Err(ImportError::new(ROOT, "is no object with rules in it"));
+            return Err(ImportError::new(ROOT, "is not an object with rules"));
         }
         Ok(Self::of_json(inner, ROOT, ROOT.to_owned()))
     }
@@ -79,7 +80,7 @@ impl Element {
     fn of_json(value: &Value, name: &str, path: String) -> Self {
         let mut children = Vec::new();
         if let Value::Array(values) = value {
-            // A list where none belongs: it is no text, and says so.
+            // A list where text belongs becomes an element with children, so that reading it as text fails.
             for (at, value) in values.iter().enumerate() {
                 let path = format!("{path}[{}]", at + 1);
                 children.push(Self::of_json(value, "", path));
@@ -118,12 +119,12 @@ impl Element {
         &self.name
     }
 
-    /// The elements of this name.
+    /// Returns the elements of this name.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
-    /// The one element of this name, if it is there.
+    /// Returns the one element of this name, if it is there.
     pub fn get(&self, name: &str) -> Result<Option<&Self>, ImportError> {
         let mut found = self.children.iter().filter(|child| child.name == name);
         match (found.next(), found.next()) {
@@ -132,7 +133,7 @@ impl Element {
         }
     }
 
-    /// The one element at the end of this way, if it is there.
+    /// Returns the one element at the end of this path, if it is there.
     pub fn at(&self, way: &[&str]) -> Result<Option<&Self>, ImportError> {
         let mut element = self;
         for name in way {
@@ -144,17 +145,17 @@ impl Element {
         Ok(Some(element))
     }
 
-    /// The literal text at the end of this way, if it is there.
+    /// Returns the literal text at the end of this path, if it is there.
     pub fn literal_at(&self, way: &[&str]) -> Result<Option<&str>, ImportError> {
         self.at(way)?.map(Self::literal).transpose()
     }
 
-    /// The word at the end of this way, if it is there.
+    /// Returns the word at the end of this path, if it is there.
     pub fn word_at(&self, way: &[&str]) -> Result<Option<&str>, ImportError> {
         self.at(way)?.map(Self::word).transpose()
     }
 
-    /// The word at the end of this way, which has to be there.
+    /// Returns the word at the end of this path, which has to be there.
     pub fn required(&self, way: &[&str]) -> Result<&str, ImportError> {
         let missing = || ImportError::new(format!("{}.{}", self.path, way.join(".")), "is missing");
         self.word_at(way)?
@@ -162,7 +163,7 @@ impl Element {
             .ok_or_else(missing)
     }
 
-    /// Whether the status at the end of this way is `Enabled`; none if it is not there.
+    /// Returns whether the status at the end of this path is `Enabled`; `None` if it is not there.
     pub fn enabled_at(&self, way: &[&str]) -> Result<Option<bool>, ImportError> {
         let Some(element) = self.at(way)? else {
             return Ok(None);
@@ -171,30 +172,30 @@ impl Element {
             "enabled" => Ok(Some(true)),
             "disabled" => Ok(Some(false)),
             other => {
-                let problem = format!("is {other:?}; it is Enabled or Disabled");
+                let problem = format!("is {other:?}; it must be Enabled or Disabled");
                 Err(ImportError::new(&element.path, problem))
             }
         }
     }
 
-    /// The text without the white space around it, which says nothing in a name, a number or a status.
+    /// Returns the text without the white space around it, which has no meaning in a name, a number or a status.
     pub fn word(&self) -> Result<&str, ImportError> {
         self.literal().map(str::trim)
     }
 
-    /// The text with all its white space, which is part of a prefix.
+    /// Returns the text with all its white space, which is part of a prefix.
     pub fn literal(&self) -> Result<&str, ImportError> {
         if self.children.is_empty() {
             Ok(&self.text)
         } else {
             Err(ImportError::new(
                 &self.path,
-                "has elements in it, where a text belongs",
+                "contains elements instead of text",
             ))
         }
     }
 
-    /// The elements that are called otherwise.
+    /// Returns the elements with names other than these.
     pub fn others<'a>(&'a self, known: &'a [&'a str]) -> impl Iterator<Item = &'a Self> {
         let known = |child: &&Self| !known.contains(&child.name.as_str());
         self.children.iter().filter(known)
@@ -214,7 +215,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn xml_and_json_are_the_same_tree() {
+    fn xml_and_json_give_the_same_tree() {
         let read = |text: &str| Element::read(text.as_bytes());
         let xml = read(
             "<?xml version=\"1.0\"?><ReplicationConfiguration xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Role>r</Role>\
@@ -233,7 +234,7 @@ mod tests {
     fn white_space_is_part_of_a_literal_and_not_of_a_word() {
         let xml = b"<Rule>\n <ID> a b\r\n</ID>\n <Role><![CDATA[ x ]]> <!-- y -->z</Role>\n</Rule>";
         let rule = Element::read(xml).unwrap();
-        // XML reads a line break of two characters as one.
+        // An XML parser reads a line break of two characters as one.
         assert_eq!(rule.literal_at(&["ID"]).unwrap(), Some(" a b\n"));
         assert_eq!(rule.word_at(&["ID"]).unwrap(), Some("a b"));
         assert_eq!(rule.literal_at(&["Role"]).unwrap(), Some(" x  z"));
@@ -241,21 +242,21 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_utf_8_says_from_where() {
+    fn the_error_for_a_file_that_is_not_utf_8_names_the_byte() {
         let error = Element::read(b"<Rule>\xe9</Rule>").unwrap_err().to_string();
         assert_eq!(
             error,
-            "the file is no UTF-8 from byte 6 on; convert it, then import it again"
+            "the file is not UTF-8 from byte 6 on; convert it, then import it again"
         );
         assert!(Element::read(b"\xef\xbb\xbf<Rule/>").is_ok());
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_element_and_the_problem() {
         for (text, said) in [
             ("", "the file is neither XML nor JSON"),
-            ("<a>", "the file is no XML"),
-            ("[1]", "ReplicationConfiguration is no object"),
+            ("<a>", "the file is not valid XML"),
+            ("[1]", "ReplicationConfiguration is not an object"),
         ] {
             let error = Element::read(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(said), "{said}: {error}");
@@ -266,7 +267,7 @@ mod tests {
         for (error, said) in [
             (
                 rule.enabled_at(&["Status"]).unwrap_err(),
-                "Rule.Status is \"on\"; it is Enabled or Disabled",
+                "Rule.Status is \"on\"; it must be Enabled or Disabled",
             ),
             (
                 rule.required(&["ID"]).unwrap_err(),
@@ -274,7 +275,7 @@ mod tests {
             ),
             (
                 rule.required(&["Filter"]).unwrap_err(),
-                "Rule.Filter has elements in it",
+                "Rule.Filter contains elements",
             ),
             (
                 rule.required(&["Destination", "Bucket"]).unwrap_err(),

@@ -7,7 +7,7 @@ use super::{style, table};
 use crate::contract::{Failure, RetryAnswer};
 use crate::human::{self, UNKNOWN};
 
-/// Characters of a message beside others.
+/// Characters shown of a message in a table.
 const MESSAGE_SHOWN: usize = 120;
 
 pub fn failures(failures: &[Failure]) -> String {
@@ -28,7 +28,7 @@ pub fn failures(failures: &[Failure]) -> String {
     table.to_string()
 }
 
-/// Key, reason and message of each, a line each.
+/// Renders key, reason and message of each failure on one line.
 pub fn reasons(failures: &[Failure]) -> String {
     let lines = failures.iter().map(|failure| {
         let key = human::key(&failure.key);
@@ -62,14 +62,14 @@ pub fn failure(failure: &Failure) -> String {
     // A newer stack may know reasons that this command does not.
     if let Ok(reason) = failure.reason.parse::<Reason>() {
         let entry = reason.entry();
-        let by_itself = match entry.disposition {
-            Disposition::Retry => "it was, until its attempts were used up",
-            Disposition::Park => "no: it fails until somebody changes something",
+        let retry = match entry.disposition {
+            Disposition::Retry => "ended: all attempts failed; run `tandem failures retry`",
+            Disposition::Park => "no: fix the cause, then run `tandem failures retry`",
         };
         table
             .add_row(["What happened", entry.meaning])
-            .add_row(["What helps", entry.remedy])
-            .add_row(["Tried again by itself", by_itself]);
+            .add_row(["What to do", entry.remedy])
+            .add_row(["Automatic retry", retry]);
     }
     table.to_string()
 }
@@ -83,14 +83,14 @@ pub fn retried(retried: &RetryAnswer) -> String {
     )];
     if retried.unseen {
         lines.push(
-            "There are more dead letters than could be looked at; repeat this in some minutes."
+            "There was no time to receive all dead letters; repeat this command in some minutes."
                 .into(),
         );
     }
     let unreadable = &retried.unreadable;
     if unreadable.count > 0 {
         lines.push(format!(
-            "{} cannot be read and stay where they are until they expire:",
+            "{} cannot be read; their queues keep them until they expire:",
             messages(unreadable.count)
         ));
         let mut table = table(&["Queue", "Message id", "Problem", "Body"]);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_shown_with_what_helps() {
+    fn a_failure_is_shown_with_what_to_do() {
         let shown = failure(&failed("SrcObjectArchived"));
         assert!(shown.contains("restore the object"), "{shown}");
         assert!(shown.contains("2.00 KiB"), "{shown}");
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stays_unreadable_is_said() {
+    fn messages_that_cannot_be_read_are_shown() {
         let answer = serde_json::json!({
             "retried": 2, "moved": {"put": 1, "delete": 0, "work": 0, "part": 2}, "next": null,
             "unreadable": {"count": 1, "messages": [

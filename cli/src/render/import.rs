@@ -1,4 +1,4 @@
-//! What becomes of another service's configuration. No I/O.
+//! The plan for another service's configuration as tables. No I/O.
 
 use super::{scope, table};
 use crate::contract::{KeyChoice, OptionChanges};
@@ -7,7 +7,7 @@ use crate::import::Plan;
 pub fn plan(plan: &Plan) -> String {
     let mut parts = Vec::new();
     if let Some(rule) = &plan.rule {
-        let mut rows = table(&["Rule to make", ""]);
+        let mut rows = table(&["Rule to create", ""]);
         rows.add_row(["Source", &rule.source])
             .add_row(["Destination", &rule.destination])
             .add_row(["Scope", &scope(&rule.scope, "\n")])
@@ -19,7 +19,7 @@ pub fn plan(plan: &Plan) -> String {
         parts.push(rows.to_string());
     }
     if !plan.notes.is_empty() {
-        let mut rows = table(&["Not carried over as it is", ""]);
+        let mut rows = table(&["Not carried over unchanged", ""]);
         for note in &plan.notes {
             rows.add_row([&note.element, &note.note]);
         }

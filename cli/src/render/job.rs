@@ -55,7 +55,7 @@ pub fn job(job: &Job, rate: Option<Rate>) -> String {
     table.to_string()
 }
 
-/// A rule's jobs, one a row.
+/// Renders a rule's jobs, one per row.
 pub fn jobs(jobs: &[Job]) -> String {
     let mut table = table(&[
         "Job", "Kind", "State", "Started", "Objects", "Done", "Failed",
@@ -83,7 +83,7 @@ pub fn jobs(jobs: &[Job]) -> String {
     table.to_string()
 }
 
-/// What stands beside a job's bar: `42.0 %  running, 212.0 objects/s, about 2 min 5 s left`.
+/// Renders the text beside a job's bar: `42.0 %  running, 212.0 objects/s, about 2 min 5 s left`.
 pub fn beside_bar(job: &Job, rate: Option<Rate>) -> String {
     let rate = rate.map(|rate| format!(", {}", self::rate(rate)));
     let stalled = job
@@ -98,7 +98,7 @@ pub fn beside_bar(job: &Job, rate: Option<Rate>) -> String {
     )
 }
 
-/// What a job has done so far: `4,211 objects (4,100 copied, ...), 87.01 MiB copied`.
+/// Renders what a job has done so far: `4,211 objects (4,100 copied, ...), 87.01 MiB copied`.
 pub fn objects(job: &Job) -> String {
     let extras = extras(job).map(|extras| format!(", {extras}"));
     let copied = if job.kind == "verify" {
@@ -109,14 +109,14 @@ pub fn objects(job: &Job) -> String {
     format!("{}{copied}{}", counts(job), extras.unwrap_or_default())
 }
 
-/// How the newest scheduled job ended, or stands: `complete, 2026-11-22 21:04:58 UTC (4.0 s ago): ...`.
+/// Renders the state of the newest scheduled job: `complete 2026-11-22 21:04:58 UTC (4.0 s ago): ...`.
 pub fn reconciliation(job: &Job, now: DateTime<Utc>) -> String {
     let at = job.finished_at.or(job.started_at);
     let at = at.map_or_else(|| UNKNOWN.to_owned(), |at| human::instant_and_age(at, now));
     let state = if job.is_finished() {
         job.state.clone()
     } else {
-        format!("{} ({}), begun", job.state, fraction(job))
+        format!("{} ({}), started", job.state, fraction(job))
     };
     let error = job.error.as_ref().map(|error| format!("; {error}"));
     let stalled = job
@@ -131,22 +131,25 @@ pub fn reconciliation(job: &Job, now: DateTime<Utc>) -> String {
 }
 
 fn stalled(since: DateTime<Utc>) -> String {
-    format!("since {}; helped on within the hour", human::instant(since))
+    format!(
+        "since {}; Tandem continues it within the hour",
+        human::instant(since)
+    )
 }
 
-/// What was asked for beyond the rule itself.
+/// Returns the job's options that are not the defaults.
 fn asked_for(job: &Job) -> Vec<(&'static str, String)> {
     let overwrite = job.overwrite.as_deref().filter(|way| *way != "always");
     let prefix = job.prefix.as_deref().map(human::key);
     let rate = job
         .objects_per_sec
-        .map(|rate| format!("{rate} objects/s at most"));
+        .map(|rate| format!("at most {rate} objects/s"));
     let concurrency = job
         .concurrency
-        .map(|shards| format!("{} shards at once at most", human::count(shards)));
+        .map(|shards| format!("at most {} shards at once", human::count(shards)));
     [
         (
-            "Begun by",
+            "Started by",
             job.scheduled.then(|| "the rule's schedule".to_owned()),
         ),
         ("Overwrite", overwrite.map(str::to_owned)),
@@ -176,7 +179,7 @@ fn fraction(job: &Job) -> String {
         .map_or_else(|| UNKNOWN.to_owned(), human::percent)
 }
 
-/// What a job is about is counted always, anything else only where there is any.
+/// Renders the counts of a job. Those that fit its kind are always shown, the others only if they are not 0.
 fn counts(job: &Job) -> String {
     let copies = job.kind != "verify";
     let counts = [
@@ -196,7 +199,7 @@ fn counts(job: &Job) -> String {
     format!("{} ({})", human::objects(job.listed), counts.join(", "))
 }
 
-/// `5 extra, 3 deleted, 1 failed`, where there are any.
+/// Renders `5 extra, 3 deleted, 1 failed`, if there are any.
 fn extras(job: &Job) -> Option<String> {
     let some = |count: u64, what: &str| match count {
         0 => String::new(),
@@ -223,7 +226,7 @@ pub mod tests {
 
     use super::*;
 
-    /// As an older stack answers.
+    /// A job as an older stack returns it.
     pub fn job() -> Job {
         serde_json::from_value(json!({
             "id": "job-1", "rule_id": "rule-1", "state": "running", "fraction": 0.42,
@@ -250,7 +253,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_job_shows_its_counts_and_of_the_rest_only_what_there_is() {
+    fn a_job_shows_its_counts_and_only_those_options_that_are_set() {
         let text = self::super::job(&job(), None);
         for part in [
             "Backfill",
@@ -285,7 +288,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_repair_shows_what_was_asked_for_and_why_it_failed() {
+    fn a_repair_shows_its_options_and_why_it_failed() {
         let stalled = Job {
             extra_failed: 2,
             stalled_since: Some("2026-11-22T20:00:00Z".parse().unwrap()),
@@ -328,7 +331,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_reconciliation_says_when_how_and_what() {
+    fn a_reconciliation_shows_its_state_time_and_counts() {
         let now = "2026-11-22T21:05:00Z".parse().unwrap();
         assert_eq!(
             reconciliation(&repair(), now),
@@ -338,7 +341,7 @@ pub mod tests {
         );
         let running = reconciliation(&job(), now);
         assert!(
-            running.starts_with("running (42.0 %), begun 2026-11-22"),
+            running.starts_with("running (42.0 %), started 2026-11-22"),
             "{running}"
         );
     }

@@ -1,4 +1,4 @@
-//! What a backfill would do and cost, as tables. No I/O.
+//! The plan and the cost of a backfill, as tables. No I/O.
 
 use chrono::NaiveDate;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -10,7 +10,7 @@ use crate::estimate::{self, Estimate, Work};
 use crate::human::{self, UNKNOWN};
 use crate::survey::{ClassLoad, Example, Newer, Survey, Volume};
 
-/// What was found, and what each way to treat objects of the same name would do.
+/// Renders what was found, and what each choice of `--overwrite` would do.
 pub fn plan(rule: &Rule, survey: &Survey, chosen: Overwrite) -> String {
     let mut parts = vec![
         format!("{} -> {}", bucket(&rule.source), bucket(&rule.destination)),
@@ -22,8 +22,8 @@ pub fn plan(rule: &Rule, survey: &Survey, chosen: Overwrite) -> String {
     }
     if survey.archived.objects > 0 {
         parts.push(format!(
-            "{} archived at the source cannot be copied before being restored; restored ones are \
-             copied all the same.",
+            "{} archived at the source cannot be copied before being restored. A backfill copies \
+             restored objects.",
             human::objects(survey.archived.objects)
         ));
     }
@@ -128,7 +128,7 @@ fn side(listed: &Listed) -> String {
     )
 }
 
-/// What it would cost and how long it would take, and what that rests on.
+/// Renders the cost and the time of a backfill, and the assumptions behind them.
 pub fn estimate(estimate: &Estimate, work: &Work, as_of: NaiveDate) -> String {
     let mut table = table(&["Once", "Quantity", "", "USD"]);
     for line in &estimate.lines {
@@ -148,7 +148,7 @@ pub fn estimate(estimate: &Estimate, work: &Work, as_of: NaiveDate) -> String {
     let mut lines = vec![
         table.to_string(),
         format!(
-            "Storage of what is copied: {} USD a month, what it replaces not taken off.",
+            "Storage of the copies: {} USD per month; the storage of replaced objects is not subtracted.",
             usd(estimate.storage_usd_per_month)
         ),
         format!(
@@ -157,14 +157,14 @@ pub fn estimate(estimate: &Estimate, work: &Work, as_of: NaiveDate) -> String {
             estimate::assumptions(work)
         ),
         format!(
-            "Prices: AWS's public ones as of {as_of}, without free tiers, discounts and taxes."
+            "Prices: AWS's public prices as of {as_of}, without free tiers, discounts and taxes."
         ),
     ];
     lines.extend(estimate.notes.iter().map(|note| format!("Note: {note}.")));
     lines.join("\n")
 }
 
-/// `12.34`; what is less than a cent keeps its first two digits.
+/// Renders USD as `12.34`; less than a cent keeps its first two significant digits.
 fn usd(usd: f64) -> String {
     if usd == 0.0 {
         return "0.00".to_owned();
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_shows_what_was_found_and_what_each_way_would_do() {
+    fn a_plan_shows_what_was_found_and_what_each_overwrite_mode_would_do() {
         let text = plan(&a_rule(), &survey(), Overwrite::IfOlder);
         assert_eq!(numbers(&text, "at the source "), ["4", "8.00 GiB"]);
         assert_eq!(
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_shows_its_lines_and_what_it_rests_on() {
+    fn an_estimate_shows_its_lines_and_assumptions() {
         let found = Estimate {
             lines: vec![Line {
                 what: "S3 LIST".into(),
@@ -319,7 +319,7 @@ mod tests {
         for part in [
             "3,060",
             "1,234.50",
-            "0.00020 USD a month",
+            "0.00020 USD per month",
             "2 min 5 s",
             "7 shards at once",
             "2025-10-28",
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn small_amounts_are_not_nothing() {
+    fn small_amounts_are_not_shown_as_zero() {
         let shown = [
             (0.0, "0.00"),
             (12.345, "12.35"),

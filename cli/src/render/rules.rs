@@ -1,4 +1,4 @@
-//! Rules and where they can go, as tables. No I/O.
+//! Rules and possible destinations, as tables. No I/O.
 
 use comfy_table::{Cell, Color, Table};
 
@@ -90,7 +90,7 @@ pub fn destinations(answer: &Destinations) -> String {
     format!("{head}\n{table}")
 }
 
-/// The options that are not as a rule has them by default.
+/// Returns the options that differ from the defaults of a new rule.
 fn unusual(options: &Options) -> Vec<(&'static str, String)> {
     let Options {
         storage_class,
@@ -165,7 +165,7 @@ fn unusual(options: &Options) -> Vec<(&'static str, String)> {
     .collect()
 }
 
-/// How a rule's changes come, in words; a word that is not known is shown as it is.
+/// Returns in words how the source reports changes; an unknown word is returned unchanged.
 pub fn notified_by(by: &str) -> &str {
     match by {
         "bucket" => "the bucket's own notifications",

@@ -9,17 +9,17 @@ use crate::contract::{Backlog, Lag, Live, Progress, Transfer, Transfers};
 use crate::human::{self, UNKNOWN};
 use crate::rate::Rate;
 
-/// Characters of a bar drawn as text.
+/// The width of a bar drawn as text, in characters.
 const BAR_WIDTH: usize = 20;
 
-/// One rule's progress: what comes before the historical bar, beside it, and after it.
+/// One rule's progress: the text before the historical bar, beside it, and after it.
 pub struct StatusLines {
     pub head: String,
     pub historical: String,
     pub rest: String,
 }
 
-/// `historical` speaks beside a bar that is drawn by whoever shows these lines.
+/// Renders a rule's progress. The caller draws the bar beside which `historical` stands.
 pub fn status_lines(progress: &Progress, rate: Option<Rate>, now: DateTime<Utc>) -> StatusLines {
     let rule = &progress.rule;
     let head = format!(
@@ -53,7 +53,7 @@ pub fn status_lines(progress: &Progress, rate: Option<Rate>, now: DateTime<Utc>)
     }
 }
 
-/// How the rule's changes come, where that is not as usual.
+/// Returns how the source reports changes, unless it is the usual way.
 fn notified_by(by: Option<&str>) -> String {
     match by {
         None | Some("bucket") => String::new(),
@@ -61,7 +61,7 @@ fn notified_by(by: Option<&str>) -> String {
     }
 }
 
-/// One rule's progress as plain text, bar and all.
+/// Renders one rule's progress as plain text, with the bar.
 pub fn status(progress: &Progress, rate: Option<Rate>, now: DateTime<Utc>) -> String {
     let lines = status_lines(progress, rate, now);
     let bar = progress
@@ -112,7 +112,7 @@ fn backlog(backlog: Option<&Backlog>) -> String {
         return UNKNOWN.to_owned();
     };
     format!(
-        "put {}, delete {}, work {}, part {}, held {}, dead letter {}",
+        "put {}, delete {}, work {}, part {}, deferred {}, dead letter {}",
         human::maybe_count(backlog.put),
         human::maybe_count(backlog.delete),
         human::maybe_count(backlog.work),
@@ -134,7 +134,7 @@ fn lag(lag: Option<&Lag>) -> String {
     }
 }
 
-/// What became of the newest scheduled job, or that there was none though there should be.
+/// Renders the newest scheduled job, or that a scheduled rule has had none yet.
 fn reconciled(progress: &Progress, now: DateTime<Utc>) -> Option<String> {
     let often = progress.rule.options.reconcile.as_str();
     match &progress.reconciliation {
@@ -144,7 +144,7 @@ fn reconciled(progress: &Progress, now: DateTime<Utc>) -> Option<String> {
     }
 }
 
-/// What there is to say of transfers in one line, where there are any: `2, 30.0 % of 40.00 GiB copied`.
+/// Renders transfers in one line, if there are any: `2, 30.0 % of 40.00 GiB copied`.
 fn transfers_line(transfers: &Transfers) -> Option<String> {
     if transfers.count == 0 {
         return None;
@@ -167,12 +167,19 @@ fn transfers_line(transfers: &Transfers) -> Option<String> {
     ))
 }
 
-/// The objects that are copied by many invocations, one a row; nothing where there are none.
+/// Renders the objects that many invocations copy, one per row; `None` if there are none.
 pub fn transfers(transfers: &Transfers, now: DateTime<Utc>) -> Option<String> {
     if transfers.shown.is_empty() {
         return None;
     }
-    let mut table = table(&["Large object", "Copied", "Of", "", "Began", "Came on"]);
+    let mut table = table(&[
+        "Large object",
+        "Copied",
+        "Of",
+        "",
+        "Started",
+        "Last progress",
+    ]);
     let right = |text: String| Cell::new(text).set_alignment(CellAlignment::Right);
     for transfer in &transfers.shown {
         table.add_row(vec![
@@ -200,7 +207,7 @@ fn share(copied: u64, all: u64) -> String {
 }
 
 fn bar(fraction: f64) -> String {
-    // Within 0 and BAR_WIDTH.
+    // The value is between 0 and BAR_WIDTH.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let full = (fraction.clamp(0.0, 1.0) * BAR_WIDTH as f64).floor() as usize;
     format!("{}{}", "█".repeat(full), "░".repeat(BAR_WIDTH - full))
@@ -247,7 +254,7 @@ rule-1  photos (us-east-1) -> photos-replica (us-west-2)
   historical ████████░░░░░░░░░░░░  42.0 %  running, 212.0 objects/s, about 2 min 5 s left
              4,211 objects (4,100 copied, 98 equal, 3 gone, 10 failed), 87.01 MiB copied
   watermark  2026-11-22 21:04:58 UTC (2.0 s ago): every change before it is replicated
-  backlog    put 1, delete 2, work 3, part 6, held 4, dead letter 5
+  backlog    put 1, delete 2, work 3, part 6, deferred 4, dead letter 5
   live       1,203 replicated, 17 deleted, 0 failed, 7.75 MiB (in 1 h 0 min)
   lag        p50 410 ms, p99 1.9 s, max 2.3 s
   failures   unknown";
@@ -255,7 +262,7 @@ rule-1  photos (us-east-1) -> photos-replica (us-west-2)
     }
 
     #[test]
-    fn what_is_not_known_is_said_to_be_unknown_and_never_zero() {
+    fn an_unknown_number_is_shown_as_unknown_and_never_as_zero() {
         let mut progress = progress(json!({"lag_ms": {"p50": null, "p99": null, "max": null}}));
         progress.historical = None;
         let text = status(&progress, None, at());
@@ -267,7 +274,7 @@ rule-1  photos (us-east-1) -> photos-replica (us-west-2)
     }
 
     #[test]
-    fn a_reconciliation_is_shown_where_there_is_or_should_be_one() {
+    fn a_reconciliation_is_shown_if_there_is_one_or_the_rule_has_a_schedule() {
         let mut progress = progress(json!({}));
         let text = |progress: &Progress| status(progress, None, at());
         assert!(!text(&progress).contains("reconciled"));
@@ -276,7 +283,7 @@ rule-1  photos (us-east-1) -> photos-replica (us-west-2)
         progress.reconciliation = Some(job());
         let shown = text(&progress);
         assert!(
-            shown.contains("reconciled weekly; running (42.0 %), begun"),
+            shown.contains("reconciled weekly; running (42.0 %), started"),
             "{shown}"
         );
     }

@@ -1,5 +1,5 @@
-//! Keeps a report out of sight until it is whole, then puts it where it belongs: nothing half
-//! written stays behind. I/O: a temporary file; S3.
+//! Writes a report to a temporary file, and publishes it only when it is complete, so that no
+//! half-written report remains. I/O: a temporary file; S3.
 
 use std::io::{self, BufWriter};
 use std::path::Path;
@@ -15,17 +15,17 @@ use crate::contract::Policy;
 use crate::error::Error;
 use crate::terminal;
 
-/// Larger reports are uploaded in parts of this size; S3 takes 10,000 of them.
+/// Larger reports are uploaded in parts of this size; S3 accepts 10,000 of them.
 const PART_BYTES: u64 = 16 << 20;
 
-/// A report that is being written. Dropped before its end, it leaves nothing.
+/// A report that is being written. If it is dropped early, nothing remains.
 pub struct Draft {
     report: Report<BufWriter<NamedTempFile>>,
     place: Place,
 }
 
 impl Draft {
-    /// Where the report can't be written is found out now, not after the comparison.
+    /// Opens the report before the comparison, so that a place that cannot be written is refused at once.
     pub fn begin(place: &Place, policy: Policy) -> Result<Self, Error> {
         let (spool, format) = match place {
             Place::File { path, format } => (beside(path), *format),
@@ -49,7 +49,7 @@ impl Draft {
         added.map_err(|error| failed(&self.place, error))
     }
 
-    /// Puts the report where it belongs.
+    /// Moves the report to its place.
     pub async fn publish(self, client: &Client) -> Result<(), Error> {
         let place = self.place;
         let spool = self.report.finish().and_then(|writer| {
@@ -74,7 +74,7 @@ impl Draft {
     }
 }
 
-/// In the report's own folder, so that it gets its name in one step.
+/// Makes a temporary file in the report's folder, so that one rename publishes it.
 fn beside(path: &Path) -> io::Result<NamedTempFile> {
     let folder = path
         .parent()
@@ -180,7 +180,7 @@ impl Upload<'_> {
         let abort = abort.bucket(self.bucket).key(self.key).upload_id(id);
         if abort.send().await.is_err() {
             terminal::note(format!(
-                "The upload of s3://{}/{} is not aborted; its parts stay until a lifecycle rule \
+                "The upload of s3://{}/{} could not be aborted; its parts stay until a lifecycle rule \
                  removes them.",
                 self.bucket, self.key
             ));

@@ -1,5 +1,5 @@
-//! `tandem rule import`: shows what becomes of another service's configuration, and makes the rule. I/O: a file,
-//! `configure-rule`, stdout, and one question.
+//! `tandem rule import`: shows how Tandem would carry over another service's configuration, and creates the rule.
+//! I/O: a file, `configure-rule`, stdout, and one question.
 
 use std::fs;
 use std::io::{self, Read};
@@ -17,7 +17,7 @@ use crate::render;
 use crate::terminal;
 use crate::token;
 
-/// Reads the file, shows the plan, and makes the rule. What only reads the file needs no stack.
+/// Reads the file, shows the plan, and creates the rule. A dry run needs no stack.
 pub async fn run(global: &Global, args: &ImportArgs) -> Result<Exit, Error> {
     let output = global.output;
     let plan = plan(
@@ -35,7 +35,7 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result<Exit, Error> {
         }
         return if plan.rule.is_none() {
             Err(Error::Usage(format!(
-                "{}: nothing of it can be carried over",
+                "no rule was created from {}: nothing of it can be carried over",
                 args.file
             )))
         } else {
@@ -43,8 +43,8 @@ pub async fn run(global: &Global, args: &ImportArgs) -> Result<Exit, Error> {
         };
     };
     let client = Client::connect(global).await?;
-    if !args.yes && !terminal::confirm("Make this rule?")? {
-        return Err(Error::Usage("no rule is made".to_owned()));
+    if !args.yes && !terminal::confirm("Create this rule?")? {
+        return Err(Error::Usage("no rule was created".to_owned()));
     }
     let answer = create(&client, rule).await?;
     show(output, &plan, &answer)
@@ -86,8 +86,8 @@ fn show(output: Output, plan: &Plan, answer: &Answer) -> Result<Exit, Error> {
         terminal::note(remark);
     }
     terminal::print(format!(
-        "Rule {} is made. Its old configuration is still there: when `tandem status {}` shows what you expect, take \
-         that away (aws s3api delete-bucket-replication --bucket {}).",
+        "Rule {} is created. The old configuration still exists: when `tandem status {}` shows what you expect, remove \
+         it (aws s3api delete-bucket-replication --bucket {}).",
         rule.id, rule.source.bucket, rule.source.bucket
     ))?;
     Ok(Exit::Ok)

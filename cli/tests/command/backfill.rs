@@ -1,4 +1,4 @@
-//! `tandem backfill`: what it asks for, shows and ends with.
+//! `tandem backfill`: its requests, its output and its exit codes.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::server::Response;
 use crate::{exit, failures, functions, job, refusing, stderr, stdout, without_token};
 
 #[test]
-fn a_backfill_that_is_waited_for_ends_with_its_outcome() {
+fn the_exit_code_after_wait_is_the_outcome_of_the_backfill() {
     for (state, failed, code) in [("complete", 0, 0), ("complete", 1, 1), ("cancelled", 0, 1)] {
         let server = functions(move |function, request| {
             if function == "tandem-configure-rule" {
@@ -25,13 +25,14 @@ fn a_backfill_that_is_waited_for_ends_with_its_outcome() {
             serde_json::from_str::<Value>(&stdout(&output)).unwrap(),
             job(state, failed)
         );
-        let said = stderr(&output).contains("secret: SrcGetObjectNotPermitted (Access Denied)");
-        assert_eq!(said, failed > 0, "{}", stderr(&output));
+        let is_reported =
+            stderr(&output).contains("secret: SrcGetObjectNotPermitted (Access Denied)");
+        assert_eq!(is_reported, failed > 0, "{}", stderr(&output));
     }
 }
 
 #[test]
-fn a_backfill_is_started_with_what_is_asked_for_and_nothing_else() {
+fn start_sends_only_the_options_that_are_given() {
     let server = functions(|_, request| {
         let expected = json!({"action": "start", "rule": "photos", "overwrite": "if-older",
             "prefix": "2025/", "manifest": "s3://inventory/keys.csv", "keys": "plain",
@@ -54,7 +55,7 @@ fn a_backfill_is_started_with_what_is_asked_for_and_nothing_else() {
 }
 
 #[test]
-fn a_backfill_that_has_failed_says_why_and_is_exit_code_1() {
+fn a_failed_backfill_shows_why_and_exits_with_1() {
     let failed = || {
         let mut failed = job("failed", 0);
         failed["job"]["error"] = "shard 3: the bucket is gone".into();
@@ -79,7 +80,7 @@ fn a_backfill_that_has_failed_says_why_and_is_exit_code_1() {
 // Promise: A finished job of which more than half of the listed keys do not exist has a warning, and the command
 // ends with exit code 1.
 #[test]
-fn a_backfill_whose_list_names_keys_that_do_not_exist_warns_and_is_exit_code_1() {
+fn a_backfill_whose_list_names_keys_that_do_not_exist_warns_and_exits_with_1() {
     let odd = || {
         let mut odd = job("complete", 0);
         odd["job"]["warning"] = "2 of 3 keys in the list do not exist".into();
@@ -95,8 +96,8 @@ fn a_backfill_whose_list_names_keys_that_do_not_exist_warns_and_is_exit_code_1()
         let server = functions(move |_, _| Response::new(200, odd().to_string()));
         let output = server.run(line);
         assert_eq!(exit(&output), 1, "{line}: {}", stderr(&output));
-        let told = format!("{}{}", stdout(&output), stderr(&output));
-        assert!(told.contains("2 of 3 keys"), "{line}: {told}");
+        let shown = format!("{}{}", stdout(&output), stderr(&output));
+        assert!(shown.contains("2 of 3 keys"), "{line}: {shown}");
     }
 }
 
@@ -134,7 +135,7 @@ fn a_backfill_is_paused_resumed_and_cancelled_by_name() {
 }
 
 #[test]
-fn cancelling_without_a_terminal_wants_yes() {
+fn cancelling_without_a_terminal_needs_yes() {
     let server = functions(|_, _| panic!("nothing is asked for"));
     let output = server.run("backfill cancel photos");
     assert_eq!(exit(&output), 2);

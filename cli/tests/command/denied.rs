@@ -1,11 +1,11 @@
-//! Every command, where the functions, S3 or a part of what was asked for is denied: its exit code is not 0.
+//! Every command, if access to the functions, to S3 or to a part of the request is denied: its exit code is not 0.
 
 use serde_json::{Value, json};
 
 use crate::server::{Response, Server};
 use crate::{buckets, buckets_and, exit, functions, job, object, page, stderr, stdout};
 
-/// Every command that asks the stack for something.
+/// Every command that sends a request to the stack.
 const COMMANDS: [&str; 24] = [
     "rule create --source photos --destination replica",
     "rule list",
@@ -43,7 +43,7 @@ fn denied() -> Response {
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
 #[test]
-fn no_command_that_may_not_invoke_a_function_is_exit_code_0() {
+fn no_command_exits_with_0_if_it_may_not_invoke_a_function() {
     let server = Server::start(|_| denied());
     for line in COMMANDS {
         let output = server.run(line);
@@ -62,7 +62,7 @@ fn no_command_that_may_not_invoke_a_function_is_exit_code_0() {
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
 #[test]
-fn no_command_whose_function_fails_or_refuses_is_exit_code_0() {
+fn no_command_exits_with_0_if_its_function_fails_or_refuses() {
     for (code, exits) in [("Internal", 3), ("RuleNotFound", 2)] {
         let server = functions(move |_, _| Response::function_error(code, "rule: no such thing"));
         for line in COMMANDS {
@@ -78,7 +78,7 @@ fn no_command_whose_function_fails_or_refuses_is_exit_code_0() {
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
 #[test]
-fn a_listing_that_is_denied_is_a_failure_of_every_command_that_lists() {
+fn every_command_that_lists_fails_if_a_listing_is_denied() {
     let answer = || {
         let body = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
         Response::new(403, body)
@@ -115,7 +115,7 @@ fn list(_: &str, _: Option<&str>) -> Response {
     page(&[object("a", 1, "1")], None)
 }
 
-/// A stack whose job ends so.
+/// A stack whose job ends with `end`.
 fn ending(end: Value) -> Server {
     let differing = |bucket: &str, token: Option<&str>| match bucket {
         "photos" => list(bucket, token),
@@ -128,7 +128,7 @@ fn ending(end: Value) -> Server {
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
 #[test]
-fn a_job_that_left_something_undone_is_exit_code_1_of_whatever_waits_for_it() {
+fn every_command_that_waits_for_a_job_exits_with_1_if_the_job_left_something_undone() {
     let lines = [
         "backfill start photos --wait",
         "backfill status photos --watch",
@@ -157,7 +157,7 @@ fn a_job_that_left_something_undone_is_exit_code_1_of_whatever_waits_for_it() {
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
 #[test]
-fn a_report_that_may_not_be_written_is_a_failure() {
+fn a_command_fails_if_it_may_not_write_its_report() {
     let refused = |_: &crate::server::Request| {
         let body = "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>";
         Response::new(403, body)
@@ -174,7 +174,7 @@ fn a_report_that_may_not_be_written_is_a_failure() {
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
 #[test]
-fn a_retry_that_leaves_dead_letters_behind_is_exit_code_1() {
+fn a_retry_that_leaves_dead_letters_behind_exits_with_1() {
     let answer = |unreadable: u64, unseen: bool| {
         json!({
             "retried": 2, "moved": {"put": 1, "delete": 0, "work": 0, "part": 0}, "next": null,

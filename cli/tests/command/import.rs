@@ -1,4 +1,4 @@
-//! `tandem rule import`: what it shows, what it asks for, and when it makes nothing.
+//! `tandem rule import`: its output, its requests, and when it creates no rule.
 
 use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use crate::{exit, stderr, stdout};
 
 type Requests = Arc<Mutex<Vec<Value>>>;
 
-/// A server that makes every rule that it is asked for, and what it was asked.
+/// Returns a server that creates every rule, and the requests that it receives.
 fn stack() -> (Server, Requests) {
     let requests = Requests::default();
     let seen = requests.clone();
@@ -43,7 +43,7 @@ fn texts(output: &Output) -> (i32, String, String) {
 }
 
 #[test]
-fn a_dry_run_shows_the_rule_and_what_is_left_out_and_makes_nothing() {
+fn a_dry_run_shows_the_rule_and_what_is_left_out_and_creates_nothing() {
     let (server, requests) = stack();
     let (exit, shown, said) = texts(&import(&server, "s3-v2.json", "--dry-run"));
     assert_eq!((exit, said.as_str()), (0, ""), "{shown}");
@@ -64,7 +64,7 @@ fn a_dry_run_shows_the_rule_and_what_is_left_out_and_makes_nothing() {
 }
 
 #[test]
-fn a_rule_is_made_as_the_file_says_if_that_is_confirmed() {
+fn a_rule_is_created_from_the_file_only_if_it_is_confirmed() {
     let (server, requests) = stack();
     let (exit, _, said) = texts(&import(&server, "oss.xml", "--destination photos-replica"));
     assert_eq!(exit, 2);
@@ -72,7 +72,7 @@ fn a_rule_is_made_as_the_file_says_if_that_is_confirmed() {
     let yes = "--destination photos-replica --yes";
     let (exit, shown, said) = texts(&import(&server, "oss.xml", yes));
     assert_eq!((exit, said.as_str()), (0, ""));
-    assert!(shown.contains("Rule rule-1 is made"), "{shown}");
+    assert!(shown.contains("Rule rule-1 is created"), "{shown}");
     let requests = std::mem::take(&mut *requests.lock().unwrap());
     let requests: Vec<Value> = requests.into_iter().map(crate::without_token).collect();
     assert_eq!(
@@ -85,7 +85,7 @@ fn a_rule_is_made_as_the_file_says_if_that_is_confirmed() {
 }
 
 #[test]
-fn a_file_that_is_none_is_refused_with_the_element() {
+fn a_missing_or_unreadable_file_is_refused() {
     let (server, requests) = stack();
     let (exit, _, said) = texts(&import(&server, "no-such-file.json", "--yes"));
     assert!(exit == 2 && said.contains("cannot read"), "{said}");
@@ -118,14 +118,14 @@ fn a_dry_run_needs_no_region_and_no_credentials() {
         assert_eq!((exit, said.as_str()), (0, ""), "{shown}");
         assert!(shown.contains(" leading space/"), "{shown}");
     }
-    // What is wrong with a file is said without a stack too; making the rule takes one.
+    // The command reports errors of a file without a stack. Creating the rule needs one.
     let wrong = write_file(&folder, b"<ReplicationConfiguration>\xff");
     let output = tandem("rule import --source photos --yes")
         .arg(wrong)
         .output();
     let (exit, _, said) = texts(&output.unwrap());
     assert!(
-        exit == 2 && said.contains("no UTF-8 from byte 26 on"),
+        exit == 2 && said.contains("not UTF-8 from byte 26 on"),
         "{said}"
     );
     let mut command = tandem("rule import --source photos --yes");

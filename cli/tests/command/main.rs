@@ -1,5 +1,4 @@
-//! The command as it is run: what it sends, what it prints where, and its exit code. I/O: runs the
-//! binary against a server on loopback.
+//! The command's requests, output and exit codes. I/O: runs the binary against a server on loopback.
 
 #![allow(clippy::unwrap_used)]
 
@@ -39,7 +38,7 @@ fn job(state: &str, failed: u64) -> Value {
     }})
 }
 
-/// The failures of a rule, which are asked for when a job ends with some: one that is older, and one of the job.
+/// The failures of a rule, which the command requests if a job had failures: an older one, and one of the job.
 fn failures(request: &Value) -> Value {
     assert_eq!(request["action"], "failures");
     let failure = |key: &str, at: &str| {
@@ -54,7 +53,7 @@ fn failures(request: &Value) -> Value {
     ]})
 }
 
-/// What is asked for besides the token, which no two requests share.
+/// Returns the request without its token, which differs in every request.
 fn without_token(mut request: Value) -> Value {
     let token = request.as_object_mut().unwrap().remove("token");
     let token = token.unwrap_or_default();
@@ -75,7 +74,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-/// A server that is the two functions only.
+/// Starts a server that answers only for the two functions.
 fn functions(answer: impl Fn(&str, Value) -> Response + Send + Sync + 'static) -> Server {
     Server::start(move |request: &Request| {
         let function = request.target.split('/').nth(3).unwrap();
@@ -113,7 +112,7 @@ fn page(objects: &[String], next: Option<&str>) -> Response {
     )
 }
 
-/// The functions and both buckets; `list` answers a listing's bucket and token.
+/// Starts a server for the functions and both buckets; `list` answers listings, by bucket and token.
 fn buckets(
     policy: &'static str,
     list: impl Fn(&str, Option<&str>) -> Response + Send + Sync + 'static,
@@ -123,7 +122,7 @@ fn buckets(
     })
 }
 
-/// As [`buckets`]; `rest` answers the `backfill` function's requests, and what is written.
+/// Like [`buckets`]; `rest` answers the requests to the `backfill` function, and those that write a report.
 fn buckets_and(
     policy: &'static str,
     list: impl Fn(&str, Option<&str>) -> Response + Send + Sync + 'static,
@@ -152,7 +151,7 @@ fn buckets_and(
             return match path {
                 "/replica/marked" => marked,
                 "/replica/gone" => Response::new(404, ""),
-                // Each side has an ETag of its own.
+                // The two sides have different ETags.
                 _ => Response::head(5, path),
             };
         }
@@ -165,7 +164,7 @@ fn buckets_and(
 }
 
 #[test]
-fn json_is_the_functions_answer_and_nothing_else() {
+fn json_output_is_the_functions_answer_and_nothing_else() {
     let answer = json!({"rule": rule(), "job_id": "job-1", "news": [1]});
     let body = answer.to_string();
     let server = functions(move |function, request| {
@@ -188,7 +187,7 @@ fn json_is_the_functions_answer_and_nothing_else() {
 }
 
 #[test]
-fn a_refusal_is_its_message_its_code_and_exit_code_2() {
+fn a_refusal_shows_its_message_and_code_and_exits_with_2() {
     let output = refusing("BucketNotFound").run("rule show photos");
     assert_eq!(exit(&output), 2);
     assert_eq!(
@@ -199,14 +198,14 @@ fn a_refusal_is_its_message_its_code_and_exit_code_2() {
 }
 
 #[test]
-fn a_failed_function_is_exit_code_3() {
+fn a_failed_function_exits_with_3() {
     for code in ["Internal", "Sandbox.Timedout"] {
         assert_eq!(exit(&refusing(code).run("rule list")), 3);
     }
 }
 
 #[test]
-fn a_stack_that_is_not_there_is_named_with_what_to_do() {
+fn the_error_for_a_missing_stack_names_it_and_says_what_to_do() {
     let server = Server::start(|_| {
         Response::new(404, r#"{"Type":"User","Message":"Function not found: x"}"#)
             .header("X-Amzn-ErrorType", "ResourceNotFoundException")
@@ -222,7 +221,7 @@ fn a_stack_that_is_not_there_is_named_with_what_to_do() {
 }
 
 #[test]
-fn what_the_environment_lacks_is_said_with_what_to_do() {
+fn errors_of_the_environment_say_what_to_do() {
     let output = tandem("rule list").output().unwrap();
     assert_eq!((exit(&output), stdout(&output)), (3, String::new()));
     assert!(
@@ -262,7 +261,7 @@ fn what_the_environment_lacks_is_said_with_what_to_do() {
 }
 
 #[test]
-fn options_are_asked_for_by_name_and_shown_where_they_are_unusual() {
+fn only_given_options_are_sent_and_only_unusual_options_are_shown() {
     let server = functions(|_, request| {
         assert_eq!(
             request,
@@ -287,7 +286,7 @@ fn options_are_asked_for_by_name_and_shown_where_they_are_unusual() {
 }
 
 #[test]
-fn transfers_are_listed_for_the_one_rule_that_is_asked_about() {
+fn transfers_are_listed_only_if_one_rule_is_requested() {
     let server = functions(|_, request| {
         let answer = if request["action"] == "list" {
             json!({ "rules": [rule()] })
@@ -313,7 +312,7 @@ fn transfers_are_listed_for_the_one_rule_that_is_asked_about() {
 }
 
 #[test]
-fn deleting_without_a_terminal_wants_yes() {
+fn deleting_without_a_terminal_needs_yes() {
     let server = functions(|_, request| {
         let asked = [
             json!({"action": "get", "rule": "photos"}),
@@ -332,7 +331,7 @@ fn deleting_without_a_terminal_wants_yes() {
 
 // Promise: An invocation whose answer is lost is sent again with the same token, and a rule or job is made once.
 #[test]
-fn an_invocation_that_is_sent_again_has_the_same_token() {
+fn a_repeated_invocation_has_the_same_token() {
     for (line, answer) in [
         (
             "rule create --source photos --destination replica",
@@ -350,7 +349,7 @@ fn an_invocation_that_is_sent_again_has_the_same_token() {
             move |_, request| {
                 let mut asked = asked.lock().unwrap();
                 asked.push(request);
-                // The first answer is lost with its connection.
+                // The connection breaks before the first answer arrives.
                 match asked.len() {
                     1 => Response::broken_off(),
                     _ => Response::new(200, answer.to_string()),
@@ -367,7 +366,7 @@ fn an_invocation_that_is_sent_again_has_the_same_token() {
 }
 
 #[test]
-fn a_rule_that_is_gone_when_its_deletion_is_asked_for_again_is_deleted() {
+fn a_rule_that_is_gone_when_its_deletion_is_repeated_counts_as_deleted() {
     for output in ["table", "json"] {
         let server = functions(|_, request| {
             if request["action"] == "get" {
@@ -384,11 +383,11 @@ fn a_rule_that_is_gone_when_its_deletion_is_asked_for_again_is_deleted() {
     assert_eq!(exit(&refused), 2, "{}", stderr(&refused));
 }
 
-/// As `aws login` leaves them (AWS SDKs reference guide, "Login provider").
+/// Uses credentials as `aws login` stores them (AWS SDKs reference guide, "Login provider").
 #[test]
 fn credentials_of_aws_login_are_used() {
     const SESSION: &str = "arn:aws:iam::000000000000:user/test";
-    // The SHA-256 of the session.
+    // The file's name is the SHA-256 of the session.
     const CACHED: &str = "bde41da3d88a3425c3455dafe97c06f992bb12d6a3b3e233739219874d42af15.json";
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join("config");
@@ -442,7 +441,7 @@ fn the_status_of_every_rule_is_one_document() {
 }
 
 #[test]
-fn a_watch_is_one_document_a_line_and_ends_when_its_reader_does() {
+fn a_watch_prints_one_document_per_line_and_ends_when_its_reader_does() {
     let mut watch = progress_server()
         .command("status --watch --interval 1 --output json")
         .spawn()
@@ -468,7 +467,7 @@ fn a_watch_is_one_document_a_line_and_ends_when_its_reader_does() {
 }
 
 #[test]
-fn help_and_usage_have_their_streams_and_codes() {
+fn help_goes_to_stdout_with_0_and_usage_errors_to_stderr_with_2() {
     let output = tandem("--help").output().unwrap();
     assert_eq!((exit(&output), stderr(&output)), (0, String::new()));
     assert!(stdout(&output).contains("Exit codes:"));
@@ -518,7 +517,7 @@ fn failures_are_listed_page_by_page_up_to_the_limit() {
 }
 
 #[test]
-fn a_retry_goes_on_until_everything_is_sent_and_adds_up() {
+fn a_retry_goes_on_until_everything_is_sent_and_shows_the_sum() {
     let server = functions(|_, request| {
         assert_eq!(
             (&request["action"], &request["all"]),

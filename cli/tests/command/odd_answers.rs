@@ -1,11 +1,11 @@
-//! Answers of S3 that HTTP and XML allow and that are rare: none of them stops `verify`.
+//! Rare answers of S3 that HTTP and XML allow: none of them stops `verify`.
 
 use serde_json::Value;
 
 use crate::server::{Request, Response, Server};
 use crate::{exit, object, page, rule, stderr, stdout};
 
-/// A stack and both buckets; `head` answers a HEAD by its path, `list` a listing by its bucket.
+/// Starts a stack and both buckets; `head` answers a HEAD by its path, `list` a listing by its bucket.
 fn stack(
     list: impl Fn(&str) -> Response + Send + Sync + 'static,
     head: impl Fn(&str) -> Response + Send + Sync + 'static,
@@ -22,8 +22,8 @@ fn stack(
     })
 }
 
-/// Three keys whose listings leave open whether they are equal.
-fn in_doubt(bucket: &str) -> Response {
+/// Three keys whose listings do not show whether they are equal.
+fn with_other_etags(bucket: &str) -> Response {
     let etag = if bucket == "photos" {
         "source"
     } else {
@@ -43,8 +43,8 @@ fn found(output: &std::process::Output) -> Value {
 // Promise: A key is replicated and compared whatever bytes HTTP allows in its source's headers: a header that cannot be
 // read counts as absent, and a key whose header cannot be sent fails alone, with a reason that names the header.
 #[test]
-fn headers_that_are_no_text_or_no_dates_do_not_stop_a_comparison() {
-    let server = stack(in_doubt, |path| match path {
+fn headers_that_are_not_text_or_not_dates_do_not_stop_a_comparison() {
+    let server = stack(with_other_etags, |path| match path {
         "/replica/m" => marked()
             .header(
                 "Content-Disposition",
@@ -66,7 +66,7 @@ fn headers_that_are_no_text_or_no_dates_do_not_stop_a_comparison() {
 #[test]
 fn a_key_that_may_not_be_read_is_not_compared_and_all_others_are() {
     for answer in [403, 400, 405] {
-        let server = stack(in_doubt, move |path| match path {
+        let server = stack(with_other_etags, move |path| match path {
             "/replica/m" => Response::new(answer, ""),
             _ => marked(),
         });
@@ -133,14 +133,16 @@ fn a_replica_whose_metadata_leave_no_room_for_the_mark_is_recognised() {
     };
     for (bytes, at, code) in [
         (2_043, "02", 0),
-        // As old as its source.
+        // The replica is as old as its source.
         (2_043, "01", 1),
-        // Other metadata.
+        // The replica has other metadata.
         (2_042, "02", 1),
     ] {
-        let server = stack(in_doubt, move |path| match path.strip_prefix("/photos/") {
-            Some(_) => with_metadata(2_043, "source", "01"),
-            None => with_metadata(bytes, "replica", at),
+        let server = stack(with_other_etags, move |path| {
+            match path.strip_prefix("/photos/") {
+                Some(_) => with_metadata(2_043, "source", "01"),
+                None => with_metadata(bytes, "replica", at),
+            }
         });
         let output = server.run("verify photos");
         assert_eq!(exit(&output), code, "{bytes} {at}: {}", stdout(&output));

@@ -1,4 +1,4 @@
-//! `tandem backfill plan`: what it shows before anything is written.
+//! `tandem backfill plan`: what it shows, without writing anything.
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use crate::server::{Response, Server, tandem};
 use crate::{buckets, exit, functions, page, stderr, stdout};
 
-/// One object of a listing, with its class and the second it was written in.
+/// One object of a listing, with its class and the second in which it was written.
 fn object(key: &str, size: u64, etag: &str, class: &str, second: u8) -> String {
     format!(
         "<Contents><Key>{key}</Key><Size>{size}</Size><ETag>&quot;{etag}&quot;</ETag>\
@@ -44,7 +44,7 @@ fn document(line: &str) -> Value {
 }
 
 #[test]
-fn a_plan_says_what_would_be_copied_replaced_and_paid() {
+fn a_plan_shows_what_a_backfill_would_copy_replace_and_cost() {
     let plan = document("backfill plan photos");
     assert_eq!(plan["at_source"]["objects"], 5);
     assert_eq!(plan["equal"]["objects"], 1);
@@ -61,12 +61,12 @@ fn a_plan_says_what_would_be_copied_replaced_and_paid() {
     assert_eq!(examples[0]["newer"], "destination");
     assert_eq!(examples[1]["newer"], "source");
     let usd = plan["estimate"]["usd"].as_f64().unwrap();
-    // 6 GiB at 0.02 from region to region, and at 0.01 out of infrequent access.
+    // 6 GiB at 0.02 for the transfer between regions, and at 0.01 for the retrieval from infrequent access.
     assert!((0.18..0.19).contains(&usd), "{usd}");
 }
 
 #[test]
-fn each_way_to_treat_the_same_name_copies_what_it_says() {
+fn each_overwrite_mode_copies_what_it_should() {
     for (way, copies, replaced) in [("always", 3, 2), ("if-older", 2, 1), ("never", 1, 0)] {
         let plan = document(&format!("backfill plan photos --overwrite {way}"));
         assert_eq!(plan["copy"]["objects"], copies, "{way}");
@@ -75,7 +75,7 @@ fn each_way_to_treat_the_same_name_copies_what_it_says() {
 }
 
 #[test]
-fn a_plan_for_people_has_examples_and_its_assumptions() {
+fn a_plan_as_tables_shows_examples_and_assumptions() {
     let output = a_server().run("backfill plan photos --examples 1 --concurrency 3");
     assert_eq!(exit(&output), 0, "{}", stderr(&output));
     let shown = stdout(&output);

@@ -1,11 +1,11 @@
-//! `tandem verify --repair`: what it asks for, and what it refuses.
+//! `tandem verify --repair`: its requests, and what it refuses.
 
 use serde_json::{Value, json};
 
 use crate::server::{Response, Server};
 use crate::{buckets, buckets_and, exit, object, page, stderr, stdout};
 
-/// One missing, one equal, two extra.
+/// Listings with one missing, one equal and two extra objects.
 fn list(bucket: &str, _: Option<&str>) -> Response {
     match bucket {
         "photos" => page(&[object("a", 1, "1"), object("b", 2, "2")], None),
@@ -29,7 +29,7 @@ fn ended(extra: u64, deleted: u64, failed: u64) -> Value {
     }})
 }
 
-/// A stack whose repair ends so; `deletes_max` is what it has to be asked for with.
+/// A stack whose repair ends with `end`; the request must have this `deletes_max`.
 fn repairing(policy: &'static str, deletes_max: Option<u64>, end: Value) -> Server {
     buckets_and(policy, list, move |request| {
         let asked: Value = serde_json::from_str(&request.body).unwrap();
@@ -45,7 +45,7 @@ fn repairing(policy: &'static str, deletes_max: Option<u64>, end: Value) -> Serv
 }
 
 #[test]
-fn a_repair_without_a_terminal_deletes_only_with_a_yes() {
+fn a_repair_without_a_terminal_deletes_only_with_yes() {
     let output = buckets("full", list).run("verify photos --repair");
     assert_eq!(exit(&output), 2);
     let said = stderr(&output);
@@ -78,7 +78,7 @@ fn more_extras_than_may_be_deleted_are_refused() {
 }
 
 #[test]
-fn a_repair_that_deletes_nothing_needs_no_yes() {
+fn a_repair_that_deletes_nothing_does_not_need_yes() {
     let server = repairing("full", Some(0), ended(2, 0, 0));
     let output = server.run("verify photos --repair --max-deletes 0");
     assert_eq!(exit(&output), 0, "{}", stderr(&output));
@@ -92,7 +92,7 @@ fn a_repair_that_deletes_nothing_needs_no_yes() {
 }
 
 #[test]
-fn a_repair_that_leaves_something_is_exit_code_1() {
+fn a_repair_that_leaves_differences_exits_with_1() {
     for end in [ended(2, 2, 1), ended(3, 2, 0)] {
         let output = repairing("full", Some(2), end).run("verify photos --repair --yes");
         assert_eq!(exit(&output), 1, "{}", stderr(&output));
@@ -101,7 +101,7 @@ fn a_repair_that_leaves_something_is_exit_code_1() {
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
 #[test]
-fn a_repair_whose_deletes_are_denied_is_exit_code_1_and_says_what_is_left_and_why() {
+fn a_repair_whose_deletes_are_denied_exits_with_1_and_says_what_is_left_and_why() {
     let mut denied = ended(2, 1, 0);
     denied["job"]["extra_failed"] = 1.into();
     denied["job"]["started_at"] = "2026-11-22T21:00:00.000Z".into();
@@ -120,11 +120,11 @@ fn a_repair_whose_deletes_are_denied_is_exit_code_1_and_says_what_is_left_and_wh
 
 // Promise: A command ends with exit code 0 only if all is done that it reports as done.
 #[test]
-fn a_repair_that_leaves_an_extra_object_for_whatever_reason_is_exit_code_1() {
+fn a_repair_that_leaves_an_extra_object_for_any_reason_exits_with_1() {
     // An older stack does not count what failed.
     let output = repairing("full", Some(2), ended(2, 1, 0)).run("verify photos --repair --yes");
     assert_eq!(exit(&output), 1, "{}", stderr(&output));
-    assert!(stderr(&output).contains("1 object at the destination only stay"));
+    assert!(stderr(&output).contains("1 object at the destination only: not deleted"));
     let mut cancelled = ended(2, 2, 0);
     cancelled["job"]["state"] = "cancelled".into();
     let output = repairing("full", Some(2), cancelled).run("verify photos --repair --yes");
@@ -133,7 +133,7 @@ fn a_repair_that_leaves_an_extra_object_for_whatever_reason_is_exit_code_1() {
 }
 
 #[test]
-fn what_agrees_is_not_repaired() {
+fn buckets_that_agree_are_not_repaired() {
     let same = |_: &str, _: Option<&str>| page(&[object("a", 1, "1")], None);
     let output = buckets("full", same).run("verify photos --repair");
     assert_eq!(exit(&output), 0, "{}", stderr(&output));
@@ -141,7 +141,7 @@ fn what_agrees_is_not_repaired() {
 }
 
 #[test]
-fn a_repair_may_go_by_a_comparison_of_the_functions() {
+fn a_repair_with_job_uses_a_comparison_of_the_functions() {
     let server = buckets_and(
         "full",
         |_, _| panic!("nothing is listed here"),

@@ -1,4 +1,4 @@
-//! A server on loopback that answers as a test says, in place of AWS. I/O: one thread a connection.
+//! A server on loopback that answers as a test says, in place of AWS. I/O: one thread per connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-/// What the command sent.
+/// A request that the command sent.
 pub struct Request {
     pub method: String,
     /// Path and query, as sent.
@@ -16,7 +16,7 @@ pub struct Request {
     pub body: String,
 }
 
-/// What it is answered.
+/// The server's answer.
 pub struct Response {
     status: u16,
     headers: Vec<u8>,
@@ -38,7 +38,7 @@ impl Response {
         self
     }
 
-    /// What S3 answers to a HEAD of an object of so many bytes, which are not sent.
+    /// Returns S3's answer to a HEAD of an object of this many bytes. It has no body.
     pub fn head(bytes: u64, etag: &str) -> Self {
         let length = bytes.to_string();
         Self::new(200, "")
@@ -46,7 +46,7 @@ impl Response {
             .header("ETag", format!("\"{etag}\""))
     }
 
-    /// No answer: the connection is closed.
+    /// Closes the connection without an answer.
     pub fn broken_off() -> Self {
         Self::new(0, "")
     }
@@ -58,13 +58,13 @@ impl Response {
     }
 }
 
-/// Where the server listens, and how the command is run against it.
+/// The server's address, and functions that run the command against it.
 pub struct Server {
     url: String,
 }
 
 impl Server {
-    /// The server goes on until the test's process ends.
+    /// Starts the server, which runs until the test's process ends.
     pub fn start(answer: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -93,7 +93,7 @@ impl Server {
     }
 }
 
-/// The command with nothing of this machine's own AWS configuration.
+/// The command, without this machine's own AWS configuration.
 pub fn tandem(line: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tandem"));
     command
@@ -153,6 +153,6 @@ fn serve(stream: &TcpStream, answer: &dyn Fn(&Request) -> Response) {
         let length = response.body.len();
         sent.extend(format!("Content-Length: {length}\r\n\r\n{}", response.body).into_bytes());
     }
-    // A command that was ended no longer reads.
+    // Sending fails if the test has ended the command.
     let _ = (&*stream).write_all(&sent);
 }

@@ -1,4 +1,4 @@
-//! `tandem verify`: what it finds, reports and ends with.
+//! `tandem verify`: its findings, its reports and its exit codes.
 
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use crate::server::Response;
 use crate::{buckets, buckets_and, exit, functions, object, page, rule, stderr, stdout};
 
 #[test]
-fn buckets_that_agree_are_exit_code_0_over_pages_and_marked_replicas() {
+fn buckets_that_agree_over_pages_and_marked_replicas_exit_with_0() {
     let server = buckets("full", |bucket, token| match (bucket, token) {
         ("photos", None) => page(&[object("a+b%2B", 1, "1")], Some("more")),
         ("photos", _) => page(&[object("marked", 9, "big-2"), object("z", 3, "3")], None),
@@ -34,7 +34,7 @@ fn buckets_that_agree_are_exit_code_0_over_pages_and_marked_replicas() {
 }
 
 #[test]
-fn buckets_that_differ_are_exit_code_1_and_say_in_what() {
+fn buckets_that_differ_exit_with_1_and_the_differences_are_named() {
     let list = |bucket: &str, _: Option<&str>| {
         let objects = match bucket {
             "photos" => [
@@ -93,7 +93,7 @@ fn extras_alone_are_no_difference_under_policy_write() {
 }
 
 #[test]
-fn a_listing_that_fails_on_the_way_is_no_difference_but_a_failure() {
+fn a_listing_that_fails_midway_is_a_failure_and_not_a_difference() {
     let output = buckets("full", |bucket, token| match (bucket, token) {
         ("replica", Some(_)) => Response::new(
             403,
@@ -201,7 +201,7 @@ fn a_report_goes_to_a_bucket_as_one_object() {
     );
 }
 
-/// A source of 17 pages with keys of 1,000 bytes, and an empty destination.
+/// Listings of a source of 17 pages with keys of 1,000 bytes, and of an empty destination.
 fn long_keys(bucket: &str, token: Option<&str>) -> Response {
     if bucket == "replica" {
         return page(&[], None);
@@ -215,7 +215,7 @@ fn long_keys(bucket: &str, token: Option<&str>) -> Response {
 }
 
 #[test]
-fn a_large_report_is_uploaded_in_parts_and_aborted_where_one_fails() {
+fn a_large_report_is_uploaded_in_parts_and_aborted_if_one_fails() {
     for fails in [false, true] {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&asked);
@@ -263,7 +263,7 @@ fn a_large_report_is_uploaded_in_parts_and_aborted_where_one_fails() {
 }
 
 #[test]
-fn a_report_that_is_not_whole_is_not_there() {
+fn an_incomplete_report_is_not_published() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("report.csv");
     let server = buckets("full", |bucket, token| match (bucket, token) {
@@ -279,12 +279,12 @@ fn a_report_that_is_not_whole_is_not_there() {
 }
 
 #[test]
-fn a_report_that_is_interrupted_is_not_there() {
+fn an_interrupted_report_is_not_published() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("report.csv");
     let server = buckets("full", |_, token| {
         if token.is_some() {
-            // No answer, for as long as the command goes on.
+            // The server does not answer while the command runs.
             std::thread::park();
         }
         page(&[object("a", 1, "1")], Some("more"))
@@ -306,7 +306,7 @@ fn a_report_that_is_interrupted_is_not_there() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_is_found_out_before_anything_is_listed() {
+fn a_report_that_cannot_be_written_is_refused_before_any_listing() {
     let server = buckets("full", |_, _| panic!("nothing is listed"));
     let output = server.run("verify photos --report /no/such/folder/report.csv");
     assert_eq!(exit(&output), 3);

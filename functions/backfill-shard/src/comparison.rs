@@ -1,4 +1,4 @@
-//! One key of a verification: how the two sides compare.
+//! Compares the two sides of one key for a verification.
 
 use tandem_aws::AwsError;
 use tandem_replication::bucket_pair::{BucketPair, Side};
@@ -11,7 +11,7 @@ use tandem_replication::replicator::Outcome;
 
 use crate::page_object::{LISTED, PageContext, again_at_once, failed_object};
 
-/// How two objects of one key compare, as HEADs show them.
+/// The result of comparing the two objects of a key by HEAD.
 enum Closer {
     Equal,
     Different,
@@ -20,7 +20,7 @@ enum Closer {
 }
 
 impl PageContext<'_> {
-    /// Says how two sides compare. A key that cannot be read fails alone.
+    /// Compares the two sides of a key, and returns how the key counts. If a key cannot be read, only this key fails.
     pub(crate) async fn compare(
         &self,
         key: &ObjectKey,
@@ -47,7 +47,7 @@ impl PageContext<'_> {
             } => {
                 let seen = self.seen_failure(key).await?;
                 match self.look_closer(key, source).await {
-                    // A verification changes nothing: no attempt follows, and a retry by hand replaces nothing either.
+                    // A verification changes nothing: no other attempt follows, and a retry by hand overwrites nothing.
                     Err(fault) => {
                         let fault = fault.of(failed_object(source));
                         self.record(key, fault, Overwrite::Never).await?;
@@ -69,8 +69,8 @@ impl PageContext<'_> {
         })
     }
 
-    /// Compares two objects of the same size by HEAD, where listings leave open whether they are equal. What S3 does
-    /// not answer is asked once more.
+    /// Compares two objects of the same size by HEAD, because the listings do not show whether they are equal. Repeats
+    /// the comparison once after a failure of S3.
     async fn look_closer(&self, key: &ObjectKey, source: &Listed) -> Result<Closer, Fault> {
         match self.look_closer_once(key, source).await {
             Err(fault) if again_at_once(&fault) => self.look_closer_once(key, source).await,

@@ -1,4 +1,4 @@
-//! One message of the work queue, from its JSON to its acknowledgement.
+//! Handles one message of the work queue, from its JSON to its acknowledgement.
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use tandem_replication::deferral::DeferredKey;
 use tandem_replication::fault::Fault;
 use tandem_replication::work::Work;
 
-/// What has to be left of an invocation to begin another page.
+/// How much time an invocation must have left to begin another page.
 pub(crate) const PAGE_TIME: Duration = Duration::from_mins(2);
 
-/// The function: everything it needs, built once.
+/// The function, with everything that it needs, built once.
 #[derive(Debug)]
 pub struct Worker(Services);
 
@@ -35,12 +35,12 @@ impl Deref for Worker {
 #[derive(Debug, thiserror::Error)]
 pub enum Unfinished {
     /// The message is not work.
-    #[error("not a piece of work: {0}")]
+    #[error("invalid work message: {0}")]
     Unreadable(String),
-    /// An earlier delivery of the message has the shard's lease, and may have died.
-    #[error("an earlier delivery of this message has the shard until {0}")]
+    /// An earlier delivery of the message has the shard's lease. Its worker may have died.
+    #[error("an earlier delivery of this message has the shard's lease until {0}")]
     Leased(Timestamp),
-    /// The shard's lease is gone.
+    /// The worker has lost the shard's lease.
     #[error("{0}")]
     Lost(String),
     /// An object failed.
@@ -57,14 +57,23 @@ impl Unfinished {
         Self::Object(fault.to_string(), after)
     }
 
+    /// Returns when the message is redelivered.
+    pub(crate) fn retry_after(&self, delivery: &Delivery) -> RetryAfter {
+        match self {
+            Self::Object(_, after) => *after,
+            Self::Unreadable(_) => RetryAfter::UNREADABLE,
+            Self::Leased(until) => RetryAfter::at(*until, now()),
+            Self::Lost(_) | Self::Aws(_) => RetryAfter::backing_off(delivery.attempt()),
+        }
+    }
+
     fn retry(self, delivery: &Delivery) -> Retry {
+        // The failure of an object was logged with its key.
+        if !matches!(self, Self::Object(..)) {
+            tracing::warn!(error = %self, "the message was not processed; it is redelivered");
+        }
         Retry {
-            after: match &self {
-                Self::Object(_, after) => *after,
-                Self::Unreadable(_) => RetryAfter::UNREADABLE,
-                Self::Leased(until) => RetryAfter::at(*until, now()),
-                Self::Lost(_) | Self::Aws(_) => RetryAfter::backing_off(delivery.attempt()),
-            },
+            after: self.retry_after(delivery),
             reason: self.to_string(),
         }
     }
@@ -129,13 +138,13 @@ fn parse(message: &Message) -> Result<Work, Unfinished> {
     if message.delivery == Delivery::ByHand
         && let Some(field) = unknown_field(&body)
     {
-        let problem = format!("it has no field {field:?}; remove it, or correct its name");
+        let problem = format!("unknown field {field:?}; remove it or correct its name");
         return Err(Unfinished::Unreadable(problem));
     }
     serde_json::from_value(body).map_err(|error| Unfinished::Unreadable(error.to_string()))
 }
 
-/// Returns a field of an invocation by hand that no work has.
+/// Returns a field of an invocation by hand that its kind of work does not have.
 fn unknown_field(body: &Value) -> Option<&str> {
     let known = Work::fields(body["kind"].as_str()?)?;
     let mut fields = body.as_object()?.keys();

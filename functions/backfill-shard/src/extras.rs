@@ -1,4 +1,4 @@
-//! Objects that only the destination has: a repair deletes them, within its limit.
+//! Deletes objects that only the destination has ("extras"), for a repair and within its limit.
 
 use tandem_aws::AwsError;
 use tandem_replication::bucket_pair::{BucketPair, Side};
@@ -13,8 +13,8 @@ use tandem_replication::rule::Policy;
 use crate::page_object::{PageContext, again_at_once};
 
 impl PageContext<'_> {
-    /// Deletes an object of the destination if the source itself says that it has none, the rule wants it
-    /// so, and the job may still delete. One whose source cannot be read, or that cannot be deleted, fails alone.
+    /// Deletes an extra object if a HEAD shows that the source has no such object, the rule's policy is `full`, and
+    /// the job may still delete. If its source cannot be read or the delete fails, only this key fails.
     pub(crate) async fn delete_extra(&self, key: &ObjectKey) -> Result<Counts, AwsError> {
         let extra = Counts {
             extra: 1,
@@ -25,7 +25,7 @@ impl PageContext<'_> {
         }
         let seen = self.seen_failure(key).await?;
         let ended = match self.source_of_extra(key).await {
-            // A listing is no evidence, and what was put since is no extra.
+            // The listing does not prove that the source has no object: it may have been put since.
             Ok(Some(_)) => return Ok(Counts::default()),
             Ok(None) => {
                 let deletes_max = self.job.spec.deletes_max.unwrap_or_default();
@@ -53,7 +53,7 @@ impl PageContext<'_> {
         }
     }
 
-    /// Looks for the source of an extra object, once more if S3 does not answer.
+    /// Sends a HEAD for the source of an extra object, and repeats it once after a failure of S3.
     async fn source_of_extra(&self, key: &ObjectKey) -> Result<Option<ObjectState>, Fault> {
         match self.pair.head(Side::Source, key).await {
             Err(fault) if again_at_once(&fault) => self.pair.head(Side::Source, key).await,

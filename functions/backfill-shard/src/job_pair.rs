@@ -1,4 +1,4 @@
-//! The two buckets as an attempt of a job sees them: what it is about to write is stored with its shard first.
+//! The two buckets for an attempt of a job. Stores with the shard what the attempt is about to write, before it writes.
 
 use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_lambda::job_shards::JobShards;
@@ -41,7 +41,7 @@ impl BucketPair for JobPair<'_> {
             SessionError::Failed(error) | SessionError::Final(error) => error.into_fault(),
             lost @ SessionError::Lost(_) => Fault::because(
                 Reason::ServiceFailed,
-                format!("did not copy {:?}: {lost}", key.as_str()),
+                format!("copying {:?}: {lost}", key.as_str()),
             ),
         })
     }

@@ -1,6 +1,6 @@
-//! One page of a listed shard: both sides are listed, what differs is carried over through the protocol or reported,
-//! and what was copied is settled by one more listing of the source instead of a HEAD an object. What a page has to do
-//! is decided in [`tandem_replication::page_plan`].
+//! Processes one page of a listed shard. It lists both sides, and copies what differs through the protocol or reports
+//! it. It settles the copies by one more listing of the source instead of a HEAD for each object.
+//! [`tandem_replication::page_plan`] decides what a page has to do.
 
 use futures::{StreamExt, stream};
 use tandem_aws::AwsError;
@@ -23,22 +23,22 @@ use crate::page_object::{LISTED, PageContext, Progress};
 use crate::rate_limit::{Allowance, Rate};
 use crate::report::Line;
 
-/// What listings of both sides have shown.
+/// What the listings of both sides show.
 pub(crate) struct Listings {
     pub(crate) plan: PagePlan,
-    /// The failure records that there were before the source was listed.
+    /// The failure records that existed before the source was listed.
     pub(crate) seen: SeenFailures,
 }
 
-/// What became of one task.
+/// A task after its first request.
 pub(crate) struct Done<'a> {
     task: Task<'a>,
     doing: Doing,
 }
 
-/// Where a task is after its first request.
+/// The state of a task after its first request.
 enum Doing {
-    /// An object that is carried over.
+    /// An object that is being replicated.
     Object(ObjectKey, Progress),
     /// Nothing is left to do.
     Counted(Counts),
@@ -61,7 +61,7 @@ impl PageContext<'_> {
         Ok(Listings { plan, seen })
     }
 
-    /// How many objects of a page will be copied, about.
+    /// Returns about how many objects of a page will be copied.
     pub(crate) fn copies_in(&self, plan: &PagePlan) -> u64 {
         match self.job.spec.kind {
             JobKind::Verify => 0,
@@ -69,7 +69,7 @@ impl PageContext<'_> {
         }
     }
 
-    /// Does what the listings show, or as much of it as time and the rate limit allow.
+    /// Carries out the tasks of the page, or as many of them as time and the rate limit allow.
     pub(crate) async fn page(
         &self,
         Listings { plan, seen }: &Listings,
@@ -92,7 +92,7 @@ impl PageContext<'_> {
             counts.add(counted);
         }
         Ok(Paged::Done(Step {
-            // A page of which nothing was wanted is done with as well.
+            // A page without tasks moves the checkpoint too.
             checkpoint: if whole {
                 plan.until.clone().or(reached)
             } else {
@@ -104,8 +104,8 @@ impl PageContext<'_> {
         }))
     }
 
-    /// Begins with the tasks in the order of their keys, as many as time allows. The page is stored first; what has
-    /// begun is awaited, because a copy that nothing follows could land on top of a newer one.
+    /// Begins the tasks in the order of their keys, as many as time allows. Stores the page first. Waits for all tasks
+    /// that it began, because a copy that no worker checks afterwards could overwrite a newer one.
     pub(crate) async fn begin_all<'t>(
         &self,
         tasks: Vec<Task<'t>>,
@@ -145,20 +145,20 @@ impl PageContext<'_> {
             .collect::<Vec<_>>()
             .await
             .into_iter()
-            // The next page lists again what comes after the first task without a permit.
+            // The next page lists the keys again from the first task without a permit on.
             .map_while(Result::transpose)
             .collect::<Result<_, _>>()?;
         Ok(begun)
     }
 
-    /// Begins with one task; not at all if its permit came too late.
+    /// Begins one task. Returns `None` if its permit came too late.
     async fn begin(
         &self,
         task: &Task<'_>,
         must_begin: bool,
         listing_is_enough: bool,
     ) -> Result<Option<Doing>, AwsError> {
-        // S3 never lists an invalid key; a failure record could not name it either.
+        // S3 never lists an invalid key. A failure record could not name it either.
         let Ok(key) = ObjectKey::parse(task.key()) else {
             return Ok(Some(Doing::Counted(Counts {
                 failed: 1,
@@ -186,7 +186,7 @@ impl PageContext<'_> {
         }))
     }
 
-    /// Settles what landed by one more listing of the source, and brings the failure records up to date.
+    /// Settles the copies that landed by one more listing of the source, and updates the failure records.
     pub(crate) async fn conclude_all<'t>(
         &self,
         begun: Vec<Done<'t>>,
@@ -202,7 +202,7 @@ impl PageContext<'_> {
             .collect()
     }
 
-    /// The source's objects again, if anything landed that has to be settled by them.
+    /// Lists the source's objects again, if a copy landed that the listing has to settle.
     async fn list_again(&self, begun: &[Done<'_>]) -> Result<Vec<Listed>, AwsError> {
         let landed = |done: &&Done<'_>| matches!(done.doing, Doing::Object(_, Progress::Landed(_)));
         let (Some(first), Some(last)) =
@@ -256,8 +256,8 @@ impl PageContext<'_> {
         *known.get_or_init(asked).await
     }
 
-    /// Reserves capacity under the job's rate limit for as many tasks as there is room for; the others are left for
-    /// the next page.
+    /// Reserves capacity under the job's rate limit for at most `objects_max` tasks. Leaves the other tasks to the next
+    /// page.
     async fn limited(
         &self,
         tasks: &mut Vec<Task<'_>>,
@@ -274,7 +274,7 @@ impl PageContext<'_> {
         self.reserve(count as u64).await
     }
 
-    /// Writes what was found at the job's report.
+    /// Writes the findings of a page to the job's report.
     async fn report(&self, concluded: &[(Task<'_>, Counts)]) -> Result<(), SessionError<AwsError>> {
         if self.job.spec.report.is_none() {
             return Ok(());
@@ -288,7 +288,8 @@ impl PageContext<'_> {
     }
 }
 
-/// A bucket that is gone does not come back by itself. A denied listing may be allowed again a minute later.
+/// Converts an error of a listing. A bucket that does not exist ends the shard. Other errors are retried, because for
+/// example a denied listing may be allowed a minute later.
 fn unless_the_bucket_is_gone(error: AwsError) -> SessionError<AwsError> {
     if error.is("NoSuchBucket") {
         SessionError::Final(error)

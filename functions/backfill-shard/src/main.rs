@@ -1,4 +1,4 @@
-//! Does the work that takes longer than a notification may: wiring only.
+//! Does the work that takes longer than the timeout of a live function: wiring only.
 
 mod comparison;
 mod dispatch;

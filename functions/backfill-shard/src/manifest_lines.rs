@@ -1,4 +1,4 @@
-//! The records of a list in S3, or of a part of it, read as they come.
+//! Reads the records of a list in S3, or of a part of it, as a stream.
 
 use tandem_aws::s3::job_files::{Body, Place};
 use tandem_aws::{Aws, AwsError};
@@ -8,8 +8,8 @@ use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard_session::SessionError;
 use tandem_replication::shard_state::ManifestPart;
 
-/// Up to where lines are counted for a message. Counting reads the list from its beginning, and an invocation has to be
-/// able to do that.
+/// Up to this byte, an error message gives the number of a line. Counting lines reads the list from its beginning,
+/// which has to be possible within an invocation.
 const COUNTED_BYTES_MAX: u64 = 1 << 30;
 
 /// The records of a part of a list, one after the other.
@@ -18,7 +18,7 @@ pub(crate) struct Lines {
     part: ManifestPart,
     body: Body,
     reader: ListReader,
-    /// Where the next record begins: a byte, or in a compressed list the number of the record.
+    /// Where the next record begins: a byte, or in a compressed list a number of records.
     at: u64,
 }
 
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Lines {
 }
 
 impl Lines {
-    /// The records of `part` from `at` on.
+    /// Opens the records of `part` from `at` on.
     pub(crate) async fn open(
         aws: &Aws,
         part: &ManifestPart,
@@ -48,7 +48,7 @@ impl Lines {
         let start = start(part, at);
         let from = match start {
             Start::LineAt(from) => from,
-            // The byte before tells whether a line begins at this one.
+            // The byte before shows whether a line begins at this one.
             Start::AfterByte(after) => after - 1,
         };
         let until = part.until.filter(|_| !part.gzip);
@@ -65,17 +65,17 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Where the next record begins: a byte of the list, or in a compressed one the number of the record.
+    /// Returns where the next record begins: a byte of the list, or in a compressed list a number of records.
     pub(crate) const fn at(&self) -> u64 {
         self.at
     }
 
-    /// The part of the list that is read.
+    /// Returns the part of the list that is read.
     pub(crate) const fn part(&self) -> &ManifestPart {
         &self.part
     }
 
-    /// The next record; `None` at the end of the part.
+    /// Returns the next record, or `None` at the end of the part.
     pub(crate) async fn read(&mut self) -> Result<Option<Record>, SessionError<AwsError>> {
         let until = self.part.until.filter(|_| !self.part.gzip);
         let is_beyond = |at: u64| until.is_some_and(|until| at >= until);
@@ -94,7 +94,7 @@ impl Lines {
                     return Ok(Some(record));
                 }
                 Ok(Read::End) if until.is_some() && !is_beyond(self.reader.at()) => {
-                    let problem = "the answer ended before the part did";
+                    let problem = "S3's answer ended before the end of the part";
                     return Err(AwsError::unexpected(reading(&self.part), problem).into());
                 }
                 Ok(Read::End) => return Ok(None),
@@ -107,17 +107,17 @@ impl Lines {
         }
     }
 
-    /// Makes an error of a refusal. No repetition would read the list better.
+    /// Converts a refusal into an error. It is final, because another attempt would read the same list.
     pub(crate) async fn refusal(
         &self,
         refused: Refused,
     ) -> Result<SessionError<AwsError>, AwsError> {
         let first = self.reader.first_line_at();
         let said = if first > COUNTED_BYTES_MAX {
-            format!("it cannot be read: counted from byte {first}, {refused}")
+            format!("invalid list: counted from byte {first}, {refused}")
         } else {
             let lines = self.lines_before(first).await?;
-            format!("it cannot be read: {}", refused.after_lines(lines))
+            format!("invalid list: {}", refused.after_lines(lines))
         };
         Ok(SessionError::Final(AwsError::unexpected(
             reading(&self.part),
@@ -125,7 +125,7 @@ impl Lines {
         )))
     }
 
-    /// Counts the line breaks before a byte of the list, for people who look for a line.
+    /// Counts the line breaks before a byte of the list, so that an error message can give the number of the line.
     async fn lines_before(&self, byte: u64) -> Result<u64, AwsError> {
         let mut left = usize::try_from(byte).unwrap_or(usize::MAX);
         if left == 0 {
@@ -144,7 +144,8 @@ impl Lines {
     }
 }
 
-/// A part begins with the first line that begins in it; a checkpoint is where a record begins.
+/// Returns where reading starts. A part begins with the first line that begins in it. A checkpoint is always at the
+/// beginning of a record.
 fn start(part: &ManifestPart, at: u64) -> Start {
     if part.gzip {
         Start::LineAt(0)
@@ -155,10 +156,10 @@ fn start(part: &ManifestPart, at: u64) -> Start {
     }
 }
 
-/// Converts a failed read into an error. A list that was deleted or replaced is not read again.
+/// Converts a failed read into an error. It is final if the list was deleted or replaced.
 fn unread(mut error: AwsError) -> SessionError<AwsError> {
     match error.status {
-        // Source: S3 API reference, "GetObject": 404 for an object that is gone, 412 for another `ETag`.
+        // Source: S3 API reference, "GetObject": 404 for an object that does not exist, 412 for another `ETag`.
         Some(404 | 412) => {
             error.said += ": the list was deleted or replaced after the job began; start a new job";
             SessionError::Final(error)

@@ -1,5 +1,5 @@
-//! One page of a shard whose keys a list in S3 names: some records are read, each source is looked up, and each key is
-//! reconciled. The checkpoint is the number of bytes that are done with, or of records of a compressed list.
+//! Processes one page of a shard whose keys come from a list in S3: reads some records, sends a HEAD for each source,
+//! and reconciles each key. The checkpoint is the number of bytes that are done, or of records in a compressed list.
 
 use std::collections::BTreeMap;
 
@@ -23,37 +23,37 @@ use crate::manifest_lines::Lines;
 use crate::page_object::{LISTED, PageContext};
 use crate::rate_limit::Allowance;
 
-/// How many records a page has.
+/// How many records a page has at most.
 pub(crate) const RECORDS: usize = 500;
 
-/// A key, and how many records of the page name it: an inventory may have one for each version.
+/// A key, and how many records of the page name it. An inventory may have one record for each version.
 struct Rows {
     key: ObjectKey,
-    /// Records that say nothing else.
+    /// Records that only name the key.
     plain: u64,
-    /// Records that say themselves that the source may not have the object.
+    /// Records that also say that the source may not have the object.
     may_be_absent: u64,
 }
 
-/// A key that records name, looked up.
+/// A key that records name, and the state of its source.
 pub(crate) struct Found {
     rows: Rows,
-    /// The failure record that there was before the source was read.
+    /// The failure record that existed before the source was read.
     seen: Option<FailureRevision>,
-    /// What a HEAD of the source has shown.
+    /// The result of a HEAD of the source.
     source: Result<Option<ObjectState>, Fault>,
 }
 
-/// What is to be done about a record.
+/// What to do about a record.
 pub(crate) enum Todo {
-    /// It names a key that the rule covers.
+    /// Reconcile the key, which the rule covers.
     Key(NamedKey),
-    /// Nothing is to be done.
+    /// Only count the record.
     Counted(Counts),
 }
 
 impl PageContext<'_> {
-    /// Does some records of the shard's list.
+    /// Processes a page of the shard's list.
     pub(crate) async fn page_of_manifest(
         &self,
         kept: &Mutex<Option<Lines>>,
@@ -92,7 +92,7 @@ impl PageContext<'_> {
         }))
     }
 
-    /// Opens the list where the shard is, or goes on where the last page ended.
+    /// Returns the list at the shard's checkpoint. Reuses the open list of the last page, if it is there.
     pub(crate) async fn lines_at_checkpoint(
         &self,
         shard: &Shard,
@@ -103,7 +103,7 @@ impl PageContext<'_> {
             None => part.from,
             Some(place) => place.parse().map_err(|_| {
                 let doing = format!("reading the checkpoint of shard {}", shard.index);
-                AwsError::unexpected(doing, format!("{place:?} is no place in a list"))
+                AwsError::unexpected(doing, format!("{place:?} is not a position in a list"))
             })?,
         };
         match kept.lock().await.take() {
@@ -112,7 +112,7 @@ impl PageContext<'_> {
         }
     }
 
-    /// Says what is to be done about a record. A record that names no key of the source fails alone.
+    /// Returns what to do about a record. If a record does not name a key of the source, only this record fails.
     pub(crate) async fn todo(
         &self,
         record: &Record,
@@ -135,7 +135,7 @@ impl PageContext<'_> {
                     line,
                     byte = record.at,
                     %problem,
-                    "a line of the manifest names no object of the source"
+                    "a line of the manifest does not name an object of the source"
                 );
                 Todo::Counted(Counts {
                     failed: 1,
@@ -145,7 +145,7 @@ impl PageContext<'_> {
         })
     }
 
-    /// Looks up the sources of the keys, under the job's rate limit.
+    /// Sends a HEAD for the source of each key, under the job's rate limit.
     pub(crate) async fn looked_up(&self, keys: Vec<NamedKey>) -> Result<Vec<Found>, AwsError> {
         let keys = by_key(keys);
         let rate = self.reserve(keys.len() as u64).await?;
@@ -199,7 +199,7 @@ impl PageContext<'_> {
     }
 }
 
-/// Groups the records that name one key, so that a page does not copy an object twice at once.
+/// Groups the records by key, so that a page does not copy one object twice at the same time.
 fn by_key(keys: Vec<NamedKey>) -> Vec<Rows> {
     let mut rows: BTreeMap<ObjectKey, Rows> = BTreeMap::new();
     for NamedKey { key, may_be_absent } in keys {
@@ -215,8 +215,8 @@ fn by_key(keys: Vec<NamedKey>) -> Vec<Rows> {
 }
 
 impl Rows {
-    /// The counts of all records, where those of their object are `object`. What is copied once is equal for the
-    /// others; and where a record says itself that the source may not have the object, nothing is gone.
+    /// Returns the counts of all records of a key, given the counts of the object. If the object was copied, one record
+    /// counts as copied and the others as equal. If the object is gone, records that said so count as kept.
     fn counts(&self, object: Counts) -> Counts {
         let all = self.plain + self.may_be_absent;
         let others = all.saturating_sub(1);
@@ -232,7 +232,7 @@ impl Rows {
     }
 }
 
-/// Reads some records, those before `until`. Returns them, and whether there are no more.
+/// Reads at most `records_max` records before `until`. Returns them, and whether they are the last.
 pub(crate) async fn read(
     lines: &mut Lines,
     records_max: usize,
@@ -256,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_of_one_key_are_one_object_and_all_of_them_count() {
+    fn records_of_one_key_are_processed_once_and_all_count() {
         let named = |key: &str, may_be_absent| NamedKey {
             key: ObjectKey::parse(key).unwrap(),
             may_be_absent,

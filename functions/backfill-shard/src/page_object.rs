@@ -1,4 +1,4 @@
-//! One object of a shard: carried over through the protocol, recorded if it failed, and counted.
+//! Processes one object of a shard: replicates it through the protocol, records a failure, and counts it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -6,11 +6,12 @@ use std::time::Duration;
 use tandem_aws::AwsError;
 use tandem_aws::dynamodb::failures::SeenFailures;
 use tandem_aws::dynamodb::jobs::Job;
-use tandem_lambda::record::{Attempt, Redelivery, Unsuccessful};
 use tandem_lambda::runtime::{Deadline, now};
 use tandem_replication::decide::KeepReason;
 use tandem_replication::diff::Listed;
-use tandem_replication::failure_record::{FailureRecords, FailureRevision};
+use tandem_replication::failure_record::{
+    Attempt, FailureRecords, FailureRevision, Redelivery, Unsuccessful, keep,
+};
 use tandem_replication::fault::{FailedObject, Fault, Reason};
 use tandem_replication::in_flight::{InFlight, OwnWrites};
 use tandem_replication::names::ObjectKey;
@@ -29,15 +30,15 @@ use tandem_replication::work::Work;
 use crate::dispatch::Worker;
 use crate::job_pair::JobPair;
 
-/// What has to be left of an invocation to begin another small object.
+/// How much time an invocation must have left to begin another small object.
 const OBJECT_TIME: Duration = Duration::from_mins(1);
-/// How fast a large object is copied, at the least to be expected: bytes a second.
+/// The lowest expected speed of copying a large object, in bytes a second.
 const COPY_BYTES_PER_SEC: u64 = 50 << 20;
-/// An object whose copy failed, though another attempt may succeed, is tried again after this time: when
-/// nothing of the failed attempt can be at work any more. The longest that SQS delays a message.
+/// After this time an object is retried whose copy failed, if another attempt may succeed. By then no request of the
+/// failed attempt is in flight. It is also the longest time for which SQS delays a message.
 const SECOND_ATTEMPT_AFTER: Duration = Duration::from_mins(15);
 
-/// One object listed.
+/// The counts of one listed object.
 pub(crate) const LISTED: Counts = Counts {
     listed: 1,
     copied: 0,
@@ -54,7 +55,7 @@ pub(crate) const LISTED: Counts = Counts {
     bytes_copied: 0,
 };
 
-/// What every object of a page needs.
+/// The context that every object of a page needs.
 pub(crate) struct PageContext<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) rule: &'a Rule,
@@ -62,7 +63,7 @@ pub(crate) struct PageContext<'a> {
     pub(crate) pair: &'a JobPair<'a>,
     pub(crate) hint: &'a PutHint,
     pub(crate) deadline: Deadline,
-    /// What workers that died had in flight.
+    /// The pages that dead workers had in flight.
     pub(crate) suspects: Option<InFlight>,
     /// How often the message was received.
     pub(crate) receives: u32,
@@ -70,16 +71,16 @@ pub(crate) struct PageContext<'a> {
     pub(crate) unanswered: &'a AtomicBool,
 }
 
-/// Where an object is after its first request.
+/// The state of an object after its first request.
 pub(crate) enum Progress {
-    /// Its copy landed, and a later listing has to settle it.
+    /// Its copy landed. A later listing has to settle it.
     Landed(Landing),
-    /// It came to an end.
+    /// Its outcome is known.
     Ended(Result<Outcome, Fault>),
 }
 
 impl<'a> PageContext<'a> {
-    /// A replicator for an object of the job.
+    /// Returns a replicator for an object of the job.
     pub(crate) fn replicator(&self, key: &ObjectKey) -> Replicator<'a, JobPair<'a>> {
         let suspects = self.suspects.as_ref();
         let own = suspects.map(|page| page.own_writes(key.as_str()));
@@ -90,13 +91,13 @@ impl<'a> PageContext<'a> {
             .in_job(own.unwrap_or_default())
     }
 
-    /// A replicator that deletes any replica whose source answers 404, as a repair may.
+    /// Returns a replicator that deletes any replica whose source answers 404, as a repair may.
     pub(crate) fn live_replicator(&self) -> Replicator<'a, JobPair<'a>> {
         let limits = self.worker.config.work_limits();
         Replicator::new(self.pair, self.rule.policy, &self.rule.options, limits)
     }
 
-    /// Returns how much of a replica that looks equal is compared.
+    /// Returns whether tags and ACLs of the key are compared too.
     fn depth_for(&self, key: &ObjectKey) -> Depth {
         if self.is_suspect(key) {
             Depth::Attributes
@@ -105,25 +106,26 @@ impl<'a> PageContext<'a> {
         }
     }
 
-    /// Whether a worker that died may have written the replica or its tags.
+    /// Whether a dead worker may have written the replica or its tags.
     pub(crate) fn is_suspect(&self, key: &ObjectKey) -> bool {
         let suspects = self.suspects.as_ref();
         suspects.is_some_and(|page| page.suspects(key.as_str()))
     }
 
-    /// What has to be left to begin with an object of this size. The largest only have to be begun here.
+    /// Returns how much time must be left to begin an object of this size. For the largest objects it is the time of a
+    /// smaller one, because a transfer copies them.
     pub(crate) fn time_for(&self, bytes: u64) -> Duration {
         let bytes = bytes.min(self.worker.config.transfer_bytes_min);
         OBJECT_TIME + Duration::from_secs(bytes / COPY_BYTES_PER_SEC)
     }
 
-    /// Whether a listing shows all that a copy has to know. It shows neither redirects, which count in
-    /// websites, nor grants.
+    /// Whether a listing shows everything that a copy needs. It shows neither redirects, which matter in websites, nor
+    /// grants.
     pub(crate) fn listing_is_enough(&self, is_website: bool) -> bool {
         !is_website && self.rule.options.acl == AclChoice::Reset
     }
 
-    /// Begins with an object that the listings have shown.
+    /// Begins to replicate an object that the listings have shown.
     pub(crate) async fn begin_carry(
         &self,
         key: &ObjectKey,
@@ -138,7 +140,7 @@ impl<'a> PageContext<'a> {
         }
     }
 
-    /// Settles what landed, by the source's object as a listing shows it that was asked for afterwards.
+    /// Settles a copy that landed, by the source's object in a listing that was requested after the copy.
     pub(crate) async fn settle(
         &self,
         key: &ObjectKey,
@@ -149,7 +151,7 @@ impl<'a> PageContext<'a> {
         self.beyond(key, settled).await
     }
 
-    /// Reconciles a key, from what a HEAD of its source has just shown if there was one.
+    /// Reconciles a key. `source` is what a HEAD of the source has just shown.
     pub(crate) async fn reconcile(
         &self,
         key: &ObjectKey,
@@ -176,7 +178,8 @@ impl<'a> PageContext<'a> {
         ended
     }
 
-    /// Hands a large object over to a transfer, and tries at once again what failed without leaving anything behind.
+    /// Hands a large object over to a transfer. Immediately retries a failed attempt once, if no request of it is in
+    /// flight.
     pub(crate) async fn beyond(
         &self,
         key: &ObjectKey,
@@ -184,7 +187,7 @@ impl<'a> PageContext<'a> {
     ) -> Result<Outcome, Fault> {
         let ended = match self.handed_over(key, ended).await {
             Err(fault) if again_at_once(&fault) => {
-                // The failed attempt may have written a replica: it is among the page's own.
+                // The failed attempt may have written a replica. It counts as the job's own write.
                 let own = self.own_writes(key).await;
                 let again = self.replicator(key).in_job(own).reconcile(key).await;
                 self.handed_over(key, again).await
@@ -195,8 +198,8 @@ impl<'a> PageContext<'a> {
         ended
     }
 
-    /// Makes an extra object agree with its source, which has just answered 404: deletes it. What failed without
-    /// leaving anything behind is tried again at once.
+    /// Deletes an extra object, whose source has just answered 404. Immediately retries a failed attempt once, if no
+    /// request of it is in flight.
     pub(crate) async fn reconcile_extra(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
         let replicator = self.live_replicator();
         let mut ended = self.handed_over(key, replicator.reconcile(key).await).await;
@@ -241,7 +244,7 @@ impl<'a> PageContext<'a> {
         }
     }
 
-    /// Returns the failure record that a success may clear. It has to be read before the source is.
+    /// Returns the failure record that a success may clear. It has to be read before the source is read.
     pub(crate) async fn seen_failure(
         &self,
         key: &ObjectKey,
@@ -249,8 +252,7 @@ impl<'a> PageContext<'a> {
         if !self.may_have_failed().await {
             return Ok(None);
         }
-        let recorder = &self.worker.recorder;
-        let seen = recorder.failure_revision(&self.rule.id, key).await;
+        let seen = self.worker.failure_revision(&self.rule.id, key).await;
         seen.map_err(|fault| AwsError::unexpected("reading a failure record", fault))
     }
 
@@ -261,11 +263,14 @@ impl<'a> PageContext<'a> {
             return Ok(SeenFailures::default());
         }
         let after = rest.after.as_deref().unwrap_or(&rest.prefix);
-        self.worker.recorder.seen_from(&self.rule.id, after).await
+        self.worker
+            .table
+            .failure_revisions(&self.rule.id, after)
+            .await
     }
 
-    /// Brings the object's failure record up to date, and says how it counts. `seen` is the record that there was
-    /// before the source was read.
+    /// Updates the object's failure record, and returns how the object counts. `seen` is the record that existed before
+    /// the source was read.
     pub(crate) async fn conclude(
         &self,
         key: &ObjectKey,
@@ -274,7 +279,7 @@ impl<'a> PageContext<'a> {
         ended: Result<Outcome, Fault>,
     ) -> Result<Counts, AwsError> {
         if matches!(ended, Ok(Outcome::TooLargeHere { .. })) {
-            // Its transfer will say what becomes of it.
+            // The transfer will record the outcome.
             return Ok(Counts {
                 transfers: 1,
                 ..LISTED
@@ -290,7 +295,7 @@ impl<'a> PageContext<'a> {
             redelivery: Redelivery::WasTheLast,
             overwrite: self.job.spec.overwrite,
         };
-        match self.worker.recorder.keep(self.rule, key, attempt).await {
+        match keep(&**self.worker, self.rule, key, attempt).await {
             Ok(outcome) => Ok(counted(outcome)),
             Err(unsuccessful) => {
                 self.failed(key, &unsuccessful).await?;
@@ -309,10 +314,10 @@ impl<'a> PageContext<'a> {
         fault: Fault,
         overwrite: Overwrite,
     ) -> Result<(), AwsError> {
-        tracing::error!(rule.id = self.rule.id.as_str(), object.key = key.as_str(), %fault, "recorded");
+        let fault = self.worker.explain(self.rule, key, fault).await;
+        tracing::error!(rule.id = self.rule.id.as_str(), object.key = key.as_str(), %fault, "failed and recorded");
         let recorded = self
             .worker
-            .recorder
             .record_failure(self.rule, key, &fault, overwrite)
             .await;
         recorded
@@ -320,36 +325,36 @@ impl<'a> PageContext<'a> {
             .map_err(|fault| AwsError::unexpected("recording a failure", fault))
     }
 
-    /// What the job may have written under a key, this page included.
+    /// Returns what the job may have written under a key, including this page.
     async fn own_writes(&self, key: &ObjectKey) -> OwnWrites {
         let shard = self.pair.session.shard().await;
         let in_flight = shard.in_flight.map(|page| page.own_writes(key.as_str()));
         in_flight.unwrap_or_default()
     }
 
-    /// Whether there may be a failure to clear, as was known a few seconds ago at most.
+    /// Whether there may be a failure to clear, according to a cache that is at most a few seconds old.
     pub(crate) async fn may_have_failed(&self) -> bool {
         let known = self.worker.rules.recent(&self.rule.source.name).await;
         known.map_or(true, |known| known.has_failures)
     }
 
-    /// The failure is recorded. One that may go away by itself is also tried again later, which clears the
-    /// record if it succeeds; the page is not accounted for before that is certain. Its message names what the job
-    /// may have written, so that the later attempt deletes nothing of another writer. A verification changes nothing,
-    /// so that no attempt follows.
+    /// Logs a recorded failure. If another attempt may succeed, it also sends a message for a later attempt, which
+    /// clears the record if it succeeds. The page is counted only after the message was sent. The message names what
+    /// the job may have written, so that the later attempt does not delete what another writer wrote. A verification
+    /// sends no message, because it changes nothing.
     async fn failed(&self, key: &ObjectKey, unsuccessful: &Unsuccessful) -> Result<(), AwsError> {
         let rule_id = self.rule.id.as_str();
         match unsuccessful {
             Unsuccessful::Parked { fault, .. } => {
-                tracing::error!(rule.id = rule_id, object.key = key.as_str(), %fault, "parked");
+                tracing::error!(rule.id = rule_id, object.key = key.as_str(), %fault, "failed and recorded");
                 Ok(())
             }
             // The table failed, not the object.
-            Unsuccessful::TryAgain(fault) if self.job.spec.kind == JobKind::Verify => Err(
-                AwsError::unexpected("bringing a failure record up to date", fault),
-            ),
+            Unsuccessful::TryAgain(fault) if self.job.spec.kind == JobKind::Verify => {
+                Err(AwsError::unexpected("updating a failure record", fault))
+            }
             Unsuccessful::TryAgain(fault) => {
-                tracing::warn!(rule.id = rule_id, object.key = key.as_str(), %fault, "failed; tried again later");
+                tracing::warn!(rule.id = rule_id, object.key = key.as_str(), %fault, "failed; retried later");
                 let work = Work::Object {
                     rule_id: self.rule.id.clone(),
                     key: key.clone(),
@@ -368,7 +373,7 @@ impl<'a> PageContext<'a> {
     }
 }
 
-/// An object that failed, as far as a listing shows it.
+/// Returns the object that failed, as a listing shows it.
 pub(crate) fn failed_object(listed: &Listed) -> FailedObject {
     FailedObject {
         version_id: None,
@@ -377,7 +382,7 @@ pub(crate) fn failed_object(listed: &Listed) -> FailedObject {
     }
 }
 
-/// How an object counts that did not fail.
+/// Returns how an object counts that did not fail.
 fn counted(outcome: Outcome) -> Counts {
     match outcome {
         Outcome::Replicated { bytes } => Counts {
@@ -405,7 +410,7 @@ fn counted(outcome: Outcome) -> Counts {
     }
 }
 
-/// Whether a failed attempt left nothing behind that another one could meet.
+/// Whether an attempt that failed with this fault has no request in flight, so that another one may begin at once.
 pub(crate) fn again_at_once(fault: &Fault) -> bool {
     matches!(
         fault.reason,

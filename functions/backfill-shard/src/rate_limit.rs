@@ -1,5 +1,5 @@
-//! The rate limit of a job, which all its shards share. A page reserves capacity for some objects at a time, and each
-//! of them waits for its own instant.
+//! The rate limit of a job, which all its shards share. A page reserves capacity for some objects at a time. Each of
+//! these objects begins at its own instant.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::page_object::PageContext;
 /// The longest that SQS delays a message ("Amazon SQS delay queues").
 const DELAY_SECS_MAX: i64 = 900;
 
-/// How much a shard may begin with.
+/// How many objects a shard may begin now.
 pub(crate) enum Allowance {
-    /// As much as it can.
+    /// Any number.
     Unlimited,
-    /// So many objects.
+    /// At most this many.
     For(usize),
-    /// Nothing, before so many seconds are over.
+    /// None before this many seconds have passed.
     Later(i32),
 }
 
-/// When some objects may begin.
+/// A reservation: when its objects may begin.
 pub(crate) struct Rate {
     begins: Timestamp,
     per_sec: f64,
@@ -50,7 +50,7 @@ impl PageContext<'_> {
         Ok(Allowance::For(objects.max(1)))
     }
 
-    /// Reserves capacity for so many objects; none if there is nothing to be done, or no limit.
+    /// Reserves capacity for this many objects. Returns `None` if there are none, or if the job has no limit.
     pub(crate) async fn reserve(&self, objects: u64) -> Result<Option<Rate>, AwsError> {
         let per_sec = self.job.spec.objects_per_sec;
         let (Some(per_sec), 1..) = (per_sec, objects) else {
@@ -64,13 +64,14 @@ impl PageContext<'_> {
     }
 }
 
-/// A shard that would wait longer than this is handed on, because Lambda charges for waiting.
+/// Returns how many seconds a shard waits at most. A shard that would wait longer is handed on, because Lambda charges
+/// for waiting.
 fn wait_secs_max(page: Duration) -> i64 {
     i64::try_from((page * 3 / 2).as_secs()).unwrap_or(i64::MAX)
 }
 
 impl Rate {
-    /// Waits until the object of this number may begin.
+    /// Waits until the object with this number may begin.
     pub(crate) async fn wait_for(&self, number: u64) {
         let after_ms = number as f64 * 1_000.0 / self.per_sec;
         let left_ms = (self.begins - now()).num_milliseconds() as f64 + after_ms;
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shard_waits_for_thirty_seconds_at_most_unless_pages_are_shorter() {
+    fn a_shard_waits_for_at_most_one_and_a_half_pages() {
         let waits = [20, 1].map(|secs| wait_secs_max(Duration::from_secs(secs)));
         assert_eq!(waits, [30, 1]);
     }

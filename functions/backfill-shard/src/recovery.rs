@@ -1,4 +1,4 @@
-//! Recovery after a worker's death: verifies the keys of its in-flight pages in full. Nothing is counted.
+//! Recovery after a worker's death: verifies the keys of its in-flight pages in full. It counts nothing.
 
 use tandem_aws::AwsError;
 use tandem_replication::decide::KeepReason;
@@ -74,8 +74,8 @@ impl PageContext<'_> {
         }
     }
 
-    /// Reconciles a key that only the destination has, and that a worker that died may have written. What another
-    /// writer put there stays, unless a repair deletes it as an extra.
+    /// Reconciles a key that only the destination has and that a dead worker may have written. An object of another
+    /// writer stays, unless a repair deletes it as an extra.
     pub(crate) async fn recover_leftover(&self, key: &ObjectKey) -> Result<Counts, AwsError> {
         let seen = self.seen_failure(key).await?;
         let ended = self.replicator(key).reconcile(key).await;
@@ -84,7 +84,7 @@ impl PageContext<'_> {
         if is_extra && self.job.spec.kind == JobKind::Repair {
             return self.delete_extra(key).await;
         }
-        // A failure is recorded like every other; the key is not one of the source's listing.
+        // A failure is recorded as usual. The key is not counted, because the source's listing does not have it.
         self.conclude(key, None, seen, ended).await?;
         Ok(Counts::default())
     }

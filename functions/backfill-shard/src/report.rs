@@ -1,4 +1,4 @@
-//! What a verification or a repair found, as JSON lines in S3: one object for each page that had findings.
+//! Writes the findings of a verification or a repair as JSON lines to S3, one object for each page with findings.
 
 use serde::Serialize;
 use tandem_aws::AwsError;
@@ -11,7 +11,7 @@ use tandem_replication::shard_state::Shard;
 
 use crate::page_object::PageContext;
 
-/// One line.
+/// One line of a report.
 #[derive(Debug, Serialize)]
 pub(crate) struct Line<'a> {
     key: &'a str,
@@ -41,11 +41,11 @@ impl<'a> Side<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// What there is to tell of a finding; nothing if both sides are equal.
+    /// Returns the line of a finding, or `None` if both sides are equal.
     pub(crate) fn of(finding: &Finding<'a>, counts: &Counts) -> Option<Self> {
         let done = match counts {
             Counts { equal: 1, .. } => return None,
-            // The source has the object by now.
+            // The source has the object now.
             counts if *counts == Counts::default() => return None,
             Counts { copied: 1, .. } => "copied",
             Counts { deleted: 1, .. } => "deleted",
@@ -79,8 +79,8 @@ impl<'a> Line<'a> {
 }
 
 impl PageContext<'_> {
-    /// Writes a page's lines before the page is accounted for. If that fails half-way, another attempt writes
-    /// its own: a line may be told twice, and none is lost.
+    /// Writes a page's lines. This happens before the page is counted. If a worker dies between the two, another
+    /// attempt writes its own lines. So a finding may be reported twice, but none is lost.
     pub(crate) async fn write_report(
         &self,
         shard: &Shard,
@@ -97,8 +97,7 @@ impl PageContext<'_> {
         let place = Place::find(&self.worker.aws, &place)
             .await?
             .ok_or_else(|| {
-                let problem =
-                    "its bucket cannot be found any more; make it again, then resume the job";
+                let problem = "its bucket no longer exists; create it again, then resume the job";
                 SessionError::Final(unexpected(problem.to_owned()))
             })?;
         let mut body = Vec::new();

@@ -1,6 +1,5 @@
-//! The pages of a shard, as the session of [`tandem_replication::shard_session`] asks for them. A listed shard that
-//! turns out large splits off part of itself; what a page is made of is in [`crate::listing_page`] and
-//! [`crate::manifest_page`].
+//! Processes the pages of a shard for the session of [`tandem_replication::shard_session`]. Part of a listed shard that
+//! proves to be large is split off. [`crate::listing_page`] and [`crate::manifest_page`] process a page.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,13 +20,14 @@ use tandem_replication::shard_session::{
     Ended, PageWork, Paged, Recovered, Session, SessionError, ShardDelivery, work,
 };
 use tokio::sync::{Mutex, OnceCell};
+use tracing::{Instrument, info_span};
 
 use crate::dispatch::{PAGE_TIME, Unfinished, Worker};
 use crate::job_pair::JobPair;
 use crate::manifest_lines::Lines;
 use crate::page_object::PageContext;
 
-/// What one invocation keeps from one page of a shard to the next.
+/// The state that one invocation keeps between the pages of a shard.
 pub(crate) struct ShardPages<'a> {
     worker: &'a Worker,
     pub(crate) shards: &'a JobShards<'a>,
@@ -35,14 +35,14 @@ pub(crate) struct ShardPages<'a> {
     receives: u32,
     /// Whether a write of this invocation was not answered.
     unanswered: AtomicBool,
-    /// Whether the source is a website, once that was asked.
+    /// Whether the source is a website, once S3 has been asked.
     is_website: OnceCell<bool>,
     /// The manifest that names the shard's keys, open where the last page ended.
     lines: Mutex<Option<Lines>>,
 }
 
 impl Worker {
-    /// Works on a shard until it is done, or the rest is handed on. Returns what to do with the message.
+    /// Processes a shard until it is done, or until the rest is handed on. An error has the message redelivered.
     pub(crate) async fn work_on_shard(
         &self,
         (rule_id, job_id, index): (&RuleId, &JobId, u32),
@@ -82,7 +82,7 @@ impl Worker {
                     job.id = job_id.as_str(),
                     shard = index,
                     error,
-                    "a shard was stopped"
+                    "stopped a shard that made no progress"
                 );
                 write_stopped(&self.config.stack, now());
                 Ok(())
@@ -105,7 +105,13 @@ impl<'p> PageWork<JobShards<'p>> for ShardPages<'p> {
         let hint = self.worker.put_hints.of(&rule);
         let suspects = session.shard().await.in_flight;
         let context = self.context(&rule, &job, &pair, &hint, suspects);
-        let mut paged = self.one_page(&context).await?;
+        let span = info_span!(
+            "page",
+            rule.id = rule.id.as_str(),
+            job.id = job.id.as_str(),
+            shard = session.shard().await.index
+        );
+        let mut paged = self.one_page(&context).instrument(span).await?;
         if let Paged::Done(step) = &mut paged {
             step.s3_requests = self.worker.aws.s3_requests() - requests_before;
         }
@@ -138,7 +144,7 @@ impl<'p> PageWork<JobShards<'p>> for ShardPages<'p> {
 impl ShardPages<'_> {
     /// Returns the rule and the job as the session's gate has just read them.
     fn latest(&self) -> Result<(Arc<Rule>, Arc<Job>), AwsError> {
-        let gone = || AwsError::unexpected("reading the rule of a shard", "it is gone");
+        let gone = || AwsError::unexpected("reading the rule of a shard", "it no longer exists");
         self.shards.latest().ok_or_else(gone)
     }
 

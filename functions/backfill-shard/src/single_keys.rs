@@ -1,4 +1,4 @@
-//! Single keys: those that were deferred while their rule was paused, and large objects.
+//! Processes single keys: keys that were deferred while their rule was paused, and large objects.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tandem_aws::clients::OBJECTS_AT_ONCE_MAX;
 use tandem_lambda::key_lifecycle::write_metrics;
 use tandem_lambda::metrics::write_stopped;
 use tandem_lambda::runtime::{Deadline, now};
-use tandem_lambda::sqs_batch::Delivery;
+use tandem_lambda::sqs_batch::{Delivery, RetryAfter};
 use tandem_replication::deferral::{DeferredKey, Reached, Replayed, replay_page};
 use tandem_replication::names::RuleId;
 use tandem_replication::rule::Rule;
@@ -15,14 +15,14 @@ use tandem_replication::work::{HOPS_MAX, Work};
 
 use crate::dispatch::{Unfinished, Worker};
 
-/// What has to be left of an invocation to begin another page of deferred keys.
+/// How much time an invocation must have left to begin another page of deferred keys.
 const PAGE_TIME: Duration = Duration::from_mins(5);
 
 /// Why a deferred key stays deferred.
 enum StaysDeferred {
-    /// There was no permit for it before the invocation's time was nearly up.
+    /// It got no permit before the invocation's time was nearly up.
     NoPermit,
-    /// It failed, or the table did.
+    /// It failed, or the table failed.
     Failed(Unfinished),
 }
 
@@ -46,7 +46,7 @@ impl Worker {
             tracing::error!(
                 rule.id = rule_id.as_str(),
                 partition,
-                "a replay was stopped: {HOPS_MAX} messages followed one another and no key was replicated"
+                "stopped a replay: {HOPS_MAX} messages followed one another without replicating a key"
             );
             write_stopped(&self.config.stack, now());
             return Ok(());
@@ -67,7 +67,7 @@ impl Worker {
             ended
         };
         let mut reached: Option<Reached> = None;
-        let mut first_failure = None;
+        let mut latest: Option<Unfinished> = None;
         loop {
             if reached.is_some() && deadline.left() < PAGE_TIME {
                 hand_on().await?;
@@ -90,7 +90,11 @@ impl Worker {
                                 return Ok(());
                             }
                             StaysDeferred::Failed(unfinished) => {
-                                first_failure.get_or_insert(unfinished);
+                                // The message waits for the key that has to wait longest.
+                                let after = |it: &Unfinished| it.retry_after(delivery);
+                                if latest.as_ref().map(after) < Some(after(&unfinished)) {
+                                    latest = Some(unfinished);
+                                }
                             }
                         }
                     }
@@ -98,7 +102,7 @@ impl Worker {
                 }
             }
         }
-        first_failure.map_or(Ok(()), Err)
+        latest.map_or(Ok(()), Err)
     }
 
     async fn replay_key(
@@ -119,7 +123,7 @@ impl Worker {
         }
     }
 
-    /// Reconciles one object, whatever its size. While the rule is paused the key is deferred instead.
+    /// Reconciles one object of any size. While the rule is paused, the key is deferred instead.
     pub(crate) async fn work_on_object(
         &self,
         rule_id: &RuleId,
@@ -129,7 +133,10 @@ impl Worker {
     ) -> Result<(), Unfinished> {
         let processed = self
             .process_object(rule_id, object, hops, delivery.redelivery())
-            .await?;
+            .await
+            .map_err(|fault| {
+                Unfinished::object((RetryAfter::of_fault(&fault, delivery), &fault))
+            })?;
         write_metrics(self, [&processed]);
         match processed.retry(delivery) {
             None => Ok(()),
@@ -138,10 +145,10 @@ impl Worker {
     }
 }
 
-/// A page fails as a whole only if the table does.
+/// Converts the error of a whole page. A page fails as a whole only if the table fails.
 fn failure(stays: StaysDeferred) -> Unfinished {
     match stays {
         StaysDeferred::Failed(unfinished) => unfinished,
-        StaysDeferred::NoPermit => Unfinished::Lost("no permit in time".to_owned()),
+        StaysDeferred::NoPermit => Unfinished::Lost("waited too long for a permit".to_owned()),
     }
 }

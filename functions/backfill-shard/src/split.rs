@@ -1,4 +1,4 @@
-//! Splits off part of a listed shard that turns out large, so that another worker can take it.
+//! Splits off part of a listed shard that proves to be large, so that another worker can process it.
 
 use tandem_replication::page_plan::PagePlan;
 use tandem_replication::shard::{CutSearch, probes_allowed};
@@ -8,7 +8,7 @@ use crate::page_object::PageContext;
 use crate::shard_loop::{Done, ShardPages};
 
 impl ShardPages<'_> {
-    /// Splits off part of what is left, if there is much of it and another worker could take it.
+    /// Splits off part of the rest of the shard, if the rest is large and the job's concurrency allows another worker.
     pub(crate) async fn split_off(&self, context: &PageContext<'_>, plan: &PagePlan) -> Done<()> {
         let session = context.pair.session;
         let shard = session.shard().await;

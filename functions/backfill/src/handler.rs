@@ -1,5 +1,5 @@
-//! One request, from its JSON to the answer. What jobs are made of is in [`crate::start`], what a schedule
-//! asks for in [`crate::maintenance`].
+//! Handles one request, from its JSON to the answer. [`crate::start`] starts jobs, [`crate::maintenance`] does the
+//! scheduled maintenance.
 
 use std::ops::Deref;
 
@@ -21,10 +21,10 @@ use uuid::Uuid;
 
 use crate::request::{JobAction, Request};
 
-/// How many jobs are listed.
+/// How many jobs the answer to `list` has at most.
 const JOBS_LISTED: usize = 50;
 
-/// The function: everything it needs, built once.
+/// The function, with everything that it needs, built once.
 #[derive(Debug)]
 pub struct Backfill(Services);
 
@@ -47,7 +47,7 @@ impl Backfill {
         self.aws.begin(Deadline::of(invocation.context.deadline()));
         let answer = self.carry_out(invocation.payload).await;
         if let Err(error) = &answer {
-            tracing::warn!(%error, "not carried out");
+            tracing::warn!(%error, "the request was refused or failed");
         }
         write_requests("backfill", &self.aws.take_request_counts(), now());
         Ok(answer?)
@@ -96,7 +96,7 @@ impl Backfill {
         }
     }
 
-    /// The id of the job that a request with this token starts, or has started.
+    /// Returns the id of the job that a request with this token starts or has started.
     async fn job_id_of(&self, token: &str) -> Result<JobId, RequestError> {
         let new = new_job_id();
         let id = self
@@ -117,7 +117,7 @@ impl Backfill {
         Ok(job.view(&self.table.shards(job).await?, now()))
     }
 
-    /// Stops a job for now: shards end with the page that they are at.
+    /// Pauses a job. Its shards stop after their current page.
     async fn pause(&self, job: Job) -> Result<Job, RequestError> {
         match self.state(&job).await? {
             JobState::Paused => Ok(job),
@@ -126,7 +126,7 @@ impl Backfill {
         }
     }
 
-    /// Lets a job go on; shards that ended before their end go on from there.
+    /// Resumes a job. Its failed shards continue from their checkpoints.
     async fn resume(&self, job: Job) -> Result<Job, RequestError> {
         let job = match self.state(&job).await? {
             JobState::Running => job,
@@ -151,7 +151,7 @@ impl Backfill {
         Ok(job)
     }
 
-    /// Ends a job where it is.
+    /// Cancels a job. What it has done stays.
     async fn cancel(&self, job: Job) -> Result<Job, RequestError> {
         match self.state(&job).await? {
             JobState::Cancelled => Ok(job),
@@ -162,7 +162,7 @@ impl Backfill {
         }
     }
 
-    /// The shards of a job.
+    /// Returns the shards of a job.
     pub(crate) fn shards(&self, job: &Job) -> JobShards<'_> {
         JobShards::new(self, job.clone())
     }
@@ -175,8 +175,7 @@ impl Backfill {
         if self.table.change_job(&job, to).await? {
             return Ok(Job { state: to, ..job });
         }
-        let problem =
-            "was changed by another request at the same time; look at it again, then repeat yours";
+        let problem = "was changed by another request at the same time; read it again, then repeat your request";
         Err(Refusal::new(
             RefusalCode::JobStateConflict,
             "job_id",
@@ -187,7 +186,7 @@ impl Backfill {
     }
 }
 
-/// By what a sender recognises its own raise of an epoch: one of each attempt.
+/// Returns an id of a sender, new for each attempt. By it a sender recognises an epoch that it has raised itself.
 pub(crate) fn sender() -> String {
     Uuid::now_v7().simple().to_string()
 }
@@ -205,7 +204,10 @@ fn conflict(job: &Job, state: JobState, problem: &str) -> RequestError {
 
 pub(crate) fn no_such_job(rule: &Rule, job_id: Option<&JobId>) -> Refusal {
     if let Some(job_id) = job_id {
-        let problem = format!("is no job of {}; leave job_id out for the newest", rule.id);
+        let problem = format!(
+            "is not a job of {}; leave job_id out for the newest",
+            rule.id
+        );
         return Refusal::new(RefusalCode::JobNotFound, "job_id", job_id.as_str(), problem);
     }
     let problem = "has had no job; start one with the action \"start\"";

@@ -1,5 +1,4 @@
-//! Requests as nobody should send them: they are read or refused, never a panic, and a refusal says which
-//! field it is about.
+//! Sends hostile requests. Each must be read or refused without a panic, and a refusal must name the field.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -43,7 +42,7 @@ const FIELDS: [&str; 13] = [
     "deletes_max",
 ];
 
-/// Whether a request is one of the contract's, told in another way than the parser does.
+/// Whether the contract accepts a request. Does not use the parser's code.
 fn is_of_the_contract(request: &Value) -> bool {
     let Some(fields) = request.as_object() else {
         return false;
@@ -111,11 +110,11 @@ fn is_of_the_contract(request: &Value) -> bool {
         && !(said("manifest").is_some() && said("prefix").is_some())
 }
 
-/// Reads a request, which is accepted just where the contract accepts it.
+/// Reads a request, and asserts that it is accepted exactly if the contract accepts it.
 fn read(request: &Value) {
     let allowed = is_of_the_contract(request);
     match Request::parse(request.clone()) {
-        Ok(read) => assert!(allowed, "{request} is taken for {read:?}"),
+        Ok(read) => assert!(allowed, "{request} is read as {read:?}"),
         Err(refusal) => {
             assert!(!allowed, "{request}: {refusal}");
             assert_eq!(refusal.code, RefusalCode::InvalidRequest);
@@ -133,7 +132,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
-    fn anything_is_a_request_or_refused(document in any_value(), action in "start|status|list|pause|resume|cancel|tend|.{0,8}", value in any_value()) {
+    fn any_document_is_read_or_refused(document in any_value(), action in "start|status|list|pause|resume|cancel|tend|.{0,8}", value in any_value()) {
         read(&document);
         read(&serde_json::json!({"action": action, "rule": value}));
     }
@@ -141,14 +140,14 @@ proptest! {
     // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
     // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
-    fn a_damaged_request_is_a_request_of_the_contract_or_refused(request in damaged(requests())) {
+    fn a_damaged_request_is_accepted_only_if_the_contract_accepts_it(request in damaged(requests())) {
         read(&request);
     }
 
     // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
     // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
-    fn a_field_of_another_type_is_named(
+    fn a_refusal_names_a_field_of_another_type(
         request in prop::sample::select(requests()), at in any::<prop::sample::Index>(), value in odd_value(),
     ) {
         let mut request = request;
@@ -157,7 +156,7 @@ proptest! {
         request[name] = value;
         read(&request);
         if let Err(refusal) = Request::parse(request.clone()) {
-            // Another action or kind makes other fields the wrong ones, and so does a manifest that is not there.
+            // Another action or kind makes other fields invalid, and so does a missing manifest.
             let named = refusal.field == name
                 || ["action", "kind"].contains(&name.as_str())
                 || (name == "manifest" && refusal.field == "keys");

@@ -1,4 +1,4 @@
-//! Starts jobs (backfills, verifications, repairs) and looks after them: wiring only.
+//! Starts and maintains jobs (backfills, verifications, repairs): wiring only.
 
 mod handler;
 #[cfg(test)]

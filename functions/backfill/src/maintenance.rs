@@ -1,5 +1,5 @@
-//! What nobody watches: reconciliations that are due, and jobs that stand still because a message was lost or
-//! given up. A schedule asks for it every hour.
+//! Hourly maintenance, started by a schedule: starts reconciliations that are due, and continues jobs that have stalled
+//! because a message was lost or moved to a dead-letter queue.
 
 use serde::Serialize;
 use tandem_aws::dynamodb::jobs::{Job, PLANNING_MAX};
@@ -16,19 +16,19 @@ use tandem_replication::shard_state::Shard;
 use crate::handler::{Backfill, sender};
 use crate::request::DELETES_MAX;
 
-/// What was done.
+/// The result of a maintenance run.
 #[derive(Debug, Default, Serialize)]
 pub struct Maintained {
     /// Reconciliations that were started.
     started: Vec<JobId>,
-    /// Jobs that were helped on.
+    /// Stalled jobs that were continued.
     helped_on: Vec<JobId>,
-    /// Rules and jobs for which that failed; the next hour tries again.
+    /// How many rules and jobs failed. The next hourly run retries them.
     failed: u64,
 }
 
 impl Backfill {
-    /// Looks after the jobs of every rule. What fails for one rule keeps nothing from the others.
+    /// Maintains the jobs of every rule. A failure of one rule does not affect the others.
     pub(crate) async fn maintain(&self) -> Result<Maintained, RequestError> {
         let mut maintained = Maintained::default();
         for rule in self.table.rules().await? {
@@ -36,7 +36,7 @@ impl Backfill {
                 continue;
             }
             if let Err(error) = self.maintain_rule(&rule, &mut maintained).await {
-                tracing::error!(rule.id = rule.id.as_str(), %error, "its jobs are not looked after");
+                tracing::error!(rule.id = rule.id.as_str(), %error, "cannot maintain the jobs of a rule");
                 maintained.failed += 1;
             }
         }
@@ -54,9 +54,9 @@ impl Backfill {
             match self.help_on(rule, job).await {
                 Ok(true) => maintained.helped_on.push(job.id.clone()),
                 Ok(false) => {}
-                // One job, such as one whose list of keys is gone, stops neither the others nor the schedule.
+                // A failure of one job, for example because its list of keys was deleted, must not affect the others.
                 Err(error) => {
-                    tracing::error!(job.id = job.id.as_str(), %error, "the job is not helped on");
+                    tracing::error!(job.id = job.id.as_str(), %error, "cannot continue a job");
                     maintained.failed += 1;
                 }
             }
@@ -82,7 +82,8 @@ impl Backfill {
         Ok(())
     }
 
-    /// Returns whether the job had stalled. A job that is over, with nothing in flight, is not visited again.
+    /// Continues a job if it has stalled, and returns whether it had. Marks a job as settled if it is over with nothing
+    /// in flight. Maintenance skips settled jobs.
     async fn help_on(&self, rule: &Rule, job: &Job) -> Result<bool, RequestError> {
         if job.settled {
             return Ok(false);

@@ -1,6 +1,6 @@
-//! Lists of keys in S3, as a job is given them: a CSV, or what an inventory's `manifest.json` names. What
-//! they hold is cut into parts that can be worked on at once; `backfill-shard` reads their records. A list whose
-//! beginning cannot be read is refused here, before anything begins.
+//! Lists of keys in S3 for a job: a CSV, or the files that an inventory's `manifest.json` names. Cuts them into parts
+//! that workers can process at the same time. `backfill-shard` reads their records. If the beginning of a list is
+//! invalid, this module refuses the list before the job begins.
 
 use futures::{StreamExt, stream};
 use serde::Deserialize;
@@ -13,17 +13,17 @@ use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::s3_uri::S3Uri;
 use tandem_replication::shard_state::ManifestPart;
 
-/// How many bytes of a list one shard has, about.
+/// About how many bytes of a list one shard has.
 const PART_BYTES: u64 = 4 << 20;
-/// How many parts a list is cut into at most, whatever its size.
+/// Into how many parts a list of any size is cut at most.
 const PARTS_MAX: u64 = 256;
 /// How large an inventory's `manifest.json` may be.
 const INVENTORY_BYTES_MAX: u64 = 16 << 20;
 /// How many files of an inventory the function inspects at the same time.
 const FILES_AT_ONCE: usize = 16;
 
-/// What an inventory's `manifest.json` says, as far as it matters here. Sources: S3 user guide, "Inventory manifest";
-/// OSS user guide, "Bucket inventory", whose manifest has the same fields.
+/// The fields of an inventory's `manifest.json` that Tandem uses. Sources: S3 user guide, "Inventory manifest"; OSS
+/// user guide, "Bucket inventory", whose manifest has the same fields.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Inventory {
@@ -38,7 +38,7 @@ struct InventoryFile {
     key: String,
 }
 
-/// The parts of the list at `uri`, whose keys are of `source` and written as `keys` says.
+/// Returns the parts of the list at `uri`. Its keys are those of `source`, in the encoding `keys`.
 pub async fn parts(
     aws: &Aws,
     uri: &str,
@@ -49,7 +49,7 @@ pub async fn parts(
     let place = Place::find(aws, &list).await?.ok_or_else(|| {
         refused(
             uri,
-            "is in a bucket that cannot be found; create it, or correct its name",
+            "is in a bucket that does not exist in this account; create it, or correct its name",
         )
     })?;
     let keys = keys.unwrap_or_default();
@@ -91,7 +91,7 @@ async fn read_inventory(place: &Place, uri: &str) -> Result<Inventory, RequestEr
     let found = head(place, uri).await?;
     if found.bytes > INVENTORY_BYTES_MAX {
         let problem = format!(
-            "has {} bytes, which no inventory's manifest has; give its manifest.json",
+            "has {} bytes, which is too large for an inventory's manifest; give its manifest.json",
             found.bytes
         );
         return Err(refused(uri, problem).into());
@@ -99,12 +99,12 @@ async fn read_inventory(place: &Place, uri: &str) -> Result<Inventory, RequestEr
     let bytes = place.read(&found.etag, 0).await?.all().await?;
     let json = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
     serde_json::from_slice(json).map_err(|error| {
-        let problem = format!("is no S3 Inventory manifest: {error}");
+        let problem = format!("is not an S3 Inventory manifest: {error}");
         refused(uri, problem).into()
     })
 }
 
-/// Returns the columns of an inventory that can be read.
+/// Returns the columns of an inventory, or refuses it if it is of another bucket or in another format.
 fn check(inventory: &Inventory, uri: &str, source: &BucketName) -> Result<Columns, Refusal> {
     if inventory.source_bucket != source.as_str() {
         let problem = format!(
@@ -115,7 +115,7 @@ fn check(inventory: &Inventory, uri: &str, source: &BucketName) -> Result<Column
     }
     if !inventory.file_format.eq_ignore_ascii_case("CSV") {
         let problem = format!(
-            "lists {} files, which cannot be read here; set the inventory's format to CSV",
+            "lists {} files, which Tandem cannot read; set the inventory's format to CSV",
             inventory.file_format
         );
         return Err(refused(uri, problem));
@@ -132,8 +132,8 @@ fn check(inventory: &Inventory, uri: &str, source: &BucketName) -> Result<Column
         })
 }
 
-/// The parts of one file. What is compressed can only be read from its beginning, and in what is not encoded a line
-/// break may be part of a key: either is one part.
+/// Returns the parts of one file. A compressed file is one part, because it can only be read from its beginning. A file
+/// whose keys are not encoded is one part too, because a line break may be part of a key.
 async fn file_parts(
     place: &Place,
     uri: &str,
@@ -181,7 +181,7 @@ fn is_named_gzip(key: &str) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
 }
 
-/// Returns what is there, which has to be something that can be read.
+/// Returns what a HEAD shows of a file. Refuses the list if the file does not exist or S3 denies access.
 async fn head(place: &Place, uri: &str) -> Result<Found, RequestError> {
     match place.head().await {
         Ok(Some(found)) => Ok(found),
@@ -200,7 +200,7 @@ async fn head(place: &Place, uri: &str) -> Result<Found, RequestError> {
     }
 }
 
-/// The bytes from each of which on, and before which, a part's lines begin.
+/// Cuts a list of this many bytes. Returns the ranges of bytes; a part has the lines that begin within its range.
 fn cuts(bytes: u64) -> Vec<(u64, u64)> {
     let width = PART_BYTES.max(bytes.div_ceil(PARTS_MAX));
     let count = bytes.div_ceil(width).max(1);
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_a_list_follow_each_other_and_are_not_too_many() {
+    fn parts_cover_the_whole_list_and_are_not_too_many() {
         for bytes in [0, 1, PART_BYTES, PART_BYTES + 1, PART_BYTES * 1_000] {
             let cuts = cuts(bytes);
             assert_eq!(cuts.first().map(|cut| cut.0), Some(0));
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inventory_of_something_else_is_refused_with_what_is_right() {
+    fn an_unusable_inventory_is_refused_with_a_correction() {
         let photos = BucketName::parse("photos").unwrap();
         let inventory = |bucket: &str, format: &str, schema: &str| Inventory {
             source_bucket: bucket.into(),

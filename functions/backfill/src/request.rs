@@ -1,5 +1,5 @@
-//! The requests, parsed. Fields are taken out first and read one by one, so that a refusal can name the one
-//! that is wrong. No I/O.
+//! Parses requests, without I/O. Fields are extracted first and read one by one, so that a refusal can name the invalid
+//! field.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,11 +11,11 @@ use tandem_replication::progress::{JobKind, JobSpec};
 use tandem_replication::refusal::{Refusal, RefusalCode};
 use tandem_replication::s3_uri::S3Uri;
 
-/// S3's limit on a key, and so on what one begins with, in bytes.
+/// S3's limit on a key, and so on a prefix, in bytes.
 const KEY_BYTES_MAX: usize = 1_024;
 /// Lambda's own default limit on an account's concurrent executions ("Lambda quotas").
 const CONCURRENCY_MAX: u64 = 1_000;
-/// How many objects a repair deletes at most, unless somebody says otherwise.
+/// How many objects a repair deletes at most by default.
 pub const DELETES_MAX: u64 = 1_000;
 
 const ACTIONS: &str =
@@ -28,20 +28,20 @@ pub enum Request {
     Start {
         /// A rule's id, or the name of either of its buckets.
         rule: String,
-        /// The job's id; the same id again carries the same job on.
+        /// The job's id. A repeated request with the same id continues the same job.
         job_id: Option<JobId>,
-        /// Replaces an id: a request with the same token starts the same job.
+        /// Used instead of an id: a request with the same token starts the same job.
         token: Option<String>,
         /// What it has to do.
         spec: JobSpec,
     },
-    /// Do something with a job, or show it.
+    /// Show a job or change its state.
     Job {
         /// What to do.
         action: JobAction,
         /// A rule's id, or the name of either of its buckets.
         rule: String,
-        /// Which job; the newest if not given.
+        /// Which job; the newest by default.
         job_id: Option<JobId>,
     },
     /// Show a rule's jobs.
@@ -49,7 +49,7 @@ pub enum Request {
         /// A rule's id, or the name of either of its buckets.
         rule: String,
     },
-    /// Look after all jobs, as a schedule asks.
+    /// Maintain all jobs. A schedule sends this request.
     Maintain,
 }
 
@@ -58,11 +58,11 @@ pub enum Request {
 pub enum JobAction {
     /// Show it.
     Status,
-    /// Stop it for now.
+    /// Pause it.
     Pause,
-    /// Let it go on; one that has failed, from where its shards stopped.
+    /// Resume it. A failed job continues where its shards stopped.
     Resume,
-    /// End it.
+    /// Cancel it.
     Cancel,
 }
 
@@ -76,7 +76,7 @@ struct Fields {
     spec: SpecFields,
 }
 
-/// The fields of `start` alone.
+/// The fields that only `start` has.
 #[derive(Default, Deserialize)]
 struct SpecFields {
     token: Option<Value>,
@@ -126,7 +126,7 @@ impl Request {
                 let token = token(spec.token.take().unwrap_or_default())?;
                 if let (Some(token), Some(_)) = (&token, &job_id) {
                     let problem =
-                        "does not go with job_id, which names the job already; leave it out";
+                        "cannot be combined with job_id, which already names the job; leave it out";
                     return Err(invalid("token", token.as_str(), problem));
                 }
                 return Ok(Self::Start {
@@ -156,7 +156,7 @@ impl Request {
 }
 
 impl SpecFields {
-    /// Refuses what only `start` takes.
+    /// Refuses fields that only `start` has.
     fn refuse(&self, action: &str) -> Result<(), Refusal> {
         for (field, value) in [
             ("token", &self.token),
@@ -220,19 +220,20 @@ impl SpecFields {
         for (field, value, fits) in misplaced {
             if let (Some(value), false) = (value, fits) {
                 let problem = format!(
-                    "does not go with the kind {:?}; leave it out",
+                    "cannot be combined with the kind {:?}; leave it out",
                     kind.as_str()
                 );
                 return Err(invalid(field, value, problem));
             }
         }
         if let (Some(keys), None) = (keys, &spec.manifest) {
-            let problem = "goes only with a manifest, whose keys it is about; leave it out";
+            let problem =
+                "is allowed only with a manifest, because it describes its keys; leave it out";
             return Err(invalid("keys", keys.as_str(), problem));
         }
         if let (Some(prefix), Some(_)) = (&spec.prefix, &spec.manifest) {
             let problem =
-                "does not go with a manifest, which says which keys are meant; leave it out";
+                "cannot be combined with a manifest, which already names the keys; leave it out";
             return Err(invalid("prefix", prefix.as_str(), problem));
         }
         Ok(spec)
@@ -259,16 +260,16 @@ fn fields(payload: Value) -> Result<Fields, Refusal> {
     let shown = payload.to_string();
     let refused = |problem| invalid("request", shown.as_str(), problem);
     let Some(object) = payload.as_object() else {
-        return Err(refused(format!("is no JSON object; {FORM}")));
+        return Err(refused(format!("is not a JSON object; {FORM}")));
     };
     if let Some(unknown) = object.keys().find(|name| !KNOWN.contains(&name.as_str())) {
         return Err(refused(format!(
-            "is no request to backfill: unknown field `{unknown}`, expected one of `{}`",
+            "is not a request to backfill: unknown field `{unknown}`, expected one of `{}`",
             KNOWN.join("`, `")
         )));
     }
     serde_json::from_value(payload)
-        .map_err(|error| refused(format!("is no request to backfill: {error}; {FORM}")))
+        .map_err(|error| refused(format!("is not a request to backfill: {error}; {FORM}")))
 }
 
 fn kind(value: Value) -> Result<JobKind, Refusal> {
@@ -296,7 +297,7 @@ fn prefix(value: Value) -> Result<String, Refusal> {
         return Ok(prefix);
     }
     let problem = format!(
-        "has {} bytes; give what keys begin with, 1 to {KEY_BYTES_MAX} bytes, or leave it out for all keys",
+        "has {} bytes; give a prefix of 1 to {KEY_BYTES_MAX} bytes, or leave it out for all keys",
         prefix.len()
     );
     Err(invalid("prefix", prefix, problem))
@@ -317,7 +318,8 @@ fn manifest(value: Value) -> Result<String, Refusal> {
 fn keys(value: Value) -> Result<KeyEncoding, Refusal> {
     let word = text("keys", value)?;
     KeyEncoding::parse(&word).ok_or_else(|| {
-        let problem = "is not known; use \"encoded\" if the list's keys are encoded as in a URL, or \"plain\"";
+        let problem =
+            "is not known; use \"encoded\" if the list's keys are URL-encoded, or \"plain\"";
         invalid("keys", word, problem)
     })
 }
@@ -334,7 +336,7 @@ fn objects_per_sec(value: &Value) -> Result<f64, Refusal> {
     let rate = value.as_f64().filter(|rate| *rate > 0.0 && *rate <= 1e6);
     rate.ok_or_else(|| {
         let problem =
-            "is no such rate; give a number above 0, up to 1000000, or leave it out for no limit";
+            "is not a valid rate; give a number above 0, up to 1000000, or leave it out for no limit";
         invalid("objects_per_sec", shown(value), problem)
     })
 }
@@ -344,14 +346,15 @@ fn concurrency(value: &Value) -> Result<u32, Refusal> {
     count
         .and_then(|count| u32::try_from(count).ok())
         .ok_or_else(|| {
-            let problem = format!("is no such number; give 1 to {CONCURRENCY_MAX}");
+            let problem = format!("is not a valid concurrency; give 1 to {CONCURRENCY_MAX}");
             invalid("concurrency", shown(value), problem)
         })
 }
 
 fn deletes_max(value: &Value) -> Result<u64, Refusal> {
     value.as_u64().ok_or_else(|| {
-        let problem = "is no such number; give 0 or more, the objects that may be deleted at most";
+        let problem =
+            "is not a valid number; give how many objects may be deleted at most, 0 or more";
         invalid("deletes_max", shown(value), problem)
     })
 }
@@ -363,7 +366,7 @@ fn shown(value: &Value) -> String {
 }
 
 fn not_with(field: &'static str, value: &Value, action: &str) -> Refusal {
-    let problem = format!("does not go with the action {action:?}; leave it out");
+    let problem = format!("cannot be combined with the action {action:?}; leave it out");
     invalid(field, shown(value), problem)
 }
 
@@ -378,7 +381,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_read_and_typing_errors_refused() {
+    fn valid_requests_are_read_and_typing_errors_are_refused() {
         let start = Request::parse(json!({"action": "start", "rule": "photos"})).unwrap();
         assert_eq!(
             start,
@@ -403,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_asked_for_field_by_field() {
+    fn every_field_of_a_start_request_is_read() {
         let request = json!({"action": "start", "rule": "photos", "kind": "repair", "prefix": "a/",
             "report": "s3://reports/x/", "objects_per_sec": 10, "concurrency": 4});
         let Request::Start { spec, .. } = Request::parse(request).unwrap() else {
@@ -422,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn the_keys_of_a_manifest_are_encoded_unless_they_are_said_to_be_plain() {
+    fn the_keys_of_a_manifest_are_encoded_by_default() {
         for (fields, keys) in [
             (
                 json!({"manifest": "s3://lists/a"}),

@@ -1,5 +1,5 @@
-//! How a job begins: it is stored, its first shards are stored, and as many as may be worked on at once get
-//! a message. Shards give parts of themselves away later, when they turn out to be large.
+//! Starts jobs. Stores the job and its first shards, and sends messages to as many shards as the job's concurrency
+//! allows. Later, parts of shards that prove to be large are split off.
 
 use tandem_aws::dynamodb::jobs::Job;
 use tandem_aws::s3::job_files::Place;
@@ -19,7 +19,7 @@ use crate::handler::{Backfill, no_such_job, sender};
 use crate::manifest;
 
 impl Backfill {
-    /// Begins a job, or carries on the one that has this id already: the same request may come twice.
+    /// Begins a job. If a job with this id exists, because the request was repeated, it continues that job.
     pub(crate) async fn begin(
         &self,
         rule: &Rule,
@@ -44,7 +44,7 @@ impl Backfill {
         }
     }
 
-    /// Stores a new job. What cannot be done is refused before anything is stored.
+    /// Stores a new job. Checks its first shards and its report before it stores anything.
     async fn new_job(&self, rule: &Rule, id: JobId, spec: JobSpec) -> Result<Job, RequestError> {
         if !matches!(rule.state, RuleState::Enabled | RuleState::Paused) {
             let problem = format!("is {} and cannot have jobs", rule.state.as_str());
@@ -63,7 +63,7 @@ impl Backfill {
         Ok(job)
     }
 
-    /// Cancels whatever of the job's kind was begun before it and has not ended.
+    /// Cancels every older job of the same kind that has not ended.
     async fn take_the_place_of_others(&self, job: &Job) -> Result<(), RequestError> {
         for other in self.table.jobs(&job.rule_id).await? {
             if is_older(&other, job)
@@ -76,8 +76,8 @@ impl Backfill {
         Ok(())
     }
 
-    /// Stores the first shards and lets the job run, in the place of all of its kind before it. If another planner
-    /// of the same job was faster, its shards are the job's.
+    /// Stores the first shards and starts the job, in place of all older jobs of its kind. If another planner of the
+    /// same job was faster, the job has that planner's shards.
     pub(crate) async fn plan(&self, rule: &Rule, job: &Job) -> Result<Job, RequestError> {
         self.take_the_place_of_others(job).await?;
         let shards = self.first_shards(rule, job).await?;
@@ -103,7 +103,7 @@ impl Backfill {
         Ok(job)
     }
 
-    /// One shard for each prefix, or for each part of the list of keys.
+    /// Returns one shard for each prefix, or for each part of the list of keys.
     async fn first_shards(&self, rule: &Rule, job: &Job) -> Result<Vec<Shard>, RequestError> {
         let at = now();
         if let Some(uri) = &job.spec.manifest {
@@ -121,7 +121,7 @@ impl Backfill {
         let prefixes = listing_prefixes(&rule.scope.listing_prefixes(), within);
         if prefixes.is_empty() {
             let problem =
-                "is outside the rule's scope; give one that begins like a prefix of the rule";
+                "is outside the rule's scope; give one that begins with a prefix of the rule";
             return Err(
                 Refusal::new(RefusalCode::InvalidRequest, "prefix", within, problem).into(),
             );
@@ -141,7 +141,7 @@ impl Backfill {
             .collect())
     }
 
-    /// Writes down at the report's place what the job is, which shows whether it can be written to.
+    /// Writes a description of the job to the report's place. This shows whether Tandem can write there.
     async fn check_report(&self, job: &Job) -> Result<(), RequestError> {
         let Some(report) = &job.spec.report else {
             return Ok(());
@@ -158,7 +158,7 @@ impl Backfill {
         self.config.boundary.check_written("report", &uri.bucket)?;
         let place = Place::find(&self.aws, &uri).await?.ok_or_else(|| {
             refused(
-                "is in a bucket that cannot be found; create it, or correct its name".to_owned(),
+                "is in a bucket that does not exist in this account; create it, or correct its name".to_owned(),
             )
         })?;
         let about = serde_json::json!({
@@ -178,7 +178,7 @@ impl Backfill {
     }
 }
 
-/// Whether `other` was started before `job`. Of two jobs started in the same millisecond the one with the lesser id
+/// Whether `other` was started before `job`. Of two jobs started in the same millisecond, the one with the smaller id
 /// counts as older, so that exactly one of them cancels the other.
 fn is_older(other: &Job, job: &Job) -> bool {
     (other.started_at, &other.id) < (job.started_at, &job.id)
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_jobs_exactly_one_is_the_older_even_if_both_started_in_one_millisecond() {
+    fn of_two_jobs_of_one_millisecond_exactly_one_is_older() {
         for (one, other) in [
             (job("a", 5), job("b", 5)),
             (job("b", 4), job("a", 5)),

@@ -1,5 +1,5 @@
-//! Has the changes of a rule's source sent to Tandem's queues: by the bucket's own notifications, or by EventBridge.
-//! `tandem_replication::notified_by` decides which.
+//! Configures AWS to send the changes of a rule's source to Tandem's queues, by the bucket's own notifications or by
+//! EventBridge. `tandem_replication::notified_by` decides which.
 
 use std::time::Duration;
 
@@ -32,15 +32,15 @@ pub(crate) struct Attached {
 }
 
 impl Stack {
-    /// Has the source's changes sent to the queues, and removes what is no longer needed for that. If the bucket takes
-    /// the rule's entries, this costs a read and, if they are not there yet, a write. It works right after a
-    /// deployment, too.
+    /// Configures AWS to send the source's changes to the queues, and removes configuration that is no longer needed.
+    /// If the bucket accepts the rule's entries, this costs a read and, if they are missing, a write. It also works
+    /// right after a deployment.
     pub(crate) async fn attach(&self, rule: &Rule) -> Result<Attached, RequestError> {
         self.attach_within(rule, &SETTLING).await
     }
 
-    /// Does the same as [`Self::attach`], with these pauses while S3 cannot send to the stack's queues yet. An
-    /// invocation has time for half a minute of pauses, once.
+    /// Attaches a rule as [`Self::attach`] does, with these pauses while S3 cannot send to the stack's queues yet. An
+    /// invocation has time for pauses of 30 seconds in total, once.
     pub(crate) async fn attach_within(
         &self,
         rule: &Rule,
@@ -84,8 +84,8 @@ impl Stack {
         }
     }
 
-    /// Removes everything that has the source's changes sent to the queues. The bucket's switch stays as it is: other
-    /// consumers may rely on it. Repeat-safe.
+    /// Removes the configuration that sends the source's changes to the queues. If the bucket sends notifications to
+    /// EventBridge, it continues to do so, because other consumers may rely on it. Idempotent.
     pub(crate) async fn detach(&self, rule: &Rule) -> Result<(), AwsError> {
         notifications::detach(&self.aws, rule).await?;
         self.event_rules.detach(rule).await
@@ -105,7 +105,7 @@ impl Stack {
                 if !self.closed_queues().await.is_empty() {
                     return Err(refusal.into());
                 }
-                // Another writer's entry is at fault: the stack's own queues take what S3 sends.
+                // Another writer's entry is at fault, because the stack's own queues accept messages of S3.
                 tracing::warn!(rule.id = rule.id.as_str(), %refusal, "S3 cannot use a destination of another entry");
                 let as_they_are = Destinations::NotTriedOut;
                 notifications::attach(&self.aws, queues, rule, as_they_are).await?;
@@ -127,8 +127,8 @@ impl Stack {
         })
     }
 
-    /// Makes the rules of EventBridge, turns the switch on if it is off, and removes entries of the bucket's own
-    /// configuration that are no longer needed.
+    /// Creates the EventBridge rules, turns on the bucket's notifications to EventBridge if they are off, and removes
+    /// entries of the bucket's own configuration that are no longer needed.
     async fn attach_to_eventbridge(
         &self,
         rule: &Rule,
@@ -146,15 +146,15 @@ impl Stack {
         let mut remarks = Vec::new();
         if let Some(obstacle) = obstacle {
             remarks.push(format!(
-                "The rule is notified by EventBridge, because the notification configuration of {source} does not take \
-                 its entries: {obstacle}."
+                "The rule is notified by EventBridge, because the notification configuration of {source} does not \
+                 accept its entries: {obstacle}."
             ));
         }
         if found.eventbridge == Switch::Off {
             turn_eventbridge_on(&self.aws, rule).await?;
             remarks.push(format!(
                 "Tandem has turned on the notifications of {source} to EventBridge, and has left its other notifications \
-                 as they were. S3 needs about five minutes until it sends them. Tandem does not turn them off again."
+                 as they were. S3 starts to send them after about five minutes. Tandem does not turn them off again."
             ));
         }
         if found.has_entries {
@@ -167,8 +167,8 @@ impl Stack {
                 notifications::detach(&self.aws, rule).await?;
             } else {
                 remarks.push(format!(
-                    "The rule's entries stay in the notification configuration of {source}, because EventBridge may take \
-                     minutes to send every change. {LATER_UPDATE}"
+                    "The rule's entries stay in the notification configuration of {source}, because EventBridge may \
+                     take minutes to send every change. {LATER_UPDATE}"
                 ));
             }
         }
@@ -176,7 +176,7 @@ impl Stack {
             tracing::info!(
                 rule.id = rule.id.as_str(),
                 remark,
-                "attached by EventBridge"
+                "attached the rule by EventBridge"
             );
         }
         Ok(Attached {
@@ -185,14 +185,14 @@ impl Stack {
         })
     }
 
-    /// Removes EventBridge rules after a failed attempt. If this fails, the deletion of Tandem's rule removes them.
+    /// Removes the EventBridge rules after a failed attempt. If this fails, the Tandem rule's deletion removes them.
     async fn forget_event_rules(&self, rule: &Rule) {
         if let Err(error) = self.event_rules.detach(rule).await {
-            tracing::warn!(rule.id = rule.id.as_str(), %error, "rules of EventBridge are left behind");
+            tracing::warn!(rule.id = rule.id.as_str(), %error, "cannot remove the EventBridge rules");
         }
     }
 
-    /// Says why the bucket's own configuration cannot notify Tandem, and what to do.
+    /// Returns an error that says why the bucket's own configuration cannot notify Tandem, and what to do.
     fn refusal(&self, rule: &Rule, obstacle: AttachError) -> RequestError {
         let obstacle = match obstacle {
             AttachError::Aws(error) | AttachError::Denied(error) => return error.into(),
@@ -209,7 +209,7 @@ impl Stack {
         };
         let problem = match &obstacle {
             AttachError::Conflict(theirs) => format!(
-                "cannot notify Tandem: {obstacle}, and S3 sends an event to one place only; {}; or {eventbridge}",
+                "cannot notify Tandem: {obstacle}, and S3 sends an event to only one destination; {}; or {eventbridge}",
                 self.remedy(theirs)
             ),
             _ => format!(
@@ -221,7 +221,7 @@ impl Stack {
         Refusal::new(RefusalCode::NotificationConflict, "source", source, problem).into()
     }
 
-    /// Says what to do about an entry that overlaps with what a rule needs.
+    /// Returns what to do about an entry that overlaps with what a rule needs.
     fn remedy(&self, (arn, entry): &OtherEntry) -> String {
         let fan_out = if self.config.lane_queues.topic_arns.contains(arn) {
             "or let it send every event of all the rule's keys, as the topic delivers to Tandem"
@@ -238,15 +238,15 @@ impl Stack {
     }
 }
 
-/// Waits until no function remembers a rule that the source had before. A notification of the bucket's own
-/// configuration names its rule, so a function notices that it remembers another one. An event of EventBridge names
-/// none.
+/// Waits until no function has an earlier rule of the source in its cache. A notification of the bucket's own
+/// configuration names its rule, so a function detects that its cache has another rule. An event of EventBridge does
+/// not name a rule.
 async fn wait_for_forgotten_rules(rule: &Rule) {
     let age = (now() - rule.created_at).to_std().unwrap_or_default();
     tokio::time::sleep(REMEMBERED_FOR.saturating_sub(age)).await;
 }
 
-/// The refusal of a rule that has to be notified by EventBridge, to which its source does not send.
+/// Returns the refusal of a rule that needs EventBridge, although its source does not send notifications there.
 fn without_switch(rule: &Rule) -> Refusal {
     let problem = format!(
         "needs the notifications of {source} to EventBridge, which are off; turn them on (in the S3 console: Properties, \
@@ -281,8 +281,8 @@ fn cannot_reach_our_queues(refusal: &AwsError) -> AwsError {
     AwsError::unexpected(
         "attaching the notifications",
         format!(
-            "{refusal}; S3 cannot send to the stack's own queues: see their policies and, if the stack has a StackKey, that \
-             its key policy lets s3.amazonaws.com use the key"
+            "{refusal}; S3 cannot send to the stack's own queues: check their policies and, if the stack has a \
+             StackKey, that its key policy allows s3.amazonaws.com to use the key"
         ),
     )
 }

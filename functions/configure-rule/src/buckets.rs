@@ -1,4 +1,4 @@
-//! What is looked up about a rule's two buckets before the rule is made or its options are changed.
+//! Examines a rule's two buckets before the rule is created or its options are changed.
 
 use tandem_aws::s3::bucket_lookup::{Found, look_at_setup, look_up};
 use tandem_aws::s3::rules_elsewhere::shown_as_source;
@@ -13,7 +13,7 @@ use tandem_replication::rule::Bucket;
 use crate::stack::Stack;
 
 impl Stack {
-    /// Refuses buckets that are not there, not the right account's or not in the right regions.
+    /// Refuses buckets that do not exist, that another account owns, or that are in regions that may not be combined.
     pub(crate) async fn check_buckets(
         &self,
         draft: &NewRule,
@@ -33,7 +33,7 @@ impl Stack {
         Ok(draft.check_regions(&source, &destination, self.aws.region(), groups)?)
     }
 
-    /// Refuses options that the destination bucket cannot have.
+    /// Refuses options that the destination bucket does not support.
     pub(crate) async fn check_destination(
         &self,
         options: &Options,
@@ -48,7 +48,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Says how AWS shows that another stack replicates from a destination; none if it does not.
+    /// Returns a problem if AWS shows that another stack replicates from a destination.
     pub(crate) async fn replicated_elsewhere(
         &self,
         destination: &Bucket,
@@ -58,21 +58,21 @@ impl Stack {
         let shown = shown_as_source(&self.aws, queues, destination, owner).await;
         shown.map(|shown| {
             format!(
-                "is the source of a rule of another stack ({shown}), so that objects could go round in a circle; delete \
-                 that rule, or remove what is left of it, or choose another destination"
+                "is the source of a rule of another stack ({shown}), so that objects could be copied in a circle; \
+                 delete that rule, or remove what is left of it, or choose another destination"
             )
         })
     }
 
-    /// The account that the destination bucket has to belong to.
+    /// Returns the account that has to own the destination bucket.
     pub(crate) fn destination_owner<'a>(&'a self, options: &'a Options) -> &'a str {
         let other = options.destination_account.as_ref();
         other.map_or(self.aws.account_id(), AccountId::as_str)
     }
 }
 
-/// The region of a bucket that was found as it has to be. `other` is the account that has to own it, where that
-/// is not the stack's own.
+/// Returns the region of a bucket, or a refusal if the bucket is not usable. `other` is the account that has to own it,
+/// if that is not the stack's own.
 pub(crate) fn readable(
     role: Role,
     bucket: &BucketName,
@@ -93,7 +93,7 @@ pub(crate) fn readable(
             "options.destination_account",
             other.as_str(),
             format!(
-                "does not own {bucket}; name the account that does, or leave it out if that is the stack's own"
+                "does not own {bucket}; name the account that does, or leave this out if that is the stack's own"
             ),
         )),
         (Found::OtherOwner, None) => not_accessible(format!(
@@ -101,21 +101,21 @@ pub(crate) fn readable(
             instead_of_anothers(role)
         )),
         (Found::NotAccessible(said), Some(other)) => not_accessible(format!(
-            "does not belong to the account {other}, or may not be read ({said}); see that its policy lets this \
-             stack list and write it, that the stack's bucket patterns and DestinationAccounts cover it, and that \
-             Requester Pays is off{}",
+            "does not belong to the account {other}, or access is denied ({said}); check that its policy allows \
+             this stack to list and write it, that the stack's bucket patterns and DestinationAccounts cover it, \
+             and that Requester Pays is off{}",
             denied_by_policy(&said)
         )),
         (Found::NotAccessible(said), None) => not_accessible(format!(
-            "belongs to another account or may not be read ({said}); {}, and see that neither its policy nor the \
-             stack's bucket patterns deny it{}",
+            "belongs to another account, or access is denied ({said}); {}, and check that its policy and the \
+             stack's bucket patterns allow access{}",
             instead_of_anothers(role),
             denied_by_policy(&said)
         )),
     }
 }
 
-/// Returns what to add to a refusal if S3 says which policy, the bucket's or an endpoint's, denies the request. S3 says
+/// Returns what to add to a refusal if S3 says which policy (the bucket's or an endpoint's) denies the request. S3 says
 /// so only within an account or an organization.
 ///
 /// Source: IAM user guide, "Troubleshoot access denied error messages".
@@ -125,8 +125,9 @@ fn denied_by_policy(said: &str) -> &'static str {
         "explicit deny in a VPC endpoint policy",
     ];
     if by_policy.iter().any(|words| said.contains(words)) {
-        ". The policy has a statement that denies this: one that admits only requests from a VPC (aws:SourceVpc, \
-         aws:SourceVpce) denies all of Tandem's, whose functions are in no VPC, so except the stack's roles from it"
+        ". The policy has a statement that denies this. A statement that admits only requests from a VPC \
+         (aws:SourceVpc, aws:SourceVpce) denies Tandem's, because its functions are not in a VPC; except the stack's \
+         roles from it"
     } else {
         ""
     }
@@ -153,16 +154,20 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_that_only_a_vpc_may_use_is_refused_with_the_reason() {
+    fn a_refusal_names_the_vpc_condition_that_denies_access() {
         let denied = "AccessDenied: User: arn:aws:sts::111122223333:assumed-role/a/b is not authorized to perform: \
                       s3:ListBucket on resource: \"arn:aws:s3:::photos\" with an explicit deny in a resource-based policy";
         let account = AccountId::parse("444455556666").unwrap();
         for other in [None, Some(&account)] {
-            let told = refusal(denied, other);
-            assert!(told.contains("aws:SourceVpce"), "{told}");
-            let told = refusal("AccessDenied: Access Denied", other);
-            assert!(!told.contains("aws:SourceVpce"), "{told}");
-            assert_eq!(told.contains("Requester Pays"), other.is_some(), "{told}");
+            let message = refusal(denied, other);
+            assert!(message.contains("aws:SourceVpce"), "{message}");
+            let message = refusal("AccessDenied: Access Denied", other);
+            assert!(!message.contains("aws:SourceVpce"), "{message}");
+            assert_eq!(
+                message.contains("Requester Pays"),
+                other.is_some(),
+                "{message}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Changing a rule's life: update, pause, resume, delete. Each can be repeated until it is through.
+//! Changes rules: update, pause, resume, delete. A caller can repeat each action until it succeeds.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::attach::Attached;
 use crate::request::{Changes, RuleName};
 use crate::stack::Stack;
 
-/// How many jobs a resume looks at together.
+/// How many jobs a resume processes at the same time.
 const JOBS_AT_ONCE: usize = 8;
 
 impl Stack {
@@ -48,9 +48,9 @@ impl Stack {
         Ok(json!({"rule": after, "job_id": job_id, "remarks": remarks}))
     }
 
-    /// Replaces a rule by its next revision, which says something else of its replicas. The rule is written before
-    /// notifications are attached: a function that receives the first notification of a new prefix has to find
-    /// it covered. Returns the rule, and what the caller should know.
+    /// Replaces a rule by its next revision, which changes its scope, policy or options. It writes the rule before it
+    /// attaches notifications, so that a function that receives the first notification of a new prefix finds the prefix
+    /// covered. Returns the rule, and what the caller should know.
     pub(crate) async fn rewrite(
         &self,
         before: Rule,
@@ -66,7 +66,7 @@ impl Stack {
         self.table.replace_rule(&after).await?;
         match self.attach(&after).await {
             Ok(attached) => self.with(after, attached).await,
-            // The refusal is the answer, whatever becomes of the way back.
+            // The error is the answer, whether or not undoing the change succeeds.
             Err(error) => {
                 let undone = Rule {
                     revision: after.revision + 1,
@@ -74,7 +74,7 @@ impl Stack {
                 };
                 self.table.replace_rule(&undone).await?;
                 if let Err(left) = self.attach_again(undone).await {
-                    tracing::error!(rule.id = after.id.as_str(), error = %left, "a rule is not attached as before");
+                    tracing::error!(rule.id = after.id.as_str(), error = %left, "cannot attach a rule as before");
                 }
                 Err(error)
             }
@@ -86,7 +86,7 @@ impl Stack {
         self.with(rule, attached).await.map(drop)
     }
 
-    /// Returns the rule with how it is notified now, and stores that if it has changed.
+    /// Returns the rule with the way in which it is notified now, and stores the way if it has changed.
     pub(crate) async fn with(
         &self,
         rule: Rule,
@@ -105,7 +105,7 @@ impl Stack {
         Ok((rule, attached.remarks))
     }
 
-    /// Keeps changes for later, from the next few seconds on.
+    /// Pauses a rule. Within a few seconds, functions defer its changes instead of replicating them.
     pub(crate) async fn pause(&self, name: &RuleName) -> Result<Value, RequestError> {
         let rule = self.find(name).await?;
         settled(&rule, "paused")?;
@@ -121,7 +121,7 @@ impl Stack {
         Ok(json!({"rule": paused}))
     }
 
-    /// Lets a rule go on, and replays what was deferred. Can be repeated until it is through.
+    /// Resumes a rule, and replays its deferred keys. A caller can repeat this until it succeeds.
     pub(crate) async fn resume(&self, name: &RuleName) -> Result<Value, RequestError> {
         let rule = self.find(name).await?;
         settled(&rule, "resumed")?;
@@ -131,8 +131,8 @@ impl Stack {
         Ok(json!({"rule": rule}))
     }
 
-    /// Shards whose message was acknowledged because the rule was paused. A cancelled job may have pages in flight. A
-    /// resume that is repeated is the same sender.
+    /// Sends messages for shards whose message was acknowledged because the rule was paused. This includes cancelled
+    /// jobs, which may have pages in flight. A repeated resume is the same sender.
     async fn wake_shards(&self, rule: &Rule) -> Result<(), RequestError> {
         let sender = format!("resume-{}", rule.revision);
         let jobs = self.table.jobs(&rule.id).await?;
@@ -147,14 +147,14 @@ impl Stack {
         Ok(())
     }
 
-    /// Ends a rule: nothing is replicated any more, its notifications are detached, its buckets are free.
-    /// Objects at the destination stay.
+    /// Ends a rule: stops its replication, detaches its notifications and frees its buckets. Objects at the
+    /// destination stay.
     pub(crate) async fn delete(&self, name: &RuleName) -> Result<Value, RequestError> {
         let rule = self.end(self.find(name).await?).await?;
         Ok(json!({"rule": rule}))
     }
 
-    /// Ends a rule. Repeat-safe.
+    /// Ends a rule and removes everything that belongs to it. Idempotent.
     pub(crate) async fn end(&self, rule: Rule) -> Result<Rule, RequestError> {
         let rule = self.release(rule).await?;
         self.table.remove_jobs(&rule.id).await?;
@@ -166,7 +166,7 @@ impl Stack {
         Ok(rule)
     }
 
-    /// Stops a rule for good and takes its notifications out of the source bucket. Repeat-safe.
+    /// Marks a rule as `deleting` and removes its notifications from the source bucket. Idempotent.
     pub(crate) async fn release(&self, mut rule: Rule) -> Result<Rule, RequestError> {
         if rule.state != RuleState::Deleting {
             rule = Rule {
@@ -181,21 +181,26 @@ impl Stack {
 }
 
 impl Stack {
-    /// Aborts what functions were uploading in parts, so that nothing of a rule that ends costs money. A
-    /// destination that cannot be reached any more keeps no rule alive.
+    /// Aborts the multipart uploads of a rule that ends, so that their parts no longer cost money. If the destination
+    /// is not reachable, the rule ends nevertheless.
     pub(crate) async fn abort_uploads(&self, rule: &Rule) -> Result<(), RequestError> {
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
         self.table.remove_transfers(&rule.id).await?;
         for upload in self.table.logged_uploads(&rule.id).await? {
             if let Err(error) = abort_logged(&pair, &upload, now()).await {
-                tracing::warn!(rule.id = rule.id.as_str(), object.key = upload.key.as_str(), %error, "an unfinished upload is left behind");
+                tracing::warn!(
+                rule.id = rule.id.as_str(),
+                object.key = upload.key.as_str(),
+                %error,
+                "cannot abort an unfinished upload"
+                );
             }
         }
         Ok(self.table.remove_upload_log(&rule.id).await?)
     }
 }
 
-/// The rule at its next revision.
+/// Returns the rule at its next revision.
 fn next(rule: &Rule) -> Rule {
     Rule {
         revision: rule.revision + 1,
@@ -204,7 +209,7 @@ fn next(rule: &Rule) -> Rule {
     }
 }
 
-/// Refuses to touch a rule that is on its way in or out.
+/// Refuses to change a rule that is `enabling` or `deleting`.
 fn settled(rule: &Rule, wanted: &str) -> Result<(), Refusal> {
     match rule.state {
         RuleState::Enabled | RuleState::Paused => Ok(()),

@@ -1,8 +1,8 @@
-//! Whether rules still work: the check that a schedule makes, and anyone can ask for.
+//! Checks whether rules still work. A schedule starts the check, and a user can request it.
 //!
-//! What stops a rule without a failure to show for it is outside of Tandem: a notification that somebody removed, a
-//! queue that takes none any more, a bucket that is gone or has changed hands. All of it can be read, so nothing is
-//! written into any bucket to find out (docs/decisions/0023-the-check-only-reads.md). The check stores one thing in the
+//! Some causes outside of Tandem stop a rule without any failure record: a notification that was removed, a queue that
+//! no longer accepts notifications, a bucket that was deleted or has a new owner. Tandem can detect all of them by
+//! reading, so the check writes to no bucket (docs/decisions/0023-the-check-only-reads.md). It stores one thing in the
 //! table: the destination's default encryption.
 
 use std::fmt::Display;
@@ -29,31 +29,31 @@ use tandem_replication::subscription::Gap;
 use crate::request::RuleName;
 use crate::stack::{ENOUGH_TIME, Stack};
 
-/// How many rules are looked at together.
+/// How many rules are checked at the same time.
 const CHECKED_AT_ONCE: usize = 16;
-/// A rule that has been on its way in or out for longer was left there by a function that died.
+/// A rule that is `enabling` or `deleting` for longer is stuck, because the function that worked on it has died.
 const UNSETTLED_MAX: TimeDelta = TimeDelta::minutes(15);
 
-/// Over how many minutes the lag is taken: those since the check before, by the template's schedule.
+/// Over how many minutes the lag is measured: those since the previous check, by the template's schedule.
 const LAG_MINS: u32 = 15;
 
-/// One thing that is wrong with a rule.
+/// One problem of a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
     code: &'static str,
     message: String,
 }
 
-/// The queues that are closed to a service which has to send to them.
+/// The queues whose policy does not allow a service to send to them, although the service has to.
 #[derive(Debug)]
 struct ClosedQueues {
-    /// To S3 itself, or to SNS.
+    /// Queues closed to S3 or SNS.
     to_s3: Vec<Problem>,
-    /// To EventBridge.
+    /// Queues closed to EventBridge.
     to_events: Vec<Problem>,
 }
 
-/// A rule that is broken, as it is told.
+/// A broken rule and its problems, as they are reported.
 #[derive(Debug, Serialize)]
 struct Finding<'a> {
     rule_id: &'a RuleId,
@@ -76,7 +76,7 @@ impl Problem {
 }
 
 impl Stack {
-    /// Checks one rule, or all. Only a check of all counts as the stack's.
+    /// Checks one rule, or all. Only a check of all rules writes metrics and publishes events.
     pub(crate) async fn check(
         &self,
         only: Option<&RuleName>,
@@ -87,17 +87,17 @@ impl Stack {
             None => self.table.rules().await?,
         };
         let closed = self.closed_queues_of(&rules).await;
-        let looks: Vec<Option<Vec<Problem>>> = stream::iter(&rules)
+        let checked: Vec<Option<Vec<Problem>>> = stream::iter(&rules)
             .map(|rule| self.look_in_time(rule, &closed, deadline))
             .buffered(CHECKED_AT_ONCE)
             .collect()
             .await;
-        let unchecked = looks.iter().filter(|look| look.is_none()).count();
+        let unchecked = checked.iter().filter(|it| it.is_none()).count();
         if unchecked > 0 {
-            tracing::error!(unchecked, "there was no time to check every rule");
+            tracing::error!(unchecked, "not enough time to check every rule");
         }
         let mut broken = Vec::new();
-        for (rule, problems) in rules.iter().zip(looks) {
+        for (rule, problems) in rules.iter().zip(checked) {
             match problems {
                 Some(problems) if !problems.is_empty() => {
                     broken.push((rule, Finding::of(rule, problems)));
@@ -116,7 +116,7 @@ impl Stack {
             }
         }
         if only.is_none() {
-            // None broken is only said of all; an alarm goes off where nothing is said.
+            // The value 0 is written only if all rules were checked. A missing value raises an alarm.
             if unchecked == 0 || !broken.is_empty() {
                 write_broken(&self.config.stack, broken.len(), now());
             }
@@ -130,18 +130,18 @@ impl Stack {
         }))
     }
 
-    /// Tells whoever listens. One that cannot be told of keeps no other from being told of.
+    /// Publishes the broken rules. If publishing one fails, the others are still published.
     async fn tell(&self, broken: &[(&Rule, Finding<'_>)]) -> Result<(), AwsError> {
         let bus = EventBus::new(&self.aws);
-        let told = stream::iter(broken)
+        let published = stream::iter(broken)
             .map(|(rule, finding)| bus.tell_broken(rule, finding))
             .buffer_unordered(CHECKED_AT_ONCE)
             .collect::<Vec<_>>()
             .await;
-        told.into_iter().collect()
+        published.into_iter().collect()
     }
 
-    /// What is wrong with a rule; none if there is no time left to find out.
+    /// Returns the problems of a rule, or `None` if there is no time left to check it.
     async fn look_in_time(
         &self,
         rule: &Rule,
@@ -211,8 +211,8 @@ impl Stack {
         ))
     }
 
-    /// Stores the destination's default encryption if it differs from what the rule says. If this fails, a first put
-    /// may cost a second copy, and nothing else happens. So a failure is not reported as a problem of the rule.
+    /// Stores the destination's default encryption if it differs from the stored one. A failure only has the effect
+    /// that a first put may cost a second copy. So it is not reported as a problem of the rule.
     async fn note_encryption(&self, rule: &Rule) {
         let owner = self.destination_owner(&rule.options);
         let found = default_encryption(&self.aws, &rule.destination, owner).await;
@@ -220,11 +220,11 @@ impl Stack {
             return;
         };
         if let Err(error) = self.table.note_encryption(&rule.id, found).await {
-            tracing::warn!(rule.id = rule.id.as_str(), %error, "the destination's encryption is not noted");
+            tracing::warn!(rule.id = rule.id.as_str(), %error, "cannot store the destination's encryption");
         }
     }
 
-    /// What keeps the source's changes from coming, each in a sentence.
+    /// Returns why changes of the source do not reach Tandem, one text for each cause.
     async fn unsent(&self, rule: &Rule) -> Result<Vec<String>, AwsError> {
         let queues = &self.config.lane_queues;
         match rule.notified_by {
@@ -250,7 +250,7 @@ impl Stack {
         }
     }
 
-    /// Whether a rule has replicated later than its objective. What waits while it is paused is nobody's fault.
+    /// Returns a problem if a rule exceeds its objective. A paused rule has no such problem.
     async fn lagging(&self, rule: &Rule) -> Option<Problem> {
         if rule.state == RuleState::Paused {
             return None;
@@ -264,8 +264,8 @@ impl Stack {
             Problem::new(
                 "Lagging",
                 format!(
-                    "of the changes of the last {LAG_MINS} minutes one in a hundred took {secs:.0} seconds or more, and \
-                     its objective is {objective} (options.rpo_secs); see what waits and is throttled"
+                    "of the changes of the last {LAG_MINS} minutes, one in a hundred took {secs:.0} seconds or more, \
+                     and the rule's objective is {objective} (options.rpo_secs); check the backlog and throttling"
                 ),
             )
         })
@@ -279,31 +279,29 @@ impl Stack {
             Ok(Found::Readable(region)) => Some(Problem::new(
                 "BucketMoved",
                 about(&format_args!(
-                    "is in {region} now, and was in {}; delete the rule and make it again",
+                    "is in {region} now, and was in {}; delete the rule and create it again",
                     bucket.region
                 )),
             )),
             Ok(Found::Missing) => Some(Problem::new(
                 "BucketNotFound",
-                about(&"does not exist any more; make it again, or delete the rule"),
+                about(&"no longer exists; create it again, or delete the rule"),
             )),
             Ok(Found::OtherOwner) => Some(Problem::new(
                 "BucketNotAccessible",
-                about(&format_args!(
-                    "does not belong to the account {owner} any more"
-                )),
+                about(&format_args!("no longer belongs to the account {owner}")),
             )),
             Ok(Found::NotAccessible(said)) => Some(Problem::new(
                 "BucketNotAccessible",
                 about(&format_args!(
-                    "may not be read any more ({said}); see its policy"
+                    "can no longer be read: access is denied ({said}); check its policy"
                 )),
             )),
             Err(error) => Some(Problem::unanswered(&error)),
         }
     }
 
-    /// The queues that do not take what has to be sent for these rules.
+    /// Returns the queues to which a service cannot send, although these rules need it.
     async fn closed_queues_of(&self, rules: &[Rule]) -> ClosedQueues {
         let is_any = |by| rules.iter().any(|rule| rule.notified_by == by);
         ClosedQueues {
@@ -316,34 +314,35 @@ impl Stack {
         }
     }
 
-    /// The queues that do not take what S3 sends; and the put queue, where the stack names topics, if it does not take
-    /// what SNS sends.
+    /// Returns the queues that do not accept messages of S3. If the stack names topics, the put queue has to accept
+    /// messages of SNS too.
     pub(crate) async fn closed_queues(&self) -> Vec<Problem> {
         let by_topics = !self.config.lane_queues.topic_arns.is_empty();
         let of_puts: &[&str] = if by_topics { &[S3, SNS] } else { &[S3] };
         self.closed_to(of_puts, &[S3]).await
     }
 
-    /// The queues that do not take what these services send: those that send to the put queue, and to the delete queue.
+    /// Returns the queues that do not accept messages of these services: `of_puts` for the put queue, `of_deletes` for
+    /// the delete queue.
     async fn closed_to(&self, of_puts: &[&str], of_deletes: &[&str]) -> Vec<Problem> {
         let lanes = [
             ("put", &self.config.put_queue_url, of_puts),
             ("delete", &self.config.delete_queue_url, of_deletes),
         ];
-        let looks = lanes.map(|(lane, url, services)| async move {
+        let checks = lanes.map(|(lane, url, services)| async move {
             match self.queues.takes_from(url, services).await {
                 Ok(true) => None,
                 Ok(false) => Some(Problem::new(
                     "QueueClosed",
                     format!(
-                        "the policy of the {lane} queue does not let {} send to it any more; deploy the stack again",
+                        "the policy of the {lane} queue no longer allows {} to send to it; deploy the stack again",
                         services.join(" and ")
                     ),
                 )),
                 Err(error) => Some(Problem::unanswered(&error)),
             }
         });
-        futures::future::join_all(looks)
+        futures::future::join_all(checks)
             .await
             .into_iter()
             .flatten()
@@ -362,7 +361,7 @@ impl<'a> Finding<'a> {
     }
 }
 
-/// What does not come from the source, and what helps.
+/// Returns the problem that notifications are missing, with what to do.
 fn missing(rule: &Rule, unsent: &[String]) -> Option<Problem> {
     if unsent.is_empty() {
         return None;
@@ -370,24 +369,24 @@ fn missing(rule: &Rule, unsent: &[String]) -> Option<Problem> {
     let remedy = match rule.notified_by {
         NotifiedBy::Bucket => {
             "the source's notifications were changed, or an older version of Tandem attached them: update the rule, \
-             which attaches them again, then run a backfill for what was missed"
+             which attaches them again, then backfill the missed changes"
         }
         NotifiedBy::EventBridge => {
             "turn the bucket's notifications to EventBridge on if they are off (or set options.enable_eventbridge to \
-             true), update the rule, which writes its rules of EventBridge again, then run a backfill for what was missed"
+             true), update the rule, which writes its EventBridge rules again, then backfill the missed changes"
         }
     };
     let message = format!("{}; {remedy}", unsent.join(", "));
     Some(Problem::new("NotificationMissing", message))
 }
 
-/// A rule that is on its way in or out for too long.
+/// Returns a problem if a rule has been `enabling` or `deleting` for too long.
 fn unsettled(rule: &Rule) -> Option<Problem> {
     (now() - rule.updated_at > UNSETTLED_MAX).then(|| {
         Problem::new(
             "Unsettled",
             format!(
-                "it has been {} since {}; delete it, and make it again if it is wanted",
+                "it has been {} since {}; delete it, and create it again if you need it",
                 rule.state.as_str(),
                 rule.updated_at.to_rfc3339()
             ),

@@ -1,6 +1,6 @@
-//! Rules as resources of a CloudFormation stack. Whatever happens, CloudFormation is answered: a stack that is not
-//! answered stands still for an hour. What could not be answered is a function error, after which Lambda sends the
-//! request again; every request may come again.
+//! Rules as resources of a CloudFormation stack. The function answers CloudFormation in every case, because a stack
+//! without an answer waits for an hour. If it cannot send the answer, the invocation fails, and Lambda repeats the
+//! request. Every request may arrive more than once.
 
 pub mod event;
 pub mod properties;
@@ -26,24 +26,25 @@ use crate::declare::Ensured;
 use crate::request::invalid;
 use crate::stack::Stack;
 
-/// A rule.
+/// The resource type of a rule.
 const RULE: &str = "Custom::ReplicationRule";
-/// What the stack's own template has, so that buckets notify nobody who is gone.
+/// The resource type in Tandem's own template. Its deletion detaches all notifications, so that no bucket notifies
+/// deleted queues.
 const DETACH_ALL: &str = "Custom::DetachAll";
 
-/// What is kept of an invocation for taking back what was not finished, and for the answer.
+/// How much time of an invocation is reserved for undoing an unfinished creation and for the answer.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
-/// How long taking back may last.
+/// How long undoing may take.
 const WITHDRAW_TIME: Duration = Duration::from_secs(8);
 
 impl Stack {
-    /// Carries out what CloudFormation asks, and tells it what came of that.
+    /// Carries out a request of CloudFormation, and sends it the outcome.
     pub(crate) async fn answer_cloudformation(
         &self,
         event: &ResourceEvent,
         deadline: Deadline,
     ) -> Result<Value, RequestError> {
-        // Nothing is done for a request that could not be answered.
+        // Nothing is done for a request that cannot be answered.
         let address = &event.response_url;
         callback::check_address(&self.aws, address, &self.config.url_suffix)?;
         let time = deadline.left().saturating_sub(ANSWER_TIME);
@@ -51,17 +52,20 @@ impl Stack {
         let outcome = match AssertUnwindSafe(carried_out).catch_unwind().await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) => Err(format!(
-                "was not done within {} seconds; try again",
+                "was not completed within {} seconds; try again",
                 time.as_secs()
             )),
-            Err(panic) => Err(format!("a fault of Tandem's: {}", said(panic.as_ref()))),
+            Err(panic) => Err(format!(
+                "internal error of Tandem: {}",
+                said(panic.as_ref())
+            )),
         };
         if let Err(reason) = &outcome {
             tracing::warn!(
                 stack = event.stack_id,
                 resource = event.logical_id,
                 reason,
-                "not carried out"
+                "the request was refused or failed"
             );
             self.take_back(event).await;
         }
@@ -70,8 +74,8 @@ impl Stack {
         Ok(answer)
     }
 
-    /// What was begun and not finished. A creation that failed has been taken back already, and what this cannot
-    /// take back the deletion will that CloudFormation asks for next.
+    /// Undoes an unfinished creation. A creation that failed has already undone itself. If this fails, the deletion
+    /// that CloudFormation requests next removes the rule.
     async fn take_back(&self, event: &ResourceEvent) {
         if event.resource_type != RULE || event.request_type == "Delete" {
             return;
@@ -80,11 +84,11 @@ impl Stack {
         match timeout(WITHDRAW_TIME, self.withdraw(&id)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(rule.id = id.as_str(), %error, "a rule that was not made is still there");
+                tracing::error!(rule.id = id.as_str(), %error, "cannot remove an incomplete rule");
             }
             Err(_) => tracing::error!(
                 rule.id = id.as_str(),
-                "there was no time to take back a rule"
+                "not enough time to remove an incomplete rule"
             ),
         }
     }
@@ -98,7 +102,7 @@ impl Stack {
             (RULE, "Create" | "Update") => self.rule_resource(event).await,
             (RULE, "Delete") => self.no_rule_resource(event).await,
             (DETACH_ALL, "Delete") => self.no_stack(event, deadline).await,
-            // What is not known was never made.
+            // A resource of an unknown type was never created.
             (DETACH_ALL, "Create" | "Update") | (_, "Delete") => Ok(no_rule(event)),
             (RULE | DETACH_ALL, _) => Err(properties::told(&event.unknown_type())),
             (other, _) => {
@@ -129,7 +133,8 @@ impl Stack {
         })
     }
 
-    /// An update that is rolled back may have begun a rule of which CloudFormation was never told.
+    /// Removes a rule that a failed update has begun to create and that CloudFormation does not know. This happens when
+    /// CloudFormation rolls the update back.
     async fn remove_what_was_never_told(
         &self,
         event: &ResourceEvent,
@@ -152,8 +157,8 @@ impl Stack {
         Ok(no_rule(event))
     }
 
-    /// Detaches all notifications, if it is the whole stack that goes: a rollback deletes what an update has just
-    /// made, and leaves the stack and its rules alive.
+    /// Detaches all notifications, if the whole stack is being deleted. A rollback also deletes resources that an
+    /// update has just created, but the stack and its rules stay.
     async fn no_stack(
         &self,
         event: &ResourceEvent,
@@ -169,8 +174,8 @@ impl Stack {
     }
 }
 
-/// A rule that CloudFormation knew by this id, and with these buckets, is only changed. Any other that is there may be
-/// the one before a replacement, to which CloudFormation goes back.
+/// Returns when an existing rule is backfilled. A rule that CloudFormation knows by this id and with these buckets is
+/// only changed. Any other existing rule may be from before a replacement that CloudFormation rolls back.
 fn backfills(event: &ResourceEvent, id: &RuleId) -> Backfills {
     if event.request_type != "Update" {
         return Backfills::Now;
@@ -185,7 +190,7 @@ fn backfills(event: &ResourceEvent, id: &RuleId) -> Backfills {
     }
 }
 
-/// Why a rule could not be made or changed, in the words of the template.
+/// Returns why a rule could not be created or changed, with the names of the template.
 fn told(event: &ResourceEvent, wanted: &RuleId, error: &RequestError) -> String {
     let RequestError::Refused(refusal) = error else {
         return error.to_string();
@@ -198,8 +203,8 @@ fn told(event: &ResourceEvent, wanted: &RuleId, error: &RequestError) -> String 
     match in_the_way {
         Some(before) => format!(
             "{said}. {before} is this resource's own rule: another pair of buckets is another rule, and CloudFormation \
-             ends the old one only when the new one is made. Change both buckets at once, or take the resource out \
-             of the template, update the stack, and put it in again"
+             deletes the old rule only after it has created the new one. Change both buckets at once, or remove the \
+             resource from the template, update the stack, and add it again"
         ),
         None => said,
     }
@@ -215,7 +220,7 @@ fn attributes(rule: &Rule, job_id: Option<&JobId>) -> Value {
     })
 }
 
-/// A resource of which there is nothing to tell.
+/// Returns a resource without attributes.
 fn no_rule(event: &ResourceEvent) -> Resource {
     let own = || format!("{}-{}", event.stack_name(), event.logical_id);
     Resource {
@@ -227,5 +232,5 @@ fn no_rule(event: &ResourceEvent) -> Resource {
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    text.unwrap_or("it stopped without a word")
+    text.unwrap_or("panic without a message")
 }

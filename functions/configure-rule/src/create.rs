@@ -1,4 +1,4 @@
-//! Making a rule: checked, claimed, attached, enabled; or nothing of it left behind.
+//! Creates rules: checks, claims, attaches and enables. If a step fails, the steps before it are undone.
 
 use chrono::TimeDelta;
 use tandem_aws::dynamodb::jobs::Job;
@@ -16,11 +16,11 @@ use tandem_replication::rule::{Bucket, Rule, RuleState};
 
 use crate::stack::Stack;
 
-/// A rule that has been `enabling` for longer was left by a function that died: twice its timeout.
+/// After this time in `enabling`, the function that was creating the rule has died. It is twice the function's timeout.
 const ENABLING_MAX: TimeDelta = TimeDelta::seconds(120);
 
 impl Stack {
-    /// Checks all that is asked for, and claims both buckets for a rule of this id, which is then `enabling`.
+    /// Checks the new rule, and claims both its buckets. The stored rule has this id and is `enabling`.
     pub(crate) async fn claim(&self, id: RuleId, draft: &NewRule) -> Result<Rule, RequestError> {
         let draft = NewRule {
             options: draft.options.clone().seen_from(&self.config.account_id),
@@ -46,21 +46,21 @@ impl Stack {
             Ok(()) => Ok(rule),
             Err(WriteError::Conflict(_)) => {
                 self.check_claims(&draft).await?;
-                // Whoever won has gone again since.
+                // The rule that had claimed a bucket has been removed since.
                 Err(WriteError::Conflict(rule.id).into())
             }
             Err(WriteError::Aws(error)) => {
-                // The write may have happened although its answer was lost.
+                // DynamoDB may have made the write although its answer was lost.
                 if let Err(left) = self.undo(&rule).await {
-                    tracing::error!(rule.id = rule.id.as_str(), error = %left, "a rule that was not made is still there");
+                    tracing::error!(rule.id = rule.id.as_str(), error = %left, "cannot remove an incomplete rule");
                 }
                 Err(error.into())
             }
         }
     }
 
-    /// Attaches the notifications. A listing may begin only after that, so that no change is missed in between. Returns
-    /// the rule, and what the caller should know.
+    /// Attaches the notifications, and enables the rule. A listing may begin only after that, so that no change between
+    /// the two is missed. Returns the rule, and what the caller should know.
     pub(crate) async fn enable(&self, rule: &Rule) -> Result<(Rule, Vec<String>), RequestError> {
         let attached = self.attach(rule).await?;
         let enabled = Rule {
@@ -81,7 +81,7 @@ impl Stack {
         Ok(job_id)
     }
 
-    /// Starts a backfill of the rule, or carries on the one that a request with this token started.
+    /// Starts a backfill of the rule, or continues the one that a request with this token started.
     pub(crate) async fn start_backfill_once(
         &self,
         rule: &Rule,
@@ -96,8 +96,8 @@ impl Stack {
         Ok(job_id)
     }
 
-    /// Starts the backfill of this id. Repeat-safe. It is in the table before `backfill` is asked to begin it: an
-    /// invocation that Lambda gives up is begun by the schedule that looks after jobs.
+    /// Starts the backfill with this id. Idempotent. It stores the job before it invokes `backfill`. If Lambda drops
+    /// the invocation, the hourly maintenance begins the job.
     pub(crate) async fn start_job(&self, rule: &Rule, job_id: &JobId) -> Result<(), RequestError> {
         let job = Job::new(job_id.clone(), rule.id.clone(), JobSpec::default(), now());
         let is_new = self.table.note_job(&job).await?;
@@ -109,14 +109,14 @@ impl Stack {
         Ok(asked?)
     }
 
-    /// Detaches a rule that was not made, and removes it from the table. What this cannot take back now, the next
-    /// creation for one of its buckets, or its deletion, will.
+    /// Detaches an incomplete rule, and removes it from the table. If this fails, the rule's deletion or the next
+    /// creation for one of its buckets removes it.
     pub(crate) async fn undo(&self, rule: &Rule) -> Result<(), RequestError> {
         self.detach(rule).await?;
         Ok(self.table.remove_rule(rule).await?)
     }
 
-    /// Refuses buckets that have a relationship, unless it is the remains of a creation that died.
+    /// Refuses buckets that another rule has claimed, unless that rule is left from a creation that died.
     async fn check_claims(&self, draft: &NewRule) -> Result<(), RequestError> {
         let on_source = self.living_claim(&draft.source).await?;
         let on_destination = self.living_claim(&draft.destination).await?;

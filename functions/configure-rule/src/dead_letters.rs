@@ -1,5 +1,5 @@
-//! Messages that were given up after all their attempts: each is moved back to the queue it came from, so
-//! that nobody has to copy one by hand. One that cannot be read stays where it is, and is shown.
+//! Moves messages from the dead-letter queues back to the queues that they came from, so that operators do not have to
+//! copy them. Messages that cannot be read stay where they are, and are shown.
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -23,24 +23,24 @@ use crate::stack::{ENOUGH_TIME, Stack};
 
 /// How many messages that cannot be read are shown.
 const UNREADABLE_SHOWN: usize = 20;
-/// How much of such a message, and of what is wrong with it, is shown.
+/// How many bytes of such a message, and of its problem, are shown.
 const TEXT_BYTES_SHOWN: usize = 256;
-/// How many messages are shown again at once.
+/// How many messages are made visible at the same time.
 const SHOWN_AT_ONCE: usize = 32;
-/// What has to be left of an invocation to answer.
+/// How much time of an invocation is reserved for the answer.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
-/// What became of the messages that were given up.
+/// The result of moving dead letters.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetters {
     moved: BTreeMap<&'static str, u64>,
     unreadable: Vec<Unreadable>,
     unreadable_count: u64,
-    /// Whether there was no time to look at all of them.
+    /// Whether there was no time to receive all of them.
     unseen: bool,
 }
 
-/// A message that nobody can read.
+/// A message that cannot be read.
 #[derive(Debug, Serialize)]
 struct Unreadable {
     queue: &'static str,
@@ -49,11 +49,11 @@ struct Unreadable {
     body: String,
 }
 
-/// What a message is about: the key, if it is about one.
+/// The rule of a message, and its key if it is about one key.
 type Subject = (RuleId, Option<ObjectKey>);
 
 impl DeadLetters {
-    /// The answer to the request.
+    /// Returns the answer to the request.
     pub(crate) fn told(&self, retried: usize, next: Option<&Place>) -> Value {
         let moved = |queue| self.moved.get(queue).copied().unwrap_or_default();
         json!({
@@ -85,7 +85,7 @@ impl DeadLetters {
 }
 
 impl Stack {
-    /// Moves every chosen message back; answers where to go on if there was not time for all.
+    /// Moves every chosen message back. Returns where to continue if there was no time for all.
     pub(crate) async fn move_dead_letters(
         &self,
         choice: &FailureChoice,
@@ -98,12 +98,13 @@ impl Stack {
             None => None,
         };
         for dead in &self.config.dead_queues {
-            // Those that stay come again only when all have been seen.
+            // Messages that stay are made visible only after all have been received.
             let mut stay = Vec::new();
             loop {
                 if deadline.left() < ENOUGH_TIME {
-                    // All failures are done with: whoever goes on comes here at once, while those that stay
-                    // are still hidden. If nothing of all that was seen moves, nobody goes on for ever.
+                    // All failures have been processed, so a continued request comes here at once, while the messages
+                    // that stay are still hidden. If no message was moved, the answer has no `next`, so that a caller
+                    // does not continue for ever.
                     letters.unseen = true;
                     let last = rules.iter().map(|rule| &rule.id).max();
                     return Ok(letters.moved_any().then(|| Place {
@@ -138,8 +139,8 @@ impl Stack {
         Ok(None)
     }
 
-    /// Lets messages be received again at once. Those for which there is no time, or which cannot be, come
-    /// again by themselves.
+    /// Makes messages visible again at once. If there is no time or a request fails, a message becomes visible after
+    /// its visibility timeout.
     async fn show_again(&self, dead: &DeadQueue, receipt_handles: Vec<String>, deadline: Deadline) {
         stream::iter(receipt_handles)
             .take_while(|_| ready(deadline.left() > ANSWER_TIME))
@@ -149,13 +150,13 @@ impl Stack {
                     .change_visibility(&dead.url, &receipt_handle, Duration::ZERO)
                     .await
                 {
-                    tracing::warn!(%error, "a dead letter is hidden for some minutes");
+                    tracing::warn!(%error, "cannot make a dead letter visible; it stays hidden for some minutes");
                 }
             })
             .await;
     }
 
-    /// Whether a message is about anything that was chosen.
+    /// Whether a message is about a rule or key that was chosen.
     async fn is_chosen(
         &self,
         choice: &FailureChoice,
@@ -187,7 +188,7 @@ impl Stack {
     }
 }
 
-/// What a message is about, or why that cannot be told.
+/// Returns what a message is about, or why it cannot be read.
 fn subjects(dead: &DeadQueue, body: &str, rules: &[Rule]) -> Result<Vec<Subject>, String> {
     let json: Value =
         serde_json::from_str(body).map_err(|error| format!("the body is not JSON: {error}"))?;

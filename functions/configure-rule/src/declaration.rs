@@ -1,42 +1,42 @@
-//! What infrastructure as code declares: that a rule be there, under an id that follows from who declares it.
-//! The same declaration, sent twice, is the same rule. No I/O.
+//! Declarations of rules by infrastructure as code, without I/O. A rule's id is computed from the names of its
+//! declarer, so that the same declaration, sent twice, is the same rule.
 
 use md5::{Digest, Md5};
 use tandem_replication::Timestamp;
 use tandem_replication::names::{JobId, RuleId};
 use tandem_replication::new_rule::NewRule;
 
-/// A rule that has to be there, and how.
+/// A rule that has to exist, with its settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Declaration {
     /// Its id.
     pub id: RuleId,
-    /// All that is declared of it; what is not has its default.
+    /// Its settings. Those that are not declared have their defaults.
     pub draft: NewRule,
-    /// When historical objects, if they are declared, are asked for. A rule that has to be made is backfilled in any
-    /// case.
+    /// Whether an existing rule is backfilled, if historical objects are declared. A new rule is then always
+    /// backfilled.
     pub backfills: Backfills,
-    /// What tells this request from others; the same in every repetition.
+    /// Identifies this request. Every repetition has the same value.
     pub request: String,
 }
 
-/// When a rule that is there is backfilled.
+/// Whether an existing rule is backfilled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backfills {
-    /// Now: that is what is asked for.
+    /// Yes: the request asks for it.
     Now,
-    /// Unless it ever was: this may be the rule before a replacement that is rolled back.
+    /// Yes, unless it has had a backfill. The rule may be from before a replacement that is rolled back.
     Once,
-    /// It was asked for before already.
+    /// No: an earlier request asked for it.
     No,
 }
 
-/// Digits of an id, as in those that are made from time and chance.
+/// How many digits an id has, like ids that are made of a time and random bits.
 const DIGITS: usize = 20;
-/// Those of them that are milliseconds, in ids that sort by time.
+/// How many of them are milliseconds, in ids that sort by time.
 const TIME_DIGITS: usize = 12;
 
-/// The id of the rule that is declared by whoever has these names.
+/// Returns the id of the rule that a declarer with these names declares.
 pub fn rule_id(declarer: &[&str]) -> RuleId {
     RuleId::new(format!("rule-{}", &digest(declarer)[..DIGITS]))
 }
@@ -48,13 +48,13 @@ pub fn is_rule_id(text: &str) -> bool {
     })
 }
 
-/// The id of the job that `request` asks for, of a rule that was written at `at`. Ids of jobs sort by time.
+/// Returns the id of the job that `request` starts, for a rule that was written at `at`. Ids of jobs sort by time.
 pub fn job_id(at: Timestamp, request: &str) -> JobId {
     let digest = &digest(&[request])[..DIGITS - TIME_DIGITS];
     JobId::new(format!("job-{:012x}{digest}", at.timestamp_millis()))
 }
 
-/// A digest of texts, each with its length, so that no two lists of texts read the same.
+/// Returns a digest of texts. It includes the length of each, so that different lists of texts have different digests.
 fn digest(texts: &[&str]) -> String {
     let mut digest = Md5::new();
     for text in texts {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_names_are_the_same_rule_and_no_others() {
+    fn only_the_same_names_give_the_same_rule_id() {
         let id = rule_id(&["stack", "Rule", "photos", "photos-replica"]);
         assert_eq!(id, rule_id(&["stack", "Rule", "photos", "photos-replica"]));
         assert!(is_rule_id(id.as_str()), "{id}");
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_jobs_sort_by_time_whatever_asks_for_them() {
+    fn ids_of_jobs_sort_by_time_for_any_request() {
         let at = |millis| Timestamp::from_timestamp_millis(millis).unwrap();
         let earlier = job_id(at(1_700_000_000_000), "z");
         assert_eq!(earlier.as_str().len(), "job-".len() + DIGITS);

@@ -1,4 +1,4 @@
-//! Brings a rule to what is declared of it. Every step can be repeated, and carried on by whoever repeats it.
+//! Makes a rule agree with its declaration. Every step can be repeated. A repetition continues an unfinished one.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,23 +13,23 @@ use tandem_replication::rule::{Rule, RuleState};
 use crate::declaration::{Backfills, Declaration, job_id};
 use crate::stack::Stack;
 
-/// How often a rule is looked at again because another request wrote it meanwhile.
+/// How often a step is attempted if other requests write the rule at the same time.
 const ATTEMPTS: u32 = 4;
 
-/// A rule that is as it was declared.
+/// A rule that agrees with its declaration.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ensured {
     /// The rule.
     pub(crate) rule: Rule,
     /// The backfill that was started, if one was.
     pub(crate) job_id: Option<JobId>,
-    /// What a person should know, in sentences.
+    /// What the caller should know, in sentences.
     pub(crate) remarks: Vec<String>,
 }
 
 impl Stack {
-    /// Makes a rule. A request with a token may come again, as one whose answer was lost does: then the answer is the rule
-    /// of the first one.
+    /// Creates a rule. A request with a token may be repeated, for example if its answer was lost. The answer is then
+    /// the rule of the first request.
     pub(crate) async fn create(
         &self,
         draft: NewRule,
@@ -54,8 +54,8 @@ impl Stack {
         Ok(json!(self.ensure(&wanted).await?))
     }
 
-    /// Makes the rule, or changes it, or finds it as it has to be. A rule that is paused stays so. Refused like
-    /// any other creation or change, and then nothing is left that was not there before.
+    /// Creates the rule or changes it, unless it already agrees with the declaration. A paused rule stays paused. It
+    /// may be refused like any other creation or change. Then it undoes what it has done.
     pub(crate) async fn ensure(&self, wanted: &Declaration) -> Result<Ensured, RequestError> {
         let (rule, remarks, is_new) = self
             .until_undisturbed(|| self.brought_about(wanted))
@@ -73,14 +73,14 @@ impl Stack {
             Ok(()) => Ok(ensured(rule, Some(job_id))),
             Err(error) => {
                 if is_new && let Err(left) = self.end(rule).await {
-                    tracing::error!(rule.id = wanted.id.as_str(), error = %left, "a rule that was not made is still there");
+                    tracing::error!(rule.id = wanted.id.as_str(), error = %left, "cannot remove an incomplete rule");
                 }
                 Err(error)
             }
         }
     }
 
-    /// Whether a rule that is there is backfilled, where historical objects are declared.
+    /// Whether an existing rule is backfilled, if historical objects are declared.
     async fn has_to_be_backfilled(&self, wanted: &Declaration) -> Result<bool, RequestError> {
         match wanted.backfills {
             Backfills::Now => Ok(true),
@@ -89,7 +89,7 @@ impl Stack {
         }
     }
 
-    /// Ends the rule of this id; none is as good.
+    /// Ends the rule with this id, if it exists.
     pub(crate) async fn remove(&self, id: &RuleId) -> Result<Option<Rule>, RequestError> {
         self.until_undisturbed(async || match self.table.rule(id).await? {
             Some(rule) => self.end(rule).await.map(Some),
@@ -98,22 +98,28 @@ impl Stack {
         .await
     }
 
-    /// Ends the rule of this id if it is still being made. If the table refuses to write it, it is detached and removed
-    /// without being marked first.
+    /// Ends the rule with this id if it is still `enabling`. If the table does not accept that the rule is marked as
+    /// `deleting`, and no other request has written it, the rule is detached and removed without the mark.
     pub(crate) async fn withdraw(&self, id: &RuleId) -> Result<(), RequestError> {
-        match self.table.rule(id).await? {
-            Some(rule) if rule.state == RuleState::Enabling => {
-                if let Err(error) = self.end(rule.clone()).await {
-                    tracing::warn!(rule.id = id.as_str(), %error, "a rule that was not made is removed at once");
-                    self.undo(&rule).await?;
-                }
-                Ok(())
-            }
-            _ => Ok(()),
+        let Some(rule) = self.table.rule(id).await? else {
+            return Ok(());
+        };
+        if rule.state != RuleState::Enabling {
+            return Ok(());
         }
+        let Err(error) = self.end(rule.clone()).await else {
+            return Ok(());
+        };
+        if matches!(error, RequestError::Refused(_))
+            || self.table.rule(id).await?.as_ref() != Some(&rule)
+        {
+            return Err(error);
+        }
+        tracing::warn!(rule.id = id.as_str(), %error, "removing an incomplete rule without marking it first");
+        self.undo(&rule).await
     }
 
-    /// Does `step` again where another request wrote the rule between.
+    /// Runs `step`, and repeats it if another request has written the rule in between.
     async fn until_undisturbed<T>(
         &self,
         step: impl AsyncFn() -> Result<T, RequestError>,
@@ -128,7 +134,7 @@ impl Stack {
         step().await
     }
 
-    /// The rule as it has to be, with remarks, and whether it was not there before.
+    /// Returns the rule as declared, with remarks, and whether it is new.
     async fn brought_about(
         &self,
         wanted: &Declaration,
@@ -146,7 +152,7 @@ impl Stack {
                 let (rule, remarks) = self.made(&rule).await?;
                 Ok((rule, remarks, true))
             }
-            // Begun by the same request, which was sent twice or died.
+            // The same request began it before: it was sent twice, or its function died.
             Some(rule) if rule.state == RuleState::Enabling => {
                 let (rule, mut remarks) = self.made(&rule).await?;
                 let (rule, later) = self.rewritten(rule, &wanted.draft).await?;
@@ -160,7 +166,7 @@ impl Stack {
         }
     }
 
-    /// Claims both buckets. What stands in the way may be this very rule, from the same request sent twice.
+    /// Claims both buckets. If the same request was sent twice, the claim that it finds may be this rule's.
     async fn claimed(&self, wanted: &Declaration) -> Result<Rule, RequestError> {
         match self.claim(wanted.id.clone(), &wanted.draft).await {
             Err(RequestError::Refused(refusal))
@@ -173,20 +179,22 @@ impl Stack {
         }
     }
 
-    /// Enables a rule that is claimed. If that fails it is ended, unless another request has taken it over.
+    /// Enables a rule whose buckets are claimed. If that fails, the rule is ended, unless another request has taken it
+    /// over.
     async fn made(&self, rule: &Rule) -> Result<(Rule, Vec<String>), RequestError> {
         match self.enable(rule).await {
             Ok(made) => Ok(made),
             Err(error) => {
                 if let Err(left) = self.withdraw(&rule.id).await {
-                    tracing::error!(rule.id = rule.id.as_str(), error = %left, "a rule that was not made is still there");
+                    tracing::error!(rule.id = rule.id.as_str(), error = %left, "cannot remove an incomplete rule");
                 }
                 Err(error)
             }
         }
     }
 
-    /// Writes what is declared, and attaches what it needs, whether or not it was there.
+    /// Writes what is declared, and attaches the notifications that it needs. It attaches them even if the rule has not
+    /// changed.
     async fn rewritten(
         &self,
         before: Rule,
@@ -213,7 +221,7 @@ impl Stack {
     }
 }
 
-/// Refuses a rule whose destination is elsewhere than declared.
+/// Refuses a rule whose destination is in another region than declared.
 fn expected_there(rule: &Rule, draft: &NewRule) -> Result<(), Refusal> {
     match &draft.destination_region {
         Some(expected) if *expected != rule.destination.region => Err(Refusal::new(

@@ -1,4 +1,4 @@
-//! The end of the stack: no source bucket may go on notifying queues that are gone.
+//! Detaches all rules when the stack is deleted, so that no source bucket continues to notify deleted queues.
 
 use futures::{StreamExt, stream};
 use tandem_lambda::request::RequestError;
@@ -7,14 +7,14 @@ use tandem_replication::rule::Rule;
 
 use crate::stack::{ENOUGH_TIME, Stack};
 
-/// How many rules are ended at once.
+/// How many rules are detached at the same time.
 const AT_ONCE: usize = 8;
-/// How many rules that could not be ended are named.
+/// How many rules that failed to detach are named in the error.
 const NAMED_MAX: usize = 5;
 
 impl Stack {
-    /// Ends every rule as far as its buckets show it: notifications are detached, unfinished uploads aborted. The
-    /// table goes with the stack. Repeat-safe.
+    /// Removes what every rule has configured in its buckets: detaches notifications and aborts unfinished uploads.
+    /// CloudFormation deletes the table with the stack. Idempotent.
     pub(crate) async fn detach_all(&self, deadline: Deadline) -> Result<(), String> {
         let rules = self
             .table
@@ -45,21 +45,22 @@ impl Stack {
         let all = left.len();
         left.truncate(NAMED_MAX);
         Err(format!(
-            "{all} of {count} rules still have notifications attached: {}. Delete the stack again, or end those rules \
-             with the action \"delete\" first; to leave the notifications there, retain this resource",
+            "{all} of {count} rules still have notifications attached: {}. Delete the stack again, or delete those \
+             rules first with the action \"delete\"; to keep the notifications, retain this resource",
             left.join("; ")
         ))
     }
 
-    /// What is not aborted stays invisible, and costs storage until a lifecycle rule of the bucket aborts it.
+    /// Aborts the uploads of these rules. An upload that is not aborted stays invisible and costs storage, until a
+    /// lifecycle rule of the bucket aborts it.
     async fn abort_all(&self, rules: &[Rule], deadline: Deadline) {
         for rule in rules {
             if deadline.left() < ENOUGH_TIME + ENOUGH_TIME / 2 {
-                tracing::warn!("there was no time to abort every unfinished upload");
+                tracing::warn!("not enough time to abort every unfinished upload");
                 return;
             }
             if let Err(error) = self.abort_uploads(rule).await {
-                tracing::warn!(rule.id = rule.id.as_str(), %error, "unfinished uploads are left behind");
+                tracing::warn!(rule.id = rule.id.as_str(), %error, "cannot abort the unfinished uploads of a rule");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Failed objects: shown, and tried again from the source's present state.
+//! Shows failed objects, and retries them from the source's present state.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::dead_letters::DeadLetters;
 use crate::request::{FailureChoice, Place, RuleName};
 use crate::stack::{ENOUGH_TIME, Stack};
 
-/// How many messages are sent at once.
+/// How many messages are sent at the same time.
 const SENT_AT_ONCE: usize = 32;
 
 impl Stack {
@@ -81,8 +81,8 @@ impl Stack {
         Ok(json!({"failure": failure}))
     }
 
-    /// Has every chosen object reconciled, and moves what was given up back to the queues it came from. A
-    /// record stays until its object has succeeded. Repeated from its `next` until there is none.
+    /// Sends every chosen object to be reconciled, and moves dead letters back to the queues that they came from. A
+    /// record stays until its object has succeeded. A caller continues from `next` until there is none.
     pub(crate) async fn retry(
         &self,
         choice: &FailureChoice,
@@ -91,7 +91,7 @@ impl Stack {
         let mut retried = 0;
         let mut letters = DeadLetters::default();
         let mut place = choice.after.clone();
-        // Before every rule's.
+        // Sorts before every rule's id.
         let before = || RuleId::new("");
         let mut done = place
             .as_ref()
@@ -100,7 +100,7 @@ impl Stack {
             let mut after = resumed(&mut place, &rule_id);
             loop {
                 if deadline.left() < ENOUGH_TIME {
-                    // A place without a key says that its rule is done with.
+                    // A place without a key means that its rule is complete.
                     let next = Place {
                         rule_id: if after.is_some() { rule_id } else { done },
                         key: after,
@@ -145,7 +145,7 @@ impl Stack {
         Ok(())
     }
 
-    /// The rules that are chosen, by id, from where an earlier answer stopped.
+    /// Returns the ids of the chosen rules in order, from where an earlier answer stopped.
     async fn rules_of(&self, choice: &FailureChoice) -> Result<Vec<RuleId>, RequestError> {
         let mut ids: Vec<RuleId> = match &choice.rule {
             Some(name) => vec![self.find(name).await?.id],
@@ -165,7 +165,7 @@ impl Stack {
     }
 }
 
-/// After which key of this rule to go on, if an earlier answer stopped within it.
+/// Returns the key of this rule after which to continue, if an earlier answer stopped within the rule.
 fn resumed(place: &mut Option<Place>, rule_id: &RuleId) -> Option<ObjectKey> {
     place
         .take_if(|place| place.rule_id == *rule_id)

@@ -1,4 +1,4 @@
-//! One request, from its JSON to the answer.
+//! Handles one request, from its JSON to the answer.
 
 use lambda_runtime::{Diagnostic, LambdaEvent};
 use serde_json::Value;
@@ -17,7 +17,7 @@ impl Stack {
         self.aws.begin(deadline);
         let answer = self.carry_out(invocation.payload, deadline).await;
         if let Err(error) = &answer {
-            tracing::warn!(%error, "not carried out");
+            tracing::warn!(%error, "the request was refused or failed");
         }
         Ok(answer?)
     }

@@ -1,5 +1,5 @@
-//! What CloudFormation and Terraform should not send: it is read or refused, never a panic; and whatever has an
-//! address to answer to has an answer that CloudFormation takes.
+//! Sends hostile requests in the forms of CloudFormation and Terraform. Each must be read or refused without a panic.
+//! If a request has an address for the answer, the answer must be one that CloudFormation accepts.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -26,12 +26,12 @@ const PROPERTIES: &[&str] = &[
     "Historical",
 ];
 
-/// What the request says of itself, which an answer has to repeat whole.
+/// Returns how many bytes of the request an answer has to repeat.
 fn repeated_bytes(event: &ResourceEvent) -> usize {
     event.answer(&Err(String::new())).to_string().len()
 }
 
-/// Reads properties. A refusal is about one of them, in the words of a template.
+/// Reads properties. Asserts that a refusal names one of them, with the names of the template.
 fn read(properties: &Map<String, Value>) -> Option<Refusal> {
     let refusal = draft(properties).err()?;
     let said = told(&refusal);
@@ -45,7 +45,7 @@ fn read(properties: &Map<String, Value>) -> Option<Refusal> {
     Some(refusal)
 }
 
-/// Recognises and answers, as the function does with everything that it is sent.
+/// Recognises and answers a payload, as the function does.
 fn answered(payload: &Value) {
     let Some(event) = ResourceEvent::recognise(payload) else {
         return;
@@ -92,7 +92,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
-    fn anything_is_recognised_or_not_and_answered(payload in any_value()) {
+    fn any_payload_is_handled_without_a_panic(payload in any_value()) {
         answered(&payload);
         let _ = TerraformRequest::recognise(&payload);
         let _ = TerraformRequest::recognise(&json!({"tf": payload}));
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn a_property_of_another_form_is_read_or_named(
+    fn a_property_of_another_type_is_read_or_named(
         event in prop::sample::select(events("cloudformation")),
         name in prop::sample::select(PROPERTIES),
         value in prop_oneof![odd_value(), any_value()],

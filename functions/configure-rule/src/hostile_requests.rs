@@ -1,5 +1,4 @@
-//! Requests as nobody should send them: they are read or refused, never a panic, and a refusal says which
-//! field it is about.
+//! Sends hostile requests. Each must be read or refused without a panic, and a refusal must name the field.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -51,7 +50,7 @@ const FIELDS: &[(&str, &[&str])] = &[
     ("check", &["rule"]),
 ];
 
-/// Whether an action can do without a field.
+/// Whether a field of an action is optional.
 fn is_optional(action: &str, field: &str) -> bool {
     matches!((action, field), ("failures" | "retry" | "check", "rule"))
         || !["rule", "source", "destination", "key"].contains(&field)
@@ -61,7 +60,7 @@ fn requests() -> Vec<Value> {
     events("configure-rule")
 }
 
-/// Whether a field may have this value, as the contract says; `null` is as good as left out.
+/// Whether the contract allows this value of a field. `null` means that the field is left out.
 fn fits(action: &str, field: &str, value: &Value) -> bool {
     if value.is_null() {
         return is_optional(action, field);
@@ -101,7 +100,7 @@ fn fits(action: &str, field: &str, value: &Value) -> bool {
     }
 }
 
-/// Whether an option may have this value; `null` asks for its default.
+/// Whether an option may have this value. `null` requests its default.
 fn option_fits(name: &str, value: &Value) -> bool {
     let is_one_of = |words: &[&str]| value.is_null() || words.iter().any(|word| value == word);
     match name {
@@ -133,7 +132,7 @@ fn is_place(value: &Value) -> bool {
     }) && fields.contains_key("rule_id")
 }
 
-/// Whether a retry says of what, once.
+/// Whether a retry has either a choice or `all`, and not both.
 fn chooses(fields: &Map<String, Value>) -> bool {
     let some = ["rule", "reason", "key_prefix"].iter().any(|name| {
         fields
@@ -144,7 +143,7 @@ fn chooses(fields: &Map<String, Value>) -> bool {
     some != all
 }
 
-/// Whether a request is one of the contract's, told in another way than the parser does.
+/// Whether the contract accepts a request. Does not use the parser's code.
 fn is_of_the_contract(request: &Value) -> bool {
     let Some((action, known)) = FIELDS
         .iter()
@@ -172,8 +171,8 @@ fn is_of_the_contract(request: &Value) -> bool {
                 .any(changes))
 }
 
-/// A refusal is about a field of the contract; one of the whole request names the field that does not fit,
-/// or there is no field to name.
+/// Asserts that a refusal is about a field of the contract. A refusal of the whole request has to name the invalid
+/// field, unless there is no field to name.
 fn assert_says_what_is_wrong(request: &Value, refusal: &Refusal) {
     let said = refusal.to_string();
     let codes = [
@@ -209,18 +208,18 @@ fn assert_says_what_is_wrong(request: &Value, refusal: &Refusal) {
     }
 }
 
-/// Whether there is no field to name, as what is wrong is that none says anything.
+/// Whether there is no field to name, because the request changes or chooses nothing.
 fn asks_for_nothing(refusal: &Refusal) -> bool {
     ["changes nothing", "chooses nothing"]
         .iter()
         .any(|problem| refusal.problem.starts_with(problem))
 }
 
-/// Reads a request, which is accepted just where the contract accepts it.
+/// Reads a request, and asserts that it is accepted exactly if the contract accepts it.
 fn read(request: &Value) {
     let allowed = is_of_the_contract(request);
     match Request::parse(request.clone()) {
-        Ok(read) => assert!(allowed, "{request} is taken for {read:?}"),
+        Ok(read) => assert!(allowed, "{request} is read as {read:?}"),
         Err(refusal) => {
             assert!(!allowed, "{request}: {refusal}");
             assert_says_what_is_wrong(request, &refusal);
@@ -232,7 +231,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(CASES))]
 
     #[test]
-    fn anything_is_a_request_or_refused(document in any_value(), fields in any_value()) {
+    fn any_document_is_read_or_refused(document in any_value(), fields in any_value()) {
         read(&document);
         for (action, _) in FIELDS {
             let mut request = json!({"action": action});
@@ -244,14 +243,14 @@ proptest! {
     // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
     // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
-    fn a_damaged_request_is_a_request_of_the_contract_or_refused(request in damaged(requests())) {
+    fn a_damaged_request_is_accepted_only_if_the_contract_accepts_it(request in damaged(requests())) {
         read(&request);
     }
 
     // Promise: A request to `configure-rule` or `backfill` is accepted where the contract accepts it, and
     // otherwise refused by the name of the wrong field; an unknown field is always wrong.
     #[test]
-    fn a_field_of_another_type_is_named(
+    fn a_refusal_names_a_field_of_another_type(
         request in prop::sample::select(requests()), at in any::<prop::sample::Index>(), value in odd_value(),
     ) {
         let mut request = request;

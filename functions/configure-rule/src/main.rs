@@ -1,4 +1,4 @@
-//! Makes, shows, changes and ends rules: wiring only.
+//! Creates, shows, changes and deletes rules: wiring only.
 
 mod attach;
 mod buckets;

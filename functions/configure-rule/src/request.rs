@@ -1,5 +1,5 @@
-//! The requests, parsed. Unknown fields are refused, so that a typing error never silently changes a rule.
-//! Fields are taken out first and read one by one, so that a refusal can name the one that is wrong. No I/O.
+//! Parses requests, without I/O. Unknown fields are refused, so that a typing error never silently changes a rule.
+//! Fields are extracted first and read one by one, so that a refusal can name the invalid field.
 
 mod options;
 
@@ -20,7 +20,7 @@ pub use self::options::OptionChanges;
 /// One request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Make a rule; with the same token again, the same one.
+    /// Create a rule. A repeated request with the same token returns the same rule.
     Create(NewRule, Option<String>),
     /// Show a rule.
     Get(RuleName),
@@ -28,44 +28,44 @@ pub enum Request {
     List,
     /// Change a rule.
     Update(RuleName, Changes),
-    /// Keep a rule's changes for later.
+    /// Pause a rule: defer its changes.
     Pause(RuleName),
-    /// Replicate a paused rule's changes.
+    /// Resume a paused rule: replicate its deferred changes.
     Resume(RuleName),
-    /// End a rule.
+    /// Delete a rule.
     Delete(RuleName),
-    /// Show how far a rule has come.
+    /// Show a rule's progress.
     Progress(RuleName, u32),
-    /// Show where a bucket can be replicated to.
+    /// Show to which buckets a bucket can be replicated.
     Destinations(BucketName),
-    /// Show some failures, so many at most.
+    /// Show failures, at most this many.
     Failures(FailureChoice, usize),
     /// Show the failure of one object.
     Failure(RuleName, ObjectKey),
-    /// Try failed objects again, and messages that were given up.
+    /// Retry failed objects and dead letters.
     Retry(FailureChoice),
-    /// See whether a rule, or every rule, still works.
+    /// Check whether a rule, or every rule, still works.
     Check(Option<RuleName>),
 }
 
-/// Which failures are meant, and after which of them to go on.
+/// Which failures are chosen, and after which of them to continue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailureChoice {
-    /// Those of one rule.
+    /// Chooses failures of one rule.
     pub rule: Option<RuleName>,
-    /// Those that the filter means.
+    /// Chooses failures that the filter matches.
     pub filter: FailureFilter,
     /// Where an earlier answer stopped.
     pub after: Option<Place>,
 }
 
-/// Where an answer stopped; whoever wants the rest passes it back.
+/// Where an answer stopped. A caller passes it back to get the rest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
-    /// The rule whose failures were looked at last.
+    /// The rule whose failures were read last.
     pub rule_id: RuleId,
-    /// The last key that was looked at; none if that was all of the rule's.
+    /// The last key that was read; `None` if all failures of the rule were read.
     pub key: Option<ObjectKey>,
 }
 
@@ -73,7 +73,7 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleName(pub String);
 
-/// What is to be changed.
+/// The changes of an update.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Another scope.
@@ -84,17 +84,18 @@ pub struct Changes {
     pub options: OptionChanges,
     /// Whether to backfill now.
     pub historical: bool,
-    /// With the same token again, the backfill is the same one.
+    /// A repeated request with the same token refers to the same backfill.
     pub token: Option<String>,
 }
 
 const ACTIONS: &str = "create, get, list, update, pause, resume, delete, progress, destinations, \
                        failures, failure, retry, check";
-/// CloudWatch keeps values of one minute for 15 days.
+/// The longest window: CloudWatch keeps values of one minute for 15 days.
 const WINDOW_MINS_MAX: u32 = 15 * 24 * 60;
-/// How many failures are shown if nobody says how many.
+/// How many failures are shown by default.
 const FAILURES_SHOWN: usize = 100;
-/// Lambda's limit on an answer is 6 MB; a failure whose key is all control characters has 9 kB.
+/// How many failures are shown at most. Lambda limits an answer to 6 MB, and a failure whose key has only control
+/// characters has 9 kB.
 const FAILURES_SHOWN_MAX: usize = 500;
 
 #[derive(Deserialize)]
@@ -194,7 +195,7 @@ impl Request {
         };
         let action = text("action", action)?;
         let token = match action.as_str() {
-            // Told apart here, as what is declared has none.
+            // Read here, because declarations, which use the same parser of fields, have no token.
             "create" | "update" => token(fields.remove("token").unwrap_or_default())?,
             _ => None,
         };
@@ -228,7 +229,7 @@ impl Request {
     }
 }
 
-/// What `create` is asked for, without the action.
+/// Reads the fields of `create`, without the action.
 pub fn draft_of(fields: Map<String, Value>) -> Result<NewRule, Refusal> {
     draft(read("create", fields)?)
 }
@@ -326,7 +327,7 @@ fn retry(fields: RetryFields) -> Result<Request, Refusal> {
         (true, true) => Err(invalid(
             "all",
             "true",
-            "goes alone; leave it out to retry what rule, reason and key_prefix choose",
+            "cannot be combined with rule, reason or key_prefix; leave it out to retry what those choose",
         )),
         (false, false) => Err(invalid(
             "request",
@@ -343,7 +344,7 @@ fn choice(
     key_prefix: Option<Value>,
     after: Option<Value>,
 ) -> Result<FailureChoice, Refusal> {
-    // An empty prefix chooses nothing from everything.
+    // An empty prefix does not restrict the choice.
     let key_prefix = key_prefix.filter(|prefix| prefix != "");
     let filter = FailureFilter {
         key_prefix: key_prefix
@@ -354,7 +355,7 @@ fn choice(
     let after = match after {
         None | Some(Value::Null) => None,
         Some(place) => Some(serde_json::from_value(place.clone()).map_err(|error| {
-            let problem = format!("is no place where an answer stopped: {error}");
+            let problem = format!("is not the \"next\" of an earlier answer: {error}");
             invalid("after", place.to_string(), problem)
         })?),
     };
@@ -423,7 +424,7 @@ fn scope(value: Value) -> Result<Scope, Refusal> {
     if value == "all" {
         return Ok(Scope::All);
     }
-    // Serde would take a list for the fields in their order.
+    // Serde would read a list as the fields in their order.
     let prefixes = if value.is_object() {
         serde_json::from_value::<Prefixes>(value).map_err(|error| format!(": {error}"))
     } else {
@@ -443,7 +444,7 @@ fn scope(value: Value) -> Result<Scope, Refusal> {
     })
 }
 
-/// A request that is not of the contract's form.
+/// Returns the refusal of a request that the contract does not allow.
 pub fn invalid(
     field: &'static str,
     value: impl Into<String>,

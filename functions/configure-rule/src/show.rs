@@ -1,4 +1,4 @@
-//! What there is to see: rules, their progress, and where a bucket can be replicated to.
+//! Shows rules, their progress, and to which buckets a bucket can be replicated.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ use crate::buckets::readable;
 use crate::request::RuleName;
 use crate::stack::Stack;
 
-/// SQS counts its messages only approximately; its documentation gives the counts a minute to settle.
+/// How long SQS's counts of messages need to become exact. They are approximate. According to SQS's documentation
+/// they settle within a minute.
 const QUEUE_COUNT_SETTLES: TimeDelta = TimeDelta::seconds(60);
 
 /// How many transfers are shown.
@@ -32,12 +33,12 @@ impl Stack {
     /// Shows all rules, the oldest first.
     pub(crate) async fn list(&self) -> Result<Value, RequestError> {
         let mut rules = self.table.rules().await?;
-        // The ids of declared rules say nothing of their age.
+        // The ids of declared rules do not sort by age.
         rules.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Ok(json!({"rules": rules}))
     }
 
-    /// Shows how far a rule has come.
+    /// Shows a rule's progress.
     pub(crate) async fn progress(
         &self,
         name: &RuleName,
@@ -55,7 +56,7 @@ impl Stack {
             async { Ok(self.metrics(&rule, asked_at, window_mins).await) },
             async { Ok(self.table.failure_count(&rule.id).await?) },
         )?;
-        // After the queues: what was in none of them has come to be here by now, or to its end.
+        // Read after the queues. A key that was in no queue then is in a transfer now, or is settled.
         let transfers = self.table.transfers(&rule.id).await?;
         let watermark = self
             .watermark(&rule, &backlog, transfers.len(), asked_at)
@@ -87,17 +88,17 @@ impl Stack {
         }))
     }
 
-    /// What CloudWatch knows; progress is worth showing without it.
+    /// Returns the metrics of CloudWatch. If reading them fails, progress is shown without them.
     async fn metrics(&self, rule: &Rule, asked_at: Timestamp, window_mins: u32) -> RuleMetrics {
         cloudwatch::read(&self.aws, &rule.id, asked_at, window_mins)
             .await
             .unwrap_or_else(|error| {
-                tracing::warn!(%error, "progress is shown without metrics");
+                tracing::warn!(%error, "cannot read metrics; showing progress without them");
                 RuleMetrics::default()
             })
     }
 
-    /// A job as callers see it.
+    /// Returns a job as callers see it.
     async fn seen(&self, job: Option<Job>) -> Result<Option<JobView>, RequestError> {
         match job {
             Some(job) => Ok(Some(job.view(&self.table.shards(&job).await?, now()))),
@@ -129,8 +130,8 @@ impl Stack {
         })
     }
 
-    /// The instant before which every change that was received is replicated. It moves on whenever nothing
-    /// waits, and never back.
+    /// Returns the instant before which every change that was received has been replicated. It moves forward whenever
+    /// no change is waiting, and never back.
     async fn watermark(
         &self,
         rule: &Rule,
@@ -146,7 +147,7 @@ impl Stack {
         let until = rule
             .paused_at
             .map_or(settled_until, |paused_at| paused_at.min(settled_until));
-        // Before its creation a rule had received nothing.
+        // A rule has received no changes before its creation.
         let reached = nothing_waits
             .then_some(until)
             .filter(|until| *until >= rule.created_at);
@@ -172,14 +173,14 @@ impl Stack {
             .filter(|bucket| bucket.name != *source)
         {
             let reason = match (&bucket.region, claimed.get(&bucket.name)) {
-                (None, _) => Some("its region cannot be told".to_owned()),
+                (None, _) => Some("S3 does not return its region".to_owned()),
                 (Some(there), _) if *there == region => {
                     Some("it is in the source's region".to_owned())
                 }
                 (Some(there), _) if !groups.allow(&region, there) => {
                     Some(format!("{there} is not in one region group with {region}"))
                 }
-                (Some(_), Some(rule)) => Some(format!("it belongs to {rule} already")),
+                (Some(_), Some(rule)) => Some(format!("it already belongs to {rule}")),
                 (Some(_), None) => None,
             };
             buckets.push(json!({

@@ -1,4 +1,4 @@
-//! What a request is carried out with. Every kind of request has its own file; each extends this.
+//! The stack that carries out requests. Every kind of request has its own file, which extends [`Stack`].
 
 use std::ops::Deref;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use tandem_replication::rule::Rule;
 
 use crate::request::RuleName;
 
-/// What has to be left of an invocation to begin another page of anything.
+/// How much time an invocation must have left to begin another page.
 pub(crate) const ENOUGH_TIME: Duration = Duration::from_secs(20);
 
-/// The stack, as far as rules are concerned.
+/// The services that requests about rules need.
 #[derive(Debug)]
 pub struct Stack {
     services: Services,
@@ -40,7 +40,7 @@ impl Stack {
         })
     }
 
-    /// The rule of this id, or with this bucket.
+    /// Returns the rule with this id, or with this bucket.
     pub(crate) async fn find(&self, name: &RuleName) -> Result<Rule, RequestError> {
         find_rule(&self.table, &name.0).await
     }

@@ -1,5 +1,5 @@
-//! Rules as resources of Terraform: `aws_lambda_invocation` with `lifecycle_scope = "CRUD"` sends its input with
-//! `tf`, which says what becomes of the resource. Only the reading; no I/O but what `Stack` does.
+//! Rules as resources of Terraform. `aws_lambda_invocation` with `lifecycle_scope = "CRUD"` adds `tf` to its input,
+//! which says whether the resource is created, updated or deleted. This file only parses; `Stack` does all I/O.
 
 use serde_json::{Map, Value, json};
 use tandem_lambda::request::{RequestError, text};
@@ -10,20 +10,20 @@ use crate::declaration::{Backfills, Declaration, rule_id};
 use crate::request::{draft_of, invalid};
 use crate::stack::Stack;
 
-/// Where Terraform says what it is about; its `terraform_key`, by default.
+/// The field that Terraform adds: the default of its `terraform_key`.
 const KEY: &str = "tf";
 
-/// What Terraform asks for.
+/// A request of Terraform.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TerraformRequest {
-    /// The rule has to be there.
+    /// Create or update the rule.
     Ensure(Box<Declaration>),
-    /// The rule has to go.
+    /// Delete the rule.
     Remove(RuleId),
 }
 
 impl TerraformRequest {
-    /// Reads a request of Terraform's; none if this is something else.
+    /// Reads a request of Terraform. Returns `None` for any other request.
     pub fn recognise(payload: &Value) -> Option<Result<Self, Refusal>> {
         let fields = payload.as_object()?;
         fields.contains_key(KEY).then(|| Self::read(fields.clone()))
@@ -32,11 +32,11 @@ impl TerraformRequest {
     fn read(mut input: Map<String, Value>) -> Result<Self, Refusal> {
         let tf = input.remove(KEY).unwrap_or_default();
         let Value::Object(mut tf) = tf else {
-            let problem = "is no object; Terraform adds it where lifecycle_scope is \"CRUD\"";
+            let problem = "is not an object; Terraform adds it if lifecycle_scope is \"CRUD\"";
             return Err(invalid(KEY, tf.to_string(), problem));
         };
         if input.contains_key("action") {
-            let problem = "is said by Terraform; leave action out of the input";
+            let problem = "is set by Terraform; leave action out of the input";
             return Err(invalid("action", input["action"].to_string(), problem));
         }
         let action = text("tf.action", tf.remove("action").unwrap_or_default())?;
@@ -59,7 +59,7 @@ impl TerraformRequest {
                 &before
             }))),
             _ => {
-                let problem = "is not known; it is create, update or delete";
+                let problem = "is not known; use create, update or delete";
                 Err(invalid("tf.action", action, problem))
             }
         }
@@ -67,7 +67,7 @@ impl TerraformRequest {
 }
 
 impl Stack {
-    /// Does what Terraform asks.
+    /// Carries out a request of Terraform.
     pub(crate) async fn answer_terraform(
         &self,
         request: TerraformRequest,
@@ -97,7 +97,7 @@ fn ensure(
     })))
 }
 
-/// Terraform names no resource to a function, so a pair of buckets is what a rule is known by.
+/// Returns the id of the rule. Terraform does not send the resource's name, so the pair of buckets identifies the rule.
 fn id_of(input: &Map<String, Value>) -> RuleId {
     let bucket = |name: &str| match input.get(name) {
         Some(Value::String(name)) => name.clone(),
@@ -111,7 +111,7 @@ fn has_buckets(input: &Map<String, Value>) -> bool {
     input.contains_key("source") && input.contains_key("destination")
 }
 
-/// Refuses other buckets: that is another rule, and Terraform has no word for a resource that becomes another.
+/// Refuses other buckets. They would be another rule, and Terraform cannot express that an update replaces a resource.
 fn same_buckets(input: &Map<String, Value>, before: &Map<String, Value>) -> Result<(), Refusal> {
     for field in ["source", "destination"] {
         let (now, then) = (input.get(field), before.get(field));
@@ -119,8 +119,8 @@ fn same_buckets(input: &Map<String, Value>, before: &Map<String, Value>) -> Resu
             && now != then
         {
             let problem = format!(
-                "was {then} before, and a rule's buckets cannot be changed; replace the resource: let replace_triggered_by \
-                 name the buckets, as the example does, or use terraform apply -replace"
+                "was {then} before, and a rule's buckets cannot be changed; replace the resource: name the buckets in \
+                 replace_triggered_by, as the example does, or use terraform apply -replace"
             );
             let value = now.as_str().map_or_else(|| now.to_string(), str::to_owned);
             return Err(invalid(field, value, problem));
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_tf_is_none_of_terraforms() {
+    fn a_request_without_tf_is_not_taken_for_one_of_terraform() {
         assert_eq!(
             TerraformRequest::recognise(&json!({"action": "list"})),
             None
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_says_what_to_do() {
+    fn a_refusal_says_what_to_do() {
         let renamed = json!({"source": "photos", "destination": "other-replica"});
         for (payload, said) in [
             (
@@ -188,7 +188,7 @@ mod tests {
             ),
             (
                 json!({"tf": "create"}),
-                "tf = \"\\\"create\\\"\": is no object",
+                "tf = \"\\\"create\\\"\": is not an object",
             ),
             (
                 json!({"tf": {}}),

@@ -1,14 +1,15 @@
-//! What follows a range: outcomes and failures are recorded, keys of paused rules deferred.
+//! Follows up on a range: records outcomes and failures, and defers keys of paused rules.
 
 use std::collections::BTreeMap;
 
 use tandem_lambda::metrics::{RuleMetrics, write_rule_metrics};
-use tandem_lambda::record::{Attempt, Redelivery, Unsuccessful};
 use tandem_lambda::runtime::now;
 use tandem_lambda::services::deferred_key;
 use tandem_lambda::transfers::RuleTransferPorts;
 use tandem_replication::deferral::{Deferred, DeferredKeys, defer};
-use tandem_replication::failure_record::FailureRevision;
+use tandem_replication::failure_record::{
+    Attempt, FailureRevision, Redelivery, Unsuccessful, keep,
+};
 use tandem_replication::fault::{FailedObject, Fault};
 use tandem_replication::names::RuleId;
 use tandem_replication::replicator::Outcome;
@@ -17,7 +18,7 @@ use tandem_replication::transfer::Transfer;
 
 use crate::dispatch::{Unfinished, Worker};
 
-/// A transfer whose last attempt has ended.
+/// A transfer whose last attempt has ended, with its rule and ports.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Finished<'a> {
     pub(crate) ports: &'a RuleTransferPorts<'a>,
@@ -43,7 +44,7 @@ impl Worker {
             redelivery: Redelivery::Follows,
             overwrite: transfer.overwrite,
         };
-        if let Err(unsuccessful) = self.recorder.keep(rule, &transfer.key, attempt).await {
+        if let Err(unsuccessful) = keep(&**self, rule, &transfer.key, attempt).await {
             return Err(unsuccessful.into_fault().into());
         }
         let ended = ports.transferrer().end(transfer).await?;
@@ -67,8 +68,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Defers the key of a transfer while its rule is paused. Its replay finds the transfer again, with the
-    /// parts that it has.
+    /// Defers the key of a transfer while its rule is paused. The replay continues the transfer with the parts that
+    /// have been copied.
     pub(crate) async fn defer(
         &self,
         ports: &RuleTransferPorts<'_>,
@@ -85,7 +86,7 @@ impl Worker {
         }
     }
 
-    /// Records a failure. After one that is permanent the transfer ends, and nothing of it is left.
+    /// Records a failure. A permanent failure also ends the transfer and removes its upload.
     pub(crate) async fn failed(
         &self,
         Finished {
@@ -110,10 +111,10 @@ impl Worker {
             },
             overwrite: transfer.overwrite,
         };
-        match self.recorder.keep(rule, &transfer.key, attempt).await {
+        match keep(&**self, rule, &transfer.key, attempt).await {
             Ok(_) => Ok(()),
             Err(Unsuccessful::TryAgain(fault)) if redelivery == Redelivery::WasTheLast => {
-                // The parts stay: a retry, or the sweep, carries the transfer on.
+                // The parts stay. A retry or the sweep continues the transfer.
                 self.count_failure(rule);
                 ports.transferrer().without_messages(transfer).await?;
                 Err(fault.into())

@@ -1,4 +1,4 @@
-//! One message of the part queue, or the schedule's request to sweep, from its JSON to its acknowledgement.
+//! Handles one message of the part queue, or a scheduled sweep, from its JSON to its acknowledgement.
 
 use std::ops::Deref;
 
@@ -14,7 +14,7 @@ use tandem_replication::fault::Fault;
 use tandem_replication::transfer::copying::RangeMessage;
 use tandem_replication::work::PartWork;
 
-/// The function: everything it needs, built once.
+/// The function, with everything that it needs, built once.
 #[derive(Debug)]
 pub struct Worker(Services);
 
@@ -29,14 +29,14 @@ impl Deref for Worker {
 /// Why a message has to be redelivered.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfinished {
-    /// The message is no work of this function.
-    #[error("not a range of parts: {0}")]
+    /// The message is not work for this function.
+    #[error("invalid part message: {0}")]
     Unreadable(String),
-    /// The object failed, and another attempt may help.
+    /// The object failed, and another attempt may succeed.
     #[error(transparent)]
     Object(#[from] Fault),
-    /// The invocation's time was nearly up. What is copied stays copied.
-    #[error("no time for the rest of the range")]
+    /// The invocation's time was nearly up. Parts that were copied stay.
+    #[error("not enough time for the rest of the range; another attempt copies it")]
     NoTime,
     /// The table or a queue failed.
     #[error(transparent)]
@@ -45,6 +45,7 @@ pub enum Unfinished {
 
 impl Unfinished {
     fn retry(self, delivery: &Delivery) -> Retry {
+        tracing::warn!(error = %self, "the message was not processed; it is redelivered");
         Retry {
             after: match &self {
                 Self::Object(fault) => RetryAfter::of_fault(fault, delivery),
@@ -71,7 +72,7 @@ impl Worker {
         consume_each(self, "copy-parts", invocation, dispatch).await
     }
 
-    /// Does what a message says. Returns the answer for an invocation by hand.
+    /// Carries out the work of a message. Returns the answer for an invocation by hand.
     async fn dispatch(
         &self,
         message: &Message,

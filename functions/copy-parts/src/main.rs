@@ -1,4 +1,4 @@
-//! Copies ranges of a large object's parts, and aborts uploads that were left behind: wiring only.
+//! Copies ranges of a large object's parts, and aborts abandoned uploads: wiring only.
 
 mod completion;
 mod dispatch;

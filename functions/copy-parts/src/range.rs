@@ -1,5 +1,5 @@
-//! One range of a transfer, from its message to what is recorded of it. The decisions are
-//! [`tandem_replication::transfer`]'s.
+//! Handles one range of a transfer, from its message to the record of its outcome. [`tandem_replication::transfer`]
+//! makes the decisions.
 
 use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_lambda::runtime::Deadline;
@@ -7,21 +7,22 @@ use tandem_lambda::sqs_batch::Delivery;
 use tandem_replication::failure_record::FailureRecords;
 use tandem_replication::names::RuleId;
 use tandem_replication::transfer::copying::{RangeMessage, Received};
+use tracing::{Instrument, info_span};
 
 use crate::completion::Finished;
 use crate::dispatch::{Unfinished, Worker};
 
 impl Worker {
-    /// Copies one range. The message is acknowledged if the range is done, if the transfer is over, or if
-    /// what has to be done instead is on its way.
+    /// Copies one range. `Ok` acknowledges the message: the range is done, the transfer is over, or the follow-up has
+    /// been stored or sent.
     pub(crate) async fn copy_range(
         &self,
         rule_id: &RuleId,
         message: RangeMessage<'_>,
         (delivery, deadline): (&Delivery, Deadline),
     ) -> Result<(), Unfinished> {
-        // Read before the rule and the source: a success clears no record that is written later.
-        let seen = self.recorder.failure_revision(rule_id, message.key).await?;
+        // Read before the rule and the source, so that a success does not clear a record that is written later.
+        let seen = self.failure_revision(rule_id, message.key).await?;
         let Some(rule) = self.table.rule(rule_id).await? else {
             return Ok(());
         };
@@ -29,13 +30,20 @@ impl Worker {
         let ports = self.transfer_ports(&pair, &rule, Some(deadline));
         let transferrer = ports.transferrer();
         let permit = self.aws.permits().take().await;
-        let received = transferrer.receive_range(message).await?;
+        let span = info_span!(
+            "range",
+            rule.id = rule_id.as_str(),
+            object.key = message.key.as_str(),
+            transfer.id = message.transfer_id.as_str(),
+            range = message.index
+        );
+        let received = transferrer.receive_range(message).instrument(span).await?;
         drop(permit);
         match received {
             Received::Done => Ok(()),
             Received::Paused(transfer) => self.defer(&ports, &rule.id, &transfer).await,
             Received::NotCovered(transfer) => {
-                // What the rule does not cover any more has not failed any more.
+                // The rule no longer covers the key, so its failure record is obsolete.
                 if let Some(seen) = &seen {
                     self.table.clear_failure(rule_id, message.key, seen).await?;
                 }

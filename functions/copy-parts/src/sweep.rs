@@ -1,5 +1,4 @@
-//! The sweep of one rule's uploads, or of all rules'. The decisions are
-//! [`tandem_replication::transfer::sweep`]'s.
+//! Sweeps the uploads of one rule or of all rules. [`tandem_replication::transfer::sweep`] makes the decisions.
 
 use chrono::TimeDelta;
 use serde::Serialize;
@@ -13,22 +12,22 @@ use tandem_replication::transfer::sweep;
 
 use crate::dispatch::{Unfinished, Worker};
 
-/// How old an upload has to be by default: far older than the invocation that copies through it can be.
+/// How old an upload has to be by default: much older than the longest invocation.
 const LEFT_BEHIND: TimeDelta = TimeDelta::hours(1);
 
-/// What a sweep did.
+/// The result of a sweep.
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Swept {
     /// Uploads that were aborted.
     aborted: usize,
-    /// Transfers that had stalled and were helped on.
+    /// Stalled transfers for which the sweep sent a new message.
     helped_on: usize,
-    /// Entries of the log that could not be processed; the next sweep tries them again.
+    /// Log entries that the sweep failed to process, and rules that it failed to sweep. The next sweep retries them.
     failed: usize,
 }
 
 impl Worker {
-    /// Sweeps the log of one rule, or of all.
+    /// Sweeps the log of one rule, or of all rules.
     pub(crate) async fn sweep(
         &self,
         only: Option<&RuleId>,
@@ -49,9 +48,9 @@ impl Worker {
         for rule in meant {
             match self.sweep_rule(rule, before, deadline).await {
                 Ok(of_rule) => swept.add(rule, &of_rule),
-                // What cannot be read of one rule keeps no other from being swept.
+                // A failure of one rule must not prevent the sweep of the others.
                 Err(error) => {
-                    tracing::error!(rule.id = rule.id.as_str(), %error, "the rule is not swept");
+                    tracing::error!(rule.id = rule.id.as_str(), %error, "cannot sweep a rule");
                     swept.failed += 1;
                 }
             }
@@ -75,7 +74,12 @@ impl Worker {
 impl Swept {
     fn add(&mut self, rule: &Rule, of_rule: &sweep::Swept) {
         for (entry, error) in &of_rule.failed {
-            tracing::warn!(rule.id = rule.id.as_str(), object.key = entry.key.as_str(), %error, "an upload is not aborted yet");
+            tracing::warn!(
+                rule.id = rule.id.as_str(),
+                object.key = entry.key.as_str(),
+                %error,
+                "cannot abort an upload yet"
+            );
         }
         self.aborted += of_rule.aborted;
         self.helped_on += of_rule.helped_on.len();

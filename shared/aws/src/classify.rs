@@ -1,24 +1,24 @@
-//! The one place where AWS's errors are told apart: [`CODES`] says what each answer of S3, KMS, DynamoDB,
-//! SQS and EventBridge is, and [`Doing::reason`] what that means for the object it was about. No I/O.
+//! Classifies the errors of AWS, without I/O. [`CODES`] maps each error code of S3, KMS, DynamoDB, SQS and EventBridge
+//! to an [`Answer`]. [`Doing::reason`] returns what that answer means for the object of the request.
 
 use tandem_replication::bucket_pair::Side;
 use tandem_replication::fault::Reason;
 
-/// What an answer says, whichever service gave it.
+/// What an answer says, independent of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// Slow down.
     Throttled,
-    /// Failed without having done anything, and may succeed the next time.
+    /// Failed without any effect. Another attempt may succeed.
     Failed,
-    /// Failed with a 5xx other than a request to slow down, or inside a 200. The service may have carried the
-    /// request out all the same, or may still do so.
+    /// Failed with a 5xx other than a request to slow down, or with an error inside a 200. The service may
+    /// nevertheless have carried the request out, or may still do so.
     ///
     /// Source: S3 API reference, "Amazon S3 error best practices": "if a PUT request returns `InternalError`, a
     /// subsequent GET might retrieve the old value or the updated value"; and "`CopyObject`": an error inside a 200
     /// occurred during the copy.
     MaybeDone,
-    /// None came, or not to its end: the request may have been carried out.
+    /// No answer arrived, or only part of one. The service may have carried the request out.
     Missing,
     /// Not permitted.
     Denied,
@@ -34,15 +34,15 @@ pub(crate) enum Answer {
     NoKey,
     /// The KMS key cannot be used in the state it is in.
     KeyUnusable,
-    /// Refused for a reason that another attempt does not change.
+    /// Refused for a permanent reason: another attempt would be refused too.
     Refused,
 }
 
-/// AWS's error codes, by what they say. Sources: the API references of S3 ("Error responses"), KMS,
+/// AWS's error codes, by their meaning. Sources: the API references of S3 ("Error responses"), KMS,
 /// DynamoDB ("Error handling"), SQS and EventBridge ("Common errors").
 ///
-/// Some come with the status 200 too: a copy's answer begins before its end is known. So codes count
-/// before statuses.
+/// Some errors have the status 200, because S3 begins to answer a copy before it knows the outcome. So a known code
+/// takes precedence over the status.
 const CODES: &[(Answer, &[&str])] = &[
     (
         Answer::Throttled,
@@ -76,10 +76,10 @@ const CODES: &[(Answer, &[&str])] = &[
             "TransactionConflictException",
             "TransactionInProgressException",
             "ReplicatedWriteConflictException",
-            // Completed by a request whose answer said that it failed; or aborted by somebody.
+            // A request that was answered with an error has completed the upload, or another client aborted it.
             "NoSuchUpload",
             "InvalidPart",
-            // Credentials that have run out are new at the next attempt; clocks that differ are not ours.
+            // The next attempt uses new credentials. We cannot correct a clock that differs.
             "InvalidAccessKeyId",
             "SignatureDoesNotMatch",
             "UnrecognizedClientException",
@@ -131,8 +131,8 @@ const CODES: &[(Answer, &[&str])] = &[
 ];
 
 impl Answer {
-    /// Returns the answer of this error code, or of this HTTP status if the code is unknown. Without either, no
-    /// answer came.
+    /// Returns the answer that this error code means, or this HTTP status if the code is unknown. Without either,
+    /// it returns [`Answer::Missing`].
     pub(crate) fn of(code: Option<&str>, status: Option<u16>) -> Self {
         let by_code = code.and_then(|code| {
             CODES
@@ -141,7 +141,7 @@ impl Answer {
                 .map(|(answer, _)| *answer)
         });
         match (by_code, status) {
-            // 501: the service does not know how to do it.
+            // 501: the service does not support the request.
             (None, Some(409 | 501)) => Self::Failed,
             (Some(Self::Failed) | None, Some(200..=299 | 500..=599)) => Self::MaybeDone,
             (Some(answer), _) => answer,
@@ -152,14 +152,14 @@ impl Answer {
         }
     }
 
-    /// Whether a write that was answered so may have been carried out, or may still be.
+    /// Whether the service may have carried out a write with this answer, or may still do so.
     pub(crate) fn leaves_open_whether_done(self) -> bool {
         matches!(self, Self::Missing | Self::MaybeDone)
     }
 
-    /// What it means for an object when the stack's own table, queue or event bus answered so. Whatever it
-    /// is, the object is tried again: without them nothing can be recorded, and requests to them can be
-    /// repeated whether or not they were carried out.
+    /// Returns what this answer of the stack's own table, queue or event bus means for an object. The object is
+    /// always retried: without these services Tandem cannot record a failure, and requests to them can be
+    /// repeated safely.
     pub(crate) fn of_the_stack(self) -> Reason {
         match self {
             Self::Throttled => Reason::Throttled,
@@ -170,7 +170,7 @@ impl Answer {
     }
 }
 
-/// What was being done to an object when S3 refused.
+/// What Tandem was doing to an object when S3 refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doing {
     Head(Side),
@@ -186,7 +186,7 @@ pub(crate) enum Doing {
     Delete,
 }
 
-/// The actions that S3 names when it says what a role lacks, the longer before those that they begin with.
+/// The actions that S3 names when a role lacks a permission. An action precedes those that are a prefix of it.
 const ACTIONS: [(&str, Reason); 9] = [
     ("s3:GetObjectTagging", Reason::SrcGetTaggingNotPermitted),
     (
@@ -203,29 +203,29 @@ const ACTIONS: [(&str, Reason); 9] = [
 ];
 
 impl Doing {
-    /// For messages.
+    /// Returns the words for messages.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
-            Self::Head(Side::Source) => "looking at the source",
-            Self::Head(Side::Replica) => "looking at the replica",
-            Self::ReadTags(Side::Source) => "reading the source's tags",
-            Self::ReadTags(Side::Replica) => "reading the replica's tags",
-            Self::ReadAcl(Side::Source) => "reading the source's ACL",
-            Self::ReadAcl(Side::Replica) => "reading the replica's ACL",
+            Self::Head(Side::Source) => "reading the headers of the source",
+            Self::Head(Side::Replica) => "reading the headers of the replica",
+            Self::ReadTags(Side::Source) => "reading the tags of the source",
+            Self::ReadTags(Side::Replica) => "reading the tags of the replica",
+            Self::ReadAcl(Side::Source) => "reading the ACL of the source",
+            Self::ReadAcl(Side::Replica) => "reading the ACL of the replica",
             Self::Copy => "copying",
-            Self::BeginUpload => "beginning an upload of",
+            Self::BeginUpload => "beginning a multipart upload of",
             Self::CopyPart => "copying a part of",
             Self::ListParts => "listing the uploaded parts of",
-            Self::PutTags => "writing the replica's tags",
-            Self::PutAcl => "writing the replica's ACL",
-            Self::PutLock => "writing the replica's lock",
+            Self::PutTags => "writing the tags of the replica",
+            Self::PutAcl => "writing the ACL of the replica",
+            Self::PutLock => "writing the lock of the replica",
             Self::Delete => "deleting the replica",
         }
     }
 
-    /// Whether the request changes what readers of the replica see. An upload does not before it is completed, and
-    /// the sweep aborts those that nothing completes. A part is pinned to the source's `ETag`: copied twice it is the
-    /// same part.
+    /// Whether the request changes what readers of the replica see. An upload does so only when it is completed, and
+    /// the sweep aborts uploads that no worker completes. A part is pinned to the source's `ETag`, so a second copy of
+    /// it is the same part.
     fn changes_the_replica(self) -> bool {
         match self {
             Self::Copy | Self::PutTags | Self::PutAcl | Self::PutLock | Self::Delete => true,
@@ -238,7 +238,7 @@ impl Doing {
         }
     }
 
-    /// Why the object failed, given the answer and the words that came with it.
+    /// Returns why the object failed, given the answer and its message.
     pub(crate) fn reason(self, answer: Answer, said: &str) -> Reason {
         match answer {
             Answer::Throttled => Reason::Throttled,
@@ -265,7 +265,7 @@ impl Doing {
             Self::ReadAcl(Side::Replica) | Self::PutAcl => Reason::DstPutAclNotPermitted,
             Self::PutLock => Reason::DstPutLockNotPermitted,
             Self::Delete => Reason::DstDelObjNotPermitted,
-            // A copy reads one bucket and writes the other; S3 mostly says which of the two was denied.
+            // A copy reads one bucket and writes the other. S3 usually names the action that it denied.
             Self::Copy | Self::BeginUpload | Self::CopyPart | Self::ListParts => ACTIONS
                 .iter()
                 .find(|(action, _)| said.contains(action))
@@ -296,7 +296,7 @@ mod tests {
     // Promise: A failure that another attempt would not help is recorded at once, with its reason and its
     // object.
     #[test]
-    fn a_code_counts_before_the_status_it_came_with() {
+    fn a_known_error_code_takes_precedence_over_the_status() {
         for status in [200, 503] {
             assert_eq!(copying(Some("SlowDown"), Some(status)), Reason::Throttled);
         }
@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_known_code_the_status_tells() {
+    fn without_a_known_code_the_status_decides() {
         for (status, reason) in [
             (429, Reason::Throttled),
             (409, Reason::ServiceFailed),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn no_code_is_told_twice() {
+    fn no_error_code_is_listed_twice() {
         let mut codes: Vec<&str> = CODES
             .iter()
             .flat_map(|(_, codes)| *codes)
@@ -419,7 +419,7 @@ mod tests {
     // Promise: A failure that another attempt may help is tried again at growing distances: after 5, 10, 20
     // seconds and so on, up to 15 minutes.
     #[test]
-    fn whatever_the_stacks_own_services_answer_is_tried_again() {
+    fn every_error_of_the_stacks_own_services_is_retried() {
         for code in CODES.iter().flat_map(|(_, codes)| *codes) {
             let reason = Answer::of(Some(code), Some(400)).of_the_stack();
             assert_eq!(reason.disposition(), Disposition::Retry, "{code}");

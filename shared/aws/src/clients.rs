@@ -1,4 +1,4 @@
-//! One client a service and region, built once; every S3 request is counted.
+//! One client for each service and region, built once. Counts every S3 request.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,7 +32,7 @@ use crate::permits::Permits;
 use crate::request_timeouts::{ANSWERED_WITHIN, RequestTimeouts};
 use tandem_raw_head::OnlyReadHeaders;
 
-/// Everything needed to talk to AWS as one account.
+/// Everything that requests to AWS as one account need.
 #[derive(Debug)]
 pub struct Aws {
     config: SdkConfig,
@@ -45,7 +45,7 @@ pub struct Aws {
 }
 
 impl Aws {
-    /// Reads the ordinary configuration chain. Buckets have to belong to `account_id`.
+    /// Reads the SDK's default configuration chain. Buckets have to belong to `account_id`.
     pub async fn from_environment(account_id: String) -> Result<Self, crate::AwsError> {
         let config = aws_config::defaults(BehaviorVersion::latest())
             .http_client(http_client())
@@ -55,7 +55,7 @@ impl Aws {
         Self::new(config, account_id)
     }
 
-    /// Uses a configuration that is there already. It has to name a region.
+    /// Uses an existing configuration. It has to name a region.
     pub fn new(config: SdkConfig, account_id: String) -> Result<Self, crate::AwsError> {
         let region = config
             .region()
@@ -77,7 +77,7 @@ impl Aws {
         })
     }
 
-    /// The account whose buckets these are.
+    /// The account that owns the buckets.
     pub fn account_id(&self) -> &str {
         &self.account_id
     }
@@ -87,17 +87,17 @@ impl Aws {
         &self.region
     }
 
-    /// The configuration that clients of other services are made from.
+    /// The configuration for clients of other services.
     pub fn config(&self) -> &SdkConfig {
         &self.config
     }
 
-    /// Begins an invocation: requests to S3 end early enough before its deadline to report how they ended.
+    /// Begins an invocation. Requests to S3 time out early enough before its deadline that it can report their outcome.
     pub fn begin(&self, deadline: Deadline) {
         self.timeouts.begin(deadline);
     }
 
-    /// How many S3 requests were sent since this was last asked, by operation.
+    /// Returns how many S3 requests were sent since the last call, by operation.
     pub fn take_request_counts(&self) -> BTreeMap<&'static str, u64> {
         self.requests.take()
     }
@@ -107,12 +107,12 @@ impl Aws {
         self.requests.total.load(Ordering::Relaxed)
     }
 
-    /// By which work on objects is slowed down when S3 asks for it.
+    /// Limits the work on objects while S3 asks to slow down.
     pub fn permits(&self) -> &Permits {
         &self.permits
     }
 
-    /// The S3 client of a region; a bucket is addressed through a client of its own region.
+    /// Returns the S3 client of a region. Requests to a bucket use the client of the bucket's region.
     pub fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
         let mut clients = self.s3.lock().unwrap_or_else(PoisonError::into_inner);
         clients
@@ -124,7 +124,7 @@ impl Aws {
     fn new_s3(&self, region: &Region) -> aws_sdk_s3::Client {
         let config = aws_sdk_s3::config::Builder::from(&self.config)
             .region(SdkRegion::new(region.as_str().to_owned()))
-            // Local servers answer to one host name only.
+            // Local servers have one host name for all buckets.
             .force_path_style(self.config.endpoint_url().is_some())
             .interceptor(self.requests.clone())
             .interceptor(self.timeouts.clone())
@@ -135,9 +135,9 @@ impl Aws {
     }
 }
 
-/// How long a connection that nobody uses is kept. A function that is not invoked is frozen, and AWS closes
-/// its connections meanwhile: a copy sent on one of them would count as not answered, and wait for the
-/// queue's visibility timeout. A new connection costs some milliseconds.
+/// How long an idle connection is kept. While a function is frozen, AWS closes its connections. A copy sent on a
+/// closed connection would count as not answered, and its message would be redelivered only after the queue's
+/// visibility timeout. A new connection costs some milliseconds.
 const IDLE_CONNECTION_KEPT: Duration = Duration::from_secs(4);
 
 fn http_client() -> SharedHttpClient {
@@ -154,7 +154,7 @@ fn http_client() -> SharedHttpClient {
     ))
 }
 
-/// For all services: a connection that is dead is noticed.
+/// Returns the timeouts for all services, so that a dead connection is detected.
 fn timeouts() -> TimeoutConfig {
     TimeoutConfig::builder()
         .connect_timeout(CONNECTED_WITHIN)
@@ -162,13 +162,14 @@ fn timeouts() -> TimeoutConfig {
         .build()
 }
 
-/// How long it may take to open a connection: the SDK's own default, which other limits would replace.
+/// How long it may take to open a connection. This is the SDK's default; it is repeated here because setting any
+/// other timeout removes the default.
 const CONNECTED_WITHIN: Duration = Duration::from_millis(3_100);
 
-/// How many objects a function works on at once while S3 does not ask to slow down.
+/// How many objects a function works on at the same time, unless S3 asks to slow down.
 pub const OBJECTS_AT_ONCE_MAX: usize = 32;
 
-/// Counts requests as they are sent, retries included: they are the bill.
+/// Counts requests as they are sent. Retries are included, because AWS charges for them.
 #[derive(Debug, Clone, Default)]
 struct RequestCounter {
     by_operation: Arc<Mutex<BTreeMap<&'static str, u64>>>,
@@ -238,20 +239,20 @@ impl Intercept for RequestCounter {
     }
 }
 
-/// How a request that changes a replica is sent: the SDK does not repeat it when the service may have carried it
-/// out, or may still do so. That is the case without an answer, after a 5xx, and after an error inside a 200.
+/// Returns the configuration of a request that changes a replica. The SDK does not repeat the request if the service
+/// may have carried it out, or may still do so: without an answer, after a 5xx, and after an error inside a 200.
 ///
-/// Such a request may still be at work in the service. Sent again at once, its second try could land and
-/// be verified before the first one lands on top of it, stale. Left to the queue, the message comes back
-/// after the visibility timeout, when nothing of this attempt can be in flight any more.
+/// Such a request may still be in flight inside the service. If the SDK repeated it at once, the repetition could land
+/// and be verified, and then the first request could overwrite it with stale content. Instead, SQS redelivers the
+/// message after the visibility timeout. By then no request of this attempt is in flight.
 pub(crate) fn never_blindly_again() -> aws_sdk_s3::config::Builder {
     aws_sdk_s3::config::Builder::new().retry_classifier(NotIfMaybeDone)
 }
 
 /// Forbids the SDK to repeat a request that the service may have carried out.
 ///
-/// It cannot tell requests apart, as the request is gone by the time that its failure is classified: each
-/// operation that has to be sent so says it itself.
+/// It cannot distinguish operations, because the request no longer exists when its failure is classified. So each
+/// operation that needs this classifier sets it in its own configuration.
 #[derive(Debug)]
 struct NotIfMaybeDone;
 
@@ -278,15 +279,15 @@ impl ClassifyRetry for NotIfMaybeDone {
     }
 }
 
-/// Whether this answer of S3 leaves open whether the request was carried out.
+/// Whether S3 may have carried the request out, or may still do so, given this answer.
 fn may_be_done(response: &Response) -> bool {
     let body = response.body().bytes().unwrap_or_default();
     let code = std::str::from_utf8(body).ok().and_then(error_code);
     Answer::of(code, Some(response.status().as_u16())).leaves_open_whether_done()
 }
 
-/// The error code in an answer of S3. Only the request's own error type could be asked for it, and a classifier
-/// does not know that type.
+/// Returns the error code in an answer of S3. It reads the body, because only the request's own error type parses the
+/// code, and a classifier does not know that type.
 fn error_code(body: &str) -> Option<&str> {
     let (_, rest) = body.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
@@ -310,7 +311,7 @@ mod tests {
     // inside a 200, may have been carried out: its attempt does not repeat it, and its message is redelivered
     // after the visibility timeout.
     #[test]
-    fn only_a_request_to_slow_down_among_the_5xx_says_that_nothing_was_done() {
+    fn after_a_5xx_other_than_slow_down_the_request_may_have_been_carried_out() {
         let error =
             |code: &str| format!("<?xml version=\"1.0\"?>\n<Error><Code>{code}</Code></Error>");
         for (status, body, maybe) in [

@@ -1,4 +1,4 @@
-//! Both clocks of the machine, read together, so that an age survives a frozen process.
+//! Reads both clocks of the machine together, so that ages stay correct when the process is frozen.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -8,10 +8,10 @@ use chrono::TimeDelta;
 use tandem_replication::Timestamp;
 use tandem_replication::age::{Moment, time_left};
 
-/// From when on the monotonic clock counts.
+/// The zero of the monotonic clock.
 static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// Returns the present, by both clocks.
+/// Returns the current time of both clocks.
 pub fn moment() -> Moment {
     Moment {
         wall: Timestamp::from(SystemTime::now()),
@@ -19,7 +19,7 @@ pub fn moment() -> Moment {
     }
 }
 
-/// Returns how long ago a moment was; very long if a clock was set back since.
+/// Returns how long ago a moment was, or the maximum if a clock has been set back since.
 pub fn took(since: Moment) -> TimeDelta {
     let age = since.age_at(moment());
     age.and_then(|age| TimeDelta::from_std(age).ok())
@@ -34,7 +34,7 @@ pub struct Deadline {
 }
 
 impl Deadline {
-    /// What an invocation was given.
+    /// Returns the deadline of an invocation that starts now.
     pub fn of(deadline: SystemTime) -> Self {
         Self {
             started: moment(),
@@ -42,23 +42,23 @@ impl Deadline {
         }
     }
 
-    /// What is left, by the clock that leaves less.
+    /// Returns the time that is left, by the clock that leaves less.
     pub fn left(self) -> Duration {
         time_left(self.started, self.until, moment())
     }
 
-    /// What is left for requests. An eighth of the invocation's time, 10 seconds at most, is kept for recording how
-    /// they ended.
+    /// Returns the time that is left for requests. An eighth of the invocation's time, at most 10 seconds, is reserved
+    /// for recording their outcome.
     pub(crate) fn left_for_requests(self) -> Duration {
         let given = time_left(self.started, self.until, self.started);
         self.left().saturating_sub((given / 8).min(ANSWER_TIME_MAX))
     }
 }
 
-/// How long an invocation takes at most to record how its requests ended, and to set when its messages are redelivered.
+/// How long an invocation takes at most to record the outcome of its requests and set the visibility of its messages.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A source of moments. Tests give one that freezes and jumps.
+/// A source of moments. Tests use one that freezes and jumps.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> Moment + Send + Sync>);
 
@@ -68,7 +68,7 @@ impl Clock {
         Self(Arc::new(read))
     }
 
-    /// Returns the present.
+    /// Returns the current moment.
     pub fn now(&self) -> Moment {
         (self.0)()
     }

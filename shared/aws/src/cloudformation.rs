@@ -1,4 +1,4 @@
-//! CloudFormation: answers to custom resources ([`callback`]), and whether a stack is being deleted ([`stacks`]).
+//! CloudFormation: responses to custom resources ([`callback`]), and whether a stack is being deleted ([`stacks`]).
 
 pub mod callback;
 pub mod stacks;

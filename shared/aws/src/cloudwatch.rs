@@ -1,4 +1,4 @@
-//! The metrics that the functions write, read back from CloudWatch.
+//! Reads from CloudWatch the metrics that the functions write.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use tandem_replication::progress::Lag;
 
 use crate::{Aws, AwsError};
 
-/// Where all metrics are.
+/// The namespace of all metrics.
 pub const NAMESPACE: &str = "Tandem";
 /// The dimension of every metric of a rule.
 pub const RULE_DIMENSION: &str = "RuleId";
-/// The other dimension of the same metrics: all rules of a stack together, for its alarms.
+/// The other dimension of the same metrics: all rules of a stack together. The stack's alarms use it.
 pub const STACK_DIMENSION: &str = "StackName";
-/// From a change at the source to its replica, in milliseconds; one value an object.
+/// From a change at the source to its replica, in milliseconds; one value for each object.
 pub const REPLICATION_LATENCY: &str = "ReplicationLatency";
 /// Replicas written.
 pub const OPERATIONS_REPLICATED: &str = "OperationsReplicated";
@@ -28,12 +28,12 @@ pub const OPERATIONS_DELETED: &str = "OperationsDeleted";
 pub const OPERATIONS_FAILED: &str = "OperationsFailedReplication";
 /// The sizes of the replicas written.
 pub const BYTES_REPLICATED: &str = "BytesReplicated";
-/// Rules that a check found broken; one value a check, of the stack.
+/// Rules of the stack that a check found broken; one value for each check.
 pub const RULES_BROKEN: &str = "RulesBroken";
-/// Work that was stopped, because messages followed one another without progress; of the stack.
+/// Work of the stack that was stopped, because one message followed another without progress.
 pub const WORK_STOPPED: &str = "WorkStopped";
 
-/// What a rule did in a window of time; `None` where CloudWatch has nothing.
+/// The metrics of a rule in a window of time; `None` where CloudWatch has no data.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RuleMetrics {
     /// Replicas written.
@@ -48,8 +48,7 @@ pub struct RuleMetrics {
     pub lag_ms: Option<Lag>,
 }
 
-/// Reads the metrics of the `window_mins` minutes before `now`. The percentiles are taken over the whole
-/// window.
+/// Reads the metrics of the `window_mins` minutes before `now`. The percentiles cover the whole window.
 pub async fn read(
     aws: &Aws,
     rule: &RuleId,
@@ -85,8 +84,8 @@ pub async fn read(
     })
 }
 
-/// Within how many milliseconds ninety-nine in a hundred changes of the `window_mins` minutes before `now` were
-/// replicated; `None` if there was none.
+/// Returns the 99th percentile of the replication latency in the `window_mins` minutes before `now`, in
+/// milliseconds. Returns `None` if nothing was replicated.
 pub async fn lag_p99_ms(
     aws: &Aws,
     rule: &RuleId,
@@ -98,7 +97,7 @@ pub async fn lag_p99_ms(
     Ok(values.get("p99").copied())
 }
 
-/// What CloudWatch has of each `(id, metric, statistic)` that is asked for.
+/// Returns CloudWatch's value of each requested `(id, metric, statistic)`, by its id.
 async fn values(
     aws: &Aws,
     rule: &RuleId,
@@ -106,7 +105,7 @@ async fn values(
     window_mins: u32,
     asked: &[(&'static str, &str, &str)],
 ) -> Result<HashMap<&'static str, f64>, AwsError> {
-    // One period spans the window, and the minute that has begun.
+    // One period covers the window and the current minute.
     let period_secs = i64::from(window_mins.max(1) + 1) * 60;
     let queries = asked
         .iter()

@@ -1,4 +1,4 @@
-//! The table. [`table`] describes its items; every other module reads and writes one kind of them.
+//! The table. [`table`] describes its items. Every other module reads and writes one kind of item.
 
 pub mod attempts;
 pub mod deferred_keys;

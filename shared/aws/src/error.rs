@@ -1,4 +1,4 @@
-//! What AWS said when something failed, as one error type. What is to be made of it is in `classify.rs`.
+//! One error type for all failures of requests to AWS. `classify.rs` says what each error means.
 
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::http::Response;
@@ -9,13 +9,13 @@ use tandem_replication::names::ObjectKey;
 
 use crate::classify::{Answer, Doing};
 
-/// A request to AWS that failed, or an answer that makes no sense.
+/// A request to AWS that failed, or an answer that is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing}: {said}")]
 pub struct AwsError {
     /// What was attempted on what.
     pub doing: String,
-    /// AWS's code and message with the request's id, or what went wrong on the way.
+    /// AWS's code and message with the request's id, or why there is no answer.
     pub said: String,
     /// AWS's error code, if there was an answer with one.
     pub code: Option<String>,
@@ -35,7 +35,7 @@ impl AwsError {
         Self::described(doing, &error).caused_by(error)
     }
 
-    /// As [`Self::request`], of an error that the caller keeps.
+    /// Returns the error of a failed request like [`Self::request`], without taking ownership of the SDK's error.
     pub fn described<E>(doing: impl Into<String>, error: &SdkError<E, Response>) -> Self
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -60,7 +60,7 @@ impl AwsError {
         }
     }
 
-    /// Returns the error of an answer, or a stored item, that makes no sense.
+    /// Returns the error of an invalid answer or stored item.
     pub fn unexpected(doing: impl Into<String>, said: impl std::fmt::Display) -> Self {
         Self::answered(doing, said, None, None)
     }
@@ -77,7 +77,7 @@ impl AwsError {
         self.code.as_deref() == Some(code)
     }
 
-    /// What it means for an object that cannot go on because of it.
+    /// Returns what this error of the stack's own services means for an object.
     pub fn into_fault(self) -> Fault {
         let reason = Answer::of(self.code.as_deref(), self.status).of_the_stack();
         Fault::new(reason, self.to_string(), self)
@@ -90,7 +90,7 @@ impl From<AwsError> for Fault {
     }
 }
 
-/// The parts of a failed request's answer that tell what to make of it.
+/// The parts of a failed request's answer that classify it.
 pub(crate) struct Refused {
     pub(crate) code: Option<String>,
     pub(crate) status: Option<u16>,
@@ -103,7 +103,7 @@ impl Refused {
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let status = match error {
-            // The answer began, but did not come to its end: its status says nothing yet.
+            // Only part of the answer arrived, so its status does not show the outcome.
             SdkError::ResponseError(_) => None,
             _ => error
                 .raw_response()
@@ -124,7 +124,7 @@ impl Refused {
     }
 }
 
-/// An error and what caused it, in one line.
+/// Returns an error and its causes in one line.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut said = error.to_string();
     let mut cause = error.source();
@@ -135,7 +135,7 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     said
 }
 
-/// What S3's refusal of a request means for the object it was about.
+/// Returns what S3's refusal of a request means for the object of the request.
 pub(crate) fn fault<E>(doing: Doing, key: &ObjectKey, error: SdkError<E, Response>) -> Fault
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,

@@ -1,9 +1,9 @@
 //! An HTTP client that drops its idle connections after a freeze.
 //!
-//! The connection pool ages its connections by the monotonic clock, which may stop while Lambda freezes the process.
-//! AWS closes the connections meanwhile. A copy that is sent on a closed connection counts as not answered, and its
-//! message waits for the queue's visibility timeout. So the client and its pool are replaced if, by the larger of
-//! both clocks, no request was sent for longer than the pool keeps a connection.
+//! The connection pool measures the age of its connections by the monotonic clock, which may stop while Lambda freezes
+//! the process. AWS closes the connections meanwhile. A copy that is sent on a closed connection counts as not
+//! answered, and its message is redelivered only after the queue's visibility timeout. So the client and its pool are
+//! replaced if no request was sent for longer than the pool keeps a connection, by the clock that shows more.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,7 +22,7 @@ use tandem_replication::age::Moment;
 
 use crate::clock::Clock;
 
-/// Builds HTTP clients, and hands out connections of the newest.
+/// Builds HTTP clients, and provides connections of the newest one.
 pub(crate) struct FreshConnections {
     build: Arc<dyn Fn() -> SharedHttpClient + Send + Sync>,
     kept: Duration,
@@ -37,7 +37,7 @@ struct Current {
 }
 
 impl FreshConnections {
-    /// Clients made by `build`. Each is replaced when it was not used for longer than `kept`.
+    /// Returns clients that `build` creates. A client is replaced if it was not used for longer than `kept`.
     pub(crate) fn new(
         build: impl Fn() -> SharedHttpClient + Send + Sync + 'static,
         kept: Duration,
@@ -59,7 +59,7 @@ impl FreshConnections {
         let now = self.clock.now();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if !current.used_at.is_within(self.kept, now) {
-            // Requests that are under way keep their own connections.
+            // Requests in flight keep their own connections.
             current.client = (self.build)();
         }
         current.used_at = now;
@@ -183,7 +183,7 @@ mod tests {
         let in_use = built.load(Ordering::Relaxed);
         now.lock().unwrap().monotonic += Duration::from_secs(3);
         send().await;
-        assert_eq!(built.load(Ordering::Relaxed), in_use, "used a moment ago");
+        assert_eq!(built.load(Ordering::Relaxed), in_use, "used 3 s ago");
         // The process is frozen for an hour: its monotonic clock stands still.
         now.lock().unwrap().wall += TimeDelta::hours(1);
         send().await;

@@ -1,4 +1,4 @@
-//! One function starting another.
+//! Starts one function from another.
 
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::primitives::Blob;
@@ -7,8 +7,8 @@ use tandem_replication::names::{JobId, RuleId};
 
 use crate::{Aws, AwsError};
 
-/// Starts a backfill of `rule` without waiting for it. Lambda repeats the invocation if the function fails,
-/// which the job's id makes harmless.
+/// Starts a backfill of `rule` without waiting for it. Lambda repeats the invocation if the function fails. The
+/// repetition is harmless, because it has the same job id.
 pub async fn start_backfill(
     aws: &Aws,
     function: &str,
@@ -23,6 +23,6 @@ pub async fn start_backfill(
         .payload(Blob::new(request.to_string()))
         .send()
         .await
-        .map_err(|error| AwsError::request(format!("starting {function}"), error))?;
+        .map_err(|error| AwsError::request(format!("invoking {function}"), error))?;
     Ok(())
 }

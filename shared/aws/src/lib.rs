@@ -1,12 +1,11 @@
-//! The edges to AWS, a module or folder for each service. Wire and table structs stay inside; the domain's types go in
-//! and out.
+//! The adapters to AWS, one module or folder for each service. Wire and table structs stay inside this crate. Its
+//! functions accept and return the domain's types.
 //!
-//! Read [`clients`] first (one client for each service and region, built once, requests counted), then [`s3`] and
-//! [`dynamodb`]. `request_timeouts.rs` says how long a request may take, `fresh_connections.rs` drops connections that a
-//! frozen process has kept, [`permits`] limits concurrency while S3 throttles, and `classify.rs` says what each of AWS's
-//! errors means.
+//! Read [`clients`] first: it builds one client for each service and region, and counts requests. Then read [`s3`] and
+//! [`dynamodb`]. `request_timeouts.rs` limits the time of a request. `fresh_connections.rs` drops idle connections
+//! after a freeze. [`permits`] limits concurrency while S3 throttles. `classify.rs` defines what each AWS error means.
 
-// A shard's item has more attributes than the default lets `json!` expand.
+// A shard's item has more attributes than `json!` can expand under the default limit.
 #![cfg_attr(test, recursion_limit = "256")]
 
 pub mod clients;

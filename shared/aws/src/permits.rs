@@ -1,5 +1,5 @@
-//! Slowing down when S3 asks for it: every throttled answer, those that a retry makes good included, narrows
-//! the window through which objects are worked on. One window a process, as long as the process lives.
+//! Limits how many objects a process works on at the same time, and lowers the limit when S3 asks to slow down. Every
+//! throttled answer narrows the window, also if the SDK's retry succeeds. There is one window for each process.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,16 +21,16 @@ struct Shared {
     room: Notify,
 }
 
-/// The permit of one object; it ends when this is dropped.
+/// The permit to work on one object. Dropping it ends the permit.
 #[derive(Debug)]
 pub struct Permit<'a> {
     permits: &'a Permits,
-    /// Whether it had to be waited for, so that it may have come too late.
+    /// Whether the caller had to wait for it. If so, it may be too late to begin.
     pub waited: bool,
 }
 
 impl Permits {
-    /// Permits for at most `at_once_max` objects at a time.
+    /// Returns permits for at most `at_once_max` objects at a time.
     pub fn new(at_once_max: usize) -> Self {
         Self(Arc::new(Shared {
             window: Mutex::new(Window::new(at_once_max)),
@@ -60,7 +60,7 @@ impl Permits {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         self.permits.window().end();
-        // The window may have become wider too: whoever waits looks for himself.
+        // All waiting tasks check the window again, because it may also have become wider.
         self.permits.0.room.notify_waiters();
     }
 }
@@ -76,7 +76,7 @@ impl Intercept for Permits {
         _components: &RuntimeComponents,
         _config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        // S3 answers `503 SlowDown`; the other 503, `ServiceUnavailable`, asks for the same.
+        // S3 throttles with `503 SlowDown`. The other 503, `ServiceUnavailable`, asks to slow down too.
         if matches!(context.response().status().as_u16(), 429 | 503) {
             self.window().throttled();
         }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_finds_no_room_waits_for_the_next_turn_to_end() {
+    async fn without_a_free_permit_a_task_waits_until_one_ends() {
         let permits = Permits::new(2);
         let first = permits.take().await;
         let _second = permits.take().await;
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_narrowed_window_lets_nobody_in_until_enough_have_ended() {
+    async fn a_narrowed_window_gives_no_permit_until_enough_have_ended() {
         let permits = Permits::new(4);
         let mut taken = Vec::new();
         for _ in 0..4 {

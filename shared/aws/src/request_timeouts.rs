@@ -3,14 +3,14 @@
 //! S3 answers `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload` with headers at once, and sends the body
 //! when the work is done, which may take minutes (S3 API reference, "`CompleteMultipartUpload`": "Amazon S3
 //! periodically sends white space characters to keep the connection from timing out"; public reports: smithy-rs #4439).
-//! The SDK gives up if a body brings nothing for 5 seconds, and sends the request again ("stalled stream protection",
+//! If no byte of a body arrives for 5 seconds, the SDK aborts the request and repeats it ("stalled stream protection",
 //! `defaults.rs` of `aws-smithy-runtime`; of these three only `CopyObject` is exempt, see `upload_part_copy.rs` of
-//! `aws-sdk-s3`). So this protection is switched off for them, and the functions wait for them as long as the
-//! invocation allows.
+//! `aws-sdk-s3`). So this module disables the protection for these requests, and the functions wait for them as long as
+//! the invocation allows.
 //!
 //! S3 answers any other request within seconds, so a function treats its connection as dead after [`ANSWERED_WITHIN`].
-//! No request outlives its invocation: its function can still report how it ended, and a batch loses one message, not
-//! all.
+//! Every request ends before its invocation, so that the function can still report the outcome. Then a slow request
+//! delays one message of a batch, not all.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,19 +28,19 @@ use aws_smithy_types::timeout::{TimeoutConfig, TimeoutConfigBuilder};
 
 use crate::clock::Deadline;
 
-/// How long a request of any service may take to be answered, but for those that copy. A listing of a bucket with very
-/// many delete markers takes long.
+/// How long any service may take to answer a request, except for copies. The limit allows for listings of buckets with
+/// very many delete markers, which take long.
 pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_mins(1);
 
-/// The requests that S3 answers when the work is done.
+/// The requests that S3 answers only when the work is done.
 const COPIES: [&str; 3] = ["CopyObject", "UploadPartCopy", "CompleteMultipartUpload"];
 
-/// Ends requests in time for the invocation that is under way.
+/// Ends requests before the deadline of the current invocation.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct RequestTimeouts(Arc<Mutex<Option<Deadline>>>);
 
 impl RequestTimeouts {
-    /// From now on requests belong to an invocation with this deadline.
+    /// Begins an invocation: from now on, requests end before this deadline.
     pub(crate) fn begin(&self, deadline: Deadline) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(deadline);
     }
@@ -56,7 +56,7 @@ impl Intercept for RequestTimeouts {
         "RequestTimeouts"
     }
 
-    /// The SDK reads the limit of all attempts before it knows the operation.
+    /// Sets the limit for all attempts together, which the SDK reads before it knows the operation.
     fn read_before_execution(
         &self,
         _context: &BeforeSerializationInterceptorContextRef<'_>,
@@ -89,7 +89,7 @@ impl Intercept for RequestTimeouts {
     }
 }
 
-/// The limits that hold so far.
+/// Returns the limits that are configured so far.
 fn timeouts(config: &ConfigBag) -> TimeoutConfigBuilder {
     let timeouts = config.load::<TimeoutConfig>();
     timeouts.map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder)
@@ -113,7 +113,8 @@ mod tests {
     use super::*;
     use crate::Aws;
 
-    /// A server that answers every request with headers at once, and with this body later; without a body, never.
+    /// Starts a server that answers every request with headers at once and with this body later. Without a body, it
+    /// never answers.
     async fn server(body: Option<(&'static str, Duration)>) -> (SocketAddr, Arc<AtomicU32>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -142,7 +143,7 @@ mod tests {
             );
             stream.write_all(head.as_bytes()).await.unwrap();
             tokio::time::sleep(after).await;
-            // The client may have gone.
+            // The client may have disconnected.
             let _ = stream.write_all(body.as_bytes()).await;
             return;
         }
@@ -163,12 +164,12 @@ mod tests {
         aws.s3(&Region::new("us-east-1"))
     }
 
-    /// Longer than the SDK waits for a body that sends nothing.
+    /// Longer than the SDK waits for the next byte of a body.
     const LONG: Duration = Duration::from_secs(8);
 
     // Promise: A copy whose answer comes late is waited for, and its request is sent once.
     #[tokio::test]
-    async fn a_part_that_takes_long_is_waited_for() {
+    async fn a_function_waits_for_a_slow_copy_of_a_part() {
         let body = "<CopyPartResult><ETag>&quot;e&quot;</ETag></CopyPartResult>";
         let (address, requests) = server(Some((body, LONG))).await;
         let answer = client(address, Some(Duration::from_mins(15)))
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_completion_that_takes_long_is_waited_for() {
+    async fn a_function_waits_for_a_slow_completion() {
         let body = "<CompleteMultipartUploadResult><ETag>&quot;e-1&quot;</ETag></CompleteMultipartUploadResult>";
         let (address, requests) = server(Some((body, LONG))).await;
         let answer = client(address, Some(Duration::from_mins(15)))
@@ -218,6 +219,6 @@ mod tests {
             .await;
         let is_timeout = matches!(copied, Err(SdkError::TimeoutError(_)));
         assert!(is_timeout, "{copied:?}");
-        assert!(!deadline.left().is_zero(), "there is time to say so");
+        assert!(!deadline.left().is_zero(), "no time is left to report");
     }
 }

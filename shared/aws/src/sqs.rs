@@ -1,4 +1,4 @@
-//! The stack's queues: work is sent, messages are put off, moved back, and what waits is counted.
+//! The stack's queues: sends work, changes the visibility of messages, moves messages back and counts them.
 
 use std::time::Duration;
 
@@ -15,33 +15,33 @@ pub struct Queues {
     client: Client,
 }
 
-/// A message taken from a queue by hand; it comes again unless it is deleted.
+/// A message that `ReceiveMessage` returned. It is redelivered unless it is deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// Its id.
     pub message_id: String,
-    /// By which it is deleted or put off.
+    /// Identifies this delivery, to delete the message or to change its visibility.
     pub receipt_handle: String,
-    /// What it says.
+    /// Its body.
     pub body: String,
 }
 
-/// How many messages SQS gives at a time, at most.
+/// How many messages SQS returns for one request at most.
 const RECEIVED_MAX: i32 = 10;
-/// For how long a message that was taken by hand is hidden: longer than a caller who goes on takes to see
-/// them all, as a rule.
+/// For how many seconds a received message is hidden. This is usually longer than a caller needs to receive all
+/// messages.
 const TAKEN_SECS: i32 = 300;
-/// For how long a queue is asked for messages; any wait at all has SQS ask all of its servers.
+/// For how many seconds a request waits for messages. With any wait, SQS queries all its servers.
 const WAIT_SECS: i32 = 1;
 
-/// The message attribute that holds a shard's epoch.
+/// The message attribute that contains a shard's epoch.
 pub const EPOCH_ATTRIBUTE: &str = "epoch";
 
-/// The longest that SQS hides a message: 12 hours.
+/// The longest time for which SQS hides a message: 12 hours.
 const VISIBILITY_SECS_MAX: i32 = 43_200;
 
 impl Queues {
-    /// The queues of this account and region.
+    /// Returns the queues of this account and region.
     pub fn new(aws: &Aws) -> Self {
         Self {
             client: Client::new(aws.config()),
@@ -53,7 +53,7 @@ impl Queues {
         self.send_later(queue_url, work, Duration::ZERO).await
     }
 
-    /// Sends one piece of work that is not received before `delay` is over, at most 15 minutes.
+    /// Sends one piece of work that SQS delivers only after `delay`, at most 15 minutes.
     pub async fn send_later(
         &self,
         queue_url: &str,
@@ -93,7 +93,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Takes some messages; none if there are none.
+    /// Receives some messages. The result is empty if the queue has none.
     pub async fn receive(&self, queue_url: &str) -> Result<Vec<Received>, AwsError> {
         let answer = self
             .client
@@ -104,7 +104,9 @@ impl Queues {
             .wait_time_seconds(WAIT_SECS)
             .send()
             .await
-            .map_err(|error| AwsError::request(format!("taking messages of {queue_url}"), error))?;
+            .map_err(|error| {
+                AwsError::request(format!("receiving messages of {queue_url}"), error)
+            })?;
         let messages = answer.messages.unwrap_or_default().into_iter();
         Ok(messages
             .map(|message| Received {
@@ -115,7 +117,7 @@ impl Queues {
             .collect())
     }
 
-    /// Moves a message from one queue to another. If this fails half-way, it is in both.
+    /// Moves a message from one queue to another. If the move fails half-way, the message is in both queues.
     pub async fn move_back(
         &self,
         message: &Received,
@@ -141,7 +143,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Sends what a message says to a dead-letter queue.
+    /// Sends the content of a message to a dead-letter queue.
     pub async fn give_up(
         &self,
         dead_queue_url: &str,
@@ -185,7 +187,7 @@ impl Queues {
         Ok(())
     }
 
-    /// How many messages a queue holds, approximately: waiting, delayed and being worked on.
+    /// Returns approximately how many messages a queue contains: waiting, delayed and in processing.
     pub async fn depth(&self, queue_url: &str) -> Result<u64, AwsError> {
         let counted = [
             QueueAttributeName::ApproximateNumberOfMessages,
@@ -209,7 +211,7 @@ impl Queues {
             .sum())
     }
 
-    /// Whether every one of these services of AWS may send to a queue, as far as the queue's policy tells.
+    /// Whether the queue's policy allows every one of these AWS services to send to the queue.
     pub async fn takes_from(&self, queue_url: &str, services: &[&str]) -> Result<bool, AwsError> {
         let answer = self
             .client
@@ -234,7 +236,7 @@ fn epoch_attribute(epoch: u64) -> Result<MessageAttributeValue, AwsError> {
         .data_type("Number")
         .string_value(epoch.to_string())
         .build()
-        .map_err(|error| AwsError::unexpected("writing an epoch", error))
+        .map_err(|error| AwsError::unexpected("serializing an epoch", error))
 }
 
 /// S3, as queue policies name it.
@@ -244,7 +246,7 @@ pub const EVENTS: &str = "events.amazonaws.com";
 /// SNS, as queue policies name it.
 pub const SNS: &str = "sns.amazonaws.com";
 
-/// Whether a queue's policy has a statement that lets a service send to it. The statement's conditions do not count.
+/// Whether a queue's policy has a statement that allows a service to send to the queue. It ignores conditions.
 fn lets_send(policy: &str, service: &str) -> bool {
     let any_of = |value: &Value, wanted: &[&str]| match value {
         Value::String(one) => wanted.contains(&one.to_ascii_lowercase().as_str()),
@@ -266,15 +268,15 @@ fn lets_send(policy: &str, service: &str) -> bool {
     }
 }
 
-/// A piece of work as a message. SQS takes no U+FFFE and U+FFFF (`SendMessage`, API reference), which keys may
-/// hold: a key that it had changed would be another one's.
 fn whole_secs(delay: Duration) -> i32 {
     i32::try_from(delay.as_secs()).unwrap_or(i32::MAX)
 }
 
+/// Returns a piece of work as a message body. Keys may contain U+FFFE and U+FFFF, which SQS does not accept
+/// (`SendMessage`, API reference). So both are escaped.
 fn body_of(work: &impl Serialize) -> Result<String, AwsError> {
-    let body =
-        serde_json::to_string(work).map_err(|error| AwsError::unexpected("writing work", error))?;
+    let body = serde_json::to_string(work)
+        .map_err(|error| AwsError::unexpected("serializing work", error))?;
     Ok(body
         .replace('\u{fffe}', "\\ufffe")
         .replace('\u{ffff}', "\\uffff"))
@@ -290,7 +292,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_statement_that_allows_s3_lets_it_send() {
+    fn a_service_may_send_only_if_a_statement_allows_it() {
         let statement = |effect: &str, service: &str, action: &str| {
             format!(
                 r#"{{"Effect": "{effect}", "Principal": {{"Service": {service}}}, "Action": {action}}}"#
@@ -321,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_the_same_however_odd_its_characters() {
+    fn a_message_preserves_every_character_of_a_key() {
         let work = Work::Object {
             own: None,
             rule_id: RuleId::new("r"),

@@ -1,10 +1,10 @@
-//! Where the SDK finds a bucket. No I/O.
+//! How the SDK addresses a bucket. No I/O.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use aws_sdk_s3::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 
-/// A name with capitals or underscores cannot be part of a host's name.
+/// A name with capitals or underscores cannot be part of a host name.
 // Promise: A source in us-east-1, or a destination there, may have a name from before March 2018.
 #[tokio::test]
 async fn a_bucket_with_an_old_name_is_addressed_in_the_path() {

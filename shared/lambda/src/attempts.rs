@@ -1,9 +1,9 @@
 //! Counts the attempts at a message, and ends a message after its last one.
 //!
 //! Only deliveries that a function received are attempts. If Lambda cannot deliver a message, because the account's
-//! concurrency is used up, SQS redelivers it, and it does not count. The queue itself moves a message to the
-//! dead-letter queue only after [`Config::receives_max`](crate::config::Config::receives_max) deliveries: such a
-//! message ends every process that receives it.
+//! concurrency is used up, SQS redelivers it, and this delivery does not count. The queue itself moves a message to the
+//! dead-letter queue only after [`Config::receives_max`](crate::config::Config::receives_max) deliveries. This happens
+//! to messages that kill every process that receives them.
 
 use chrono::TimeDelta;
 use futures::{StreamExt, stream};
@@ -13,23 +13,23 @@ use crate::runtime::now;
 use crate::services::Services;
 use crate::sqs_batch::{Delivery, Message, Received, RetryAfter, back_off, parse};
 
-/// For how long a message's count is kept: one day longer than SQS keeps a message at most.
+/// For how long a message's count is stored: one day longer than SQS keeps a message at most.
 const COUNT_KEPT: TimeDelta = TimeDelta::days(15);
 
-/// How many messages are counted at once: a batch.
+/// How many messages are counted at the same time: a whole batch.
 const COUNTED_AT_ONCE: usize = 10;
 
-/// An invocation's messages.
+/// The messages of an invocation.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
-    /// Those to process.
+    /// The messages to process.
     pub(crate) messages: Vec<Message>,
-    /// Those to keep: their attempts are over, and they could not be moved to the dead-letter queue.
+    /// The messages to keep: all their attempts have failed, and moving them to the dead-letter queue has failed too.
     pub(crate) stuck: Vec<Received>,
 }
 
-/// Takes an invocation apart. Each message says which attempt at it this is, and whether it is the last. A message
-/// whose last attempt is over is moved to the dead-letter queue.
+/// Reads the messages of an invocation. Sets the number of each message's attempt, and whether it is the last. Moves a
+/// message to the dead-letter queue if its last attempt is over.
 pub(crate) async fn open(services: &Services, invocation: Value) -> Opened {
     let counted = stream::iter(parse(invocation))
         .map(|message| counted(services, message))
@@ -48,9 +48,9 @@ pub(crate) async fn open(services: &Services, invocation: Value) -> Opened {
     opened
 }
 
-/// Returns the message with the number of its attempt. A first delivery is not counted, so that a healthy message
-/// costs no request. If the table cannot count the attempt, it is not the last one, so that no message is given up
-/// by mistake.
+/// Returns the message with the number of its attempt. A first delivery is not counted in the table, so that a healthy
+/// message costs no request. If the table cannot count the attempt, the attempt does not count as the last one, so that
+/// the message is not moved to the dead-letter queue by mistake.
 async fn counted(services: &Services, mut message: Message) -> Message {
     let Delivery::Sqs(received) = &mut message.delivery else {
         return message;
@@ -64,7 +64,7 @@ async fn counted(services: &Services, mut message: Message) -> Message {
                 received.attempt = u32::try_from(redeliveries + 1).unwrap_or(u32::MAX);
             }
             Err(error) => {
-                tracing::warn!(%error, "the attempt is not counted");
+                tracing::warn!(%error, "cannot count the attempt");
                 let not_the_last = attempts_max.saturating_sub(1).max(1);
                 received.attempt = received.receives.min(not_the_last);
             }
@@ -74,15 +74,12 @@ async fn counted(services: &Services, mut message: Message) -> Message {
     message
 }
 
-/// Moves a message to the dead-letter queue. Returns whether it is there, so that it may be acknowledged.
+/// Moves a message to the dead-letter queue. Returns whether it did so; the message may then be acknowledged.
 async fn give_up(services: &Services, received: &Received) -> bool {
     let attempts = services.config.attempts_max;
     let Some(dead) = services.config.dead_queue(&received.queue_arn) else {
         let queue = &received.queue_arn;
-        tracing::error!(
-            queue,
-            "the message comes from a queue that is not the stack's"
-        );
+        tracing::error!(queue, "the message comes from a queue of another stack");
         return false;
     };
     let message_id = &received.message_id;
@@ -99,7 +96,7 @@ async fn give_up(services: &Services, received: &Received) -> bool {
             true
         }
         Err(error) => {
-            tracing::warn!(message_id, %error, "the message is not in the dead-letter queue yet");
+            tracing::warn!(message_id, %error, "cannot move the message to the dead-letter queue yet");
             back_off(
                 services,
                 received,

@@ -1,4 +1,4 @@
-//! What the template tells the functions, read from the environment once.
+//! The functions' configuration. The template sets it in the environment, and a function reads it once.
 
 use std::time::Duration;
 
@@ -8,12 +8,11 @@ use tandem_replication::names::{AccountId, NameError};
 use tandem_replication::part_plan::CopyLimits;
 use tandem_replication::region::RegionGroups;
 
-/// Where the environment does not say: 15 minutes for requests that take effect after their sender's end, and 5 for
-/// clocks that differ. `docs/semantics.md` lists both as assumptions.
+/// The default: 15 minutes for requests that take effect after their sender's end, and 5 for clocks that differ.
+/// `docs/semantics.md` lists both as assumptions.
 const IN_FLIGHT_MAX: Duration = Duration::from_mins(20);
 
-/// The default if the environment sets none: for how many seconds' worth of objects a page of a job with a rate limit
-/// reserves capacity at a time.
+/// The default for the time whose objects a page of a job with a rate limit reserves capacity for at once.
 const RATE_PAGE: Duration = Duration::from_secs(20);
 
 /// Other accounts that may own destinations, separated by commas; none if it is empty or missing.
@@ -32,48 +31,49 @@ pub struct Config {
     pub url_suffix: String,
     /// The table's name.
     pub rule_table: String,
-    /// Between which regions rules may be made.
+    /// The groups of regions within which rules may replicate.
     pub region_groups: RegionGroups,
     /// The queues that S3 sends to.
     pub lane_queues: LaneQueues,
-    /// Of notifications of puts.
+    /// The queue of notifications of puts.
     pub put_queue_url: String,
-    /// Of notifications of deletes.
+    /// The queue of notifications of deletes.
     pub delete_queue_url: String,
-    /// Of work for `backfill-shard`.
+    /// The queue of work for `backfill-shard`.
     pub work_queue_url: String,
-    /// Of part ranges for `copy-parts`.
+    /// The queue of part ranges for `copy-parts`.
     pub part_queue_url: String,
-    /// Of messages that were given up.
+    /// The dead-letter queues.
     pub dead_queues: [DeadQueue; 4],
-    /// How many shards of a job are worked on at once, if the job does not say.
+    /// How many shards of a job are processed at the same time, if the job sets no concurrency.
     pub backfill_concurrency: u32,
     /// The name of the `backfill` function.
     pub backfill_function: String,
-    /// For how long after an invocation's end a request of it may be in flight, clocks that differ included: a shard's
-    /// lease lasts as long.
+    /// For how long after an invocation's end one of its requests may be in flight, including differences between
+    /// clocks. A shard's lease lasts as long.
     pub in_flight_max: Duration,
-    /// For how long a page of a job with a rate limit goes on with its objects. The acceptance run on a local cloud
-    /// makes this shorter, so that a job is handed on many times within minutes.
+    /// For how long a page of a job with a rate limit processes objects. The acceptance run on a local cloud uses a
+    /// shorter time, so that a job is handed on many times within minutes.
     pub rate_page: Duration,
-    /// How often a message is attempted before it is given up.
+    /// After how many failed attempts a message is moved to the dead-letter queue.
     pub attempts_max: u32,
-    /// After how many deliveries the queue itself gives a message up, whether or not a function saw it.
+    /// After how many deliveries the queue itself moves a message to the dead-letter queue, whether or not a function
+    /// received it.
     pub receives_max: u32,
-    /// The part size where a source does not say.
+    /// The part size for sources that were not uploaded in parts.
     pub part_bytes: u64,
-    /// What a live function carries; larger objects go to the work queue.
+    /// The largest object that a live function copies. Larger objects go to the work queue.
     pub live_bytes_max: u64,
-    /// Objects in parts that are larger than this are copied by many invocations.
+    /// Objects in parts that are larger than this are copied by many invocations (a transfer).
     pub transfer_bytes_min: u64,
-    /// About how much of such an object one invocation copies.
+    /// About how many bytes of such an object one invocation copies.
     pub range_bytes: u64,
 }
 
-/// Where a queue's messages go after all their attempts.
+/// A dead-letter queue: the messages of a queue are moved to it after their last attempt.
 #[derive(Debug, Clone)]
 pub struct DeadQueue {
-    /// The queue they were in, as the contract names it.
+    /// The contract's name of the queue whose messages it receives.
     pub of: &'static str,
     /// That queue's URL.
     pub of_url: String,
@@ -81,7 +81,7 @@ pub struct DeadQueue {
     pub url: String,
 }
 
-/// A variable of the environment that is missing or makes no sense.
+/// An environment variable that is missing or invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("environment variable {name} {problem}; the template sets it")]
 pub struct ConfigError {
@@ -109,7 +109,7 @@ impl Config {
             let value = text(name)?;
             value.parse::<u64>().map_err(|_| ConfigError {
                 name,
-                problem: format!("is {value:?}, which is no number"),
+                problem: format!("is {value:?}, which is not a whole number"),
             })
         };
         let list = |name| -> Vec<String> {
@@ -186,7 +186,7 @@ impl Config {
         })
     }
 
-    /// What a function copies that has to answer soon.
+    /// Returns what a function with a short timeout copies.
     pub fn live_limits(&self) -> CopyLimits {
         CopyLimits {
             part_bytes: self.part_bytes,
@@ -195,7 +195,7 @@ impl Config {
         }
     }
 
-    /// What a function copies that has a quarter of an hour.
+    /// Returns what a function with a timeout of 15 minutes copies.
     pub fn work_limits(&self) -> CopyLimits {
         CopyLimits {
             part_bytes: self.part_bytes,
@@ -204,7 +204,7 @@ impl Config {
         }
     }
 
-    /// The URL of one of the stack's queues, from its ARN.
+    /// Returns the URL of one of the stack's queues, from its ARN.
     pub fn queue_url(&self, queue_arn: &str) -> Option<&str> {
         let name = queue_arn.rsplit(':').next()?;
         [
@@ -218,7 +218,7 @@ impl Config {
         .find(|url| url.rsplit('/').next() == Some(name))
     }
 
-    /// Where the messages of one of the stack's queues go after all their attempts.
+    /// Returns the dead-letter queue of one of the stack's queues.
     pub fn dead_queue(&self, queue_arn: &str) -> Option<&DeadQueue> {
         let url = self.queue_url(queue_arn)?;
         self.dead_queues.iter().find(|dead| dead.of_url == url)
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_variable_is_named() {
+    fn an_error_names_the_missing_or_invalid_variable() {
         assert!(Config::from_lookup(environment).is_ok());
         let missing =
             Config::from_lookup(|name| environment(name).filter(|_| name != "TANDEM_RULE_TABLE"));
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_separated_by_commas_and_need_not_be_there() {
+    fn topics_are_optional_and_separated_by_commas() {
         let topics = |value: Option<&str>| {
             let lookup = |name: &str| match name {
                 "TANDEM_NOTIFICATION_TOPICS" => value.map(str::to_owned),
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_are_read_only_where_the_template_says_so() {
+    fn sources_are_read_only_if_the_environment_says_so() {
         let read_only = |pattern: &str| {
             let config = Config::from_lookup(|name| match name {
                 "TANDEM_READ_ONLY_SOURCES" => Some(pattern.to_owned()),

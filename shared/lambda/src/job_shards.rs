@@ -1,4 +1,4 @@
-//! The shards of one job, in the table and the work queue: the ports of
+//! The shards of one job, in the table and the work queue. Implements the ports of
 //! [`shard_session`](tandem_replication::shard_session).
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,12 +22,12 @@ use crate::services::Services;
 pub struct JobShards<'a> {
     services: &'a Services,
     job: Job,
-    /// The rule and the job, as the gate was last read.
+    /// The rule and the job, as of the last time the gate was read.
     latest: Mutex<Option<(Arc<Rule>, Arc<Job>)>>,
 }
 
 impl<'a> JobShards<'a> {
-    /// The shards of `job`.
+    /// Returns the shards of `job`.
     pub fn new(services: &'a Services, job: Job) -> Self {
         Self {
             services,
@@ -36,28 +36,31 @@ impl<'a> JobShards<'a> {
         }
     }
 
-    /// Returns the rule and the job as they were when the gate was last read; none before, or where they are gone.
+    /// Returns the rule and the job as of the last time the gate was read. Returns `None` before that, or if they no
+    /// longer exist.
     pub fn latest(&self) -> Option<(Arc<Rule>, Arc<Job>)> {
         let latest = self.latest.lock();
         latest.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sends messages for those shards that need one, as [`wake`] says. Returns how many.
+    /// Sends messages for the shards that need one, as [`wake`] does. Returns how many.
     pub async fn wake(&self, sender: &str, which: Wake) -> Result<usize, AwsError> {
         wake(self, sender, which).await.map_err(into_aws)
     }
 
-    /// Sends messages to shards that have had none, as many as the job's concurrency allows.
+    /// Sends messages for shards that have had none yet, as many as the job's concurrency allows.
     pub async fn release_waiting(&self, sender: &str) -> Result<(), AwsError> {
         release_waiting(self, sender).await.map_err(into_aws)
     }
 }
 
-/// Neither waking nor releasing takes a lease that it could lose.
+/// Converts an error of [`wake`] or [`release_waiting`]. Neither takes a lease, so neither can lose one.
 fn into_aws(error: SessionError<AwsError>) -> AwsError {
     match error {
         SessionError::Failed(error) | SessionError::Final(error) => error,
-        lost @ SessionError::Lost(_) => AwsError::unexpected("sending shards", lost.to_string()),
+        lost @ SessionError::Lost(_) => {
+            AwsError::unexpected("sending messages of shards", lost.to_string())
+        }
     }
 }
 

@@ -1,7 +1,7 @@
-//! One key, from its task to the decision about its message:
+//! Processes one key, from its task to the decision about its message:
 //!
 //! rule -> admitted? -> deferred while the rule is paused -> permit -> the protocol -> too large? handed to a function
-//! with more time -> failure record -> metrics.
+//! with a longer timeout -> failure record -> metrics.
 //!
 //! A live change, a large or retried object and a deferred key all pass through here. The decisions are those of
 //! [`tandem_replication::key_attempt`].
@@ -27,34 +27,35 @@ use tandem_replication::replicator::{Depth, Outcome, Replicator};
 use tandem_replication::rule::Rule;
 use tandem_replication::transfer::begin::{KeyChange, Origin};
 use tandem_replication::work::{HOPS_MAX, Work};
+use tracing::{Instrument, Span, info_span};
 
 use crate::metrics::{RuleMetrics, write_rule_metrics, write_stopped};
 use crate::runtime::{Deadline, now};
 use crate::services::{Services, deferred_key};
 use crate::sqs_batch::{Delivery, RetryAfter};
 
-/// What has to be left of an invocation to begin with a live change, after waiting for its permit.
+/// How much time an invocation must have left to begin with a live change, after it has waited for a permit.
 const CHANGE_TIME: Duration = Duration::from_secs(30);
-/// What has to be left of an invocation to begin with a deferred key, after waiting for its permit.
+/// How much time an invocation must have left to begin with a deferred key, after it has waited for a permit.
 const DEFERRED_KEY_TIME: Duration = Duration::from_mins(1);
 
-/// How a key ended.
+/// The outcome of processing a key.
 #[derive(Debug)]
 pub struct Processed {
     /// The key.
     pub key: ObjectKey,
     /// When it changed.
     pub changed_at: Timestamp,
-    /// The rule that replicates its bucket; none if there is none, or if it could not be read.
+    /// The rule that replicates its bucket; `None` if there is no such rule, or if it could not be read.
     pub rule_id: Option<RuleId>,
-    /// How it ended.
+    /// The outcome.
     pub settled: Settled,
     /// What happens if its message is not acknowledged.
     pub redelivery: Redelivery,
 }
 
 impl Processed {
-    /// Returns when its message is redelivered and why; none if the message may be acknowledged.
+    /// Returns when and why its message is redelivered, or `None` if the message may be acknowledged.
     pub fn retry(&self, delivery: &Delivery) -> Option<(RetryAfter, &Fault)> {
         match &self.settled {
             Settled::TryAgain(fault) => Some((RetryAfter::of_fault(fault, delivery), fault)),
@@ -63,7 +64,7 @@ impl Processed {
         }
     }
 
-    /// Whether it failed in a way that another attempt might help, and none follows.
+    /// Whether this was the last attempt. The failure is then recorded, even if another attempt might succeed.
     fn is_given_up(&self) -> bool {
         self.redelivery == Redelivery::WasTheLast && self.rule_id.is_some()
     }
@@ -72,7 +73,7 @@ impl Processed {
         (at - self.changed_at).num_milliseconds().max(0)
     }
 
-    /// Writes to the log how it ended.
+    /// Writes the outcome to the log.
     pub fn log(&self) {
         let rule_id = self.rule_id.as_ref().map(RuleId::as_str);
         let key = self.key.as_str();
@@ -91,7 +92,7 @@ impl Processed {
                 tracing::info!(
                     rule.id = rule_id,
                     object.key = key,
-                    "handed to a function with more time"
+                    "handed to a function with a longer timeout"
                 );
             }
             Settled::Deferred => {
@@ -108,9 +109,10 @@ impl Processed {
             Settled::TryAgain(fault) if !self.is_given_up() => {
                 tracing::warn!(rule.id = rule_id, object.key = key, lag_ms, %fault, "failed; retried later");
             }
-            Settled::Parked(fault)
-            | Settled::AttemptedOnceMore(fault)
-            | Settled::TryAgain(fault) => {
+            Settled::TryAgain(fault) => {
+                tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "failed at its last attempt");
+            }
+            Settled::Parked(fault) | Settled::AttemptedOnceMore(fault) => {
                 tracing::error!(rule.id = rule_id, object.key = key, lag_ms, %fault, "failed and recorded");
             }
         }
@@ -126,7 +128,7 @@ impl Processed {
     }
 }
 
-/// Writes the metrics of these keys, a document a rule.
+/// Writes the metrics of these keys, one document for each rule.
 pub fn write_metrics<'a>(services: &Services, keys: impl IntoIterator<Item = &'a Processed>) {
     let at = now();
     let mut by_rule: BTreeMap<RuleId, RuleMetrics> = BTreeMap::new();
@@ -140,7 +142,7 @@ pub fn write_metrics<'a>(services: &Services, keys: impl IntoIterator<Item = &'a
 }
 
 impl Services {
-    /// Processes a change that S3 reported. `depth` says how much of a replica that looks equal is compared.
+    /// Processes a change that S3 reported. `depth` says whether tags and ACLs are compared too.
     pub async fn process_change(
         &self,
         event: &ObjectEvent,
@@ -157,7 +159,8 @@ impl Services {
             let carried = self.carry_change(rule, event, depth, deadline).await;
             carried.map_err(|fault| named(fault, event))
         };
-        let (rule, settled) = settle_change(self, event, &deferred, redelivery, carry).await;
+        let settling = settle_change(self, event, &deferred, redelivery, carry);
+        let (rule, settled) = settling.instrument(key_span(&event.key)).await;
         let processed = Processed {
             key: event.key.clone(),
             changed_at: event.event_time,
@@ -169,14 +172,14 @@ impl Services {
         processed
     }
 
-    /// Processes one object of the work queue, of whatever size. `hops` says how often it was restarted.
+    /// Processes one object of the work queue, of any size. `hops` says how often it was restarted.
     pub async fn process_object(
         &self,
         rule_id: &RuleId,
         object: &DeferredKey,
         hops: u32,
         redelivery: Redelivery,
-    ) -> Result<Processed, AwsError> {
+    ) -> Result<Processed, Fault> {
         let carry = async |rule: &Rule| {
             if hops > HOPS_MAX {
                 write_stopped(&self.config.stack, now());
@@ -185,19 +188,23 @@ impl Services {
             let permit = self.aws.permits().take().await;
             self.carry_object(rule, object, hops, &permit).await
         };
-        let settled = settle_object(self, rule_id, object, redelivery, carry).await;
+        let settling = settle_object(self, rule_id, object, redelivery, carry);
+        let settled = settling.instrument(key_span(&object.key)).await;
         if matches!(settled, Settled::Skipped(SkipReason::OutOfScope))
-            && let Some(rule) = self.table.rule(rule_id).await?
+            && let Some(rule) = self
+                .table
+                .rule(rule_id)
+                .await
+                .map_err(AwsError::into_fault)?
         {
             let pair = S3Pair::of_rule(&self.aws, &self.table, &rule);
             let ports = self.transfer_ports(&pair, &rule, None);
-            let ended = ports.transferrer().end_if_unneeded(&object.key).await;
-            ended.map_err(|fault| AwsError::unexpected("ending an unneeded transfer", fault))?;
+            ports.transferrer().end_if_unneeded(&object.key).await?;
         }
         Ok(Self::of_work(rule_id, object, settled, redelivery))
     }
 
-    /// Processes one deferred key of a replay. Returns nothing if its permit came too late: the key stays deferred.
+    /// Processes one deferred key of a replay. Returns `None` if the permit came too late. The key then stays deferred.
     pub async fn process_deferred(
         &self,
         rule: &Rule,
@@ -210,7 +217,8 @@ impl Services {
             return None;
         }
         let carry = async || self.carry_object(rule, deferred, 0, &permit).await;
-        let settled = settle_deferred(self, rule, deferred, redelivery, carry).await;
+        let settling = settle_deferred(self, rule, deferred, redelivery, carry);
+        let settled = settling.instrument(key_span(&deferred.key)).await;
         Some(Self::of_work(&rule.id, deferred, settled, redelivery))
     }
 
@@ -241,7 +249,7 @@ impl Services {
     ) -> Result<Carried, Fault> {
         let permit = self.aws.permits().take().await;
         if permit.waited && deadline.left() < CHANGE_TIME {
-            let waited = format!("no permit in time for {:?}", event.key.as_str());
+            let waited = format!("waited too long for a permit for {:?}", event.key.as_str());
             return Err(Fault::because(Reason::Throttled, waited));
         }
         let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
@@ -267,7 +275,7 @@ impl Services {
         }
     }
 
-    /// Reconciles one object, whatever its size. A transfer copies an object that is too large for one invocation.
+    /// Reconciles one object of any size. A transfer copies an object that is too large for one invocation.
     async fn carry_object(
         &self,
         rule: &Rule,
@@ -280,7 +288,7 @@ impl Services {
             key: &object.key,
             event_time: Some(object.changed_at),
             overwrite: object.overwrite,
-            // Nothing says any more what changed about the key: it may be its tags alone.
+            // The task does not say what changed about the key. It may be only the tags.
             depth: Depth::Attributes,
             hops,
             origin: match object.own.clone() {
@@ -290,17 +298,17 @@ impl Services {
         };
         let ports = self.transfer_ports(&pair, rule, None);
         Ok(match ports.transferrer().carry(&change).await? {
-            // The transfer brings the object's record up to date.
+            // The transfer updates the object's failure record.
             Outcome::TooLargeHere { .. } => Carried::HandedOver,
             outcome => Carried::Settled(outcome),
         })
     }
 }
 
-/// Replicates one change. A put is copied at once if the notification says enough to pin the copy. An object that a
-/// copy created is compared with its replica first: the copy may be Tandem's own, and a circle of rules ends there. A
-/// delete is never trusted: the replica is deleted only if the source itself has no such object now. Both live
-/// functions do the same, because a topic may deliver every kind of event to either queue.
+/// Replicates one change. A put is copied at once if the notification has enough data to pin the copy. An object that a
+/// copy created is compared with its replica first: the copy may be Tandem's own, and a circle of rules then ends. A
+/// reported delete is checked: the replica is deleted only if the source has no such object now. Both live functions do
+/// the same, because a topic may deliver every kind of event to either queue.
 async fn replicate(
     replicator: &Replicator<'_, S3Pair>,
     event: &ObjectEvent,
@@ -318,7 +326,7 @@ async fn replicate(
     }
 }
 
-/// Returns the failure, of the object that its notification reported, unless a HEAD of the source said more.
+/// Returns the fault with the object that the notification reported, unless a HEAD of the source has already set it.
 fn named(fault: Fault, event: &ObjectEvent) -> Fault {
     match &event.change {
         Change::Created {
@@ -335,9 +343,14 @@ fn named(fault: Fault, event: &ObjectEvent) -> Fault {
     }
 }
 
+/// Returns the log span of one key. Every log line of its requests names the key.
+fn key_span(key: &ObjectKey) -> Span {
+    info_span!("key", object.key = key.as_str())
+}
+
 fn restarted_too_often(key: &ObjectKey) -> Fault {
     let message = format!(
-        "copying {:?}: its transfer was restarted {HOPS_MAX} times and never completed",
+        "copying {:?}: its transfer was restarted {HOPS_MAX} times without completing",
         key.as_str()
     );
     Fault::because(Reason::NoProgress, message)

@@ -1,7 +1,7 @@
-//! One batch of notifications:
+//! Processes one batch of notifications:
 //!
 //! message -> notification -> object events, coalesced by key -> each key processed -> every message of a key
-//! acknowledged, or kept.
+//! acknowledged or kept.
 
 use chrono::TimeDelta;
 use futures::{StreamExt, stream};
@@ -19,9 +19,9 @@ use crate::runtime::now;
 use crate::services::Services;
 use crate::sqs_batch::{Batch, Delivery, Message, MessageResult, Retry, RetryAfter, consume};
 
-/// An older change may have been attempted before by a function that died: its message is redelivered after the
-/// queue's visibility timeout, which is longer than this. The receive count does not show all such attempts: it starts
-/// again when a message is moved out of a dead-letter queue.
+/// A change that is older than this may have been attempted before by a function that died, because its message is
+/// redelivered after the queue's visibility timeout, which is longer. The receive count does not show all such
+/// attempts: it restarts when a message is moved out of a dead-letter queue.
 const ATTEMPTED_AFTER: TimeDelta = TimeDelta::seconds(30);
 
 /// Handles one invocation of a live function.
@@ -72,7 +72,7 @@ async fn process(services: &Services, batch: &Batch) -> Vec<MessageResult> {
     results
 }
 
-/// Adds one more reason why a message is redelivered. The latest time counts.
+/// Adds a reason why a message is redelivered. The message is redelivered at the latest of all times.
 fn add_retry(result: &mut MessageResult, after: RetryAfter, reason: String) {
     *result = Err(match std::mem::replace(result, Ok(None)) {
         Ok(_) => Retry { after, reason },
@@ -105,8 +105,8 @@ async fn process_key(
     (change.clone(), processed.await)
 }
 
-/// Returns what happens if none of a key's messages is acknowledged: if one was delivered for the last time, the key's
-/// failure is recorded.
+/// Returns what happens if the key fails and its messages are not acknowledged. If this is the last attempt at one of
+/// them, the key's failure is recorded.
 fn redelivery_of(mut of_messages: impl Iterator<Item = Redelivery> + Clone) -> Redelivery {
     if of_messages.clone().any(|it| it == Redelivery::ByHand) {
         Redelivery::ByHand
@@ -117,14 +117,14 @@ fn redelivery_of(mut of_messages: impl Iterator<Item = Redelivery> + Clone) -> R
     }
 }
 
-/// Reads the events of a message, or says when the message is redelivered instead.
+/// Reads the events of a message, or returns when the message is redelivered instead.
 fn read(message: &Message) -> Result<Vec<ObjectEvent>, Retry> {
     let body = message.body.clone();
     let parsed = body.and_then(|body| parse(body).map_err(|error| error.to_string()));
     match parsed {
         Err(reason) => {
             let message_id = message.delivery.received().map(|it| it.message_id.as_str());
-            tracing::error!(message_id, reason, "the message cannot be read");
+            tracing::error!(message_id, reason, "cannot read the message");
             Err(Retry {
                 after: RetryAfter::UNREADABLE,
                 reason,
@@ -140,9 +140,9 @@ fn read(message: &Message) -> Result<Vec<ObjectEvent>, Retry> {
     }
 }
 
-/// Returns when to process a message that reports changed tags or ACLs, if that is later: a copy that read them before
-/// may still be in flight (see [`ATTRIBUTES_SETTLE`]). An invocation by hand does not wait, and neither does a message
-/// that would not be redelivered.
+/// Returns after what delay to process a message that reports changed tags or ACLs, or `None` to process it now. A copy
+/// that read the earlier ones may still be in flight (see [`ATTRIBUTES_SETTLE`]). An invocation by hand does not wait,
+/// and neither does a message at its last attempt.
 fn attributes_settle_in(events: &[ObjectEvent], delivery: &Delivery) -> Option<RetryAfter> {
     if delivery.redelivery() != Redelivery::Follows {
         return None;
@@ -152,14 +152,14 @@ fn attributes_settle_in(events: &[ObjectEvent], delivery: &Delivery) -> Option<R
         .iter()
         .filter(|event| event.change == Change::Attributes);
     let left = changed
-        .map(|event| event.event_time + ATTRIBUTES_SETTLE - at)
+        .map(|event| event.event_time - at + ATTRIBUTES_SETTLE)
         .max()?;
-    // A clock that is far ahead must not hide a message for long.
+    // If S3's clock is far ahead, the message must still not be hidden for long.
     let left = left.min(ATTRIBUTES_SETTLE);
     (left > TimeDelta::zero()).then(|| RetryAfter::in_whole_seconds(left))
 }
 
-/// Returns what became of every object, for an invocation by hand.
+/// Returns the outcome of every object, for an invocation by hand.
 fn answer_by_hand(processed: &[(KeyChange<usize>, Processed)]) -> Value {
     let objects: Vec<Value> = processed
         .iter()

@@ -1,7 +1,7 @@
-//! Metrics, written to the log in CloudWatch's embedded metric format.
+//! Writes metrics to the log in CloudWatch's embedded metric format.
 //!
-//! Names are those of S3's own replication metrics where it has one; the format is CloudWatch's
-//! "Embedded metric format specification".
+//! If S3 has a replication metric of the same meaning, its name is used. The format is CloudWatch's "Embedded metric
+//! format specification".
 
 use std::collections::BTreeMap;
 
@@ -14,13 +14,13 @@ use tandem_replication::Timestamp;
 use tandem_replication::names::RuleId;
 use tandem_replication::replicator::Outcome;
 
-/// The format's limit on the values of one metric in one document.
+/// How many values of one metric the format allows in one document.
 const VALUES_MAX: usize = 100;
 
-/// What one invocation did for one rule.
+/// The metrics of one invocation for one rule.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RuleMetrics {
-    /// Lags in milliseconds, one a replica written or deleted.
+    /// Lags in milliseconds, one for each replica written or deleted.
     pub lag_ms: Vec<i64>,
     /// Replicas written.
     pub replicated: u64,
@@ -48,7 +48,8 @@ impl RuleMetrics {
     }
 }
 
-/// Writes the metrics of an invocation, a document a rule. Each counts for its rule, and for the stack.
+/// Writes the metrics of an invocation, one document for each rule, or more if a rule has many lags. Each metric counts
+/// for its rule and for the stack.
 pub fn write_rule_metrics(stack: &str, by_rule: &BTreeMap<RuleId, RuleMetrics>, now: Timestamp) {
     for (rule, metrics) in by_rule {
         for document in documents(stack, rule, metrics, now) {
@@ -57,7 +58,7 @@ pub fn write_rule_metrics(stack: &str, by_rule: &BTreeMap<RuleId, RuleMetrics>, 
     }
 }
 
-/// Writes how many S3 requests an invocation sent, by operation; the metrics' dimension is the function.
+/// Writes how many S3 requests an invocation sent, by operation. The metrics' dimension is the function.
 pub fn write_requests(function: &str, requests: &BTreeMap<&'static str, u64>, now: Timestamp) {
     if requests.is_empty() {
         return;
@@ -78,7 +79,7 @@ pub fn write_broken(stack: &str, broken: usize, now: Timestamp) {
     println!("{}", count_document(stack, RULES_BROKEN, broken, now));
 }
 
-/// Writes that work was stopped, because messages followed one another without progress.
+/// Writes that work was stopped, because one message followed another without progress.
 pub fn write_stopped(stack: &str, now: Timestamp) {
     println!("{}", count_document(stack, WORK_STOPPED, 1, now));
 }
@@ -99,7 +100,7 @@ fn documents(stack: &str, rule: &RuleId, metrics: &RuleMetrics, now: Timestamp) 
         (OPERATIONS_FAILED, "Count", metrics.failed),
         (BYTES_REPLICATED, "Bytes", metrics.bytes),
     ];
-    // The first document carries the counts, each the lags that fit.
+    // The first document has the counts. Each document has as many lags as fit.
     let mut lags = metrics.lag_ms.chunks(VALUES_MAX);
     let mut written = Vec::new();
     loop {
@@ -130,7 +131,7 @@ fn documents(stack: &str, rule: &RuleId, metrics: &RuleMetrics, now: Timestamp) 
     }
 }
 
-/// One document; its metrics are kept once for each of the dimensions.
+/// Returns one document. CloudWatch stores its metrics once for each of the dimensions.
 fn document(
     dimensions: &[&str],
     metrics: &[Value],
@@ -151,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_lags_than_fit_are_spread_and_counts_are_written_once() {
+    fn many_lags_are_split_over_documents_and_counts_are_written_once() {
         let metrics = RuleMetrics {
             lag_ms: (0..250).collect(),
             replicated: 250,
@@ -173,7 +174,7 @@ mod tests {
         assert_eq!(documents[2]["StackName"], "tandem");
     }
     #[test]
-    fn a_check_that_found_nothing_broken_is_a_value_too() {
+    fn a_check_that_found_nothing_broken_writes_a_zero() {
         let document = count_document("tandem", RULES_BROKEN, 0, Timestamp::UNIX_EPOCH);
         assert_eq!(document[RULES_BROKEN], 0);
         let about = &document["_aws"]["CloudWatchMetrics"][0];

@@ -1,5 +1,5 @@
-//! What S3 says: its own notifications, the same through EventBridge, and the test event, each also in the envelope of
-//! an SNS topic. Only the fields that are used; only this module knows that keys arrive form-encoded.
+//! Parses S3's notifications, S3's events from EventBridge, and S3's test event, each also inside a message of an SNS
+//! topic. Declares only the fields that Tandem uses. Only this module knows that S3 form-encodes keys in notifications.
 
 use chrono::TimeDelta;
 use percent_encoding::percent_decode_str;
@@ -11,7 +11,7 @@ use tandem_replication::event_pattern::LIFECYCLE_EXPIRATION;
 use tandem_replication::names::{BucketName, Etag, NameError, ObjectKey, Sequencer, VersionId};
 use tandem_replication::subscription::rule_of_entry;
 
-/// Why a document is no notification.
+/// Why a document is not a notification.
 #[derive(Debug, thiserror::Error)]
 pub enum NotificationError {
     /// Neither `Records`, nor EventBridge's `detail`, nor a test event.
@@ -19,8 +19,8 @@ pub enum NotificationError {
         "not a notification: it has neither \"Records\", nor \"detail-type\" and \"detail\", nor is it an s3:TestEvent"
     )]
     Unknown,
-    /// SNS delivered a message whose text is no notification.
-    #[error("SNS delivered from {topic}: {inner}")]
+    /// SNS delivered a message whose text is not a notification.
+    #[error("reading a message of the SNS topic {topic}: {inner}")]
     Forwarded {
         /// The topic's ARN.
         topic: String,
@@ -28,10 +28,10 @@ pub enum NotificationError {
         #[source]
         inner: Box<NotificationError>,
     },
-    /// SNS asks the queue's owner something instead of delivering a message.
+    /// SNS sent a request to the queue's owner instead of a notification.
     #[error(
-        "SNS sent a {kind} of {topic}, which only a person can follow: to confirm a subscription, open the SubscribeURL \
-         in this message; then remove the message"
+        "SNS sent a {kind} of {topic}, which Tandem does not answer; to confirm a subscription, open the SubscribeURL \
+         in this message, then remove the message"
     )]
     Unconfirmed {
         /// `SubscriptionConfirmation` or `UnsubscribeConfirmation`.
@@ -40,13 +40,13 @@ pub enum NotificationError {
         topic: String,
     },
     /// A field is missing or of the wrong type.
-    #[error("a notification that cannot be read: {0}")]
+    #[error("invalid notification: {0}")]
     Malformed(#[from] serde_json::Error),
-    /// A bucket or key that cannot be one.
-    #[error("a notification that names no object: {0}")]
+    /// The bucket's name or the key is invalid.
+    #[error("invalid bucket or key in a notification: {0}")]
     Name(#[from] NameError),
-    /// A key whose bytes are no text.
-    #[error("a notification whose key {0:?} does not decode to UTF-8")]
+    /// The key's bytes are not text.
+    #[error("invalid key in a notification: {0:?} does not decode to UTF-8")]
     Encoding(String),
 }
 
@@ -121,7 +121,7 @@ struct BridgeObject {
     sequencer: Option<String>,
 }
 
-/// What SNS writes around a message, unless the subscription asks for raw message delivery.
+/// What SNS wraps around a message, unless the subscription enables raw message delivery.
 ///
 /// Source: SNS developer guide, "Amazon SNS message and JSON formats".
 #[derive(Deserialize)]
@@ -132,8 +132,8 @@ struct SnsEnvelope {
     message: String,
 }
 
-/// Reads one document, wholly or not at all: where one of its records cannot be read, all of it is redelivered.
-/// A test event is no object event at all.
+/// Reads one document. If one of its records is invalid, the whole document is an error and is redelivered. A test
+/// event has no object events.
 pub fn parse(document: Value) -> Result<Vec<ObjectEvent>, NotificationError> {
     if !tells_of_an_object(&document)
         && document["TopicArn"].is_string()
@@ -144,7 +144,7 @@ pub fn parse(document: Value) -> Result<Vec<ObjectEvent>, NotificationError> {
     notification(document)
 }
 
-/// Reads what SNS delivered. What is in the envelope is no envelope itself.
+/// Reads a message of SNS. The text in it must be a notification and not another message of SNS.
 fn forwarded(envelope: SnsEnvelope) -> Result<Vec<ObjectEvent>, NotificationError> {
     let SnsEnvelope {
         r#type: kind,
@@ -180,7 +180,7 @@ fn notification(document: Value) -> Result<Vec<ObjectEvent>, NotificationError> 
         let event: BridgeEvent = serde_json::from_value(document)?;
         return Ok(vec![event.try_into()?]);
     }
-    // Last, so that nothing that tells of an object is taken for it.
+    // Checked last, so that a document about an object never counts as a test event.
     if document["Event"] == "s3:TestEvent" {
         return Ok(Vec::new());
     }
@@ -246,7 +246,7 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
         };
         Ok(Self {
             bucket: BucketName::parse(&bucket.name)?,
-            // EventBridge writes keys as they are.
+            // EventBridge does not encode keys.
             key: ObjectKey::parse(object.key)?,
             event_time: event_time(&change, event.time),
             change,
@@ -256,8 +256,8 @@ impl TryFrom<BridgeEvent> for ObjectEvent {
     }
 }
 
-/// The time of an event of EventBridge, which is in whole seconds. A function waits for some time after a change of
-/// tags or ACLs, so such a change counts as one at the end of its second.
+/// Returns the time of an event of EventBridge, which has whole seconds. A function waits for some time after a change
+/// of tags or ACLs. So the time of such a change is the end of its second.
 fn event_time(change: &Change, told: Timestamp) -> Timestamp {
     match change {
         Change::Attributes => told + TimeDelta::seconds(1),
@@ -281,7 +281,7 @@ fn created(
     }
 }
 
-/// `red+flower%2B.jpg` is the key `red flower+.jpg`.
+/// Decodes a form-encoded key. `red+flower%2B.jpg` is the key `red flower+.jpg`.
 fn form_decoded(key: &str) -> Result<String, NotificationError> {
     let spaced = key.replace('+', " ");
     match percent_decode_str(&spaced).decode_utf8() {

@@ -1,5 +1,4 @@
-//! What the functions that are invoked with requests share: how a request's fields are read, how it fails,
-//! and the ids it makes.
+//! Code for functions that are invoked with requests: reads a request's fields, converts its errors, and creates ids.
 
 use lambda_runtime::Diagnostic;
 use serde_json::Value;
@@ -14,7 +13,7 @@ use uuid::Uuid;
 /// Why a request was not carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// The request cannot be granted.
+    /// The request is invalid or not possible.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// AWS failed or refused.
@@ -30,7 +29,7 @@ impl From<WriteError> for RequestError {
                 RefusalCode::RuleStateConflict,
                 "rule",
                 rule.as_str(),
-                "was changed by another request at the same time; look at it again, then repeat yours",
+                "was changed by another request at the same time; read it again, then repeat your request",
             )),
         }
     }
@@ -49,7 +48,7 @@ impl From<RequestError> for Diagnostic {
     }
 }
 
-/// A field that holds a text.
+/// Returns the value of a field that contains a text.
 pub fn text(field: &'static str, value: Value) -> Result<String, Refusal> {
     match value {
         Value::String(text) => Ok(text),
@@ -57,7 +56,7 @@ pub fn text(field: &'static str, value: Value) -> Result<String, Refusal> {
     }
 }
 
-/// A field by which something is looked up in the table.
+/// Returns the value of a field that is a key in the table.
 pub fn name(field: &'static str, value: Value) -> Result<String, Refusal> {
     /// DynamoDB's limit on a sort key, in bytes ("Constraints in Amazon DynamoDB").
     const NAME_BYTES_MAX: usize = 1_024;
@@ -77,7 +76,8 @@ pub fn name(field: &'static str, value: Value) -> Result<String, Refusal> {
     ))
 }
 
-/// The field `token`: a client that repeats a request sends the same token again. `null` means that there is none.
+/// Returns the value of the field `token`. A client that repeats a request sends the same token again. `null` means
+/// that there is none.
 pub fn token(value: Value) -> Result<Option<String>, Refusal> {
     const TOKEN_BYTES_MAX: usize = 128;
     if value.is_null() {
@@ -99,7 +99,7 @@ pub fn token(value: Value) -> Result<Option<String>, Refusal> {
     ))
 }
 
-/// A field that holds `true` or `false`.
+/// Returns the value of a field that contains `true` or `false`.
 pub fn flag(field: &'static str, value: &Value) -> Result<bool, Refusal> {
     value
         .as_bool()
@@ -124,7 +124,8 @@ fn not_of_type(field: &'static str, value: &Value, wanted: &str) -> Refusal {
     )
 }
 
-/// The rule of this id, or with this bucket at either end; refused if there is none.
+/// Returns the rule with this id, or the rule that has this bucket as its source or destination. Refuses the request if
+/// there is none.
 pub async fn find_rule(table: &Table, id_or_bucket: &str) -> Result<Rule, RequestError> {
     table.rule_named(id_or_bucket).await?.ok_or_else(|| {
         let problem = "is neither a rule's id nor one of its buckets; configure-rule's action \"list\" shows all rules";
@@ -132,22 +133,22 @@ pub async fn find_rule(table: &Table, id_or_bucket: &str) -> Result<Rule, Reques
     })
 }
 
-/// The id of a new rule; ids sort by the time they were made.
+/// Returns the id of a new rule. Ids sort by the time of their creation.
 pub fn new_rule_id() -> RuleId {
     RuleId::new(format!("rule-{}", sortable_digits()))
 }
 
-/// The id of a new job; ids sort by the time they were made.
+/// Returns the id of a new job. Ids sort by the time of their creation.
 pub fn new_job_id() -> JobId {
     JobId::new(format!("job-{}", sortable_digits()))
 }
 
-/// A new transfer's id.
+/// Returns the id of a new transfer.
 pub fn new_transfer_id() -> TransferId {
     TransferId::new(format!("transfer-{}", sortable_digits()))
 }
 
-/// The first 20 digits of a UUID version 7: milliseconds, then 26 random bits.
+/// Returns the first 20 digits of a UUID version 7: milliseconds, then 26 random bits.
 fn sortable_digits() -> String {
     let mut digits = Uuid::now_v7().simple().to_string();
     digits.truncate(20);

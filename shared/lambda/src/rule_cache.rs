@@ -1,4 +1,4 @@
-//! The rules that a process remembers for a few seconds, so that a healthy change costs no read of the table.
+//! Caches rules for a few seconds, so that a healthy change costs no read of the table.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ use tandem_replication::rule_memory::RuleMemory;
 
 pub use tandem_replication::rule_memory::Known;
 
-/// Reads rules and remembers them. Clones share what they remember.
+/// Reads rules and caches them. Clones share the cache.
 #[derive(Debug, Clone)]
 pub struct RuleCache {
     table: Table,
@@ -21,7 +21,7 @@ pub struct RuleCache {
 }
 
 impl RuleCache {
-    /// An empty cache over `table`.
+    /// Returns an empty cache over `table`.
     pub fn new(table: Table) -> Self {
         Self {
             table,
@@ -31,7 +31,7 @@ impl RuleCache {
         }
     }
 
-    /// Returns what was read a few seconds ago at most, or reads it.
+    /// Returns the cached value if it is at most a few seconds old, or reads it from the table.
     pub async fn recent(&self, bucket: &BucketName) -> Result<Known, AwsError> {
         match self.remembered(bucket) {
             Some(known) => Ok(known),
@@ -39,14 +39,14 @@ impl RuleCache {
         }
     }
 
-    /// Returns what this process knows of the bucket's rule, unless it read that too long ago.
+    /// Returns the cached value for the bucket's rule, unless it is too old.
     pub fn remembered(&self, bucket: &BucketName) -> Option<Known> {
         let known = self.by_bucket.lock();
         let known = known.unwrap_or_else(PoisonError::into_inner);
         known.recall(bucket, self.clock.now())
     }
 
-    /// Reads what is known of the bucket's rule now.
+    /// Reads the bucket's rule from the table, and whether it has failures.
     pub async fn fresh(&self, bucket: &BucketName) -> Result<Known, AwsError> {
         let read_at = self.clock.now();
         let rule = self.table.rule_from(bucket).await?;
@@ -64,14 +64,14 @@ impl RuleCache {
         Ok(read)
     }
 
-    /// Returns the rule of this id, unless this process read it too long ago.
+    /// Returns the cached rule with this id, unless it is too old.
     pub fn remembered_rule(&self, rule: &RuleId) -> Option<Rule> {
         let known = self.by_id.lock();
         let known = known.unwrap_or_else(PoisonError::into_inner);
         known.recall(rule, self.clock.now())
     }
 
-    /// Reads the rule of this id.
+    /// Reads the rule with this id from the table.
     pub async fn read_rule(&self, id: &RuleId) -> Result<Option<Rule>, AwsError> {
         let read_at = self.clock.now();
         let rule = self.table.rule(id).await?;

@@ -1,4 +1,4 @@
-//! Starts a function: logging first, so that even a bad configuration is said in the log.
+//! Starts a function. It starts logging first, so that the log also shows an invalid configuration.
 
 use std::future::Future;
 use std::time::SystemTime;
@@ -14,17 +14,18 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 pub use tandem_aws::clock::Deadline;
 
-/// Whatever a `main` can fail with; Lambda writes it to the log and starts the function again.
+/// Any error of a `main`. Lambda writes it to the log and restarts the function.
 pub type Error = lambda_runtime::Error;
 
-/// Writes logs as JSON lines, as `RUST_LOG` says: a level, or `target=level` and a comma between several. By
-/// default, and if it cannot be read, `info`.
+/// Starts writing logs as JSON lines. `RUST_LOG` sets the level: a level, or several `target=level` separated by
+/// commas. If it is missing or invalid, the level is `info`.
 pub fn start_logging() {
-    // Not `EnvFilter`, which brings two engines of regular expressions into every function.
+    // `EnvFilter` would add two regular expression engines to every function.
     let asked = std::env::var("RUST_LOG").ok();
     let wanted = asked.and_then(|directives| directives.parse::<Targets>().ok());
     let lines = tracing_subscriber::fmt::layer()
         .json()
+        // The list of spans also contains the current span.
         .with_current_span(false)
         .with_target(false)
         .with_filter(wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO)));
@@ -40,7 +41,7 @@ where
     lambda_runtime::run(service_fn(handle)).await
 }
 
-/// The present, to the millisecond. Everything below the handlers is told the time.
+/// Returns the current time in milliseconds. Code below the handlers receives the time as an argument.
 pub fn now() -> Timestamp {
     Timestamp::from(SystemTime::now()).trunc_subsecs(3)
 }

@@ -1,7 +1,9 @@
-//! What a function works with, built once. It is also the ports of one key's life
-//! ([`tandem_replication::key_attempt`], [`tandem_replication::deferral`]), over the table and the work queue.
+//! The configuration, clients and caches of a function, built once. Implements the ports of
+//! [`tandem_replication::key_attempt`] and [`tandem_replication::deferral`] with the table and the work queue.
 
 use tandem_aws::dynamodb::table::Table;
+use tandem_aws::eventbridge::event_bus::EventBus;
+use tandem_aws::s3::s3_pair::S3Pair;
 use tandem_aws::sqs::Queues;
 use tandem_aws::{Aws, AwsError};
 use tandem_replication::Timestamp;
@@ -17,15 +19,14 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::put_hints::PutHints;
-use crate::record::Recorder;
 use crate::rule_cache::RuleCache;
 use crate::runtime::{Error, now};
 use crate::sqs_batch::SECOND_ATTEMPT_AFTER;
 
-/// The stack as a function sees it: its configuration, the clients, and what this process remembers.
+/// The stack as a function sees it: its configuration, its clients and the caches of this process.
 #[derive(Debug)]
 pub struct Services {
-    /// The environment.
+    /// The configuration from the environment.
     pub config: Config,
     /// The clients of S3 and of the other services.
     pub aws: Aws,
@@ -35,8 +36,8 @@ pub struct Services {
     pub queues: Queues,
     /// The rules that this process read a few seconds ago.
     pub rules: RuleCache,
-    /// The failure records.
-    pub recorder: Recorder,
+    /// The event bus on which failures are published.
+    pub bus: EventBus,
     /// What this process has learned about each rule's replicas.
     pub put_hints: PutHints,
 }
@@ -46,7 +47,7 @@ impl Services {
     ///
     /// # Errors
     ///
-    /// If a variable of the environment is missing or wrong.
+    /// If an environment variable is missing or invalid.
     pub async fn start() -> Result<Self, Error> {
         let config = Config::from_environment()?;
         let aws = Aws::from_environment(config.account_id.clone()).await?;
@@ -54,7 +55,7 @@ impl Services {
         Ok(Self {
             queues: Queues::new(&aws),
             rules: RuleCache::new(table.clone()),
-            recorder: Recorder::new(&aws, table.clone()),
+            bus: EventBus::new(&aws),
             put_hints: PutHints::default(),
             config,
             aws,
@@ -167,12 +168,18 @@ impl DeferredKeys for Services {
 }
 
 impl FailureRecords for Services {
+    async fn explain(&self, rule: &Rule, key: &ObjectKey, fault: Fault) -> Fault {
+        let pair = S3Pair::of_rule(&self.aws, &self.table, rule);
+        pair.explained(key, fault).await
+    }
+
     async fn failure_revision(
         &self,
         rule: &RuleId,
         key: &ObjectKey,
     ) -> Result<Option<FailureRevision>, Fault> {
-        self.recorder.failure_revision(rule, key).await
+        let read = self.table.failure_revision(rule, key).await;
+        read.map_err(AwsError::into_fault)
     }
 
     async fn record_failure(
@@ -182,8 +189,20 @@ impl FailureRecords for Services {
         fault: &Fault,
         overwrite: Overwrite,
     ) -> Result<Recorded, Fault> {
-        let recorder = &self.recorder;
-        recorder.record_failure(rule, key, fault, overwrite).await
+        let record = self
+            .table
+            .record_failure(&rule.id, key, fault, overwrite, now())
+            .await
+            .map_err(AwsError::into_fault)?;
+        self.bus
+            .tell_failure(rule, &record)
+            .await
+            .map_err(AwsError::into_fault)?;
+        Ok(if record.item.attempts == 1 {
+            Recorded::First
+        } else {
+            Recorded::Again
+        })
     }
 
     async fn clear_failure(
@@ -192,6 +211,7 @@ impl FailureRecords for Services {
         key: &ObjectKey,
         seen: &FailureRevision,
     ) -> Result<Cleared, Fault> {
-        self.recorder.clear_failure(rule, key, seen).await
+        let cleared = self.table.clear_failure(rule, key, seen).await;
+        cleared.map_err(AwsError::into_fault)
     }
 }

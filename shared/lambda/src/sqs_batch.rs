@@ -1,6 +1,7 @@
-//! One loop for every function that consumes messages: open the batch, process it, back off, answer.
+//! The loop of every function that consumes messages: open the batch, process it, back off, answer.
 //!
-//! A batch comes from SQS. Whoever invokes a function by hand sends one document without a message around it.
+//! Usually SQS delivers a batch of messages. A person or a schedule may also invoke a function with one document that
+//! is not inside a message ("by hand").
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tandem_aws::sqs::EPOCH_ATTRIBUTE;
 use tandem_replication::Timestamp;
 use tandem_replication::failure_record::Redelivery;
 use tandem_replication::fault::{Fault, Reason};
+use tracing::{Instrument, info_span};
 
 use crate::attempts::open;
 use crate::metrics::write_requests;
@@ -36,29 +38,29 @@ pub enum Delivery {
     Sqs(Received),
 }
 
-/// What SQS says of a message that a function received.
+/// The data of a message that SQS delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// The message's id. A batch response names failed messages by it.
     pub message_id: String,
-    /// The handle of this delivery. Its visibility timeout is changed by it.
+    /// Identifies this delivery, to change the message's visibility timeout.
     pub receipt_handle: String,
     /// The queue.
     pub queue_arn: String,
-    /// How often SQS delivered the message, this time included, whether or not a function received it.
+    /// How often SQS has delivered the message, including this delivery, whether or not a function received it.
     pub receives: u32,
     /// Which attempt at the message this is, from 1. [`crate::attempts`] counts.
     pub attempt: u32,
     /// Whether this attempt is the last.
     pub is_last: bool,
-    /// The epoch of a shard's message; none in other messages.
+    /// The epoch of a shard's message; `None` in other messages.
     pub epoch: Option<u64>,
     /// The body as SQS delivered it.
     pub body: String,
 }
 
 impl Delivery {
-    /// Returns what SQS says of the message; none if the function was invoked by hand.
+    /// Returns the data of the message, or `None` if the function was invoked by hand.
     pub const fn received(&self) -> Option<&Received> {
         match self {
             Self::ByHand => None,
@@ -102,7 +104,8 @@ pub struct Batch {
     pub invocation_id: String,
 }
 
-/// How a message ended: acknowledged, with an answer for an invocation by hand if there is one, or redelivered.
+/// The outcome of a message. `Ok` acknowledges it, and may contain the answer to an invocation by hand. With `Err` it
+/// is redelivered.
 pub type MessageResult = Result<Option<Value>, Retry>;
 
 /// Why a message is redelivered, and when.
@@ -114,7 +117,7 @@ pub struct Retry {
     pub reason: String,
 }
 
-/// Processes one invocation. `process` returns how each message of the batch ended, in the same order.
+/// Processes one invocation. `process` returns the outcome of each message of the batch, in the same order.
 ///
 /// # Errors
 ///
@@ -136,7 +139,8 @@ where
         deadline,
         invocation_id: invocation.context.request_id,
     };
-    let processed = process(&batch).await;
+    let span = info_span!("batch", function, invocation.id = batch.invocation_id);
+    let processed = process(&batch).instrument(span).await;
     let mut kept: Vec<&Received> = opened.stuck.iter().collect();
     let mut by_hand = None;
     for (message, ended) in batch.messages.iter().zip(processed) {
@@ -161,7 +165,7 @@ where
     }
 }
 
-/// As [`consume`], one message after the other.
+/// Processes one invocation like [`consume`], one message after the other.
 ///
 /// # Errors
 ///
@@ -176,22 +180,17 @@ where
     P: AsyncFn(&Message, &Batch) -> MessageResult,
 {
     let one_by_one = async |batch: &Batch| {
-        let mut processed = Vec::with_capacity(batch.messages.len());
+        let mut results = Vec::with_capacity(batch.messages.len());
         for message in &batch.messages {
-            let ended = process(message, batch).await;
-            if let Err(Retry { reason, .. }) = &ended {
-                let message_id = message.delivery.received().map(|it| it.message_id.as_str());
-                tracing::warn!(message_id, error = reason, "the message is redelivered");
-            }
-            processed.push(ended);
+            results.push(process(message, batch).await);
         }
-        processed
+        results
     };
     consume(services, function, invocation, one_by_one).await
 }
 
-/// Takes an invocation apart. Messages are read field by field, so that one of another form than SQS's spoils no other
-/// message of its batch.
+/// Returns the messages of an invocation. Messages are read field by field, so that a message of an unexpected form
+/// does not affect the other messages of its batch.
 pub fn parse(invocation: Value) -> Vec<Message> {
     let from_sqs = |record: &Value| record["eventSource"] == "aws:sqs";
     match invocation["Records"].as_array() {
@@ -226,7 +225,7 @@ fn message(record: &Value) -> Message {
     }
 }
 
-/// Returns the answer that makes SQS keep these messages, and only these.
+/// Returns the answer that makes SQS keep exactly these messages.
 pub fn batch_response<'a>(kept: impl IntoIterator<Item = &'a Received>) -> SqsBatchResponse {
     let mut response = SqsBatchResponse::default();
     for received in kept {
@@ -237,8 +236,8 @@ pub fn batch_response<'a>(kept: impl IntoIterator<Item = &'a Received>) -> SqsBa
     response
 }
 
-/// Sets when a message is redelivered. If that fails, it is redelivered after the queue's visibility timeout, which is
-/// later and does no harm.
+/// Sets when a message is redelivered. If that fails, the message is redelivered after the queue's visibility timeout,
+/// which is later and harmless.
 pub(crate) async fn back_off(services: &Services, received: &Received, after: RetryAfter) {
     let RetryAfter::Delay(delay) = after else {
         return;
@@ -253,7 +252,7 @@ pub(crate) async fn back_off(services: &Services, received: &Received, after: Re
     }
 }
 
-/// After this time every process has forgotten what it knew of a rule's failures.
+/// After this time every process has dropped its cached knowledge of a rule's failures.
 pub const SECOND_ATTEMPT_AFTER: Duration = Duration::from_secs(10);
 
 /// When a failed message is redelivered. Of several reasons, the greatest in this order counts.
@@ -266,11 +265,11 @@ pub enum RetryAfter {
 }
 
 impl RetryAfter {
-    /// For a message that can never be read: soon, so that it reaches the dead-letter queue, where people can read it.
+    /// For a message that is invalid: soon, so that it reaches the dead-letter queue, where an operator can read it.
     pub const UNREADABLE: Self = Self::Delay(Duration::from_secs(1));
 
-    /// For an object that failed permanently for the first time: when every process has forgotten what it knew of the
-    /// rule before the failure, and so knows that there is a failure record to clear.
+    /// For an object that failed permanently for the first time: when every process has dropped what it had cached of
+    /// the rule before the failure. A process then knows that there is a failure record to clear.
     pub const SECOND_ATTEMPT: Self = Self::Delay(SECOND_ATTEMPT_AFTER);
 
     /// For an object that failed. After the last attempt its message goes to the dead-letter queue at once, unless a
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_invocation_is_one_document_by_hand() {
+    fn an_invocation_without_sqs_messages_is_one_document_by_hand() {
         for document in [
             json!({"Event": "s3:TestEvent"}),
             json!({"Records": []}),
@@ -358,14 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn a_delivery_says_what_follows_it() {
+    fn a_delivery_knows_whether_a_redelivery_follows() {
         assert_eq!(Delivery::ByHand.redelivery(), Redelivery::ByHand);
         assert_eq!(delivery(1, false).redelivery(), Redelivery::Follows);
         assert_eq!(delivery(8, true).redelivery(), Redelivery::WasTheLast);
     }
 
     #[test]
-    fn a_message_waits_for_the_longest_of_its_reasons() {
+    fn a_message_waits_for_the_longest_of_its_delays() {
         let fault = |reason| Fault::because(reason, "");
         let throttled = RetryAfter::of_fault(&fault(Reason::Throttled), &delivery(3, false));
         let unanswered = RetryAfter::of_fault(&fault(Reason::NotAnswered), &delivery(8, true));
@@ -384,7 +383,7 @@ mod tests {
     // Promise: A failure that another attempt may help is tried again at growing distances: after 5, 10, 20
     // seconds and so on, up to 15 minutes.
     #[test]
-    fn retries_come_at_growing_distances() {
+    fn the_delay_between_retries_doubles_up_to_15_minutes() {
         let secs = [1, 2, 3, 8, 99].map(|attempt| match RetryAfter::backing_off(attempt) {
             RetryAfter::Delay(delay) => delay.as_secs(),
             RetryAfter::VisibilityTimeout => 0,

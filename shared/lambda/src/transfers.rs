@@ -1,4 +1,4 @@
-//! The ports of one rule's transfers: the table, the queues and the invocation, joined.
+//! Implements the ports of one rule's transfers with the table, the queues and the invocation.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::request::new_transfer_id;
 use crate::runtime::{Deadline, now};
 use crate::services::Services;
 
-/// How many messages are sent at once.
+/// How many messages are sent at the same time.
 const SENT_AT_ONCE: usize = 16;
-/// What has to be left of an invocation to begin with more parts.
+/// How much time an invocation must have left to begin with more parts.
 const PARTS_TIME: Duration = Duration::from_mins(3);
-/// What has to be left of an invocation to sweep on.
+/// How much time an invocation must have left to continue a sweep.
 const SWEEP_TIME: Duration = Duration::from_secs(30);
 
 /// The ports of one rule's transfers.
@@ -38,8 +38,8 @@ pub struct RuleTransferPorts<'a> {
 }
 
 impl Services {
-    /// Returns the ports of a rule's transfers. `deadline` is the invocation's; none where no range is copied and
-    /// nothing is swept.
+    /// Returns the ports of a rule's transfers. `deadline` is the invocation's deadline. It is `None` if the caller
+    /// neither copies ranges nor sweeps.
     pub fn transfer_ports<'a>(
         &'a self,
         pair: &'a S3Pair,
@@ -56,7 +56,7 @@ impl Services {
 }
 
 impl<'a> RuleTransferPorts<'a> {
-    /// Returns what carries the transfers out.
+    /// Returns the object that carries out the transfers.
     pub fn transferrer(&'a self) -> Transferrer<'a, Self> {
         let config = &self.services.config;
         Transferrer::new(self, self.rule, config.work_limits(), config.range_bytes)

@@ -1,5 +1,5 @@
-//! Notifications, EventBridge's events and SQS's messages as nobody should send them: they are read or
-//! refused, never a panic, and what is wrong with one takes nothing away from another.
+//! Malformed notifications, EventBridge events and SQS messages: each is read or refused without a panic, and does
+//! not affect the others.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -17,12 +17,12 @@ use tandem_replication::names::{BucketName, ObjectKey};
 
 const CASES: u32 = 4_000;
 
-/// What the live functions can be invoked with.
+/// Every payload with which the live functions can be invoked.
 fn invocations() -> Vec<Value> {
     [events("replicate-put"), events("replicate-delete")].concat()
 }
 
-/// What S3 and EventBridge say, without the messages around it.
+/// The notifications of S3 and EventBridge, without the SQS messages around them.
 fn notifications() -> Vec<Value> {
     let bare = invocations().into_iter().filter(|event| {
         event["Records"][0]["eventSource"] != "aws:sqs" && event["Event"].is_null()
@@ -47,7 +47,7 @@ fn records() -> Vec<Value> {
         .collect()
 }
 
-/// What everything behind the parser relies on.
+/// Asserts what all code behind the parser relies on.
 fn assert_sound(events: &[ObjectEvent]) {
     for event in events {
         assert!(
@@ -55,7 +55,7 @@ fn assert_sound(events: &[ObjectEvent]) {
             "{event:?}"
         );
         assert!(ObjectKey::parse(event.key.as_str()).is_ok(), "{event:?}");
-        // It is handed on as JSON, and its age is measured.
+        // Events are forwarded as JSON, and their age is computed.
         let handed_on = serde_json::to_string(&event.event_time).unwrap();
         assert_eq!(
             serde_json::from_str::<Timestamp>(&handed_on).unwrap(),
@@ -63,7 +63,7 @@ fn assert_sound(events: &[ObjectEvent]) {
         );
         let _ = (Timestamp::UNIX_EPOCH - event.event_time).num_milliseconds();
     }
-    // Those of one key count against each other: here each against itself.
+    // `coalesce` compares the events of one key; here each event meets itself.
     let of_one_key = events.iter().chain(events).map(|event| {
         let (bucket, key) = (BucketName::parse("one"), ObjectKey::parse("key"));
         let moved = ObjectEvent {
@@ -81,7 +81,7 @@ fn assert_sound(events: &[ObjectEvent]) {
     assert_eq!(kept, 2 * events.len());
 }
 
-/// Reads everything that an invocation brings, as a live function does.
+/// Reads all messages of an invocation, as a live function does.
 fn read(invocation: Value) {
     let messages = parse_batch(invocation);
     for message in &messages {
@@ -98,7 +98,7 @@ fn read(invocation: Value) {
     assert!(kept.batch_item_failures.len() <= messages.len());
 }
 
-/// A batch in which message `place` is another one.
+/// Replaces the message at `place` of a batch.
 fn with_message(batch: &Value, place: usize, message: Value) -> Value {
     let mut batch = batch.clone();
     batch["Records"][place] = message;
@@ -127,7 +127,7 @@ proptest! {
         let records = document["Records"].as_array().map(Vec::len);
         if let Ok(events) = parse(document.clone()) {
             if let Some(records) = records {
-                assert_eq!(events.len(), records, "a record was passed over: {document}");
+                assert_eq!(events.len(), records, "a record was skipped: {document}");
             }
             assert_sound(&events);
         }
@@ -158,12 +158,12 @@ proptest! {
 
     // Promise: One record that cannot be read lets the whole notification be redelivered.
     #[test]
-    fn a_bad_record_among_good_ones_is_never_passed_over(
+    fn a_bad_record_among_good_ones_is_never_skipped(
         good in prop::sample::subsequence(records(), 1..4), bad in damaged(records()), place in any::<Index>(),
     ) {
         let mut all = good.clone();
         all.insert(place.index(good.len() + 1), bad.clone());
-        // The notification is refused as a whole, so its message stays; or the record could be read after all.
+        // Either the whole notification is refused, so that its message stays in the queue, or the record is readable.
         match parse(json!({"Records": all})) {
             Ok(events) => {
                 assert_eq!(events.len(), all.len());
@@ -175,7 +175,7 @@ proptest! {
 
     // Promise: Fields that S3, EventBridge or SQS add to a notification change nothing.
     #[test]
-    fn fields_that_nobody_knows_change_no_notification(
+    fn unknown_fields_change_no_notification(
         (document, extended) in with_unknown_fields(notifications(), |_| true),
     ) {
         assert_eq!(parse(extended).unwrap(), parse(document).unwrap());
@@ -183,7 +183,7 @@ proptest! {
 
     // Promise: Fields that S3, EventBridge or SQS add to a notification change nothing.
     #[test]
-    fn unknown_fields_change_nothing(
+    fn unknown_fields_change_no_batch(
         (document, extended) in with_unknown_fields(batches(), |_| true),
     ) {
         assert_eq!(parse_batch(extended), parse_batch(document));
@@ -191,7 +191,7 @@ proptest! {
 
     // Promise: A message that cannot be read fails alone, and ends in the dead-letter queue.
     #[test]
-    fn a_damaged_message_spoils_no_other_message_of_its_batch(
+    fn a_damaged_message_affects_no_other_message_of_its_batch(
         batch in prop::sample::select(batches()), bad in damaged(batches().iter().map(|batch| batch["Records"][0].clone()).collect()),
         place in any::<Index>(),
     ) {
@@ -214,9 +214,9 @@ proptest! {
     }
 }
 
-/// Whoever adds a field called `Event` to a notification must not make it a test event.
+/// A notification with an additional field called `Event` must not be taken for a test event.
 #[test]
-fn a_notification_with_records_is_no_test_event() {
+fn a_notification_with_records_is_not_a_test_event() {
     for record in records() {
         let document = json!({"Event": "s3:TestEvent", "Records": [record]});
         assert_eq!(parse(document).unwrap().len(), 1);

@@ -1,4 +1,4 @@
-//! Notifications as S3, `MinIO`, Ceph, EventBridge and SNS really write them, and every key and body that may be in one.
+//! Notifications as S3, `MinIO`, Ceph, EventBridge and SNS write them, with every key and body that may be in one.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -25,7 +25,7 @@ fn read(record: &Value) -> ObjectEvent {
     events.remove(0)
 }
 
-/// The document as the message of a topic, without raw message delivery.
+/// The document as the message of an SNS topic, without raw message delivery.
 fn by_topic(document: &Value) -> Value {
     json!({"Type": "Notification", "MessageId": "1", "TopicArn": "arn:aws:sns:us-east-1:111122223333:photos",
         "Message": document.to_string(), "Timestamp": "2026-11-22T21:00:00.500Z"})
@@ -41,7 +41,7 @@ fn records_may_lack_etag_size_version_and_sequencer() {
         by: CreatedBy::Put,
     };
     assert_eq!((event.change, event.sequencer), (nothing.clone(), None));
-    // Some servers write an empty text instead, or null.
+    // Some servers write an empty string instead, or null.
     for object in [
         json!({"key": "a", "eTag": ""}),
         json!({"key": "a", "eTag": null, "size": null, "versionId": null, "sequencer": null}),
@@ -94,7 +94,7 @@ fn every_event_type_of_s3_is_one_change() {
     }
 }
 
-/// `MinIO` puts its own fields around the records, and encodes the slashes of keys.
+/// `MinIO` adds its own fields around the records, and encodes the slashes of keys.
 #[test]
 fn a_notification_of_minio_is_read() {
     let mut record = bare(
@@ -133,9 +133,9 @@ fn a_bucket_with_a_name_from_before_2018_is_read() {
     assert_eq!(read(&record).bucket.as_str(), "ABCD_Central_1");
 }
 
-/// A FIFO queue or a redrive may bring the newest change first; sequencers differ in length.
+/// A FIFO queue or a redrive may deliver the newest change first. Sequencers differ in length.
 #[test]
-fn the_newest_of_sequencers_of_different_lengths_is_kept() {
+fn the_event_with_the_newest_sequencer_is_kept_whatever_its_length() {
     let event = |sequencer: &str, etag: &str| {
         read(&bare(
             "ObjectCreated:Put",
@@ -157,7 +157,7 @@ fn the_newest_of_sequencers_of_different_lengths_is_kept() {
     );
 }
 
-/// Keys that are easily taken for a path, or lost.
+/// Keys that are easily mistaken for a path, or dropped.
 #[test]
 fn keys_are_never_taken_for_paths() {
     for key in [
@@ -172,14 +172,14 @@ fn keys_are_never_taken_for_paths() {
 
 // Promise: One record that cannot be read lets the whole notification be redelivered.
 #[test]
-fn an_empty_key_next_to_a_good_record_is_never_passed_over() {
+fn an_empty_key_next_to_a_good_record_is_never_skipped() {
     let good = bare("ObjectCreated:Put", &json!({"key": "a"}));
     let empty = bare("ObjectCreated:Put", &json!({"key": ""}));
     for records in [json!([good, empty]), json!([empty, good])] {
         let error = parse(json!({"Records": records})).unwrap_err().to_string();
         assert!(error.contains("1 to 1024 bytes"), "{error}");
     }
-    // In messages of their own only the bad one stays.
+    // If each record is in a message of its own, only the bad message stays in the queue.
     let message = |record: &Value| json!({"eventSource": "aws:sqs", "messageId": "m", "body": json!({"Records": [record]}).to_string()});
     let batch = json!({"Records": [message(&good), message(&empty)]});
     let read: Vec<bool> = parse_batch(batch)
@@ -192,7 +192,7 @@ fn an_empty_key_next_to_a_good_record_is_never_passed_over() {
 // Promise: A notification that an SNS topic delivers is read like one that S3 sends itself, with and without raw
 // message delivery.
 #[test]
-fn every_notification_is_the_same_by_a_topic() {
+fn a_notification_through_a_topic_is_read_like_a_direct_one() {
     let documents = [events("replicate-put"), events("replicate-delete")].concat();
     let documents = documents.into_iter().filter(|document| {
         document["TopicArn"].is_null() && document["Records"][0]["body"].is_null()
@@ -201,7 +201,7 @@ fn every_notification_is_the_same_by_a_topic() {
     for document in documents {
         count += 1;
         let by_topic = by_topic(&document);
-        // As SQS brings it.
+        // As SQS delivers it.
         let batch = json!({"Records": [
             {"eventSource": "aws:sqs", "messageId": "1", "body": by_topic.to_string()},
             {"eventSource": "aws:sqs", "messageId": "2", "body": document.to_string()},
@@ -243,7 +243,7 @@ fn ways_to_write(key: &[u8]) -> [String; 4] {
     ]
 }
 
-/// A key of a notification, with a percent sign where bytes stand that are no text.
+/// The key that a notification with this encoded key is read as; `None` if the notification is refused.
 fn key_of(encoded: &str) -> Option<String> {
     let events = parse(json!({"Records": [bare("ObjectCreated:Put", &json!({"key": encoded}))]}));
     events.ok().map(|events| events[0].key.as_str().to_owned())
@@ -260,9 +260,10 @@ proptest! {
         }
     }
 
-    /// S3 allows only UTF-8 in keys. Bytes that are none are refused, and never replaced: the key would be another.
+    /// S3 allows only UTF-8 in keys. Bytes that are not UTF-8 are refused and never replaced: the result would be
+    /// another key.
     #[test]
-    fn any_bytes_are_the_key_they_spell_or_refused(bytes in prop::collection::vec(any::<u8>(), 1..40)) {
+    fn any_bytes_are_read_as_their_key_or_refused(bytes in prop::collection::vec(any::<u8>(), 1..40)) {
         let spelled = String::from_utf8(bytes.clone()).ok();
         for written in ways_to_write(&bytes) {
             prop_assert_eq!(key_of(&written), spelled.clone(), "{}", written);
@@ -270,14 +271,14 @@ proptest! {
     }
 
     #[test]
-    fn any_key_of_eventbridge_is_taken_as_it_is(key in "\\PC{1,40}") {
+    fn any_key_of_eventbridge_is_read_without_decoding(key in "\\PC{1,40}") {
         let document = json!({"detail-type": "Object Created", "time": "2026-11-22T21:00:00Z",
             "detail": {"bucket": {"name": "photos"}, "object": {"key": key}}});
         let wrapped = parse(by_topic(&document)).unwrap();
         prop_assert_eq!(wrapped[0].key.as_str(), key.as_str());
     }
 
-    /// A body is text, since SQS and Lambda allow no other; its bytes may be any.
+    /// A body is text, since SQS and Lambda allow nothing else; its bytes may be any.
     #[test]
     fn any_bytes_of_a_body_are_read_or_refused(
         bytes in prop::collection::vec(any::<u8>(), 0..120), document in prop::sample::select(events("replicate-put")),

@@ -1,6 +1,6 @@
-//! Reads the answer to a HEAD from its bytes, for the functions and the command alike. I/O: S3.
+//! Reads the answer to a HEAD from its raw bytes, for the functions and for the command. I/O: S3.
 //!
-//! The SDK refuses an answer if one header that it knows is not UTF-8, is a date in another form, or comes twice. HTTP
+//! The SDK refuses an answer if one header that it knows is not UTF-8, is a date in another form, or occurs twice. HTTP
 //! allows all of that, and S3 keeps what a client sent.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,8 +19,8 @@ use aws_smithy_runtime_api::http::Response;
 use aws_smithy_types::config_bag::ConfigBag;
 use tandem_replication::head::Head;
 
-/// The headers of a successful answer that Tandem or the SDK itself reads. The SDK checks a body by those that begin
-/// with `x-amz-checksum-`.
+/// The headers of a successful answer that Tandem or the SDK itself reads. The SDK also reads headers that begin with
+/// `x-amz-checksum-`, by which it checks a body.
 const READ: [&str; 11] = [
     "content-length",
     "content-range",
@@ -36,7 +36,7 @@ const READ: [&str; 11] = [
 ];
 const CHECKSUMS: &str = "x-amz-checksum-";
 
-/// Those of them that the SDK reads from the answer to a HEAD.
+/// The headers that the SDK itself reads from the answer to a HEAD.
 const READ_OF_HEAD: [&str; 3] = ["date", "x-amz-id-2", "x-amz-request-id"];
 
 /// Sends a HEAD, and returns the headers of its answer.
@@ -58,7 +58,7 @@ impl Intercept for RawHead {
         "RawHead"
     }
 
-    /// Before [`OnlyReadHeaders`] takes any of them away.
+    /// Stores the headers before [`OnlyReadHeaders`] removes any of them.
     fn read_after_transmit(
         &self,
         context: &BeforeDeserializationInterceptorContextRef<'_>,
@@ -82,7 +82,7 @@ impl Intercept for RawHead {
 }
 
 /// Removes from answers the headers that the SDK's parser would refuse: from all answers those that are not text, and
-/// from successful ones those that Tandem does not read. [`head`] says which headers of a HEAD's answer are read.
+/// from successful ones those that Tandem does not read. For a HEAD, [`head`] itself selects the headers.
 ///
 /// It has to belong to the client: the SDK's own interceptor for `Expires` runs right after those of the client, and
 /// panics if that header is not text (aws-sdk-s3 1.157, `s3_expires_interceptor.rs`).

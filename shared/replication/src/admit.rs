@@ -1,24 +1,24 @@
-//! Whether a change is replicated, kept for later or passed over, and under which name. No I/O.
+//! Decides whether a change is replicated, deferred or skipped, and names each reason to skip it. No I/O.
 
 use crate::event::{Change, ObjectEvent};
 use crate::names::ObjectKey;
 use crate::rule::{Policy, Rule, RuleState};
 
-/// What a rule says of a change.
+/// What happens to a change under a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It is replicated now.
+    /// The change is replicated now.
     Replicate,
-    /// Its key is kept until the rule is resumed.
+    /// The rule is paused: the key is stored until the rule is resumed.
     Defer,
-    /// Nothing is done about it.
+    /// Nothing is done about the change.
     Skip(SkipReason),
 }
 
-/// Why nothing is done about a change.
+/// Why a change is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SkipReason {
-    /// No rule replicates from this bucket, or not any more.
+    /// No rule replicates from this bucket, or none does any more.
     NoRule,
     /// The rule is being deleted.
     RuleDeleting,
@@ -31,7 +31,7 @@ pub enum SkipReason {
 }
 
 impl SkipReason {
-    /// As it is logged and shown.
+    /// Returns the name that is logged and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NoRule => "NoRule",
@@ -43,11 +43,11 @@ impl SkipReason {
     }
 }
 
-/// Decides about a change. A rule that is `enabling` counts as enabled: its notifications may already flow.
+/// Decides what happens to a change. A rule that is `enabling` counts as enabled: its notifications may already flow.
 ///
-/// A delete is admitted under policy `write` too: it may have made an older version the current one, which is then
-/// carried over. [`crate::decide`] keeps the replica of a source that has no object. A lifecycle rule expires only
-/// versions that are not current, or hides the current one by a delete marker; it makes no older version current.
+/// A delete is admitted under policy `write` too: it may have made an older version the current one, which then has
+/// to be replicated. [`crate::decide`] keeps the replica of a source that has no object. A lifecycle rule only expires
+/// versions that are not current, or hides the current one by a delete marker. It never makes an older version current.
 pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
     let by_key = admit_key(rule, &event.key);
     let (Some(rule), Admission::Replicate | Admission::Defer) = (rule, by_key) else {
@@ -62,7 +62,7 @@ pub fn admit(rule: Option<&Rule>, event: &ObjectEvent) -> Admission {
     }
 }
 
-/// Decides about a key of which nothing is known but that it changed.
+/// Decides what happens to a key that has changed in an unknown way.
 pub fn admit_key(rule: Option<&Rule>, key: &ObjectKey) -> Admission {
     let Some(rule) = rule else {
         return Admission::Skip(SkipReason::NoRule);
@@ -115,7 +115,7 @@ mod tests {
     // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
     // (`lifecycle_deletes`).
     #[test]
-    fn every_reason_is_shown_by_its_own_name() {
+    fn every_skip_reason_is_shown_under_its_own_name() {
         for reason in [
             SkipReason::NoRule,
             SkipReason::RuleDeleting,
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn expirations_are_deletes_where_the_rule_says_so() {
+    fn expirations_count_as_deletes_if_the_rule_says_so() {
         let expired = event("in/a", Change::Expired);
         for (policy, wanted) in [
             (Policy::Full, Admission::Replicate),
@@ -146,7 +146,7 @@ mod tests {
     // Promise: A rule that is being deleted replicates nothing, deferred keys included, and its replicas
     // outlive it.
     #[test]
-    fn every_admission_has_its_reason() {
+    fn state_policy_scope_and_change_decide_the_admission() {
         use Admission::{Defer, Replicate, Skip};
         let removed = || event("in/a", Change::Removed);
         for (state, policy, event, wanted) in [

@@ -1,7 +1,7 @@
-//! Ages that survive a frozen process and a clock that is set. No I/O.
+//! Ages that stay correct if the process is frozen or a clock is set. No I/O.
 //!
-//! Lambda freezes a process between invocations. The monotonic clock may stop meanwhile; the wall clock goes on,
-//! but may be set. Neither of them alone says how old something is, so an age is the larger of both.
+//! Lambda freezes a process between invocations. The monotonic clock may stop during that time. The wall clock
+//! continues, but it may be set. Neither clock alone is reliable, so an age is the larger of both clocks' ages.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::Timestamp;
 pub struct Moment {
     /// The wall clock.
     pub wall: Timestamp,
-    /// The monotonic clock, since any fixed start.
+    /// The monotonic clock: the time since any fixed start.
     pub monotonic: Duration,
 }
 
@@ -25,14 +25,14 @@ impl Moment {
         Some(wall.max(monotonic))
     }
 
-    /// Returns whether this moment was at most `limit` before `now`. An unknown age is not.
+    /// Returns whether this moment was at most `limit` before `now`. If the age is unknown, returns `false`.
     pub fn is_within(self, limit: Duration, now: Self) -> bool {
         self.age_at(now).is_some_and(|age| age <= limit)
     }
 }
 
-/// Returns what is left at `now` of the time until `until`, given at `started`: the smaller of what both clocks
-/// leave.
+/// Returns how much time is left at `now` until the deadline `until`, which was set at `started`. It is the smaller of
+/// the two clocks' results.
 pub fn time_left(started: Moment, until: Timestamp, now: Moment) -> Duration {
     let by_wall = (until - now.wall).to_std().unwrap_or_default();
     let given = (until - started.wall).to_std().unwrap_or_default();
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_is_the_smaller_of_both_clocks() {
+    fn the_time_left_is_the_smaller_of_both_clocks() {
         let started = moment(100, 50);
         let until = moment(130, 0).wall;
         for (now, left) in [
@@ -87,7 +87,7 @@ mod tests {
             (moment(110, 60), 20),
             (moment(120, 60), 10),
             (moment(110, 75), 5),
-            // Set back or forward, no clock gives more time than there was.
+            // A clock that was set back or forward never gives more time than there was.
             (moment(40, 60), 20),
             (moment(500, 60), 0),
         ] {
@@ -101,7 +101,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_clock_makes_anything_younger_than_the_other_says(
+        fn an_age_is_at_least_what_each_clock_says(
             wall in 0..10_000_i64, later in 0..10_000_i64, since in 0..10_000_u64, then in 0..10_000_u64,
         ) {
             let (earlier, now) = (moment(wall, since), moment(wall + later, since + then));

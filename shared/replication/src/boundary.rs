@@ -1,5 +1,5 @@
-//! Which accounts and buckets a stack may use, as its parameters say. The functions' roles enforce the same limits.
-//! These checks refuse a rule with which the roles would fail, and name the parameter. No I/O.
+//! The accounts and buckets that a stack may use, according to its parameters. The functions' roles enforce the same
+//! limits. These checks refuse a rule that the roles would not allow, and name the parameter. No I/O.
 
 use crate::names::{AccountId, BucketName};
 use crate::options::Options;
@@ -16,17 +16,18 @@ pub struct Boundary {
     pub read_only: Option<BucketPrefix>,
 }
 
-/// A name, or the beginning of names: the two forms of `SourceBucketPattern` for which the template denies writes.
+/// A bucket name or a prefix of bucket names: the two forms of `SourceBucketPattern` for which the template denies
+/// writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BucketPrefix(String);
 
 impl BucketPrefix {
-    /// Takes the template's pattern: a name, or the beginning of names with `*` after it.
+    /// Creates it from the template's pattern: a name, or a prefix followed by `*`.
     pub fn new(pattern: impl Into<String>) -> Self {
         Self(pattern.into())
     }
 
-    /// Whether the bucket's name is of this form.
+    /// Returns whether the bucket's name matches.
     pub fn covers(&self, bucket: &BucketName) -> bool {
         match self.0.strip_suffix('*') {
             Some(beginning) => bucket.as_str().starts_with(beginning),
@@ -36,7 +37,7 @@ impl BucketPrefix {
 }
 
 impl Boundary {
-    /// Refuses another account's destination or key, unless the stack's parameter names the account.
+    /// Refuses a destination or a key of another account, unless the stack's parameter lists that account.
     pub fn check_accounts(&self, options: &Options) -> Result<(), Refusal> {
         let account = options.destination_account.as_ref();
         if let Some(other) = account.filter(|account| !self.may_use(account.as_str())) {
@@ -95,7 +96,7 @@ impl Boundary {
         account == self.own_account || others.any(|other| other == account)
     }
 
-    /// Says how to make the stack allow one more account.
+    /// Returns how to make the stack allow one more account.
     fn remedy(&self, account: &str) -> String {
         let others = self.other_accounts.iter().map(AccountId::as_str);
         let all: Vec<&str> = others.chain([account]).collect();
@@ -153,7 +154,7 @@ mod tests {
     // Promise: The functions use buckets and keys of the stack's own account only, and destinations and keys of objects of the
     // accounts that the parameter `DestinationAccounts` lists.
     #[test]
-    fn another_account_is_refused_with_the_parameter_that_allows_it() {
+    fn the_refusal_of_another_account_names_the_parameter_that_allows_it() {
         for (options, field) in [
             (destination_of(Some(OTHER)), "options.destination_account"),
             (key_of(OTHER), "options.kms_key"),
@@ -170,7 +171,7 @@ mod tests {
     // Promise: Where `SourceBucketPattern` is a name or `name*`, and not the same as `DestinationBucketPattern`, no function may
     // write or delete an object of a bucket that it matches.
     #[test]
-    fn a_source_that_is_read_only_is_no_destination() {
+    fn a_read_only_source_cannot_be_a_destination() {
         let check = |pattern, bucket| {
             let bucket = BucketName::parse(bucket).unwrap();
             boundary(pattern).check_destination(&bucket)

@@ -1,6 +1,6 @@
 //! The port between the protocol and the two buckets of a rule. Does no I/O itself.
 //!
-//! Its two implementations are S3, and the simulated pair of buckets on which the protocol is explored.
+//! It has two implementations: S3, and the simulated pair of buckets with which tests explore the protocol.
 
 use std::future::Future;
 
@@ -24,52 +24,52 @@ pub enum Side {
 /// What to copy, and how.
 #[derive(Debug, Clone, Copy)]
 pub enum CopyOrder<'a> {
-    /// Whatever object bears this `ETag`, whole, with the metadata and tags it has. The replica has neither a
-    /// website redirect nor its source's lock.
+    /// The object with this `ETag`, whole, with its metadata and tags. The replica gets neither a website redirect
+    /// nor its source's lock.
     Pinned {
         /// The `ETag`.
         etag: &'a Etag,
-        /// The class that the source is taken to have.
+        /// The storage class that the source is assumed to have.
         class: &'a StorageClass,
     },
-    /// The object that a HEAD has shown, with all that the HEAD has shown.
+    /// The object that a HEAD has shown, with everything that the HEAD has shown.
     Known {
         /// What the HEAD showed; the copy is pinned to its `ETag`.
         source: &'a ObjectState,
-        /// In which parts; none to copy it whole.
+        /// The parts to copy it in; `None` to copy it whole.
         parts: Option<&'a PartLayout>,
-        /// Whether the replica has to name the source's `ETag`, because its own will differ. It does not where its
-        /// metadata leave no room ([`ObjectState::marked_metadata`]).
+        /// Whether the replica has to name the source's `ETag`, because its own will differ. It does not if its
+        /// metadata leave no room for that ([`ObjectState::marked_metadata`]).
         record_etag: bool,
     },
 }
 
-/// What a copy may land on, as the service itself sees to it; a server may ignore that.
+/// What a copy may replace. The service enforces this condition, but some servers ignore it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Onto<'a> {
-    /// Whatever there is.
+    /// Any object, or none.
     Anything,
-    /// Only where there is no object.
+    /// Nothing: the copy lands only if the key has no object.
     Nothing,
-    /// Only the object of this `ETag`.
+    /// Only the object with this `ETag`.
     Seen(&'a Etag),
 }
 
 /// What to set on a replica without copying bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adjustment<'a> {
-    /// Tags and grants, those that the rule carries; none to leave them.
+    /// The tags and grants that the rule replicates; `None` to leave them.
     pub attributes: Option<Attributes>,
-    /// A retention and legal hold; none to leave them.
+    /// A retention and legal hold; `None` to leave them.
     pub lock: Option<&'a Lock>,
 }
 
 /// How an adjustment ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdjustOutcome {
-    /// It was made.
+    /// The replica was adjusted.
     Adjusted,
-    /// The replica that was seen is not there any more.
+    /// The replica that was seen no longer exists.
     ReplicaChanged,
 }
 
@@ -78,31 +78,31 @@ pub enum AdjustOutcome {
 pub enum CopyOutcome {
     /// A replica was written.
     Landed(Landed),
-    /// The source is not what the order was pinned to, or the destination not what it may land on.
+    /// The source is not the object that the order is pinned to, or the copy may not replace the destination's object.
     Overtaken,
-    /// There is no object at the source.
+    /// The source has no object.
     SourceGone,
 }
 
-/// What a copy's answer says of the replica it wrote.
+/// What the answer to a copy says about the replica that it wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Landed {
     /// The replica's `ETag`.
     pub etag: Etag,
     /// The replica's version, in a destination that has versions.
     pub version: Option<VersionId>,
-    /// Which version of the source was read, in a versioned bucket.
+    /// The version of the source that was read, in a versioned bucket.
     pub source_version: Option<VersionId>,
-    /// The copy began no earlier than this, by the service's clock; `None` if it cannot be told.
+    /// The copy began no earlier than this, by the service's clock; `None` if unknown.
     pub began_after: Option<Timestamp>,
-    /// For how long at most the copy was under way: what it read that no HEAD shows is no older.
+    /// An upper limit of the copy's duration. What the copy read and no HEAD shows is no older than this.
     pub took: TimeDelta,
 }
 
 /// How a delete ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeleteOutcome {
-    /// The key shows no object any more.
+    /// The key no longer has a visible object.
     Deleted,
     /// The replica is not the one that was seen.
     ReplicaChanged,
@@ -110,39 +110,39 @@ pub enum DeleteOutcome {
 
 /// The two buckets of a rule. Every method may be repeated without harm.
 pub trait BucketPair: Sync {
-    /// Looks at the object; `None` only where this very bucket answered 404 for the key, a delete marker
-    /// included. A 403, a timeout or any other answer is a fault, never `None`.
+    /// Sends a HEAD and returns the object. Returns `None` only if this very bucket answered 404 for the key, which
+    /// includes a delete marker. A 403, a timeout or any other answer is a fault, never `None`.
     fn head(
         &self,
         side: Side,
         key: &ObjectKey,
     ) -> impl Future<Output = Result<Option<ObjectState>, Fault>> + Send;
 
-    /// What the object has besides, as far as the rule carries it; nothing where there is no object.
+    /// Returns the object's tags and grants, as far as the rule replicates them; none if there is no object.
     fn attributes(
         &self,
         side: Side,
         key: &ObjectKey,
     ) -> impl Future<Output = Result<Attributes, Fault>> + Send;
 
-    /// How a source that was uploaded in parts is cut; `None` if the server does not tell. What is told may
-    /// be of another object by now, as the copy will find out.
+    /// Returns how a source that was uploaded in parts is cut; `None` if the server does not say. The layout may
+    /// already be that of another object. The copy will detect that.
     fn part_layout(
         &self,
         key: &ObjectKey,
         source: &ObjectState,
     ) -> impl Future<Output = Result<Option<PartLayout>, Fault>> + Send;
 
-    /// Notes durably that an attempt of a job is about to write a replica of the source's `ETag`, so that a
-    /// successor of its worker recognises what the attempt wrote. Live attempts announce nothing.
+    /// Stores durably that an attempt of a job is about to write a replica of the source with this `ETag`. If the
+    /// worker dies, its successor then recognises what the attempt wrote. Live attempts announce nothing.
     fn announce(
         &self,
         key: &ObjectKey,
         etag: &Etag,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
-    /// Copies the source over. Readers of the replica see the old object or the new one, whole. A server may
-    /// ignore the order's pin, so what landed has to be compared with the source again.
+    /// Copies the source to the destination. Readers of the replica see either the old object or the whole new one.
+    /// Some servers ignore the order's pin, so the caller has to compare what landed with the source again.
     fn copy(
         &self,
         key: &ObjectKey,
@@ -150,8 +150,8 @@ pub trait BucketPair: Sync {
         onto: Onto<'_>,
     ) -> impl Future<Output = Result<CopyOutcome, Fault>> + Send;
 
-    /// Sets what is wanted on the replica that was `seen`, without copying bytes. Where the destination has
-    /// no versions it may be another replica by then, so both sides have to be looked at again.
+    /// Makes the adjustment to the replica that was `seen`, without copying bytes. If the destination has no versions,
+    /// another replica may have taken its place by then, so the caller has to read both sides again.
     fn adjust(
         &self,
         key: &ObjectKey,
@@ -159,8 +159,8 @@ pub trait BucketPair: Sync {
         wanted: Adjustment<'_>,
     ) -> impl Future<Output = Result<AdjustOutcome, Fault>> + Send;
 
-    /// Deletes the replica if it is still the one that was `seen`; a server may ignore that condition.
-    /// In a versioned bucket the replica is hidden by a delete marker.
+    /// Deletes the replica if it is still the one that was `seen`. Some servers ignore that condition. In a versioned
+    /// bucket a delete marker hides the replica.
     fn delete_replica(
         &self,
         key: &ObjectKey,

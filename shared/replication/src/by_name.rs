@@ -1,5 +1,5 @@
-//! Reads what is nested in an item by the names of its fields. Serde would also take a list for the fields
-//! in their order, and so read what was never written. No I/O.
+//! Reads values nested in a table's item by the names of their fields. Serde would also accept a list as the fields in
+//! their order, and so read values that were never written. No I/O.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-/// A value of named fields.
+/// Reads a value with named fields.
 pub fn required<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -16,7 +16,7 @@ where
     deserializer.deserialize_map(Fields(PhantomData))
 }
 
-/// A value of named fields, or none.
+/// Reads a value with named fields, or `None`.
 pub fn optional<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,

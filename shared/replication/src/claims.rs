@@ -1,4 +1,4 @@
-//! The one relationship that a bucket can have. No I/O.
+//! Claims of rules on buckets: a bucket can belong to only one rule. No I/O.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,18 +6,18 @@ use crate::names::RuleId;
 use crate::new_rule::NewRule;
 use crate::refusal::{Refusal, RefusalCode};
 
-/// Which part a bucket plays in a rule.
+/// The part that a bucket plays in a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Changes come from it.
+    /// Changes come from the bucket.
     Source,
-    /// Replicas go to it.
+    /// Replicas go to the bucket.
     Destination,
 }
 
 impl Role {
-    /// As it is stored and shown; also the request's field.
+    /// Returns the name that is stored and shown. It is also the name of the request's field.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Source => "source",
@@ -26,17 +26,17 @@ impl Role {
     }
 }
 
-/// A bucket's one relationship.
+/// A rule's claim on a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// The rule that holds the bucket.
+    /// The rule that has claimed the bucket.
     pub rule_id: RuleId,
     /// The bucket's part in that rule.
     pub role: Role,
 }
 
 impl NewRule {
-    /// Why the claims found on the two buckets stand in the way; `None` where neither has one.
+    /// Returns why the claims on the two buckets prevent the new rule; `None` if neither bucket is claimed.
     pub fn check_claims(
         &self,
         on_source: Option<&Claim>,
@@ -51,8 +51,8 @@ impl NewRule {
                 "destination",
                 self.destination.as_str(),
                 format!(
-                    "is already replicated to {} by {}; two-way replication between the same buckets would \
-                     send every change back again: delete that rule first, or choose another pair",
+                    "is already replicated to {} by {}, and two-way replication between the same buckets would \
+                     send every change back; delete that rule first, or choose another pair",
                     self.source, theirs.rule_id
                 ),
             ));
@@ -67,7 +67,7 @@ impl NewRule {
             field,
             bucket.as_str(),
             format!(
-                "is the {} of {} already, and a bucket can have one relationship only; delete that rule first, \
+                "is already the {} of {}, and a bucket can belong to only one rule; delete that rule first, \
                  or choose another bucket",
                 claim.role.as_str(),
                 claim.rule_id

@@ -1,4 +1,4 @@
-//! What one key needs, from what its source and its replica look like now. No I/O.
+//! Decides what one key needs, from the present state of its source and its replica. No I/O.
 
 use crate::object::ObjectState;
 use crate::options::{ClassChoice, LockChoice, Options};
@@ -7,32 +7,32 @@ use crate::rule::Policy;
 /// What to do about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// As far as a HEAD shows, the replica agrees with the source: nothing.
+    /// Do nothing: the replica agrees with the source, as far as a HEAD shows.
     InSync,
-    /// Only tags or protection differ: set them, without copying bytes.
+    /// Set tags or protection without copying bytes: nothing else differs.
     Adjust,
-    /// Copy the source over.
+    /// Copy the source to the destination.
     Copy,
     /// Delete the replica.
     Delete,
-    /// Leave the replica, although it does not agree.
+    /// Keep the replica, although it does not agree with the source.
     Keep(KeepReason),
 }
 
-/// Why a replica is left as it is.
+/// Why a replica is kept as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeepReason {
     /// The rule's policy is `write`: a replica outlives its source.
     PolicyKeepsDeletes,
-    /// A backfill that never overwrites found an object of this name.
+    /// A backfill that never overwrites found an object with this key.
     DestinationExists,
-    /// A backfill that overwrites what is older found an object that is not.
+    /// A backfill that overwrites only older objects found an object that is not older.
     DestinationIsNewer,
-    /// A job found an object that it did not write, of a key that the source does not have.
+    /// The source has no object, and a job found a replica that it did not write.
     OtherWriter,
 }
 
-/// Decides. `source` is `None` only where the source itself answered 404 for the key.
+/// Decides what a key needs. `source` is `None` only if the source itself answered 404 for the key.
 ///
 /// | source | replica | policy | decision |
 /// |---|---|---|---|
@@ -41,7 +41,7 @@ pub enum KeepReason {
 /// | none | some | `write` | keep: the policy keeps deletes |
 /// | some | none | any | copy |
 /// | some | the same | any | in sync |
-/// | some | the same but for tags or lock | any | adjust |
+/// | some | the same except for tags or lock | any | adjust |
 /// | some | different | any | copy |
 pub fn decide(
     policy: Policy,
@@ -66,10 +66,11 @@ pub fn decide(
     }
 }
 
-/// Whether what only a copy can change is the same: content, headers and user metadata, storage class.
+/// Returns whether everything that only a copy can change is the same: content, headers and user metadata, storage
+/// class.
 ///
-/// An archived source cannot be copied, so its class alone does not make it another object. Neither
-/// does the KMS key: a rule's new key is used for what is written from then on.
+/// An archived source cannot be copied, so its class alone does not make it another object. The KMS key does not
+/// either: a rule's new key is used for objects that are written from then on.
 pub fn same_object(options: &Options, source: &ObjectState, replica: &ObjectState) -> bool {
     source.bytes == replica.bytes
         && replica.is_copy_of(source)
@@ -82,7 +83,7 @@ pub fn same_object(options: &Options, source: &ObjectState, replica: &ObjectStat
         }
 }
 
-/// Whether what can be changed without a copy is the same, as far as a HEAD shows.
+/// Returns whether everything that can be changed without a copy is the same, as far as a HEAD shows.
 pub fn same_attributes(options: &Options, source: &ObjectState, replica: &ObjectState) -> bool {
     (!options.tags || source.tag_count == replica.tag_count)
         && (options.object_lock == LockChoice::Bucket || source.lock.is_within(&replica.lock))
@@ -99,7 +100,7 @@ mod tests {
     // the key: a 403, an error, a missing answer or a listing is never taken for absence.
     // Promise: Under policy `write` nothing is deleted: a replica outlives its source.
     #[test]
-    fn the_truth_table_holds() {
+    fn the_decision_follows_the_table() {
         let (a, b) = (object("a"), object("b"));
         let tagged = ObjectState {
             tag_count: 1,
@@ -127,22 +128,22 @@ mod tests {
     // Promise: An equal `ETag` does not prove an equal object: other metadata and other tags of the same bytes
     // arrive.
     #[test]
-    fn size_etag_and_metadata_each_tell_a_difference() {
+    fn another_size_etag_or_metadata_needs_a_copy() {
         let source = object("a");
-        let mut dressed = object("a");
-        dressed.metadata.cache_control = Some("no-store".into());
+        let mut uncached = object("a");
+        uncached.metadata.cache_control = Some("no-store".into());
         let longer = ObjectState {
             bytes: 4,
             ..object("a")
         };
-        for replica in [dressed, longer, object("b")] {
+        for replica in [uncached, longer, object("b")] {
             let decision = between(&Options::default(), &source, &replica);
             assert_eq!(decision, Decision::Copy);
         }
     }
 
     #[test]
-    fn tags_count_only_where_the_rule_carries_them() {
+    fn tags_are_compared_only_if_the_rule_replicates_them() {
         let tagged = ObjectState {
             tag_count: 1,
             ..object("a")
@@ -157,7 +158,7 @@ mod tests {
     // Promise: An archived source counts as equal to a replica of another class; without a replica it is
     // recorded as a failure, and carried over once it is restored.
     #[test]
-    fn the_class_is_the_sources_or_the_rules_and_an_archived_source_is_left() {
+    fn the_class_is_the_sources_or_the_rules_and_an_archived_source_is_not_copied() {
         let of = |class: &str| ObjectState {
             storage_class: StorageClass::new(class),
             ..object("a")
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_counts_only_where_the_rule_keeps_locks() {
+    fn locks_are_compared_only_if_the_rule_keeps_locks() {
         let held = ObjectState {
             lock: Lock {
                 legal_hold: true,

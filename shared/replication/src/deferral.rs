@@ -1,8 +1,8 @@
-//! Keys that change while their rule is paused: deferred, and replayed when the rule is resumed. No I/O.
+//! Keys that change while their rule is paused are deferred, and replayed when the rule is resumed. No I/O.
 //!
-//! A notification only hints that a key changed, so the key is all that is stored, once however often it changed.
-//! Two orders make sure that no key is forgotten. A worker stores the key and then reads the rule again. A resume
-//! writes the rule and then looks for stored keys. One of the two sees the other.
+//! A notification only hints that a key changed, so only the key is stored, and only once however often it changes.
+//! No key is lost: a worker stores the key and then reads the rule again; a resume writes the rule and then reads the
+//! stored keys. Whatever the timing, at least one of the two sees what the other wrote.
 
 use std::future::Future;
 
@@ -18,12 +18,13 @@ use crate::overwrite::Overwrite;
 use crate::rule::{Rule, RuleState};
 use crate::work::DEFERRED_PARTITIONS;
 
-/// A replay that has not shown itself for longer has no message any more: twice what the work queue hides one for.
+/// A replay that has written no mark for longer than this has lost its message. It is twice the work queue's visibility
+/// timeout.
 pub const REPLAY_STALLED_AFTER: chrono::TimeDelta = chrono::TimeDelta::hours(3);
-/// A resume that is repeated sends a partition again whose replay has not shown itself for longer. A second message does
-/// no harm.
+/// A repeated resume sends another message for a partition whose replay has written no mark for longer than this. A
+/// second message does no harm.
 const RESUME_AGAIN_AFTER: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
-/// How many partitions a resume looks at together.
+/// How many partitions a resume checks concurrently.
 const PARTITIONS_AT_ONCE: usize = DEFERRED_PARTITIONS as usize;
 
 /// A key that waits for its rule to be resumed.
@@ -33,26 +34,26 @@ pub struct DeferredKey {
     pub key: ObjectKey,
     /// When the change happened, by the service's clock.
     pub changed_at: Timestamp,
-    /// Differs for every time that the key was deferred.
+    /// Unique for each time that the key is deferred.
     pub token: String,
     /// What its copy may replace.
     #[serde(default, skip_serializing_if = "Overwrite::is_always")]
     pub overwrite: Overwrite,
-    /// Of a job's object: what the job may have written. Another writer's replica of it stays.
+    /// For an object of a job: what the job may have written. A replica by another writer is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own: Option<OwnWrites>,
 }
 
-/// The last sign of life of a partition's replay.
+/// The newest mark of a partition's replay, which shows that the replay is alive.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ReplayMark {
     /// The revision of the rule. The replay began with the partition's first key under this revision.
     pub revision: u64,
-    /// When.
+    /// When the mark was written.
     pub at: Timestamp,
 }
 
-/// The rules by their id.
+/// Access to the rules by id.
 pub trait Rules {
     /// Why the table or a queue cannot be used.
     type Error: Into<Fault>;
@@ -69,21 +70,22 @@ pub trait Rules {
 
 /// The stored keys of paused rules, and the messages that replay them.
 pub trait DeferredKeys: Rules {
-    /// Stores a key in place of what is stored of it, unless that may replace more. Atomic and repeat-safe.
+    /// Stores a key. It replaces a stored entry of the same key, unless that entry may overwrite more. Atomic and
+    /// repeat-safe.
     fn put_deferred(
         &self,
         rule: &RuleId,
         key: &DeferredKey,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Removes a key if it was not deferred again since, which its token tells. Atomic and repeat-safe.
+    /// Removes a key, unless it was deferred again since, as its token shows. Atomic and repeat-safe.
     fn remove_deferred(
         &self,
         rule: &RuleId,
         key: &DeferredKey,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Returns the first keys of a partition after `after`, in order; none behind the last.
+    /// Returns the first keys of a partition after `after`, in order; empty after the last key.
     fn deferred(
         &self,
         rule: &RuleId,
@@ -91,22 +93,22 @@ pub trait DeferredKeys: Rules {
         after: Option<&ObjectKey>,
     ) -> impl Future<Output = Result<Vec<DeferredKey>, Self::Error>> + Send;
 
-    /// Returns the last sign of life of a partition's replay.
+    /// Returns the newest mark of a partition's replay.
     fn replay_mark(
         &self,
         rule: &RuleId,
         partition: u8,
     ) -> impl Future<Output = Result<Option<ReplayMark>, Self::Error>> + Send;
 
-    /// Writes that a partition's replay is alive under this rule.
+    /// Stores a mark: a partition's replay is alive under this rule.
     fn mark_replay(
         &self,
         rule: &Rule,
         partition: u8,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Sends the message that attempts a key once more, as a key of its own, when every process has forgotten what it
-    /// knew of the rule's failures.
+    /// Sends a separate message that attempts a key once more. It is delivered only after every process has forgotten
+    /// what it knew about the rule's failures.
     fn send_second_attempt(
         &self,
         rule: &RuleId,
@@ -121,15 +123,15 @@ pub trait DeferredKeys: Rules {
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// What becomes of a key whose rule was paused.
+/// The result of deferring a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deferred {
-    /// It is stored, and the rule is still paused: a resume will find it.
+    /// The key is stored, and the rule is still paused: a resume will find the key.
     Kept,
-    /// The rule is not paused any more, and a resume may have missed the key: it is replicated now, and removed
+    /// The rule is no longer paused, and a resume may have missed the key. The key is replicated now and removed
     /// afterwards.
     ReplicateNow(Box<Rule>),
-    /// The rule replicates it no more. It is not stored any more either.
+    /// The rule no longer replicates the key. The stored key has been removed.
     Nothing(SkipReason),
 }
 
@@ -141,7 +143,7 @@ pub async fn defer<D: DeferredKeys>(
 ) -> Result<Deferred, D::Error> {
     store.put_deferred(rule_id, key).await?;
     let rule = store.read_rule(rule_id).await?;
-    // Whatever else a paused rule says, its replay decides about what is stored of the key.
+    // While the rule is paused the key stays stored, even if the rule would skip it. The replay decides about it.
     if let Some(rule) = &rule
         && rule.state == RuleState::Paused
     {
@@ -160,17 +162,17 @@ pub async fn defer<D: DeferredKeys>(
     }
 }
 
-/// What a rule that was just read says of a key of the work queue.
+/// What happens to a key of the work queue under a rule that was just read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admitted {
-    /// It is replicated under this rule.
+    /// The key is replicated under this rule.
     Replicate(Box<Rule>),
-    /// It was deferred, but the rule was resumed meanwhile: it is replicated under this rule, and removed from the
-    /// deferred keys afterwards.
+    /// The key was deferred, but the rule was resumed in the meantime. The key is replicated under this rule, and
+    /// removed from the deferred keys afterwards.
     ReplicateDeferred(Box<Rule>),
-    /// It is deferred: a resume will find it.
+    /// The key is deferred: a resume will find it.
     Deferred,
-    /// Nothing is done about it.
+    /// Nothing is done about the key.
     Skip(SkipReason),
 }
 
@@ -193,9 +195,10 @@ pub async fn admit_or_defer<D: DeferredKeys>(
     }
 }
 
-/// Resumes a rule, and replays what was deferred. `write` stores the rule in its new state. The rule is written first:
-/// a worker that defers a key later reads the rule again, and a key that was deferred earlier is found here. May be
-/// repeated until it is through, and then goes on where it was; if it never is, hourly maintenance replays the keys.
+/// Resumes a rule and replays its deferred keys. `write` stores the rule in its new state. The rule is written before
+/// the keys are read: a worker that defers a key later reads the rule again, and a key that was deferred earlier is
+/// found here. A resume that failed can be repeated and continues where it stopped. If it is not repeated, hourly
+/// maintenance replays the keys.
 pub async fn resume<D, E, W>(store: &D, rule: Rule, at: Timestamp, write: W) -> Result<Rule, E>
 where
     D: DeferredKeys,
@@ -215,8 +218,8 @@ where
 }
 
 /// Sends a message for each partition of a rule's deferred keys whose replay has not begun under the rule's present
-/// revision, or has not shown itself for longer than `stalled_after`. Returns how many it sent. A partition may be sent
-/// twice, and is never forgotten. A rule that is not enabled gets none.
+/// revision, or has written no mark for longer than `stalled_after`. Returns the number of messages. It may send two
+/// messages for a partition, but never misses one. It sends none for a rule that is not enabled.
 pub async fn send_replays<D: DeferredKeys>(
     store: &D,
     rule: &Rule,
@@ -250,18 +253,18 @@ pub async fn send_replays<D: DeferredKeys>(
 /// How far a replay has come in its partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reached {
-    /// The revision of the rule under which it began with the first key.
+    /// The revision of the rule under which the replay began with the first key.
     revision: u64,
-    /// The last key that it has attempted.
+    /// The last key that the replay has attempted.
     last: ObjectKey,
 }
 
-/// What a page of a replay came to.
+/// The result of one page of a replay.
 #[derive(Debug)]
 pub enum Replayed<E> {
     /// The partition has no more keys.
     End,
-    /// The rule is not enabled any more: a resume sends the rest again.
+    /// The rule is no longer enabled: a resume sends the rest again.
     Stopped,
     /// A page of keys was replayed.
     Page {
@@ -272,10 +275,10 @@ pub enum Replayed<E> {
     },
 }
 
-/// Replays the first page of a partition's deferred keys behind `reached`, `at_once` keys at a time: `carry`
-/// replicates one under the rule it is given, and each key that it has settled is removed. If the rule was changed, the
-/// page is the partition's first: a pause that is over may have deferred keys before `reached`, and its resume sends no
-/// message to a partition whose replay is alive.
+/// Replays the next page of a partition's deferred keys after `reached`, `at_once` keys at a time. `carry` replicates
+/// one key under the given rule, and each key that it has settled is removed. If the rule was changed, the page is the
+/// partition's first: a pause that has ended may have deferred keys before `reached`, and its resume sends no message
+/// for a partition whose replay is alive.
 pub async fn replay_page<D, E, C>(
     store: &D,
     (rule_id, partition): (&RuleId, u8),
@@ -347,7 +350,7 @@ where
     Ok(Step::Settled)
 }
 
-/// Whether a rule replicates now. Notifications may already flow while a rule is being enabled.
+/// Returns whether a rule replicates now. Notifications may already flow while a rule is being enabled.
 pub fn replicates(rule: &Rule) -> bool {
     matches!(rule.state, RuleState::Enabled | RuleState::Enabling)
 }

@@ -1,5 +1,4 @@
-//! Two listings side by side: which objects of the source still need a replica, and which replicas have no
-//! source. No I/O.
+//! Compares two listings: which objects of the source still need a replica, and which replicas have no source. No I/O.
 
 use crate::Timestamp;
 use crate::names::{Etag, StorageClass};
@@ -9,11 +8,11 @@ use crate::names::{Etag, StorageClass};
 pub struct Listed {
     /// Its key.
     pub key: String,
-    /// Its `ETag`; an empty one where the listing shows none.
+    /// Its `ETag`; empty if the listing shows none.
     pub etag: Etag,
     /// Its size in bytes.
     pub bytes: u64,
-    /// When it was written, to the second: the server's clock.
+    /// When it was written, in whole seconds of the server's clock.
     pub last_modified: Timestamp,
     /// Its storage class.
     pub storage_class: StorageClass,
@@ -24,19 +23,19 @@ pub struct Listed {
 pub enum Finding<'a> {
     /// The source has an object.
     Source {
-        /// As its listing shows it.
+        /// The object in the source's listing.
         source: &'a Listed,
-        /// What the destination's listing shows of the same name.
+        /// The object with the same key in the destination's listing.
         replica: Option<&'a Listed>,
         /// How the two compare.
         verdict: Verdict,
     },
-    /// Only the destination has one.
+    /// Only the destination has an object.
     Extra(&'a Listed),
 }
 
 impl<'a> Finding<'a> {
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &'a str {
         match self {
             Self::Source { source, .. } => &source.key,
@@ -50,13 +49,14 @@ impl<'a> Finding<'a> {
 pub enum Verdict {
     /// Size and `ETag` are the same.
     Same,
-    /// Nothing at the destination, or something of another size: it needs a copy.
+    /// The destination has no object, or one of another size: the object needs a copy.
     NeedsCopy,
-    /// The same size but another `ETag`, or none: different bytes, or a replica that could not keep the `ETag`.
+    /// The sizes are equal, but the `ETag`s differ or are missing: the bytes differ, or the replica could not keep the
+    /// `ETag`.
     NeedsLook,
 }
 
-/// Goes through both listings, sorted by key, and tells what they say of every key, in the same order.
+/// Compares two listings that are sorted by key. Returns a finding for every key, in the same order.
 pub fn diff<'a>(source: &'a [Listed], replica: &'a [Listed]) -> Vec<Finding<'a>> {
     let mut findings = Vec::with_capacity(source.len());
     let mut replicas = replica.iter().peekable();
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_judged_once_and_in_order() {
+    fn every_key_has_one_finding_in_the_order_of_keys() {
         let source = [
             listed("a", "1", 1),
             listed("b", "1", 1),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn two_objects_whose_etags_a_listing_does_not_show_are_not_known_to_be_equal() {
+    fn objects_without_etags_in_a_listing_never_count_as_equal() {
         let objects = [listed("a", "", 1)];
         let findings = diff(&objects, &objects);
         assert_eq!(

@@ -1,4 +1,4 @@
-//! One change of one object, and how changes of the same key in one batch become one. No I/O.
+//! One change of one object, and how several changes of a key in one batch are merged into one. No I/O.
 
 use std::collections::HashMap;
 
@@ -17,9 +17,9 @@ pub struct ObjectEvent {
     pub change: Change,
     /// When it happened, by the service's clock.
     pub event_time: Timestamp,
-    /// Its place among the changes of the same key, where the service says it.
+    /// Its place among the changes of the same key, if the service says so.
     pub sequencer: Option<Sequencer>,
-    /// The rule whose notification entry sent it, where the entry's name says so.
+    /// The rule whose notification entry sent it, if the entry's name says so.
     pub sent_for: Option<RuleId>,
 }
 
@@ -34,7 +34,7 @@ pub enum Change {
         bytes: Option<u64>,
         /// Its version, in a versioned bucket.
         version_id: Option<VersionId>,
-        /// By which request.
+        /// The request that created it.
         by: CreatedBy,
     },
     /// The object was deleted, or hidden by a delete marker.
@@ -43,11 +43,12 @@ pub enum Change {
     Expired,
     /// Its tags or its ACL changed, which a HEAD may not show.
     Attributes,
-    /// It was restored from an archive, or something that this version does not know: look.
+    /// The object was restored from an archive, or the event is one that this version does not know. The objects have
+    /// to be compared.
     Other,
 }
 
-/// By which request an object was created.
+/// The request that created an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CreatedBy {
     /// `PutObject` or a form's POST. Tandem sends neither to a bucket of a rule.
@@ -57,8 +58,8 @@ pub enum CreatedBy {
     Copy,
 }
 
-/// Events of one key stand for each other only within a family: a rule may pass over the changes of one family and
-/// replicate those of another.
+/// A family of changes. An event can replace another event of its key only within a family, because a rule may skip
+/// the changes of one family and replicate those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Family {
     Attributes,
@@ -76,7 +77,7 @@ impl Family {
     }
 }
 
-/// The events of a batch that are about one key: the newest, and how many it stands for.
+/// The events of one key in a batch: the newest, and what each event was received with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange<T> {
     /// The newest event of the key.
@@ -87,9 +88,9 @@ pub struct KeyChange<T> {
 
 /// Groups events by key and keeps the newest of each. All of a key's messages share its one result.
 ///
-/// Newest is by sequencer where both have one, else by event time; a tie goes to the one received later.
-/// Keys keep the order in which they first appear. A change of tags or ACL stays apart from the other changes
-/// of its key: neither of the two does what the other asks for.
+/// If two events have sequencers, these decide which is newer, otherwise the event times do. If they are equal, the
+/// event received later counts as newer. Keys keep the order in which they first appear. A change of tags or ACL stays
+/// separate from the other changes of its key, because processing one of them does not include the other.
 pub fn coalesce<T>(events: impl IntoIterator<Item = (ObjectEvent, T)>) -> Vec<KeyChange<T>> {
     let mut places: HashMap<(BucketName, ObjectKey, Family), usize> = HashMap::new();
     let mut changes: Vec<KeyChange<T>> = Vec::new();
@@ -145,7 +146,7 @@ mod tests {
     // Promise: Changes of one key in one batch are carried over once; the result acknowledges all their
     // messages.
     #[test]
-    fn same_key_events_become_the_newest_by_sequencer_and_keep_every_message() {
+    fn events_of_one_key_become_the_newest_by_sequencer_and_keep_every_message() {
         let batch = [
             (event("a", "02", "two"), 1),
             (event("b", "01", "b"), 2),
@@ -160,7 +161,7 @@ mod tests {
 
     // Promise: A change of tags and a put of one key in one batch do not replace each other.
     #[test]
-    fn a_change_of_tags_does_not_vanish_in_a_put_nor_a_put_in_it() {
+    fn a_change_of_tags_and_a_put_do_not_replace_each_other() {
         let retagged = |at| ObjectEvent {
             change: Change::Attributes,
             sequencer: None,
@@ -182,9 +183,9 @@ mod tests {
         assert_eq!(changes[1].received_with, [2, 4]);
     }
 
-    /// A rule passes over expirations unless it asks for them.
+    /// A rule skips expirations unless it asks for them.
     #[test]
-    fn an_expiration_stands_for_no_other_change_of_its_key() {
+    fn an_expiration_replaces_no_other_change_of_its_key() {
         let with = |change, sequencer| ObjectEvent {
             change,
             ..event("k", sequencer, "a")
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_sequencers_leave_the_one_received_later() {
+    fn of_equal_sequencers_the_event_received_later_is_kept() {
         let changes = coalesce([(event("a", "01", "one"), 1), (event("a", "0100", "two"), 2)]);
         assert_eq!(changes[0].newest, event("a", "0100", "two"));
     }

@@ -1,4 +1,4 @@
-//! Which events of S3 the rules of EventBridge choose for a rule of Tandem. No I/O.
+//! The event patterns of the EventBridge rules that serve a rule of Tandem. No I/O.
 
 use serde_json::{Value, json};
 
@@ -8,15 +8,15 @@ use crate::rule::{Policy, Rule, Scope};
 use crate::subscription::Lane;
 
 /// EventBridge's limit on the length of a pattern, in characters (EventBridge user guide, "Amazon EventBridge quotas":
-/// "Event pattern size"). Bytes are counted here, which are never fewer.
+/// "Event pattern size"). This module counts bytes, which are never fewer.
 pub const PATTERN_CHARS_MAX: usize = 2_048;
 
 /// The reason that S3 names for a delete by a lifecycle rule (S3 user guide, "EventBridge event message structure").
 pub const LIFECYCLE_EXPIRATION: &str = "Lifecycle Expiration";
 
 impl Lane {
-    /// Returns the types of S3's events that a rule with these options needs in this lane, as EventBridge names them:
-    /// those of [`Lane::events`].
+    /// Returns the types of S3's events that a rule with these options needs in this queue, under EventBridge's names.
+    /// They are those of [`Lane::events`].
     ///
     /// Source: S3 user guide, "Using EventBridge".
     fn detail_types(self, options: &Options) -> Vec<&'static str> {
@@ -36,11 +36,11 @@ impl Lane {
     }
 }
 
-/// Returns the pattern of the EventBridge rule that sends the source's events of one lane.
+/// Returns the pattern of the EventBridge rule that sends the source's events to one queue.
 ///
 /// EventBridge compares keys as they are, without an encoding. If the scope's prefixes make the pattern too long, each
-/// is cut to as many bytes as fit, down to none. A shorter prefix only lets more events through, and the functions
-/// check the exact scope.
+/// prefix is cut to as many bytes as fit, down to none. A shorter prefix only lets more events through, and the
+/// functions check the exact scope.
 pub fn pattern(rule: &Rule, lane: Lane) -> String {
     let fits = |pattern: &String| pattern.len() <= PATTERN_CHARS_MAX;
     let whole = pattern_with(rule, lane, KEY_BYTES_MAX);
@@ -54,7 +54,7 @@ pub fn pattern(rule: &Rule, lane: Lane) -> String {
         .unwrap_or_else(|| pattern_with(rule, lane, 0))
 }
 
-/// The pattern with prefixes of at most `prefix_bytes_max` bytes.
+/// Returns the pattern with prefixes of at most `prefix_bytes_max` bytes.
 fn pattern_with(rule: &Rule, lane: Lane, prefix_bytes_max: usize) -> String {
     let mut detail = json!({"bucket": {"name": [rule.source.name]}});
     let prefixes = cut(&rule.scope, prefix_bytes_max);
@@ -79,7 +79,8 @@ fn pattern_with(rule: &Rule, lane: Lane, prefix_bytes_max: usize) -> String {
     .to_string()
 }
 
-/// The scope's prefixes, cut, without those that another one covers; none if the pattern lets every key through.
+/// Returns the scope's prefixes, cut to `bytes_max`, without those that another one covers. Returns none if the pattern
+/// lets every key through.
 fn cut(scope: &Scope, bytes_max: usize) -> Vec<&str> {
     let Scope::Prefixes(prefixes) = scope else {
         return Vec::new();

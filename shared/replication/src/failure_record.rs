@@ -12,43 +12,54 @@ use crate::names::{ObjectKey, RuleId};
 use crate::overwrite::Overwrite;
 use crate::rule::Rule;
 
-/// Identifies one write of a failure record. No two writes have the same.
+/// Identifies one write of a failure record. No two writes have the same revision.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FailureRevision(String);
 
 impl FailureRevision {
-    /// The revision with this text.
+    /// Creates a revision from its text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What a failure added to.
+/// Whether an object had a record before its failure was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recorded {
-    /// There was no record before: another process may not know yet that there is one now.
+    /// The object had no record. Other processes may not know yet that it has one now.
     First,
-    /// There was a record already.
+    /// The object already had a record.
     Again,
 }
 
-/// What became of a record that a success was to clear.
+/// The result of clearing a record after a success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cleared {
-    /// It is gone.
+    /// The record is gone.
     Gone,
-    /// It was written again since it was seen, and stays.
+    /// The record was written again since it was seen, so it stays.
     Changed,
 }
 
 /// The failure records of a rule's objects.
 pub trait FailureRecords {
+    /// Returns the failure with the reason that only further requests to S3 can find out. Called once for a failure
+    /// that is recorded.
+    fn explain(
+        &self,
+        _rule: &Rule,
+        _key: &ObjectKey,
+        fault: Fault,
+    ) -> impl Future<Output = Fault> + Send {
+        std::future::ready(fault)
+    }
+
     /// Returns the revision of an object's record, if it has one. The read is strongly consistent.
     fn failure_revision(
         &self,
@@ -79,38 +90,38 @@ pub trait FailureRecords {
 /// Whether the message of an attempt is delivered again if it is not acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Redelivery {
-    /// It is.
+    /// It is delivered again.
     Follows,
-    /// This was its last delivery: it goes to the dead-letter queue.
+    /// This was its last delivery: the message goes to the dead-letter queue.
     WasTheLast,
     /// There is no message: a person invoked the function by hand.
     ByHand,
 }
 
-/// How an attempt to replicate an object ended, and what that depends on.
+/// How an attempt to replicate an object ended, and what is needed to update the record.
 #[derive(Debug)]
 pub struct Attempt<T> {
     /// How it ended.
     pub ended: Result<T, Fault>,
-    /// The record that there was before the attempt read the source.
+    /// The revision of the object's record before the attempt read the source.
     pub seen: Option<FailureRevision>,
-    /// Whether another attempt follows without a record.
+    /// Whether another attempt follows even if nothing is recorded.
     pub redelivery: Redelivery,
-    /// What it might replace.
+    /// What the attempt may replace.
     pub overwrite: Overwrite,
 }
 
 /// An attempt that did not succeed.
 #[derive(Debug)]
 pub enum Unsuccessful {
-    /// It is recorded, and another attempt would not help.
+    /// The failure is recorded, and another attempt would not help.
     Parked {
         /// The failure.
         fault: Fault,
         /// Whether there was a record before.
         recorded: Recorded,
     },
-    /// It has to be tried again.
+    /// The attempt has to be repeated.
     TryAgain(Fault),
 }
 
@@ -123,8 +134,8 @@ impl Unsuccessful {
     }
 }
 
-/// Returns whether a parked object is attempted once more. Another process may have succeeded with it meanwhile,
-/// without knowing of the record that it had to clear (decision 13).
+/// Returns whether a parked object is attempted once more. In the meantime another process may have replicated the
+/// object without knowing about the record that it had to clear (decision 13).
 pub fn needs_a_second_attempt(recorded: Recorded, redelivery: Redelivery) -> bool {
     recorded == Recorded::First && redelivery == Redelivery::Follows
 }
@@ -136,7 +147,8 @@ pub(crate) struct Success<T> {
 }
 
 impl<T> Success<T> {
-    /// Returns the success, unless another attempt has to find out about the record that was written meanwhile.
+    /// Returns the success. If a record was written in the meantime and the message can be delivered again, returns an
+    /// error, so that another attempt finds out whether that record still applies.
     pub(crate) fn unless_failed_meanwhile(
         self,
         key: &ObjectKey,
@@ -151,9 +163,9 @@ impl<T> Success<T> {
     }
 }
 
-/// Brings an object's record up to date with how an attempt ended. A failure is recorded where it is parked, or
-/// where no other delivery follows. What cannot be recorded has to be tried again, so that nothing is acknowledged
-/// before it is stored.
+/// Updates an object's record after an attempt. A failure is recorded if it is parked, or if no other delivery
+/// follows. If it cannot be recorded, the attempt has to be repeated, so that no message is acknowledged before its
+/// failure is stored.
 pub async fn keep<R: FailureRecords, T>(
     records: &R,
     rule: &Rule,
@@ -165,7 +177,7 @@ pub async fn keep<R: FailureRecords, T>(
     success.unless_failed_meanwhile(key, redelivery)
 }
 
-/// As [`keep`], and tells whether another attempt failed meanwhile.
+/// Does the same as [`keep`], and also returns whether another attempt failed in the meantime.
 pub(crate) async fn clear_or_record<R: FailureRecords, T>(
     records: &R,
     rule: &Rule,
@@ -187,6 +199,7 @@ pub(crate) async fn clear_or_record<R: FailureRecords, T>(
     if !parked && attempt.redelivery != Redelivery::WasTheLast {
         return Err(Unsuccessful::TryAgain(fault));
     }
+    let fault = records.explain(rule, key, fault).await;
     let recorded = records
         .record_failure(rule, key, &fault, attempt.overwrite)
         .await
@@ -202,7 +215,7 @@ fn failed_meanwhile(key: &ObjectKey) -> Fault {
     Fault::because(
         Reason::KeptChanging,
         format!(
-            "replicating {:?}: another attempt at it failed meanwhile",
+            "cannot settle {:?}: another attempt at it failed in the meantime; it is tried again",
             key.as_str()
         ),
     )

@@ -1,7 +1,7 @@
-//! What went wrong with one object, and whether trying again can help. No I/O.
+//! Why one object failed, and whether a retry can help. No I/O.
 //!
-//! [`REASONS`] is the one table of everything that an object can fail for. Which of AWS's errors is which
-//! reason is one table too, where AWS is spoken to.
+//! [`REASONS`] is the table of all reasons why an object can fail. The adapters for AWS have another table, which maps
+//! AWS's errors to these reasons.
 
 use std::error::Error;
 use std::fmt;
@@ -12,16 +12,16 @@ use serde::{Deserialize, Serialize};
 use crate::names::{Etag, VersionId};
 use crate::object::ObjectState;
 
-/// What is to become of an object whose replication failed.
+/// What happens to an object after its replication failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disposition {
     /// Try again later: the next attempt may succeed.
     Retry,
-    /// Give up for now and keep a record: it fails until somebody changes something.
+    /// Stop and keep a record: every attempt fails until the cause is fixed.
     Park,
 }
 
-/// Why an object failed. What each means is in [`REASONS`].
+/// Why an object failed. [`REASONS`] explains each reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[expect(
     missing_docs,
@@ -64,9 +64,9 @@ pub enum Reason {
 pub struct ReasonEntry {
     /// The reason.
     pub reason: Reason,
-    /// The word that is stored and shown: S3 Replication's own where it has one.
+    /// The word that is stored and shown: S3 Replication's own word if it has one.
     pub word: &'static str,
-    /// Whether another attempt can help without anybody doing something.
+    /// Whether another attempt can succeed before the cause is fixed.
     pub disposition: Disposition,
     /// What happened.
     pub meaning: &'static str,
@@ -101,199 +101,199 @@ const fn retry(
     }
 }
 
-/// Everything that an object can fail for, in the order of [`Reason`].
+/// All reasons why an object can fail, in the order of [`Reason`].
 ///
-/// Words are those of S3's user guide, "Amazon S3 replication failure reasons", where it has the case.
+/// Words are those of S3's user guide, "Amazon S3 replication failure reasons", if it has the case.
 pub const REASONS: [ReasonEntry; 29] = [
     park(
         Reason::SrcBucketNotFound,
         "SrcBucketNotFound",
-        "the source bucket does not exist any more",
-        "delete the rule, or make the bucket again",
+        "the source bucket no longer exists",
+        "delete the rule, or create the bucket again",
     ),
     park(
         Reason::SrcBucketOwnerChanged,
         "SrcBucketOwnerChanged",
-        "the source bucket belongs to another account now",
+        "the source bucket now belongs to another account",
         "delete the rule",
     ),
     park(
         Reason::SrcHeadObjectNotPermitted,
         "SrcHeadObjectNotPermitted",
-        "the source object may not be looked at",
-        "allow the function's role s3:GetObject and s3:ListBucket on the source bucket",
+        "access denied when sending a HEAD for the source object",
+        "grant the function's role s3:GetObject and s3:ListBucket on the source bucket",
     ),
     park(
         Reason::SrcGetObjectNotPermitted,
         "SrcGetObjectNotPermitted",
-        "the source object may not be read",
-        "allow the function's role s3:GetObject and s3:GetObjectVersion on the source bucket",
+        "access denied when reading the source object",
+        "grant the function's role s3:GetObject and s3:GetObjectVersion on the source bucket",
     ),
     park(
         Reason::SrcGetTaggingNotPermitted,
         "SrcGetTaggingNotPermitted",
-        "the source object's tags may not be read",
-        "allow the function's role s3:GetObjectTagging on the source bucket",
+        "access denied when reading the source object's tags",
+        "grant the function's role s3:GetObjectTagging on the source bucket",
     ),
     park(
         Reason::SrcGetAclNotPermitted,
         "SrcGetAclNotPermitted",
-        "the source object's ACL may not be read",
-        "allow the function's role s3:GetObjectAcl on the source bucket, or set the rule's acl to reset",
+        "access denied when reading the source object's ACL",
+        "grant the function's role s3:GetObjectAcl on the source bucket, or set the rule's option `acl` to `reset`",
     ),
     park(
         Reason::SrcObjectArchived,
         "SrcObjectArchived",
-        "the source object is archived",
-        "restore the object; it is replicated as soon as that is done",
+        "the source object is archived, so it cannot be read",
+        "restore the object; it is replicated as soon as it is restored",
     ),
     park(
         Reason::DstBucketNotFound,
         "DstBucketNotFound",
-        "the destination bucket does not exist any more",
-        "make the bucket again, then retry; or delete the rule",
+        "the destination bucket no longer exists",
+        "create the bucket again, then retry; or delete the rule",
     ),
     park(
         Reason::DstBucketOwnerChanged,
         "DstBucketOwnerChanged",
-        "the destination bucket belongs to another account now",
+        "the destination bucket now belongs to another account",
         "delete the rule",
     ),
     park(
         Reason::DstHeadObjectNotPermitted,
         "DstHeadObjectNotPermitted",
-        "the replica may not be looked at",
-        "allow the function's role s3:GetObject and s3:ListBucket on the destination bucket",
+        "access denied when sending a HEAD for the replica",
+        "grant the function's role s3:GetObject and s3:ListBucket on the destination bucket",
     ),
     park(
         Reason::DstPutObjectNotPermitted,
         "DstPutObjectNotPermitted",
-        "the replica may not be written",
-        "allow the function's role s3:PutObject on the destination bucket, and the use of both buckets' KMS keys; if the \
+        "access denied when writing the replica",
+        "grant the function's role s3:PutObject on the destination bucket, and the use of both buckets' KMS keys; if the \
          bucket's policy requires an encryption header, set the rule's option `encryption`",
     ),
     park(
         Reason::DstPutTaggingNotPermitted,
         "DstPutTaggingNotPermitted",
-        "the replica's tags may not be read or written",
-        "allow the function's role s3:GetObjectTagging and s3:PutObjectTagging on the destination bucket",
+        "access denied when reading or writing the replica's tags",
+        "grant the function's role s3:GetObjectTagging and s3:PutObjectTagging on the destination bucket",
     ),
     park(
         Reason::DstPutAclNotPermitted,
         "DstPutAclNotPermitted",
-        "the replica's ACL may not be read or written",
-        "allow the function's role s3:GetObjectAcl and s3:PutObjectAcl on the destination bucket and enable ACLs there, or set the rule's acl to reset",
+        "access denied when reading or writing the replica's ACL",
+        "grant the function's role s3:GetObjectAcl and s3:PutObjectAcl on the destination bucket and enable ACLs there, or set the rule's option `acl` to `reset`",
     ),
     park(
         Reason::DstPutLockNotPermitted,
         "DstPutLockNotPermitted",
-        "the replica's retention or legal hold may not be written",
-        "allow the function's role s3:PutObjectRetention and s3:PutObjectLegalHold on the destination bucket and enable Object Lock there, or set the rule's object_lock to bucket",
+        "access denied when writing the replica's retention or legal hold",
+        "grant the function's role s3:PutObjectRetention and s3:PutObjectLegalHold on the destination bucket and enable Object Lock there, or set the rule's option `object_lock` to `bucket`",
     ),
     park(
         Reason::DstDelObjNotPermitted,
         "DstDelObjNotPermitted",
-        "the replica may not be deleted",
-        "allow the function's role s3:DeleteObject on the destination bucket",
+        "access denied when deleting the replica",
+        "grant the function's role s3:DeleteObject on the destination bucket",
     ),
     park(
         Reason::CopyNotPermitted,
         "CopyNotPermitted",
-        "copying was denied, and S3 does not say on which side",
-        "compare the function's role with both buckets' policies and keys",
+        "access denied when copying; S3 does not say on which side",
+        "compare the function's role with the policies and KMS keys of both buckets",
     ),
     park(
         Reason::KmsKeyNotPermitted,
         "KmsKeyNotPermitted",
-        "a KMS key of the source or the destination may not be used; the message names it",
-        "allow the function's role kms:Decrypt on both keys, and kms:GenerateDataKey on the destination's",
+        "access denied when using a KMS key of the source or the destination; the message names the key",
+        "grant the function's role kms:Decrypt on both keys, and kms:GenerateDataKey on the destination's key",
     ),
     park(
         Reason::KmsKeyNotFound,
         "KmsKeyNotFound",
         "a KMS key of the source or the destination does not exist",
-        "name an existing key in the destination's default encryption, or restore the source's",
+        "set an existing key in the destination's default encryption, or restore the source's key",
     ),
     park(
         Reason::KmsKeyInvalidState,
         "KmsKeyInvalidState",
-        "a KMS key of the source or the destination is disabled, or otherwise not usable",
+        "a KMS key of the source or the destination is disabled, or cannot be used for another reason",
         "enable the key, then retry",
     ),
     park(
         Reason::TooLarge,
         "TooLarge",
         "the object is larger than S3 can copy",
-        "split the object, or leave it out of the rule's scope",
+        "split the object, or exclude it from the rule's scope",
     ),
     park(
         Reason::MetadataNotSendable,
         "MetadataNotSendable",
-        "a header of the source object cannot be written on its replica; the message names the header",
-        "put the object again with that header as plain text, or without it",
+        "a header of the source object cannot be written to its replica; the message names the header",
+        "upload the object again with that header as plain text, or without it",
     ),
     park(
         Reason::RequestRefused,
         "RequestRefused",
-        "S3 refused the request as it was made",
-        "read the message; S3's answer is in it",
+        "S3 refused the request",
+        "read the message, which contains S3's answer",
     ),
     park(
         Reason::NoProgress,
         "NoProgress",
-        "the object's transfer was restarted 100 times, because the source changed during each, and was stopped",
-        "retry when the object changes less often than it takes to copy",
+        "the object's transfer was stopped after 100 restarts, because the source changed during each of them",
+        "retry when the object stays unchanged for longer than its copy takes",
     ),
     retry(
         Reason::KeptChanging,
         "KeptChanging",
         "the source kept changing while it was copied",
-        "retry when the key changes less often; the settle time of the stack helps",
+        "retry when the key changes less often, or increase the stack's parameter SettleSeconds",
     ),
     retry(
         Reason::Throttled,
         "Throttled",
-        "the service asked to slow down, through all attempts",
+        "the service throttled the request in every attempt",
         "retry later, or lower the stack's concurrency",
     ),
     retry(
         Reason::ServiceFailed,
         "ServiceFailed",
-        "the service failed without having done anything, through all attempts",
+        "the service failed in every attempt without carrying the request out",
         "retry later",
     ),
     retry(
         Reason::NotAnswered,
         "NotAnswered",
-        "the service did not answer, or answered with a 5xx, through all attempts; it may have carried the request out",
+        "the service did not answer, or answered with a 5xx, in every attempt; it may have carried the request out",
         "retry later",
     ),
     retry(
         Reason::StackNotPermitted,
         "StackNotPermitted",
-        "the function may not use the stack's own table, queue or event bus",
-        "deploy the stack's template again: a permission of its roles is missing",
+        "access denied when using the stack's own table, queue or event bus",
+        "deploy the stack's template again, because a permission of its roles is missing",
     ),
     retry(
         Reason::StackResourceNotFound,
         "StackResourceNotFound",
         "the stack's own table, queue or event bus does not exist",
-        "deploy the stack's template again: something of it was deleted",
+        "deploy the stack's template again, because one of its resources was deleted",
     ),
 ];
 
 impl Reason {
-    /// What is known of it.
+    /// Returns the reason's entry in [`REASONS`].
     pub fn entry(self) -> &'static ReasonEntry {
         &REASONS[self as usize]
     }
 
-    /// The word that is stored and shown.
+    /// Returns the word that is stored and shown.
     pub fn as_str(self) -> &'static str {
         self.entry().word
     }
 
-    /// Whether another attempt can help without anybody doing something.
+    /// Returns whether another attempt can succeed before the cause is fixed.
     pub fn disposition(self) -> Disposition {
         self.entry().disposition
     }
@@ -305,9 +305,9 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A word that is none of the reasons.
+/// The error for a word that is not a reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("is no reason; use one of {}", REASONS.map(|entry| entry.word).join(", "))]
+#[error("is not a reason; use one of {}", REASONS.map(|entry| entry.word).join(", "))]
 pub struct UnknownReason;
 
 impl FromStr for Reason {
@@ -322,7 +322,7 @@ impl FromStr for Reason {
     }
 }
 
-/// Which object of the source was to be replicated, as far as it was known when it failed.
+/// The source object that was to be replicated, as far as it was known when it failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedObject {
     /// Its version, in a versioned bucket.
@@ -346,9 +346,9 @@ impl From<&ObjectState> for FailedObject {
 /// One object's failure: what was being done, why it failed, and what the service said.
 #[derive(Debug)]
 pub struct Fault {
-    /// Why.
+    /// Why it failed.
     pub reason: Reason,
-    /// What was being done to which object, and the service's own words.
+    /// What was being done to which object, and the service's own message.
     pub message: String,
     /// The source object, if it was known.
     pub object: Option<FailedObject>,
@@ -356,7 +356,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A failure with its cause.
+    /// Creates a failure with its cause.
     pub fn new(
         reason: Reason,
         message: impl Into<String>,
@@ -368,7 +368,7 @@ impl Fault {
         }
     }
 
-    /// A failure that is its own cause.
+    /// Creates a failure without a further cause.
     pub fn because(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -378,20 +378,20 @@ impl Fault {
         }
     }
 
-    /// The same failure, of this object unless a more recent one is named already.
+    /// Returns the failure with this object, unless it already names a more recent one.
     #[must_use]
     pub fn of(mut self, object: impl Into<FailedObject>) -> Self {
         self.object.get_or_insert_with(|| object.into());
         self
     }
 
-    /// The same failure, whose reason is better known now.
+    /// Returns the failure with a more precise reason.
     #[must_use]
     pub fn explained(self, reason: Reason) -> Self {
         Self { reason, ..self }
     }
 
-    /// Whether to try again.
+    /// Returns whether to try again.
     pub fn disposition(&self) -> Disposition {
         self.reason.disposition()
     }
@@ -416,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_in_its_place_and_known_by_its_word() {
+    fn every_reason_is_in_its_place_and_found_by_its_word() {
         for (place, entry) in REASONS.iter().enumerate() {
             assert_eq!(entry.reason as usize, place, "{}", entry.word);
             assert_eq!(format!("{:?}", entry.reason), entry.word);
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_that_was_looked_at_last_is_the_one_that_failed() {
+    fn a_fault_keeps_the_object_that_it_names_first() {
         let object = |etag: &str| FailedObject {
             version_id: None,
             etag: Etag::new(etag),
@@ -434,7 +434,7 @@ mod tests {
         };
         let fault = Fault::because(Reason::TooLarge, "")
             .of(object("seen"))
-            .of(object("told"));
+            .of(object("reported"));
         assert_eq!(fault.object, Some(object("seen")));
     }
 }

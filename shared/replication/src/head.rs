@@ -1,8 +1,8 @@
-//! An object as the headers of a HEAD show it, read from the bytes that came. No I/O.
+//! An object as the headers of a HEAD show it, read from their raw bytes. No I/O.
 //!
-//! HTTP allows more than an SDK's parser takes: values that are not UTF-8, dates in three forms or in none, a header
-//! that comes twice. What cannot be read counts as not said. Only an object whose `ETag` or size is not said is an
-//! error, which names the header.
+//! HTTP allows more than an SDK's parser accepts: values that are not UTF-8, dates in three forms or in none, a header
+//! that occurs twice. A header that cannot be read counts as absent. Only the `ETag`, the size and the date of a lock
+//! have to be readable; otherwise the error names the header.
 
 use std::collections::BTreeMap;
 
@@ -11,17 +11,17 @@ use crate::header_value::HeaderValue;
 use crate::names::{Etag, StorageClass, VersionId};
 use crate::object::{Checksum, Lock, Metadata, ObjectState, Retention, WRITTEN_AT_UNKNOWN};
 
-/// What user metadata's headers begin with.
+/// The prefix of the headers of user metadata.
 const USER_METADATA: &str = "x-amz-meta-";
 
-/// The headers of an answer, with their values as they came.
+/// The headers of an answer, with their values byte for byte.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Head {
-    /// By their names in lower case.
+    /// The values by the headers' names in lower case.
     headers: BTreeMap<String, HeaderValue>,
 }
 
-/// A header that a HEAD's answer needs and does not have, or that cannot be read.
+/// A header that a HEAD's answer needs, and that is missing or cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the answer's header {header} {problem}")]
 pub struct UnreadableHead {
@@ -32,8 +32,8 @@ pub struct UnreadableHead {
 }
 
 impl Head {
-    /// Reads headers off an answer. The values of a header that comes more than once are one list (RFC 9110, section
-    /// 5.3).
+    /// Reads the headers of an answer. The values of a header that occurs more than once form one list (RFC 9110,
+    /// section 5.3).
     pub fn new<'a>(headers: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
         let mut found: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         for (name, value) in headers {
@@ -53,12 +53,12 @@ impl Head {
         }
     }
 
-    /// A header's value as text, if there is one and it is text.
+    /// Returns a header's value if it exists and is text.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(HeaderValue::as_str)
     }
 
-    /// The object's `ETag`.
+    /// Returns the object's `ETag`.
     pub fn etag(&self) -> Result<Etag, UnreadableHead> {
         match self.text("etag").map(Etag::new) {
             Some(etag) if etag.is_known() => Ok(etag),
@@ -66,22 +66,22 @@ impl Head {
         }
     }
 
-    /// The object's size; of a HEAD of one part, the part's.
+    /// Returns the object's size, or the part's size after a HEAD of one part.
     pub fn bytes(&self) -> Result<u64, UnreadableHead> {
         let length = self.text("content-length").map(str::trim);
         let length = length.ok_or(missing("Content-Length"))?;
         length.parse().map_err(|_| UnreadableHead {
             header: "Content-Length",
-            problem: "is no number of bytes",
+            problem: "is not a number of bytes",
         })
     }
 
-    /// How many parts the object was uploaded in, if the server says so.
+    /// Returns how many parts the object was uploaded in, if the server says so.
     pub fn parts_count(&self) -> Option<u32> {
         self.text("x-amz-mp-parts-count")?.trim().parse().ok()
     }
 
-    /// What the answer says of the object. A retention that had run out at `now` is none.
+    /// Returns the object that the answer describes. A retention that has expired by `now` is left out.
     pub fn state(&self, now: Timestamp) -> Result<ObjectState, UnreadableHead> {
         let said = |name: &str, wanted: &str| self.text(name) == Some(wanted);
         let hidden = said("x-amz-server-side-encryption", "aws:kms")
@@ -109,7 +109,7 @@ impl Head {
         })
     }
 
-    /// The object's metadata.
+    /// Returns the object's metadata.
     pub fn metadata(&self) -> Metadata {
         let value = |name: &str| self.headers.get(name).cloned();
         let user = self.headers.iter().filter_map(|(name, value)| {
@@ -141,7 +141,7 @@ impl Head {
         })
     }
 
-    /// A retention that has run out is none: S3 goes on showing it, and refuses to give it to a copy.
+    /// Returns the object's lock. An expired retention is left out: S3 still shows it, but refuses to set it on a copy.
     fn lock(&self, now: Timestamp) -> Result<Lock, UnreadableHead> {
         const UNTIL: &str = "x-amz-object-lock-retain-until-date";
         let legal_hold = self.text("x-amz-object-lock-legal-hold") == Some("ON");
@@ -155,7 +155,7 @@ impl Head {
         let until = until.and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok());
         let until = until.ok_or(UnreadableHead {
             header: UNTIL,
-            problem: "is no date, so that the object's lock is not known",
+            problem: "is not a date, so that the object's lock is not known",
         })?;
         let until = until.to_utc();
         Ok(Lock {
@@ -168,8 +168,8 @@ impl Head {
     }
 }
 
-/// S3 writes `null` for the version of an object that was put while a bucket had no versions; such an
-/// object can be overwritten in place, so it is as good as no version.
+/// Returns the version that S3 names, or `None` for `null`. S3 writes `null` for an object that was put while the
+/// bucket had no versions. Such an object can be overwritten in place, so it counts as an object without a version.
 pub fn version(text: &str) -> Option<VersionId> {
     (text != "null").then(|| VersionId::new(text))
 }
@@ -177,7 +177,7 @@ pub fn version(text: &str) -> Option<VersionId> {
 const fn missing(header: &'static str) -> UnreadableHead {
     UnreadableHead {
         header,
-        problem: "is missing, or is no text",
+        problem: "is missing, or is not text",
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_counts_as_not_said() {
+    fn a_header_that_cannot_be_read_counts_as_absent() {
         let odd = state([
             ("Last-Modified", &b"yesterday"[..]),
             ("x-amz-tagging-count", b"many"),
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn each_form_of_a_date_is_read() {
+    fn each_form_of_an_http_date_is_read() {
         for text in [
             "Sun, 06 Nov 1994 08:49:37 GMT",
             "Sunday, 06-Nov-94 08:49:37 GMT",
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retention_that_has_run_out_is_none_and_one_without_a_date_is_an_error() {
+    fn an_expired_retention_is_left_out_and_one_without_a_date_is_an_error() {
         let retained = |until: &[u8]| {
             let headers = [
                 ("x-amz-object-lock-mode", &b"COMPLIANCE"[..]),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_comes_twice_is_one_list() {
+    fn a_header_that_occurs_twice_is_one_list() {
         let twice = state([
             ("cache-control", &b"no-store"[..]),
             ("Cache-Control", b"private"),
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn encryption_with_keys_hides_the_digest() {
+    fn encryption_with_kms_or_customer_keys_hides_the_digest() {
         for (name, value) in [
             ("x-amz-server-side-encryption", &b"aws:kms"[..]),
             ("x-amz-server-side-encryption", b"aws:kms:dsse"),
@@ -374,7 +374,7 @@ mod tests {
         // cannot be read counts as absent, and a key whose header cannot be sent fails alone, with a reason that names
         // the header.
         #[test]
-        fn whatever_bytes_the_headers_have_the_object_is_read(
+        fn an_object_is_read_whatever_bytes_its_headers_have(
             headers in proptest::collection::btree_map(names(), any::<Vec<u8>>(), 0..12),
         ) {
             let sent = headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
@@ -418,7 +418,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn dates_of_any_text_are_read_or_not(text: String) {
+        fn parsing_any_text_as_a_date_never_panics(text: String) {
             let _ = http_date(&text);
         }
     }

@@ -1,4 +1,4 @@
-//! A header's value as it came. No I/O.
+//! A header's value, byte for byte as it was received. No I/O.
 
 use std::fmt;
 
@@ -12,34 +12,34 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HeaderValue(Vec<u8>);
 
-/// How a value that is not UTF-8 is stored; every other is stored as text.
+/// The stored form of a value that is not UTF-8. Every other value is stored as text.
 #[derive(Serialize, Deserialize)]
 struct Encoded {
     base64: String,
 }
 
 impl HeaderValue {
-    /// A value of these bytes.
+    /// Creates a value from its bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
         Self(bytes.into())
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The value as text, if it is UTF-8.
+    /// Returns the value as text, if it is UTF-8.
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether it has no bytes.
+    /// Returns whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

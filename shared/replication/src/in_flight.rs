@@ -12,14 +12,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::names::{Etag, ObjectKey};
 use crate::object::ObjectState;
 
-/// Bytes of an entry in the table: two hashes.
+/// The size of an entry in bytes: two hashes.
 const ENTRY_BYTES: usize = 16;
 
 /// The pages that workers have begun and not accounted for, merged into one: all of them begin at the shard's
 /// checkpoint, because a step is conditional on the lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct InFlight {
-    /// The last key that the pages may write; in a manifest the place behind the last line that may.
+    /// The last key that the pages may write. In a manifest it is the place after the last line that they may write.
     pub last: String,
     /// What they may write.
     #[serde(serialize_with = "pack", deserialize_with = "unpack")]
@@ -29,19 +29,19 @@ pub struct InFlight {
 /// One object that a page may write, as two hashes of 64 bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Write {
-    /// Of the key.
+    /// The hash of the key.
     key: u64,
-    /// Of the key and the source's `ETag`.
+    /// The hash of the key and the source's `ETag`.
     object: u64,
 }
 
-/// What Tandem may itself have written under one key, besides what the present attempt writes: hashes of key and
+/// What Tandem itself may have written under one key, apart from what the present attempt writes: hashes of key and
 /// source `ETag`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct OwnWrites(Vec<u64>);
 
 impl InFlight {
-    /// The entries of a page that may write these objects, the last of them at `last`.
+    /// Creates the entries of a page that may write these objects. The last of them is at `last`.
     pub fn new<'a>(
         last: impl Into<String>,
         writes: impl IntoIterator<Item = (&'a str, &'a Etag)>,
@@ -53,7 +53,7 @@ impl InFlight {
         }
     }
 
-    /// These entries and others of the same shard, up to `last`, the further of both ends.
+    /// Returns these entries together with others of the same shard. They end at `last`, the later of the two ends.
     #[must_use]
     pub fn merged(mut self, other: &Self, last: String) -> Self {
         self.writes.extend(&other.writes);
@@ -65,17 +65,17 @@ impl InFlight {
         self.writes.insert(Write::of(key, etag))
     }
 
-    /// Whether an object of this key may have been written, or its tags.
+    /// Returns whether an object with this key, or its tags, may have been written.
     pub fn suspects(&self, key: &str) -> bool {
         self.of_key(hash(&[key])).next().is_some()
     }
 
-    /// What may have been written under this key.
+    /// Returns what may have been written under this key.
     pub fn own_writes(&self, key: &str) -> OwnWrites {
         OwnWrites(self.of_key(hash(&[key])).collect())
     }
 
-    /// Whether these entries have this object.
+    /// Returns whether these entries contain this object.
     pub fn includes(&self, key: &str, etag: &Etag) -> bool {
         self.writes.contains(&Write::of(key, etag))
     }
@@ -91,24 +91,25 @@ impl InFlight {
 }
 
 impl OwnWrites {
-    /// Whether Tandem wrote this replica: its `ETag`, or the source's `ETag` that it names, is among the writes.
+    /// Returns whether Tandem wrote this replica: its `ETag`, or the source's `ETag` that it names, is among the
+    /// writes.
     pub fn include(&self, key: &ObjectKey, replica: &ObjectState) -> bool {
         let mark = replica.metadata.mark().and_then(|mark| mark.as_str());
         self.include_etag(key, &replica.etag)
             || mark.is_some_and(|etag| self.include_etag(key, &Etag::new(etag)))
     }
 
-    /// Whether Tandem wrote a replica of this `ETag`, as far as that alone tells.
+    /// Returns whether Tandem wrote a replica with this `ETag`, judging by the `ETag` alone.
     pub fn include_etag(&self, key: &ObjectKey, etag: &Etag) -> bool {
         self.0.contains(&hash(&[key.as_str(), etag.as_str()]))
     }
 
-    /// Whether nothing is known to be written.
+    /// Returns whether no write is known.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The same with one more object.
+    /// Returns these writes with one more object.
     #[must_use]
     pub fn with(mut self, key: &ObjectKey, etag: &Etag) -> Self {
         self.0.push(hash(&[key.as_str(), etag.as_str()]));
@@ -125,8 +126,8 @@ impl Write {
     }
 }
 
-/// FNV-1a of the texts, each ended by a byte that no text has, and mixed so that every bit counts. Every version
-/// has to agree on it.
+/// Returns the FNV-1a hash of the texts, each ended by a byte that no text contains. It is mixed so that every bit
+/// counts. Every version of Tandem has to compute the same hash.
 fn hash(texts: &[&str]) -> u64 {
     let bytes = texts.iter().flat_map(|text| text.bytes().chain([0xff]));
     let fnv = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -137,7 +138,7 @@ fn hash(texts: &[&str]) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// Writes the entries as one text: an item holds no binary values.
+/// Writes the entries as one text, because an item has no binary values.
 fn pack<S: Serializer>(writes: &BTreeSet<Write>, serializer: S) -> Result<S::Ok, S::Error> {
     let bytes: Vec<u8> = writes
         .iter()
@@ -152,7 +153,7 @@ fn unpack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<Write>,
     let bytes = STANDARD_NO_PAD.decode(text).map_err(D::Error::custom)?;
     if !bytes.len().is_multiple_of(ENTRY_BYTES) {
         return Err(D::Error::custom(format!(
-            "{} bytes are not a number of entries of {ENTRY_BYTES} bytes",
+            "{} bytes are not a whole number of entries of {ENTRY_BYTES} bytes",
             bytes.len()
         )));
     }
@@ -179,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_name_their_keys_and_objects_and_no_others() {
+    fn entries_contain_their_keys_and_objects_and_no_others() {
         let (x, y) = (etag("x"), etag("y"));
         let mut page = InFlight::new("b", [("a", &x), ("b", &y)]);
         assert!(page.suspects("a") && page.suspects("b") && !page.suspects("c"));

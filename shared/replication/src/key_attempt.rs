@@ -1,7 +1,7 @@
 //! One key, from its message to the decision whether the message may be acknowledged. No I/O.
 //!
-//! The functions call this, and so does the search in `tests/key_lifecycle.rs`. What `carry` does with one key under
-//! one rule is the per-key protocol of [`crate::replicator`], which has a search of its own.
+//! The functions and the search in `tests/key_lifecycle.rs` call this module. `carry` stands for the per-key protocol
+//! of [`crate::replicator`], which handles one key under one rule and has its own search.
 
 use std::sync::Arc;
 
@@ -22,49 +22,49 @@ use crate::rule_memory::{BucketRules, admission};
 /// What `carry` did with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {
-    /// The protocol ended.
+    /// The protocol ended with this outcome.
     Settled(Outcome),
-    /// A message of another queue, or a transfer, has the key now, and will bring its record up to date.
+    /// A message of another queue, or a transfer, has taken over the key and will update its record.
     HandedOver,
 }
 
 /// How far `carry` has to check the replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Why {
-    /// This change is all that it has to settle.
+    /// It has to settle this change only.
     ThisChange,
-    /// The deferred key may stand for other changes as well, of tags alone for example.
+    /// The deferred key may stand for other changes as well, for example for a change of tags alone.
     DeferredChanges,
 }
 
-/// What became of a key.
+/// The result of processing a key.
 #[derive(Debug)]
 pub enum Settled {
-    /// The protocol ended.
+    /// The protocol ended with this outcome.
     Carried(Outcome),
-    /// Another message or a transfer has the key.
+    /// Another message or a transfer has taken over the key.
     HandedOver,
-    /// Its rule is paused: the key is stored.
+    /// The rule is paused: the key is stored.
     Deferred,
     /// There is nothing to do.
     Skipped(SkipReason),
-    /// It failed, which is recorded; another attempt would not help.
+    /// It failed, and the failure is recorded. Another attempt would not help.
     Parked(Fault),
-    /// As `Parked`, but its message has to be delivered once more.
+    /// The same as `Parked`, but the message has to be delivered once more.
     AttemptedOnceMore(Fault),
-    /// It failed, and its message has to be delivered again.
+    /// It failed, and the message has to be delivered again.
     TryAgain(Fault),
 }
 
 impl Settled {
-    /// Whether the message may be acknowledged.
+    /// Returns whether the message may be acknowledged.
     pub fn is_final(&self) -> bool {
         !matches!(self, Self::AttemptedOnceMore(_) | Self::TryAgain(_))
     }
 }
 
-/// Settles a live change under its bucket's rule. `deferred` is what to store if the rule is paused. Returns the
-/// rule as well.
+/// Settles a live change under its bucket's rule. `deferred` is what to store if the rule is paused. Also returns the
+/// rule.
 pub async fn settle_change<P, C>(
     ports: &P,
     event: &ObjectEvent,
@@ -98,7 +98,7 @@ where
                 removed_if_final(ports, &rule.id, deferred, settled).await
             }
             Err(error) => {
-                // Recorded, if this was the last delivery.
+                // The failure is recorded if this was the last delivery.
                 let fault: Fault = error.into();
                 let failed = async || Err(Fault::because(fault.reason, fault.message.clone()));
                 let attempt = attempt_at(event, &rule, known.has_failures, redelivery);
@@ -124,8 +124,8 @@ fn attempt_at<'a>(
     }
 }
 
-/// Settles one key of the work queue under a rule read just now. `forget` runs if the rule does not cover the key any
-/// more.
+/// Settles one key of the work queue under a rule that is read now. If the rule no longer covers the key, its failure
+/// record is cleared.
 pub async fn settle_object<P, C>(
     ports: &P,
     rule_id: &RuleId,
@@ -137,7 +137,7 @@ where
     P: DeferredKeys + FailureRecords,
     C: AsyncFn(&Rule) -> Result<Carried, Fault>,
 {
-    // Read before the rule: a record that is written later may be of an attempt under a newer rule.
+    // The record is read before the rule: one that is written later may be of an attempt under a newer rule.
     let seen = match ports.failure_revision(rule_id, &object.key).await {
         Ok(seen) => seen,
         Err(fault) => return Settled::TryAgain(fault),
@@ -165,7 +165,7 @@ where
         }
         Admitted::Deferred => Settled::Deferred,
         Admitted::Skip(SkipReason::OutOfScope) => {
-            // What the rule does not cover any more has not failed any more.
+            // A key that the rule no longer covers no longer counts as failed.
             let cleared = match &seen {
                 Some(seen) => ports.clear_failure(rule_id, &object.key, seen).await.err(),
                 None => None,
@@ -176,7 +176,7 @@ where
     }
 }
 
-/// Settles one deferred key of a replay. A second attempt gets a message of its own: another worker may remove the
+/// Settles one deferred key of a replay. A second attempt gets its own message, because another worker may remove the
 /// deferred key before the replay's message is delivered again.
 pub async fn settle_deferred<P, C>(
     ports: &P,
@@ -214,8 +214,7 @@ pub struct KeyAttempt<'a> {
     pub rule: &'a Rule,
     /// The key.
     pub key: &'a ObjectKey,
-    /// Whether there may be a record to clear, as was known at most
-    /// [`crate::rule_memory::REMEMBERED_FOR`] ago.
+    /// Whether there may be a record to clear, as the process knew at most [`crate::rule_memory::REMEMBERED_FOR`] ago.
     pub may_have_failed: bool,
     /// Whether another delivery follows.
     pub redelivery: Redelivery,
@@ -223,11 +222,11 @@ pub struct KeyAttempt<'a> {
     pub overwrite: Overwrite,
 }
 
-/// How often a key is attempted at once because another attempt at it failed meanwhile.
+/// How often a key is attempted within one delivery, if another attempt at it fails in the meantime.
 const ATTEMPTS: u32 = 3;
 
 impl KeyAttempt<'_> {
-    /// Carries the key and brings its failure record up to date.
+    /// Runs `carry` for the key and updates its failure record.
     pub async fn run<R, C>(self, records: &R, carry: C) -> Settled
     where
         R: FailureRecords,
@@ -244,7 +243,7 @@ impl KeyAttempt<'_> {
         self.run_having_seen(seen, records, carry).await
     }
 
-    /// As `run`; `seen` is the failure record that there was.
+    /// Does the same as `run`; `seen` is the failure record that existed before.
     async fn run_having_seen<R, C>(
         self,
         mut seen: Option<FailureRevision>,
@@ -279,7 +278,7 @@ impl KeyAttempt<'_> {
                     Err(unsuccessful) => self.unsuccessful(unsuccessful),
                 };
             }
-            // Another attempt failed after this one began: this one may not have seen what that one saw.
+            // Another attempt failed after this one began, so this one may not have seen what made it fail.
             seen = match records.failure_revision(&self.rule.id, self.key).await {
                 Ok(seen) => seen,
                 Err(fault) => return Settled::TryAgain(fault),
@@ -300,7 +299,7 @@ impl KeyAttempt<'_> {
     }
 }
 
-/// Removes a deferred key that was replicated at once. While its message is delivered again, the key stays.
+/// Removes a deferred key that was replicated at once. If its message has to be delivered again, the key stays.
 async fn removed_if_final<D: DeferredKeys>(
     store: &D,
     rule_id: &RuleId,

@@ -1,11 +1,11 @@
-//! The prefix or suffix by which S3 chooses the keys of a notification: as a configuration has it, and which keys it
-//! means. No I/O.
+//! The prefix or suffix by which S3 selects the keys of a notification: its written form in a configuration, and the
+//! keys that it matches. No I/O.
 //!
-//! S3 wants a space in it as `+` and every other special character percent-encoded: `schemaVersion=1/` has to be
-//! written `schemaVersion%3D1/`, and matches no key as it is. Sources: S3 user guide, "Configuring event notifications
-//! using object key name filtering"; AWS re:Post knowledge center, "Why doesn't my Amazon S3 event notification
-//! trigger my Lambda function?" (its example is `test%3Dabc/`); github.com/aws/aws-cdk, pull request 28012 (a
-//! user's filter with a plain `=` sent nothing).
+//! S3 requires a space in it to be written as `+`, and every other special character to be percent-encoded:
+//! `schemaVersion=1/` has to be written `schemaVersion%3D1/`. If it is not encoded, it matches no key. Sources: S3 user
+//! guide, "Configuring event notifications using object key name filtering"; AWS re:Post knowledge center, "Why doesn't
+//! my Amazon S3 event notification trigger my Lambda function?" (its example is `test%3Dabc/`); github.com/aws/aws-cdk,
+//! pull request 28012 (a user's filter with a plain `=` sent nothing).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,29 +16,29 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 /// `FilterRule`).
 const WRITTEN_CHARS_MAX: usize = 1_024;
 
-/// What is written as it is. A space becomes `+`.
+/// The characters to percent-encode: all but letters, digits and these. A space becomes `+`.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
     .remove(b'-')
     .remove(b'_')
     .remove(b'.');
 
-/// Characters of which it is not known how S3 wants them. The user guide calls them safe, so they need no encoding;
-/// the keys of notifications have some of them encoded; and it rules out `*` in filters.
+/// Characters whose required form is not known. The user guide calls them safe, so they should need no encoding. But S3
+/// encodes some of them in the keys of notifications, and the user guide does not allow `*` in filters.
 const UNDECIDED: &str = "!*'()";
 
-/// A prefix or a suffix of keys, as S3 writes it.
+/// A prefix or a suffix of keys, in the form that S3 uses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KeyFilter(String);
 
 impl KeyFilter {
-    /// Takes a filter from a notification configuration; the empty one is for every key.
+    /// Takes a filter from a notification configuration. The empty filter matches every key.
     pub fn read(written: impl Into<String>) -> Self {
         Self(written.into())
     }
 
-    /// Returns the filter for the keys that begin with `prefix`. Where it is not known how to write a character, or
-    /// the filter grows too long, it stops before that character: a shorter filter only lets more keys through.
+    /// Returns the filter for the keys that begin with `prefix`. If it is not known how to write a character, or if the
+    /// filter would become too long, the filter ends before that character. A shorter filter only matches more keys.
     pub fn of_prefix(prefix: &str) -> Self {
         let mut written = String::new();
         for c in prefix.chars() {
@@ -54,22 +54,22 @@ impl KeyFilter {
         Self(written)
     }
 
-    /// The filter as a notification configuration has it.
+    /// Returns the filter as it is written in a notification configuration.
     pub fn as_written(&self) -> &str {
         &self.0
     }
 
-    /// Whether the filter is for every key.
+    /// Returns whether the filter matches every key.
     pub fn is_any(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The bytes that a key has to begin or end with. They need not be UTF-8.
+    /// Returns the bytes that a key has to begin or end with. They need not be UTF-8.
     pub fn bytes(&self) -> Vec<u8> {
         percent_decode_str(&self.0.replace('+', " ")).collect()
     }
 
-    /// Whether a special character in the filter is not encoded, so that S3 sends nothing for it.
+    /// Returns whether a special character in the filter is not encoded, so that S3 sends nothing for the filter.
     pub fn matches_nothing(&self) -> bool {
         let is_written = |b: u8| b.is_ascii_alphanumeric() || b"/-_.+%".contains(&b);
         let escapes = self.0.split('%').skip(1);
@@ -81,24 +81,24 @@ impl KeyFilter {
         !self.0.bytes().all(|b| is_written(b) || is_undecided(b)) || !escapes.all(is_escape)
     }
 
-    /// Whether every key that begins with `narrower` begins with this filter.
+    /// Returns whether every key that begins with `narrower` begins with this filter.
     pub fn is_prefix_of(&self, narrower: &Self) -> bool {
         narrower.bytes().starts_with(&self.bytes())
     }
 
-    /// Whether a key can begin with both.
+    /// Returns whether a key can begin with both.
     pub fn shares_prefix_with(&self, other: &Self) -> bool {
         self.is_prefix_of(other) || other.is_prefix_of(self)
     }
 
-    /// Whether a key can end with both.
+    /// Returns whether a key can end with both.
     pub fn shares_suffix_with(&self, other: &Self) -> bool {
         let (a, b) = (self.bytes(), other.bytes());
         a.ends_with(&b) || b.ends_with(&a)
     }
 }
 
-/// The keys that are meant.
+/// Shows the filter without its encoding, as keys have it.
 impl fmt::Display for KeyFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.bytes();
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn special_characters_are_written_as_s3_reads_them() {
+    fn special_characters_are_encoded_as_s3_reads_them() {
         for (prefix, written) in [
             ("", ""),
             ("logs/2026-11/a_b.c", "logs/2026-11/a_b.c"),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_stops_before_a_character_whose_form_is_not_known() {
+    fn a_filter_ends_before_a_character_whose_form_is_not_known() {
         for (prefix, written) in [
             ("a b(1)/", "a+b"),
             ("it's", "it"),
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn either_case_of_a_digit_and_bytes_that_are_no_text_are_read() {
+    fn either_case_of_a_digit_and_bytes_that_are_not_text_are_read() {
         assert_eq!(KeyFilter::read("a%3d").bytes(), b"a=");
         assert_eq!(KeyFilter::read("%ff%").bytes(), b"\xff%");
         assert_eq!(KeyFilter::read("%ff").to_string(), "\u{fffd}");
@@ -179,7 +179,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_key_with_the_prefix_passes_its_filter(prefix in any::<String>(), rest in any::<String>()) {
+        fn every_key_with_the_prefix_matches_its_filter(prefix in any::<String>(), rest in any::<String>()) {
             let filter = KeyFilter::of_prefix(&prefix);
             let key = prefix + &rest;
             prop_assert!(key.as_bytes().starts_with(&filter.bytes()));
@@ -209,7 +209,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read(written in any::<String>()) {
+        fn any_text_can_be_read_as_a_filter(written in any::<String>()) {
             let filter = KeyFilter::read(written);
             let _ = (filter.bytes(), filter.to_string(), filter.matches_nothing());
         }

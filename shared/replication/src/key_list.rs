@@ -1,8 +1,8 @@
-//! Lists of keys as people and programs write them: what a job's manifest says, byte for byte. No I/O.
+//! Lists of keys as people and programs write them: parses a job's manifest, byte for byte. No I/O.
 //!
-//! [`inspect`] looks at the first bytes of a list and finds its [`Layout`]. A [`ListReader`] is fed the list's bytes as
-//! they come and returns its [`Record`]s, and [`Layout::entry`] says which key a record names. What cannot be read is
-//! [`Refused`] with its line and column: nothing is skipped, and nothing is guessed.
+//! [`inspect`] reads the first bytes of a list and finds its [`Layout`]. A [`ListReader`] is fed the list's bytes in
+//! pieces and returns its [`Record`]s. [`Layout::entry`] returns the key that a record names. A list that cannot be
+//! read is [`Refused`] with the line and column: nothing is skipped, and nothing is guessed.
 
 mod entry;
 mod gunzip;
@@ -30,15 +30,15 @@ pub enum KeyEncoding {
     /// Source: S3 user guide, "Amazon S3 Inventory list": object key names in CSV files are URL-encoded.
     #[default]
     Encoded,
-    /// As they are: `a+b` is `a+b`.
+    /// Not encoded: `a+b` is `a+b`.
     Plain,
-    /// As [`report`] writes them: as they are, with an apostrophe in front of what a spreadsheet would take for a
-    /// formula.
+    /// As [`report`] writes them: not encoded, with an apostrophe in front of a text that a spreadsheet would take for
+    /// a formula.
     Report,
 }
 
 impl KeyEncoding {
-    /// The word of the contract for it.
+    /// Returns the contract's word for the encoding.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Encoded => "encoded",
@@ -47,7 +47,7 @@ impl KeyEncoding {
         }
     }
 
-    /// By the word of a request. A report is recognised by its header, and never asked for.
+    /// Parses the word of a request. A request cannot ask for `report`: a report is recognised by its header.
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Encoded, Self::Plain]
             .into_iter()
@@ -58,14 +58,14 @@ impl KeyEncoding {
 /// How a list is laid out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
-    /// What stands between two columns: `,`, `;` or a tab.
+    /// The character between two columns: `,`, `;` or a tab.
     pub separator: char,
     /// How the keys are written.
     pub keys: KeyEncoding,
     /// Whether the first record names the columns.
     #[serde(default)]
     pub header: bool,
-    /// Which columns there are; without them a record is a key, or a bucket, a key and any other columns.
+    /// The columns. Without them a record is a key, or a bucket, a key and any other columns.
     #[serde(default, deserialize_with = "by_name::optional")]
     pub columns: Option<Columns>,
 }
@@ -89,19 +89,19 @@ pub struct Columns {
     pub bucket: Option<usize>,
     /// The key.
     pub key: usize,
-    /// Whether a row is about the current version.
+    /// The column that says whether a row is about the current version.
     #[serde(default)]
     pub is_latest: Option<usize>,
-    /// Whether a row is about a delete marker.
+    /// The column that says whether a row is about a delete marker.
     #[serde(default)]
     pub is_delete_marker: Option<usize>,
-    /// What a report's row is about: `missing`, `different` or `extra`.
+    /// The column that says what a report's row is about: `missing`, `different` or `extra`.
     #[serde(default)]
     pub kind: Option<usize>,
 }
 
 impl Columns {
-    /// Finds the columns by their names, whatever their case. Returns `None` if no column is the key's.
+    /// Finds the columns by their names, in upper or lower case. Returns `None` if there is no column for the key.
     ///
     /// Sources: S3 user guide, "Amazon S3 Inventory list", and OSS user guide, "Bucket inventory": both name their
     /// columns `Bucket`, `Key`, `VersionId`, `IsLatest`, `IsDeleteMarker`, and more.

@@ -1,16 +1,16 @@
-//! Keys as a line to be cut: a key between two others, and how far along a range one lies. No I/O.
+//! Arithmetic with keys: a key between two others, and how far along a range a key lies. No I/O.
 //!
 //! S3 lists keys in the order of their UTF-8 bytes, which is the order of their code points, so the
 //! cuts are made between characters and are always valid text.
 
-/// Printable ASCII ends here; most keys never go beyond.
+/// The end of printable ASCII. Most keys have no character beyond it.
 const ASCII_END: char = '\u{7f}';
 const UNICODE_END: u32 = 0x11_0000;
 
-/// A text `m` with `low <= m` and `m < high` (no upper bound where `high` is `None`), about half-way
-/// between them and no longer than needed; `None` where there is no room for one.
+/// Returns a text `m` with `low <= m` and `m < high` (no upper bound if `high` is `None`), about half-way between them
+/// and no longer than needed. Returns `None` if there is no such text.
 ///
-/// With `low` a key that exists, a cut "up to and including m" leaves `low` below and `high` above.
+/// If `low` is an existing key, a cut "up to and including m" leaves `low` below and `high` above.
 pub fn midpoint(low: &str, high: Option<&str>) -> Option<String> {
     if high.is_some_and(|high| low >= high) {
         return None;
@@ -22,7 +22,7 @@ pub fn midpoint(low: &str, high: Option<&str>) -> Option<String> {
     for at in 0..=low_chars.len() {
         let from = low_chars.get(at).copied();
         let bound = match (&high_chars, below_high) {
-            // `low < high`, so as long as both are the same there is more of `high`.
+            // `low < high`, so as long as both have been the same, `high` has another character.
             (Some(chars), false) => chars.get(at).map(|&c| u32::from(c))?,
             _ => unbounded_above(from),
         };
@@ -35,11 +35,11 @@ pub fn midpoint(low: &str, high: Option<&str>) -> Option<String> {
         cut.push(from);
         below_high |= floor < bound;
     }
-    // No room between characters; `low` itself is a cut, as it lies below `high`.
+    // There is no text in between. `low` itself is a cut, because it lies below `high`.
     Some(low.to_owned())
 }
 
-/// The upper bound to aim below where nothing else bounds: ASCII while the keys are, else all there is.
+/// Returns the upper bound if there is no other: the end of ASCII after an ASCII character, else the end of Unicode.
 fn unbounded_above(from: Option<char>) -> u32 {
     match from {
         Some(c) if c >= ASCII_END => UNICODE_END,
@@ -47,18 +47,18 @@ fn unbounded_above(from: Option<char>) -> u32 {
     }
 }
 
-/// A character strictly between two code points, about in the middle.
+/// Returns a character strictly between two code points, about in the middle.
 fn char_between(low: u32, high: u32) -> Option<char> {
     if high <= low + 1 {
         return None;
     }
     let middle = low + (high - low) / 2;
-    // The middle may fall among the surrogates, which are no characters.
+    // The middle may fall among the surrogates, which are not characters.
     char::from_u32(middle).or_else(|| ((low + 1)..high).rev().find_map(char::from_u32))
 }
 
-/// How far `at` lies from `low` to `high`, 0 to 1, growing with `at`: an estimate for progress bars, as if
-/// keys were spread evenly.
+/// Returns how far `at` lies from `low` to `high`, 0 to 1. It grows with `at`. It is an estimate for progress bars, as
+/// if keys were spread evenly.
 pub fn fraction(low: &str, high: Option<&str>, at: &str) -> f64 {
     let high = high.map_or_else(|| format!("{low}{ASCII_END}"), str::to_owned);
     let shared = low

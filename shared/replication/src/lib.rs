@@ -1,17 +1,19 @@
-//! The domain of Tandem: what a rule is, what a change is, and how one key's replica is made to agree
-//! with its source.
+//! The domain of Tandem: rules, changes, and the protocol that makes one key's replica agree with its source.
 //!
-//! Nothing here does I/O, reads a clock or the environment, or knows AWS's SDK. The one asynchronous
-//! module, [`replicator`], talks to the two buckets through the [`bucket_pair::BucketPair`] port, so
-//! that the very code that runs in the functions can be driven through a simulated pair of buckets.
+//! Nothing here does I/O, reads a clock or the environment, or knows AWS's SDK. Asynchronous modules such as
+//! [`replicator`] reach the outside through ports such as [`bucket_pair::BucketPair`]. Tests can therefore drive the
+//! same code that runs in the functions, with a simulated pair of buckets.
 //!
-//! Modules in reading order: the words ([`names`], [`rule`], [`options`], [`header_value`], [`object`], [`head`],
-//! [`event`]), the checks on a rule ([`new_rule`], [`claims`], [`refusal`], [`option_checks`], [`boundary`], [`region`], [`key_filter`],
-//! [`subscription`], [`notified_by`], [`event_pattern`]), one key
-//! ([`admit`], [`decide`], [`bucket_pair`],
-//! [`put_hint`], [`overwrite`], [`replicator`], [`part_layout`], [`part_plan`], [`transfer`], [`fault`]), a key's life
-//! ([`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`]), many keys ([`keyspace`], [`shard`], [`diff`], [`in_flight`], [`key_list`], [`page_plan`], [`shard_state`], [`shard_session`],
-//! [`progress`], [`s3_uri`], [`work`], [`window`]).
+//! Modules in reading order:
+//!
+//! - the vocabulary: [`names`], [`rule`], [`options`], [`header_value`], [`object`], [`head`], [`event`];
+//! - the checks of a rule: [`new_rule`], [`claims`], [`refusal`], [`option_checks`], [`boundary`], [`region`],
+//!   [`key_filter`], [`subscription`], [`notified_by`], [`event_pattern`];
+//! - one key: [`admit`], [`decide`], [`bucket_pair`], [`put_hint`], [`overwrite`], [`replicator`], [`part_layout`],
+//!   [`part_plan`], [`transfer`], [`fault`];
+//! - a key's life: [`age`], [`rule_memory`], [`failure_record`], [`deferral`], [`key_attempt`];
+//! - many keys: [`keyspace`], [`shard`], [`diff`], [`in_flight`], [`key_list`], [`page_plan`], [`shard_state`],
+//!   [`shard_session`], [`progress`], [`s3_uri`], [`work`], [`window`].
 
 pub mod event;
 pub mod head;

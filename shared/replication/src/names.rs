@@ -1,4 +1,4 @@
-//! The names things go by, parsed once at the edge. No I/O.
+//! Names, keys, ids and the like, parsed once where they are read. No I/O.
 
 use std::fmt;
 
@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 pub const KEY_BYTES_MAX: usize = 1_024;
 /// S3's limits on the length of a bucket's name (S3 user guide, "Bucket naming rules").
 const BUCKET_NAME_LEN: std::ops::RangeInclusive<usize> = 3..=63;
-/// The same before March 2018 in us-east-1 (S3 user guide, "General purpose bucket naming rules").
+/// The same limits before March 2018 in us-east-1 (S3 user guide, "General purpose bucket naming rules").
 const OLD_BUCKET_NAME_LEN: std::ops::RangeInclusive<usize> = 3..=255;
 
-/// How buckets are named today.
+/// Today's naming rule for buckets, for error messages.
 pub const BUCKET_NAME_RULE: &str = "use 3 to 63 lowercase letters, digits, dots and hyphens, beginning and ending with a letter or digit";
 
-/// Why a text is not the name it was given as.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not a bucket name.
@@ -67,18 +67,18 @@ macro_rules! free_text {
 }
 
 text_type! {
-    /// A bucket's name, checked wherever one is read from.
+    /// A bucket's name. It is checked whenever it is read.
     #[serde(try_from = "String")]
     BucketName
 }
 text_type! {
-    /// An object's key, decoded: only the notification parser knows that keys arrive form-encoded. Checked
-    /// wherever one is read from.
+    /// An object's key, decoded: only the parser of notifications handles form-encoded keys. It is checked whenever it
+    /// is read.
     #[serde(try_from = "String")]
     ObjectKey
 }
 text_type! {
-    /// A rule's id, made when the rule is.
+    /// A rule's id, which is made when the rule is created.
     #[serde(transparent)]
     RuleId
 }
@@ -114,17 +114,17 @@ text_type! {
     UploadId
 }
 text_type! {
-    /// A storage class, by S3's own word.
+    /// A storage class, under S3's own name.
     #[serde(transparent)]
     StorageClass
 }
 text_type! {
-    /// An AWS account's id, checked wherever one is read from.
+    /// An AWS account's id. It is checked whenever it is read.
     #[serde(try_from = "String")]
     AccountId
 }
 text_type! {
-    /// The ARN of a KMS key or alias, checked wherever one is read from.
+    /// The ARN of a KMS key or alias. It is checked whenever it is read.
     #[serde(try_from = "String")]
     KmsKeyArn
 }
@@ -152,7 +152,7 @@ impl BucketName {
         }
     }
 
-    /// Whether only a bucket of us-east-1 can have the name, because today's rules do not allow it.
+    /// Returns whether only a bucket of us-east-1 can have the name, because today's rules do not allow it.
     pub fn is_old(&self) -> bool {
         !is_name_of_today(&self.0)
     }
@@ -189,12 +189,12 @@ impl ObjectKey {
 }
 
 impl StorageClass {
-    /// The class that S3 does not name.
+    /// Returns the class of an object for which S3 names no class.
     pub fn standard() -> Self {
         Self::new("STANDARD")
     }
 
-    /// Whether objects of this class have to be restored before they can be read.
+    /// Returns whether objects of this class have to be restored before they can be read.
     ///
     /// Source: S3 user guide, "Understanding and managing Amazon S3 storage classes".
     pub fn is_archive(&self) -> bool {
@@ -203,7 +203,7 @@ impl StorageClass {
 }
 
 impl AccountId {
-    /// Twelve digits.
+    /// Checks that the text is twelve digits.
     pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
@@ -215,7 +215,7 @@ impl AccountId {
 }
 
 impl KmsKeyArn {
-    /// `arn:partition:kms:region:account:key/id`, or `alias/name` in the place of `key/id`.
+    /// Checks that the text is `arn:partition:kms:region:account:key/id`, or has `alias/name` in place of `key/id`.
     pub fn parse(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         let fields: Vec<&str> = text.splitn(6, ':').collect();
@@ -236,12 +236,12 @@ impl KmsKeyArn {
         }
     }
 
-    /// The region that the key is in.
+    /// Returns the region that the key is in.
     pub fn region(&self) -> Region {
         Region::new(self.0.split(':').nth(3).unwrap_or_default())
     }
 
-    /// The account that the key belongs to.
+    /// Returns the account that the key belongs to.
     pub fn account(&self) -> &str {
         self.0.split(':').nth(4).unwrap_or_default()
     }
@@ -285,17 +285,17 @@ impl Etag {
         Self(text.trim_matches('"').to_owned())
     }
 
-    /// Whether a server has named one at all.
+    /// Returns whether a server has named an `ETag` at all.
     pub fn is_known(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// As a condition header wants it.
+    /// Returns the `ETag` in quotes, as condition headers require it.
     pub fn quoted(&self) -> String {
         format!("\"{}\"", self.0)
     }
 
-    /// In how many parts the object was uploaded, where the `ETag` says so (`...-17`).
+    /// Returns in how many parts the object was uploaded, if the `ETag` says so (`...-17`).
     ///
     /// Such an `ETag` depends on the part boundaries, so a copy in one piece gets another one.
     pub fn parts(&self) -> Option<u32> {
@@ -326,7 +326,7 @@ impl PartialOrd for Sequencer {
 
 impl Ord for Sequencer {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        // Not `format!("{:0<width$}")`, which panics where the width is over 65,535.
+        // Not `format!("{:0<width$}")`, which panics if the width is over 65,535.
         let width = self.0.len().max(other.0.len());
         let mine = self.0.bytes().chain(std::iter::repeat(b'0')).take(width);
         let theirs = other.0.bytes().chain(std::iter::repeat(b'0')).take(width);
@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn names_from_before_2018_are_told_from_those_of_today() {
+    fn names_from_before_2018_are_recognised_as_old() {
         for old in [
             "ABCD_Central_1",
             "Abc",
@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn etags_lose_their_quotes_and_tell_their_parts() {
+    fn etags_lose_their_quotes_and_show_the_number_of_parts() {
         assert_eq!(Etag::new("\"abc\""), Etag::new("abc"));
         assert_eq!(Etag::new("\"abc-17\"").parts(), Some(17));
         assert_eq!(Etag::new("abc").parts(), None);
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_not_read_as_one() {
+    fn an_invalid_name_cannot_be_deserialized() {
         let long = format!("{:?}", "k".repeat(1_025));
         assert!(serde_json::from_str::<ObjectKey>(&long).is_err());
         assert!(serde_json::from_str::<ObjectKey>(r#""""#).is_err());

@@ -1,5 +1,5 @@
-//! A rule that is to be made, and the checks on its names and regions. What has to be read from AWS is passed in. No
-//! I/O.
+//! A rule that is to be created, and the checks of its names and regions. The caller passes in what has to be read from
+//! AWS. No I/O.
 
 use crate::claims::Role;
 use crate::names::{BUCKET_NAME_RULE, BucketName, Region};
@@ -8,7 +8,7 @@ use crate::refusal::{Refusal, RefusalCode};
 use crate::region::RegionGroups;
 use crate::rule::{Bucket, Policy, Scope};
 
-/// What is asked for when a rule is made.
+/// What a request to create a rule asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRule {
     /// The bucket to replicate from.
@@ -17,13 +17,13 @@ pub struct NewRule {
     pub destination: BucketName,
     /// Where the destination is expected to be, if the request says.
     pub destination_region: Option<Region>,
-    /// Which keys.
+    /// Which keys to replicate.
     pub scope: Scope,
-    /// Whether deletes are carried over.
+    /// Whether to replicate deletes.
     pub policy: Policy,
-    /// What else is asked for of the replicas.
+    /// Further options of the replicas.
     pub options: Options,
-    /// Whether to backfill what is there already.
+    /// Whether to backfill the objects that exist already.
     pub historical: bool,
 }
 
@@ -32,8 +32,8 @@ pub struct NewRule {
 const REGION_OF_OLD_NAMES: &str = "us-east-1";
 
 impl NewRule {
-    /// What can be said before anything is looked up; `stack` is the stack's region. A source is in that region, and
-    /// its destination in another.
+    /// Checks what can be checked without reading from AWS. `stack` is the stack's region: the source is in that
+    /// region, and its destination in another.
     pub fn check_names(&self, stack: &Region) -> Result<(), Refusal> {
         let is_there = stack.as_str() == REGION_OF_OLD_NAMES;
         for (role, bucket, may_be_old) in [
@@ -46,8 +46,8 @@ impl NewRule {
                     role.as_str(),
                     bucket.as_str(),
                     format!(
-                        "is a name that only buckets in {REGION_OF_OLD_NAMES} can have, where this rule's {} is not; \
-                         {BUCKET_NAME_RULE}",
+                        "is a name that only buckets in {REGION_OF_OLD_NAMES} can have, and this rule's {} is in another \
+                         region; {BUCKET_NAME_RULE}",
                         role.as_str()
                     ),
                 ));
@@ -64,7 +64,8 @@ impl NewRule {
         Ok(())
     }
 
-    /// The seed's rules on the two regions, and ours: notifications need a source in the stack's region.
+    /// Checks the two regions. The stack's region groups have to allow the pair, and the source has to be in the
+    /// stack's region, because a bucket can notify only queues of its own region.
     pub fn check_regions(
         &self,
         source: &Region,
@@ -79,7 +80,7 @@ impl NewRule {
                 self.source.as_str(),
                 format!(
                     "is in {source}, but this stack is in {stack} and a bucket can notify only queues of its own \
-                     region; deploy the stack in {source} and make the rule there"
+                     region; deploy the stack in {source} and create the rule there"
                 ),
             ));
         }
@@ -137,7 +138,7 @@ fn elsewhere(source: &Region, groups: &RegionGroups) -> String {
     match groups.destinations_from(source) {
         None => "any other region".to_owned(),
         Some(regions) if regions.is_empty() => {
-            format!("no region: {source} is in none of this stack's region groups")
+            format!("an allowed region (none: {source} is in no region group of this stack)")
         }
         Some(regions) => regions
             .iter()
@@ -184,7 +185,7 @@ mod tests {
 
     // Promise: A source in us-east-1, or a destination there, may have a name from before March 2018.
     #[test]
-    fn old_names_are_taken_for_buckets_that_can_have_them() {
+    fn old_names_are_accepted_for_buckets_that_can_have_them() {
         let old = BucketName::parse("ABCD_Central_1").unwrap();
         let from = NewRule {
             source: old.clone(),
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seeds_rules_on_regions_hold() {
+    fn pairs_of_regions_that_are_not_allowed_are_refused() {
         assert!(regions(&draft(), "us-east-1", "us-west-2").is_ok());
         assert_eq!(
             regions(&draft(), "us-east-1", "us-east-1").unwrap_err(),
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claimed_bucket_and_the_way_back_are_refused() {
+    fn a_claimed_bucket_and_two_way_replication_are_refused() {
         let claim = |rule: &str, role| Claim {
             rule_id: RuleId::new(rule),
             role,
@@ -293,7 +294,7 @@ mod tests {
             Some(claim("r", Role::Source)),
         );
         assert_eq!(code(back.0, back.1), Some(RefusalCode::TwoWay));
-        // Both taken, but by two different rules.
+        // Both buckets are claimed, but by two different rules.
         let apart = (
             Some(claim("r", Role::Destination)),
             Some(claim("q", Role::Source)),

@@ -19,9 +19,9 @@ pub enum NotifiedBy {
 /// Whether a bucket sends its notifications to EventBridge. Every consumer of the account shares this switch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Switch {
-    /// It does.
+    /// The bucket sends them.
     On,
-    /// It does not.
+    /// The bucket does not send them.
     Off,
 }
 
@@ -30,16 +30,16 @@ pub enum Switch {
 pub enum Plan {
     /// Attach entries to the bucket's notification configuration.
     Bucket,
-    /// Make rules of EventBridge.
+    /// Create rules of EventBridge.
     EventBridge,
-    /// Make rules of EventBridge, and turn the bucket's switch on.
+    /// Create rules of EventBridge, and turn the bucket's switch on.
     EventBridgeAndSwitch,
     /// Refuse the rule: it needs EventBridge, and Tandem may not turn the switch on.
     RefuseWithoutSwitch,
 }
 
 /// Returns whether to try the bucket's own configuration before reading the switch. A rule that leaves the choice to
-/// Tandem keeps its way, so that a change of something else never moves it.
+/// Tandem keeps its present way, so that another change of the rule never changes it.
 pub fn tries_bucket_first(options: &Options, now: NotifiedBy) -> bool {
     match options.notifications {
         NotificationChoice::Bucket => true,
@@ -48,8 +48,8 @@ pub fn tries_bucket_first(options: &Options, now: NotifiedBy) -> bool {
     }
 }
 
-/// Decides what to do for a rule that is notified as `now` says. `bucket_takes_entries` is false if the bucket's own
-/// configuration was tried and did not take the rule's entries.
+/// Decides what to do for a rule that is at present notified by `now`. `bucket_takes_entries` is false if the bucket's
+/// own configuration was tried and did not accept the rule's entries.
 pub fn plan(
     options: &Options,
     now: NotifiedBy,
@@ -122,7 +122,7 @@ mod tests {
         }
 
         #[test]
-        fn a_choice_that_the_rule_makes_is_kept(
+        fn a_rules_own_choice_is_kept(
             enable in any::<bool>(), now in any_way(), switch in any_switch(), takes in any::<bool>()
         ) {
             let bucket = options(NotificationChoice::Bucket, enable);
@@ -132,7 +132,7 @@ mod tests {
         }
 
         #[test]
-        fn what_auto_has_settled_on_stays_while_it_works(enable in any::<bool>(), takes in any::<bool>()) {
+        fn auto_keeps_its_present_way_while_that_works(enable in any::<bool>(), takes in any::<bool>()) {
             let auto = options(NotificationChoice::Auto, enable);
             prop_assert!(tries_bucket_first(&auto, NotifiedBy::Bucket));
             prop_assert!(!tries_bucket_first(&auto, NotifiedBy::EventBridge));
@@ -153,7 +153,7 @@ mod tests {
             plan(&may_turn_on, NotifiedBy::Bucket, Switch::Off, false),
             Plan::EventBridgeAndSwitch
         );
-        // Another user has turned the switch off, and the bucket has room by now.
+        // Another user has turned the switch off, and the bucket can take the entries by now.
         assert_eq!(
             plan(&auto, NotifiedBy::EventBridge, Switch::Off, true),
             Plan::Bucket

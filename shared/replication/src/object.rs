@@ -1,4 +1,4 @@
-//! What an object looks like from outside. No I/O.
+//! An object as S3 shows it. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,8 +7,8 @@ use crate::fault::{Fault, Reason};
 use crate::header_value::HeaderValue;
 use crate::names::{Etag, ObjectKey, StorageClass, VersionId};
 
-/// The user-metadata key by which a replica names its source's `ETag`, where its own cannot be the
-/// same (encryption with KMS keys, unknown part boundaries).
+/// The user-metadata key under which a replica names its source's `ETag`, if its own cannot be the same (encryption
+/// with KMS keys, unknown part boundaries).
 pub const PROVENANCE_KEY: &str = "tandem-source-etag";
 
 /// How many bytes an object's user metadata may have: the sum of the bytes of each name and each value, the names
@@ -18,8 +18,8 @@ pub const PROVENANCE_KEY: &str = "tandem-source-etag";
 /// "measured by taking the sum of the number of bytes in the UTF-8 encoding of each key and value".
 pub const USER_METADATA_BYTES_MAX: usize = 2_048;
 
-/// When an object was written whose server does not say so: it may have been just now. The last second of the year
-/// 9999, later than any other.
+/// The time of an object whose server does not say when it was written: it may have been just now. It is the last
+/// second of the year 9999, later than any other time.
 pub const WRITTEN_AT_UNKNOWN: Timestamp = match Timestamp::from_timestamp(253_402_300_799, 0) {
     Some(at) => at,
     None => Timestamp::MAX_UTC,
@@ -30,11 +30,11 @@ pub const WRITTEN_AT_UNKNOWN: Timestamp = match Timestamp::from_timestamp(253_40
 pub struct ObjectState {
     /// Its `ETag`.
     pub etag: Etag,
-    /// Whether the `ETag` is made from the bytes alone; with KMS or customer's keys it is not.
+    /// Whether the `ETag` is made from the bytes alone. With KMS keys or customers' keys it is not.
     pub etag_is_digest: bool,
     /// Its size in bytes.
     pub bytes: u64,
-    /// When it was written, to the second: the server's clock. [`WRITTEN_AT_UNKNOWN`] if it does not say.
+    /// When it was written, in whole seconds of the server's clock. [`WRITTEN_AT_UNKNOWN`] if the server does not say.
     pub last_modified: Timestamp,
     /// Its version, in a bucket that has versions.
     pub version_id: Option<VersionId>,
@@ -44,9 +44,9 @@ pub struct ObjectState {
     pub storage_class: StorageClass,
     /// The checksum that it was uploaded with, if it was asked for.
     pub checksum: Option<Checksum>,
-    /// Until when, and how, it cannot be deleted.
+    /// How, and until when, it is protected from deletion.
     pub lock: Lock,
-    /// How many tags it has; the tags themselves are a request of their own.
+    /// How many tags it has. Reading the tags themselves takes another request.
     pub tag_count: u32,
 }
 
@@ -65,11 +65,11 @@ pub struct Metadata {
     pub cache_control: Option<HeaderValue>,
     /// `Expires`, as it was written.
     pub expires: Option<HeaderValue>,
-    /// `x-amz-website-redirect-location`. A copy has none unless it is told.
+    /// `x-amz-website-redirect-location`. A copy has none unless the request sets it.
     pub website_redirect: Option<HeaderValue>,
-    /// `x-amz-meta-*`, without that beginning.
+    /// `x-amz-meta-*`, without that prefix.
     pub user: BTreeMap<String, HeaderValue>,
-    /// How much user metadata the server keeps and does not show (`x-amz-missing-meta`), as it says so itself.
+    /// The server's own header `x-amz-missing-meta`: how much user metadata it keeps but does not show.
     #[serde(default)]
     pub unshown: Option<HeaderValue>,
 }
@@ -84,12 +84,12 @@ pub struct Unsendable {
     pub problem: &'static str,
 }
 
-/// By which checksum the service can check an object, besides its `ETag`.
+/// The checksum by which the service can check an object, besides its `ETag`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Checksum {
-    /// The algorithm, by S3's word.
+    /// The algorithm, under S3's name.
     pub algorithm: String,
-    /// Whether it is of the bytes as a whole, or made of the parts' checksums.
+    /// Whether it is computed from the bytes as a whole, or else from the parts' checksums.
     pub full_object: bool,
 }
 
@@ -105,7 +105,7 @@ pub struct Lock {
 /// How and until when a version is retained.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retention {
-    /// Whether nobody at all can shorten it (`COMPLIANCE`), or those who are allowed to (`GOVERNANCE`).
+    /// Whether no user can shorten it (`COMPLIANCE`), or else only users with permission (`GOVERNANCE`).
     pub compliance: bool,
     /// Until when.
     pub until: Timestamp,
@@ -114,25 +114,25 @@ pub struct Retention {
 /// An object's tags.
 pub type Tags = BTreeMap<String, String>;
 
-/// What an object has that no HEAD shows, as far as the rule carries it over.
+/// An object's tags and grants, which no HEAD shows, as far as the rule replicates them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Attributes {
-    /// Its tags, where the rule carries tags.
+    /// Its tags, if the rule replicates tags.
     pub tags: Option<Tags>,
-    /// What it grants to others than its owner, where the rule carries ACLs.
+    /// What it grants to others than its owner, if the rule replicates ACLs.
     pub grants: Option<BTreeSet<Grant>>,
 }
 
 /// One line of an ACL.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Grant {
-    /// To whom: an account's canonical id, or the URI of a group.
+    /// Who gets the permission: an account's canonical id, or the URI of a group.
     pub grantee: Grantee,
-    /// What, by S3's word.
+    /// The permission, under S3's name.
     pub permission: String,
 }
 
-/// To whom something is granted.
+/// Who gets a permission.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grantee {
     /// An account, by its canonical id.
@@ -142,7 +142,7 @@ pub enum Grantee {
 }
 
 impl Metadata {
-    /// Without Tandem's own mark.
+    /// Returns the metadata without Tandem's own mark.
     #[must_use]
     pub fn visible(&self) -> Self {
         let mut visible = self.clone();
@@ -150,7 +150,7 @@ impl Metadata {
         visible
     }
 
-    /// The same with Tandem's mark for a source of this `ETag`.
+    /// Returns the metadata with Tandem's mark for a source with this `ETag`.
     #[must_use]
     pub fn marked(&self, source: &Etag) -> Self {
         let mut marked = self.visible();
@@ -159,18 +159,18 @@ impl Metadata {
         marked
     }
 
-    /// The source's `ETag` that a replica names.
+    /// Returns the source's `ETag` that a replica names.
     pub fn mark(&self) -> Option<&HeaderValue> {
         self.user.get(PROVENANCE_KEY)
     }
 
-    /// Whether these name a source of this `ETag`.
+    /// Returns whether these metadata name a source with this `ETag`.
     pub fn names(&self, source: &Etag) -> bool {
         self.mark().is_some_and(|mark| *mark == *source.as_str())
     }
 
-    /// Whether a replica can have all of these and the mark for a source of this `ETag` besides. A copy that is not
-    /// marked leaves the metadata to S3, which copies them whatever they are.
+    /// Returns whether a replica can have all of these metadata and also the mark for a source with this `ETag`. A copy
+    /// that is not marked leaves the metadata to S3, which copies them whatever they are.
     fn can_be_marked(&self, source: &Etag) -> bool {
         let marked = self.marked(source);
         marked.unsendable().is_none() && marked.user_bytes() <= USER_METADATA_BYTES_MAX
@@ -180,7 +180,7 @@ impl Metadata {
     /// its `x-amz-` headers (S3 API reference, "Signature calculations for the authorization header"), and the AWS SDK
     /// signs only text.
     pub fn unsendable(&self) -> Option<Unsendable> {
-        const NOT_TEXT: &str = "is not UTF-8, so that a request with it cannot be signed";
+        const NOT_TEXT: &str = "is not UTF-8, so a request with it cannot be signed";
         if self.unshown.is_some() {
             return Some(Unsendable {
                 header: "x-amz-missing-meta".to_owned(),
@@ -205,7 +205,7 @@ impl Metadata {
         })
     }
 
-    /// How many bytes its user metadata have, as S3 counts them.
+    /// Returns how many bytes its user metadata have, as S3 counts them.
     fn user_bytes(&self) -> usize {
         let bytes = self
             .user
@@ -216,7 +216,7 @@ impl Metadata {
 }
 
 impl Lock {
-    /// Whether `other` protects at least as long and as strictly as this does.
+    /// Returns whether `other` protects at least as long and as strictly as this lock does.
     pub fn is_within(&self, other: &Self) -> bool {
         let retained = match (&self.retention, &other.retention) {
             (None, _) => true,
@@ -230,20 +230,20 @@ impl Lock {
 }
 
 impl ObjectState {
-    /// Whether this replica holds the content that `source` names.
+    /// Returns whether this replica has the content of a source with this `ETag`.
     pub fn stands_for(&self, source: &Etag) -> bool {
         self.etag == *source || self.metadata.names(source)
     }
 
-    /// Whether this replica holds the content of `source`: it stands for its `ETag`, or it is what a copy leaves that
-    /// could not be marked.
+    /// Returns whether this replica has the content of `source`: it stands for the source's `ETag`, or it looks like a
+    /// copy that could not be marked.
     ///
     /// The metadata of some objects leave no room for the mark ([`Self::marked_metadata`]), and the `ETag`s of both
-    /// sides cannot be compared. Then size and metadata decide, and when the two were written: a replica that was
-    /// written after its source is a copy of it.
+    /// sides cannot be compared. Then size, metadata and times decide: a replica that was written after its source is a
+    /// copy of it.
     ///
-    /// Where rules form a circle, the source may itself be a copy: of this replica, or of what both are copies of
-    /// ([`Self::origin`]).
+    /// If rules form a circle, the source may itself be a copy: of this replica, or of an object of which both are
+    /// copies ([`Self::origin`]).
     pub fn is_copy_of(&self, source: &Self) -> bool {
         let is_later =
             self.last_modified != WRITTEN_AT_UNKNOWN && self.last_modified > source.last_modified;
@@ -252,23 +252,24 @@ impl ObjectState {
             || (is_later && self.looks_like_an_unmarked_copy_of(source))
     }
 
-    /// Whether the source's mark says that it is a copy of this replica, or that both are copies of one object.
+    /// Returns whether the source's mark says that it is a copy of this replica, or that both are copies of one object.
     fn has_same_origin(&self, source: &Self) -> bool {
         let origin = source.origin();
         origin != source.etag && self.stands_for(&origin)
     }
 
-    /// The `ETag` that a replica of this object names if it cannot have the same one. If encryption hides this object's
-    /// own `ETag`, it is that of the object of which this one is a copy, so that a ring of rules passes the first
-    /// `ETag` on. Otherwise it is this object's own, because its mark may be that of an earlier object.
+    /// Returns the `ETag` that a replica of this object names if it cannot have the same one. If this object's own
+    /// `ETag` is not a digest because of encryption, that is the `ETag` of the object of which this one is a copy, so
+    /// that a ring of rules passes the first `ETag` on. Otherwise it is this object's own `ETag`, because its mark may
+    /// be that of an earlier object.
     pub fn origin(&self) -> Etag {
         let mark = self.metadata.mark().and_then(HeaderValue::as_str);
         let mark = mark.filter(|_| !self.etag_is_digest).map(Etag::new);
         mark.unwrap_or_else(|| self.etag.clone())
     }
 
-    /// The metadata of a replica that cannot have the same `ETag`: the object's own with the mark. None if they leave
-    /// no room for the mark.
+    /// Returns the metadata of a replica that cannot have the same `ETag`: the object's own with the mark. Returns
+    /// `None` if they leave no room for the mark.
     pub fn marked_metadata(&self) -> Option<Metadata> {
         let origin = self.origin();
         self.metadata
@@ -276,31 +277,32 @@ impl ObjectState {
             .then(|| self.metadata.marked(&origin))
     }
 
-    /// Refuses a source whose replica, which will have another `ETag`, nothing would tell from a copy of another source.
+    /// Refuses a source whose replica will have another `ETag`, and could not be distinguished from a copy of another
+    /// source.
     ///
     /// # Errors
-    /// If the metadata leave no room for the mark, and the object is in parts, so that its time tells nothing.
+    /// Fails if the metadata leave no room for the mark, and the object is in parts, so that its time proves nothing.
     pub fn check_recognisable(&self, key: &ObjectKey) -> Result<(), Fault> {
-        // What cannot be sent is refused by the name of its header.
+        // A header that cannot be sent is refused elsewhere, under its own name.
         let fits = self.marked_metadata().is_some() || self.metadata.unsendable().is_some();
         if self.etag.parts().is_none() || fits {
             return Ok(());
         }
         let message = format!(
-            "copying {:?}: its x-amz-meta- headers leave no room for the source's ETag, which the replica of an object \
-             in parts has to name where it cannot keep it",
+            "cannot copy {:?}: its x-amz-meta- headers leave no room for the source's ETag, which the replica of an \
+             object in parts has to name if it cannot have the same ETag; shorten these headers",
             key.as_str()
         );
         Err(Fault::because(Reason::MetadataNotSendable, message))
     }
 
-    /// Whether this would be a copy of `source` if it had been written later.
+    /// Returns whether this would be a copy of `source` if it had been written later.
     pub fn is_too_early_for(&self, source: &Self) -> bool {
         !self.is_copy_of(source) && self.looks_like_an_unmarked_copy_of(source)
     }
 
     fn looks_like_an_unmarked_copy_of(&self, source: &Self) -> bool {
-        // An object in parts bears the time at which its upload was begun, which tells nothing.
+        // The time of an object in parts is when its upload began, which proves nothing.
         source.etag.parts().is_none()
             && source.marked_metadata().is_none()
             && self.metadata.mark().is_none()
@@ -309,7 +311,7 @@ impl ObjectState {
             && self.metadata == source.metadata.visible()
     }
 
-    /// Whether equal bytes would have equal `ETag`s on both sides.
+    /// Returns whether equal bytes would have equal `ETag`s on both sides.
     fn has_comparable_etag(&self, other: &Self) -> bool {
         self.etag_is_digest && other.etag_is_digest && self.etag.parts() == other.etag.parts()
     }

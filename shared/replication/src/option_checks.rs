@@ -1,12 +1,12 @@
-//! The checks on a rule's options, which have to fit each other, the policy, and the destination bucket.
-//! No I/O: what has to be looked up in AWS is passed in.
+//! The checks of a rule's options, which have to fit each other, the policy, and the destination bucket.
+//! No I/O: the caller passes in what has to be read from AWS.
 
 use crate::names::{BucketName, Region};
 use crate::options::{AclChoice, EncryptionChoice, LockChoice, Options};
 use crate::refusal::{Refusal, RefusalCode};
 use crate::rule::Policy;
 
-/// What the destination bucket is set up for; `None` where S3 did not say.
+/// What the destination bucket is set up for; `None` if S3 did not say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BucketSetup {
     /// Whether its objects can be locked.
@@ -16,7 +16,7 @@ pub struct BucketSetup {
 }
 
 impl Options {
-    /// The same options; to name the stack's own account says no more than to name none.
+    /// Returns the options without the stack's own account: naming it means the same as naming none.
     #[must_use]
     pub fn seen_from(mut self, own_account: &str) -> Self {
         self.destination_account
@@ -24,20 +24,20 @@ impl Options {
         self
     }
 
-    /// What can be said before anything is looked up.
+    /// Checks what can be checked without reading from AWS.
     pub fn check(&self, policy: Policy) -> Result<(), Refusal> {
         if self.lifecycle_deletes && policy == Policy::Write {
             return Err(refused(
                 "options.lifecycle_deletes",
                 "true",
-                "asks for deletes, and the policy \"write\" carries none; set it to false, or the policy to \"full\"",
+                "asks for deletes, but the policy \"write\" replicates none; set it to false, or the policy to \"full\"",
             ));
         }
         if self.acl == AclChoice::Keep && self.destination_account.is_some() {
             return Err(refused(
                 "options.acl",
                 "keep",
-                "is not for a destination of another account, which becomes the owner of the replicas; use \"reset\"",
+                "cannot be used for a destination of another account, which owns the replicas; use \"reset\"",
             ));
         }
         self.check_encryption()
@@ -48,23 +48,23 @@ impl Options {
             (EncryptionChoice::Aes256, Some(_)) => Err(refused(
                 "options.encryption",
                 "AES256",
-                "encrypts with keys of S3's own, and options.kms_key names another; set options.kms_key to null, or \
-                 the encryption to \"aws:kms\"",
+                "encrypts with S3's own keys, but options.kms_key names a KMS key; set options.kms_key to null, or the \
+                 encryption to \"aws:kms\"",
             )),
-            // KMS finds the key in the account that asks, and no other account may use it (S3 user guide, "Using
-            // server-side encryption with AWS KMS keys", "AWS managed keys" and "Using encryption for cross-account
-            // operations").
+            // KMS uses the key of the account that sends the request, and no other account may use that key (S3 user
+            // guide, "Using server-side encryption with AWS KMS keys", "AWS managed keys" and "Using encryption for
+            // cross-account operations").
             (EncryptionChoice::Kms, None) if self.destination_account.is_some() => Err(refused(
                 "options.encryption",
                 "aws:kms",
-                "without a key means the key that AWS manages for the stack's account, and the account of the \
-                 destination cannot read what is encrypted with that; name a key in options.kms_key, or use \"bucket\"",
+                "without options.kms_key uses the key that AWS manages for the stack's account, and the account of the \
+                 destination cannot read objects encrypted with it; name a key in options.kms_key, or use \"bucket\"",
             )),
             _ => Ok(()),
         }
     }
 
-    /// Whether a rule's options may become these.
+    /// Checks whether a rule's options may change to these.
     pub fn check_change_of(&self, before: &Self) -> Result<(), Refusal> {
         if self.destination_account == before.destination_account {
             return Ok(());
@@ -73,18 +73,18 @@ impl Options {
         Err(refused(
             "options.destination_account",
             named.map_or("null", |account| account.as_str()),
-            "cannot be changed, as it says whose the destination bucket is; delete the rule and make a new one",
+            "cannot be changed, because it names the owner of the destination bucket; delete the rule and make a new one",
         ))
     }
 
-    /// S3 encrypts with keys of the bucket's own region.
+    /// Refuses a KMS key outside the destination's region: S3 encrypts only with keys of the bucket's own region.
     pub fn check_key(&self, destination: &Region) -> Result<(), Refusal> {
         match &self.kms_key {
             Some(key) if key.region() != *destination => Err(refused(
                 "options.kms_key",
                 key.as_str(),
                 format!(
-                    "is a key of {}, and the destination is in {destination}; name a key of {destination}",
+                    "is a key of {}, but the destination is in {destination}; name a key of {destination}",
                     key.region()
                 ),
             )),
@@ -92,13 +92,13 @@ impl Options {
         }
     }
 
-    /// Whether there is anything to look up about the destination bucket's setup.
+    /// Returns whether the options depend on the destination bucket's setup, so that it has to be read.
     pub fn depend_on_setup(&self) -> bool {
         self.object_lock == LockChoice::Keep || self.acl == AclChoice::Keep
     }
 
-    /// Whether the destination bucket is set up for these options. What S3 did not say is no reason to
-    /// refuse: the role of a rule's maker may see less than the functions need.
+    /// Checks whether the destination bucket is set up for these options. An unknown setup is not refused: the role
+    /// that creates a rule may not be allowed to read it.
     pub fn check_setup(&self, destination: &BucketName, setup: BucketSetup) -> Result<(), Refusal> {
         if self.object_lock == LockChoice::Keep && setup.has_object_lock == Some(false) {
             return Err(refused(
@@ -149,13 +149,13 @@ mod tests {
     }
 
     #[test]
-    fn the_own_account_is_none_and_another_stays() {
+    fn the_own_account_is_left_out_and_another_stays() {
         assert_eq!(account(OWN).seen_from(OWN), Options::default());
         assert_eq!(account(OTHER).seen_from(OWN), account(OTHER));
     }
 
     #[test]
-    fn expirations_are_no_part_of_a_policy_without_deletes() {
+    fn lifecycle_deletes_are_refused_under_policy_write() {
         let options = Options {
             lifecycle_deletes: true,
             ..Options::default()
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn grants_are_not_kept_in_another_accounts_bucket() {
+    fn keeping_acls_is_refused_for_another_accounts_bucket() {
         let options = Options {
             acl: AclChoice::Keep,
             ..account(OTHER)
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_account_stays_and_all_else_may_change() {
+    fn every_option_but_the_account_may_change() {
         let none = Options::default();
         for (before, after) in [(none.clone(), account(OTHER)), (account(OTHER), none)] {
             let changed = after.check_change_of(&before);
@@ -215,7 +215,7 @@ mod tests {
                 Some(key.clone()),
                 EncryptionChoice::Kms,
             ),
-            // As before there was a choice.
+            // As before the option `encryption` existed.
             (
                 EncryptionChoice::Bucket,
                 Some(key.clone()),
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_of_the_destinations_region() {
+    fn a_kms_key_outside_the_destinations_region_is_refused() {
         let key = format!("arn:aws:kms:us-west-2:{OWN}:key/1-2");
         let options = Options {
             kms_key: Some(KmsKeyArn::parse(key).unwrap()),
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_s3_denies_for_certain_is_refused() {
+    fn an_unknown_setup_of_the_bucket_is_not_refused() {
         let replica = BucketName::parse("photos-replica").unwrap();
         let keep = Options {
             acl: AclChoice::Keep,

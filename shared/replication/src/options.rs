@@ -1,5 +1,5 @@
-//! What a rule may say about its replicas beyond which keys and whether deletes: their storage class,
-//! encryption, tags, ACL, Object Lock, and whose bucket they are in. No I/O.
+//! A rule's options, beyond its keys and its policy: its replicas' storage class, encryption, tags, ACL, Object Lock,
+//! the owner of their bucket, and others. No I/O.
 
 use std::ops::RangeInclusive;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{AccountId, KmsKeyArn, StorageClass};
 
-/// A rule's options. Each has a default, so a rule that says nothing replicates an object as it is, into
-/// the encryption that the destination bucket has by default.
+/// A rule's options. Each has a default. A rule without options replicates an object as it is, with the default
+/// encryption of the destination bucket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
@@ -17,7 +17,7 @@ pub struct Options {
     pub storage_class: ClassChoice,
     /// The encryption that every copy asks for.
     pub encryption: EncryptionChoice,
-    /// The KMS key that replicas are encrypted with. It asks for encryption by KMS even where `encryption` does not.
+    /// The KMS key that replicas are encrypted with. It asks for encryption by KMS even if `encryption` does not.
     pub kms_key: Option<KmsKeyArn>,
     /// Whether replicas have their source's tags.
     pub tags: bool,
@@ -25,11 +25,12 @@ pub struct Options {
     pub acl: AclChoice,
     /// Whether replicas have their source's retention and legal hold.
     pub object_lock: LockChoice,
-    /// Whether objects that the source's own lifecycle rules expire are deleted like any other.
+    /// Whether Tandem deletes the replica of an object that the source's own lifecycle rules expire, as after other
+    /// deletes.
     pub lifecycle_deletes: bool,
-    /// The account that owns the destination bucket, where it is another one: it then owns the replicas.
+    /// The account that owns the destination bucket, if it is another one. That account then owns the replicas.
     pub destination_account: Option<AccountId>,
-    /// How often both sides are compared, and what differs made good.
+    /// How often both sides are compared and differences repaired.
     pub reconcile: Reconcile,
     /// The recovery point objective, in seconds: within it, all but one in a hundred changes have to be replicated.
     pub rpo_secs: u32,
@@ -39,7 +40,7 @@ pub struct Options {
     pub enable_eventbridge: bool,
 }
 
-/// How the source's changes are to reach Tandem.
+/// How a rule asks for the source's changes to reach Tandem.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NotificationChoice {
@@ -48,20 +49,20 @@ pub enum NotificationChoice {
     Auto,
     /// By the bucket's own notification configuration.
     Bucket,
-    /// By rules of EventBridge.
+    /// By EventBridge rules.
     EventBridge,
 }
 
-/// The objective of a rule that names none, in seconds: that of S3 Replication Time Control.
+/// The recovery point objective of a rule that names none, in seconds. It is that of S3 Replication Time Control.
 pub const RPO_SECS: u32 = 900;
-/// The objectives that a rule may have, in seconds: a minute to a week.
+/// The recovery point objectives that a rule may have, in seconds: a minute to a week.
 pub const RPO_SECS_RANGE: RangeInclusive<u32> = 60..=604_800;
 
-/// How often a rule's two sides are compared and what differs is made good, by themselves.
+/// How often a rule's two sides are compared and repaired automatically.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reconcile {
-    /// Only when somebody asks.
+    /// Only on request.
     #[default]
     Never,
     /// Every day.
@@ -71,7 +72,7 @@ pub enum Reconcile {
 }
 
 impl Reconcile {
-    /// The time from one to the next; none if there is no next.
+    /// Returns the time from one reconciliation to the next; `None` if there is no next one.
     pub fn period(self) -> Option<TimeDelta> {
         match self {
             Self::Never => None,
@@ -99,26 +100,26 @@ pub enum EncryptionChoice {
     #[default]
     #[serde(rename = "bucket")]
     Bucket,
-    /// The one with keys of S3's own.
+    /// Encryption with S3's own keys.
     #[serde(rename = "AES256")]
     Aes256,
-    /// The one with a KMS key: the rule's, or else the one that AWS manages for S3.
+    /// Encryption with a KMS key: the rule's, or else the one that AWS manages for S3.
     #[serde(rename = "aws:kms")]
     Kms,
 }
 
-/// What becomes of a source's ACL.
+/// What happens to a source's ACL.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AclChoice {
-    /// A replica belongs to the destination bucket's owner, and nobody else is granted anything.
+    /// A replica belongs to the destination bucket's owner and grants nothing to others.
     #[default]
     Reset,
     /// A replica grants what its source grants.
     Keep,
 }
 
-/// What becomes of a source's Object Lock.
+/// What happens to a source's Object Lock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LockChoice {
@@ -149,7 +150,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The class that a copy is ordered in, for a source of the class `source`.
+    /// Returns the class that a copy asks for, for a source of the class `source`.
     pub fn class_for<'a>(&'a self, source: &'a StorageClass) -> &'a StorageClass {
         match &self.storage_class {
             ClassChoice::Keep => source,
@@ -157,7 +158,7 @@ impl Options {
         }
     }
 
-    /// The encryption that a copy asks for.
+    /// Returns the encryption that a copy asks for.
     pub fn asked_encryption(&self) -> EncryptionChoice {
         match self.kms_key {
             Some(_) => EncryptionChoice::Kms,
@@ -165,18 +166,18 @@ impl Options {
         }
     }
 
-    /// Whether the rule itself has replicas encrypted by KMS, so that their `ETag`s are not their sources'.
+    /// Returns whether the rule itself asks for encryption by KMS, so that replicas do not have their sources' `ETag`s.
     pub fn hide_digests(&self) -> bool {
         self.asked_encryption() == EncryptionChoice::Kms
     }
 
-    /// Whether replicas have anything from their source that no HEAD shows.
+    /// Returns whether the rule replicates anything that no HEAD shows.
     pub fn carries_attributes(&self) -> bool {
         self.tags || self.acl == AclChoice::Keep
     }
 }
 
-/// The storage classes that a replica can be written in, by S3's own words.
+/// The storage classes that a replica can be written in, under S3's own names.
 ///
 /// Source: S3 API reference, `CopyObject`, `x-amz-storage-class`: those of general purpose buckets.
 pub const STORAGE_CLASSES: [&str; 8] = [
@@ -190,7 +191,7 @@ pub const STORAGE_CLASSES: [&str; 8] = [
     "DEEP_ARCHIVE",
 ];
 
-/// How the choice of keeping is written.
+/// The word for [`ClassChoice::Keep`].
 pub const KEEP: &str = "keep";
 
 impl From<String> for ClassChoice {

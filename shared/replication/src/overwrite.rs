@@ -1,7 +1,7 @@
-//! Whether a backfill replaces objects that are at the destination under the same name. No I/O.
+//! Whether a backfill replaces objects that the destination already has under the same keys. No I/O.
 //!
-//! A look beforehand only saves requests: what is not to be replaced is kept by conditions on the write
-//! itself ([`Onto`]), so that nothing that comes between the look and the write is lost.
+//! A check before the write only saves requests. Conditions on the write itself ([`Onto`]) protect objects that must
+//! not be replaced, so that an object that is written between the check and the write is not lost.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,17 +15,17 @@ use crate::object::WRITTEN_AT_UNKNOWN;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Overwrite {
-    /// All that differ.
+    /// All objects that differ.
     #[default]
     Always,
-    /// Those that were written before their source was.
+    /// Objects that were written before their source was.
     IfOlder,
-    /// None: only what is missing is written.
+    /// None: only missing objects are written.
     Never,
 }
 
 impl Overwrite {
-    /// The word for it.
+    /// Returns the word for the mode.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Always => "always",
@@ -34,21 +34,21 @@ impl Overwrite {
         }
     }
 
-    /// By its word.
+    /// Returns the mode with this word.
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Always, Self::IfOlder, Self::Never]
             .into_iter()
             .find(|mode| mode.as_str() == word)
     }
 
-    /// Whether it is the mode of live changes, which need not be written down.
+    /// Returns whether it is the mode of live changes, which does not have to be stored.
     pub fn is_always(&self) -> bool {
         *self == Self::Always
     }
 
-    /// What a source written at `source_at` may be written onto, where `replica` is what the destination
-    /// holds: its `ETag` and when it was written; or why it is kept. Times are in whole seconds, so that
-    /// one second is not older than itself. A source of which it is not known when it was written replaces nothing.
+    /// Returns what a copy of a source written at `source_at` may replace, or why the replica is kept. `replica` is the
+    /// destination's object: its `ETag` and when it was written. Times are in whole seconds, and an object of the same
+    /// second is not older. In mode `if-older`, a source whose time is unknown replaces nothing.
     pub fn onto(
         self,
         source_at: Timestamp,
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mode_replaces_what_it_says() {
+    fn each_mode_replaces_only_what_it_allows() {
         let at = |secs: i64| Timestamp::UNIX_EPOCH + chrono::TimeDelta::seconds(secs);
         let etag = Etag::new("r");
         let older = Some((&etag, at(9)));

@@ -1,5 +1,5 @@
-//! One page of a shard: what listings of both sides say has to be done, and how far both are known. No I/O but
-//! through the [`Replicator`].
+//! One page of a shard: what has to be done according to listings of both sides, and how far both sides are known. All
+//! I/O goes through the [`Replicator`].
 
 use crate::bucket_pair::BucketPair;
 use crate::diff::{Finding, Listed, Verdict, diff};
@@ -23,9 +23,9 @@ pub struct ListingPage {
 pub enum Task<'a> {
     /// Both sides are equal.
     Equal(Finding<'a>),
-    /// The replica is compared with a verification's source.
+    /// A verification compares the replica with its source.
     Compare(Finding<'a>),
-    /// The object is carried over.
+    /// The object is replicated.
     Carry(Carry<'a>),
     /// Only the destination has an object, which a repair may delete.
     Extra(&'a Listed),
@@ -36,9 +36,9 @@ pub enum Task<'a> {
 /// An object of the source that differs from its replica, or may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carry<'a> {
-    /// As the source's listing shows it.
+    /// The object in the source's listing.
     pub source: &'a Listed,
-    /// What the destination's listing shows of the same name.
+    /// The object with the same key in the destination's listing.
     pub replica: Option<&'a Listed>,
     /// How the two compare.
     pub verdict: Verdict,
@@ -46,7 +46,7 @@ pub struct Carry<'a> {
     pub suspect: bool,
 }
 
-/// The first page of what is left of a shard, on both sides.
+/// The next page of a shard, on both sides.
 #[derive(Debug, Clone)]
 pub struct PagePlan {
     /// The source.
@@ -54,14 +54,14 @@ pub struct PagePlan {
     replica: ListingPage,
     kind: JobKind,
     suspects: Option<InFlight>,
-    /// Both sides are known up to and including this key; to the end of the range if there is none.
+    /// Both sides are known up to and including this key; `None` means to the end of the range.
     pub until: Option<String>,
-    /// Whether nothing is left behind it.
+    /// Whether this is the last page of the shard.
     pub complete: bool,
 }
 
 impl PagePlan {
-    /// A page of a job of this kind. `suspects` is what workers that died had in flight.
+    /// Plans a page of a job of this kind. `suspects` is what workers that died had in flight.
     pub fn new(
         source: ListingPage,
         replica: ListingPage,
@@ -70,7 +70,7 @@ impl PagePlan {
     ) -> Self {
         let last = |page: &ListingPage| page.objects.last().map(|object| object.key.clone());
         let (source_last, replica_last) = (last(&source), last(&replica));
-        // A backfill reads the destination no further than the source, unless a leftover may lie behind it.
+        // A backfill reads the destination no further than the source, unless a leftover may follow later.
         let needed = suspects
             .as_ref()
             .map(|page| &page.last)
@@ -93,13 +93,13 @@ impl PagePlan {
         }
     }
 
-    /// What has to be done with every key that both sides are known for, in the order of the keys.
+    /// Returns what has to be done with every key for which both sides are known, in the order of the keys.
     pub fn tasks(&self) -> Vec<Task<'_>> {
         let findings = self.findings();
         findings.filter_map(|finding| self.task(finding)).collect()
     }
 
-    /// What a recovery has to do: only keys that were in flight when a worker died.
+    /// Returns what a recovery has to do: only the keys that were in flight when a worker died.
     pub fn recovery_tasks(&self) -> Vec<Task<'_>> {
         let mut tasks = self.tasks();
         tasks.retain(|task| match task {
@@ -110,7 +110,7 @@ impl PagePlan {
         tasks
     }
 
-    /// How many objects will be copied, about.
+    /// Returns about how many objects will be copied.
     pub fn copies(&self) -> u64 {
         let is_copy = |task: &Task<'_>| matches!(task, Task::Carry(_));
         self.tasks().iter().filter(|task| is_copy(task)).count() as u64
@@ -163,7 +163,7 @@ impl PagePlan {
 }
 
 impl<'a> Task<'a> {
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &'a str {
         match self {
             Self::Equal(finding) | Self::Compare(finding) => finding.key(),
@@ -172,7 +172,7 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// What the listings said.
+    /// Returns what the listings said.
     pub fn finding(&self) -> Finding<'a> {
         match *self {
             Self::Equal(finding) | Self::Compare(finding) => finding,
@@ -190,12 +190,12 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Whether it costs a request.
+    /// Returns whether the task takes a request.
     pub fn needs_work(&self) -> bool {
         !matches!(self, Self::Equal(_))
     }
 
-    /// The size of the object that it may copy.
+    /// Returns the size of the object that the task may copy.
     pub fn bytes(&self) -> u64 {
         match self.finding() {
             Finding::Source { source, .. } => source.bytes,
@@ -204,7 +204,7 @@ impl<'a> Task<'a> {
     }
 }
 
-/// What these tasks may write at the destination; nothing if they write nothing.
+/// Returns what these tasks may write at the destination; `None` if they write nothing.
 pub fn in_flight(tasks: &[Task<'_>]) -> Option<InFlight> {
     let carried = || {
         tasks.iter().filter_map(|task| match task {
@@ -218,8 +218,8 @@ pub fn in_flight(tasks: &[Task<'_>]) -> Option<InFlight> {
 }
 
 impl Carry<'_> {
-    /// Begins to carry the object over. `listing_is_enough` says whether a listing shows all that a copy has to
-    /// know: it shows neither website redirects nor grants.
+    /// Begins to replicate the object. `listing_is_enough` says whether a listing shows everything that a copy needs. A
+    /// listing shows neither website redirects nor grants.
     pub async fn begin<P: BucketPair>(
         &self,
         replicator: &Replicator<'_, P>,
@@ -281,7 +281,7 @@ mod tests {
                 true,
                 None,
             ),
-            // The source goes on.
+            // The source continues.
             (
                 page(&["a", "c"], false),
                 page(&["b", "d"], true),
@@ -289,7 +289,7 @@ mod tests {
                 false,
                 Some("c"),
             ),
-            // The destination goes on.
+            // The destination continues.
             (
                 page(&["a", "c"], true),
                 page(&["b"], false),
@@ -297,7 +297,7 @@ mod tests {
                 false,
                 Some("b"),
             ),
-            // Both go on.
+            // Both continue.
             (
                 page(&["a", "c"], false),
                 page(&["a", "b"], false),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backfill_does_not_list_what_is_only_at_the_destination() {
+    fn a_backfill_ignores_objects_that_only_the_destination_has() {
         let (source, replica) = (page(&["a"], true), page(&["a", "b", "c"], false));
         let plan = PagePlan::new(source, replica, JobKind::Backfill, None);
         assert_eq!((keys(&plan), plan.complete), (vec!["a"], true));
@@ -358,7 +358,7 @@ mod tests {
     // Promise: A successor verifies every key that the dead worker may have written, although both sides look
     // equal in the listings.
     #[test]
-    fn a_suspect_key_is_carried_although_it_looks_equal() {
+    fn a_suspect_key_is_replicated_although_it_looks_equal() {
         let plan = PagePlan::new(
             page(&["a", "b"], true),
             page(&["a", "b"], true),
@@ -381,7 +381,7 @@ mod tests {
         assert_eq!(written.last, "b");
     }
 
-    /// The rate limit counts what needs work, and the split of a shard what is copied.
+    /// The rate limit counts the tasks that need work. The split of a shard counts the copies.
     #[test]
     fn an_equal_key_needs_no_work_and_only_what_differs_is_copied() {
         let mut source = page(&["a", "b", "c"], true);

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 /// S3's limit on the number of parts.
 pub const PARTS_MAX: u32 = 10_000;
-/// S3's limit on a part's size, but for the last: 5 MiB.
+/// S3's lower limit on a part's size, except for the last part: 5 MiB.
 pub const PART_BYTES_MIN: u64 = 5 << 20;
-/// S3's limit on a part's size: 5 GiB.
+/// S3's upper limit on a part's size: 5 GiB.
 pub const PART_BYTES_MAX: u64 = 5 << 30;
 /// The largest object: 10,000 parts of 5 GiB.
 pub const OBJECT_BYTES_MAX: u64 = PARTS_MAX as u64 * PART_BYTES_MAX;
@@ -28,9 +28,9 @@ struct Run {
     parts: u32,
 }
 
-/// Runs that are no layout: more parts than S3 has, or larger ones.
+/// The error for runs that are not a layout: more parts than S3 allows, or larger ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("these are no parts that an object can have")]
+#[error("no object can have these parts")]
 pub struct Impossible;
 
 impl From<PartLayout> for Vec<Run> {
@@ -59,14 +59,14 @@ pub struct Part {
     pub number: u32,
     /// Its first byte.
     pub first: u64,
-    /// Its last byte, as a range header wants it.
+    /// Its last byte, inclusive as in a range header.
     pub last: u64,
     /// Whether it is the object's only part.
     pub is_only: bool,
 }
 
 impl PartLayout {
-    /// Parts of `part_bytes` each, the last one as large as is left. One part at least.
+    /// Creates a layout of parts of `part_bytes` each. The last part has the rest. There is at least one part.
     pub fn even(bytes: u64, part_bytes: u64) -> Self {
         let whole = u32::try_from(bytes / part_bytes).unwrap_or(u32::MAX);
         let rest = bytes % part_bytes;
@@ -78,7 +78,7 @@ impl PartLayout {
         layout
     }
 
-    /// Parts of these sizes.
+    /// Creates a layout of parts with these sizes.
     pub fn of_sizes(sizes: impl IntoIterator<Item = u64>) -> Self {
         let mut layout = Self { runs: Vec::new() };
         for part_bytes in sizes {
@@ -99,26 +99,26 @@ impl PartLayout {
         }
     }
 
-    /// How many parts there are.
+    /// Returns how many parts there are.
     pub fn count(&self) -> u32 {
         let parts = self.runs.iter().map(|run| run.parts);
         parts.fold(0, u32::saturating_add)
     }
 
-    /// How many bytes they have together.
+    /// Returns how many bytes the parts have together.
     pub fn bytes(&self) -> u64 {
         self.runs.iter().fold(0, |sum: u64, run| {
             sum.saturating_add(run.part_bytes.saturating_mul(u64::from(run.parts)))
         })
     }
 
-    /// The size of the largest part.
+    /// Returns the size of the largest part.
     pub fn part_bytes_max(&self) -> u64 {
         let sizes = self.runs.iter().map(|run| run.part_bytes);
         sizes.max().unwrap_or_default()
     }
 
-    /// All parts, in order.
+    /// Returns all parts, in order.
     pub fn parts(&self) -> impl Iterator<Item = Part> + '_ {
         let sizes = self
             .runs
@@ -137,7 +137,7 @@ impl PartLayout {
         })
     }
 
-    /// Whether S3 takes an upload in these parts, and its object has `bytes`.
+    /// Returns whether S3 accepts an upload in these parts, and its object has `bytes`.
     pub fn is_possible_for(&self, bytes: u64) -> bool {
         let last = self.count();
         (1..=PARTS_MAX).contains(&last)
@@ -151,7 +151,7 @@ impl PartLayout {
 }
 
 impl Part {
-    /// How many bytes it has.
+    /// Returns how many bytes the part has.
     pub fn bytes(&self) -> u64 {
         (self.last + 1).saturating_sub(self.first)
     }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn s3s_limits_are_known() {
+    fn layouts_beyond_s3s_limits_are_not_possible() {
         let possible = |sizes: &[u64]| {
             PartLayout::of_sizes(sizes.iter().copied()).is_possible_for(sizes.iter().sum())
         };

@@ -1,5 +1,4 @@
-//! How an object is copied: whole, or in which parts, so that its `ETag` is kept wherever it can be.
-//! No I/O.
+//! Plans how an object is copied, whole or in which parts, so that it keeps its `ETag` wherever possible. No I/O.
 
 use crate::object::ObjectState;
 use crate::part_layout::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN, PARTS_MAX, PartLayout};
@@ -7,12 +6,12 @@ use crate::part_layout::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN, PARTS
 /// S3's limit on one `CopyObject`: 5 GiB (API reference, "`CopyObject`").
 pub const SINGLE_COPY_BYTES_MAX: u64 = 5 << 30;
 
-/// The sizes by which the stack copies; S3's own limits hold besides.
+/// The stack's limits on copies. S3's own limits apply as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyLimits {
-    /// The part size where nothing else asks for another one.
+    /// The part size if nothing requires another one.
     pub part_bytes: u64,
-    /// Objects larger than this are left to whoever has more time, if they are copied in parts.
+    /// Objects larger than this are handed to a function with a longer timeout, if they are copied in parts.
     pub in_parts_bytes_max: u64,
     /// The same for objects that are copied whole.
     pub whole_bytes_max: u64,
@@ -31,9 +30,9 @@ impl Default for CopyLimits {
 /// How to copy one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyPlan {
-    /// In which parts; none to copy it whole.
+    /// The parts to copy it in; `None` to copy it whole.
     pub parts: Option<PartLayout>,
-    /// Whether the replica's `ETag` will be the source's, as far as the source tells.
+    /// Whether the replica's `ETag` will be the source's, as far as the source shows.
     pub keeps_etag: bool,
 }
 
@@ -42,7 +41,7 @@ pub struct CopyPlan {
 #[error("{0} bytes are more than S3 can hold in one object (10,000 parts of 5 GiB)")]
 pub struct TooLarge(pub u64);
 
-/// Whether the copy of an object is more than these limits allow.
+/// Returns whether the copy of an object is more than these limits allow.
 pub fn is_too_large(in_parts: bool, bytes: u64, limits: CopyLimits) -> bool {
     if in_parts || bytes > SINGLE_COPY_BYTES_MAX {
         bytes > limits.in_parts_bytes_max
@@ -51,10 +50,10 @@ pub fn is_too_large(in_parts: bool, bytes: u64, limits: CopyLimits) -> bool {
     }
 }
 
-/// Plans the copy of `source`, whose parts are cut as `layout` says, where that is known.
+/// Plans the copy of `source`. `layout` says how its parts are cut, if that is known.
 ///
 /// - An object uploaded in parts is copied in the same parts: its `ETag` depends on them.
-/// - Any other is copied whole where one request can carry it, else in parts.
+/// - Any other object is copied whole if one request can copy it, else in parts.
 pub fn plan(
     source: &ObjectState,
     layout: Option<PartLayout>,
@@ -147,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_in_one_part_is_copied_whole_whatever_size_allows() {
+    fn an_object_in_one_part_is_copied_whole_up_to_s3s_limit() {
         let kept = CopyPlan {
             parts: None,
             keeps_etag: true,
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_etag_is_no_digest_it_is_not_kept() {
+    fn an_etag_that_is_not_a_digest_is_not_kept() {
         let encrypted = ObjectState {
             etag_is_digest: false,
             ..sized(20 << 20, "x-3")
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_request_copies_has_a_limit_of_its_own() {
+    fn whole_copies_have_their_own_limit() {
         let limits = CopyLimits {
             in_parts_bytes_max: 10,
             whole_bytes_max: 1 << 40,
@@ -189,7 +188,7 @@ mod tests {
         assert!(is_too_large(false, SINGLE_COPY_BYTES_MAX + 1, limits));
     }
 
-    /// Sizes over the whole scale, with its ends.
+    /// Sizes of every magnitude, with the largest and the smallest.
     fn any_bytes() -> impl Strategy<Value = u64> {
         prop_oneof![
             0..=1_u64 << 20,

@@ -1,4 +1,4 @@
-//! How far a backfill and a rule have come: the counts, and the documents shown to callers. No I/O.
+//! The progress of jobs and rules: the counts, and the documents shown to callers. No I/O.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::overwrite::Overwrite;
 use crate::rule::Rule;
 use crate::transfer::TransferView;
 
-/// What became of the objects listed so far.
+/// The outcomes of the objects listed so far.
 /// `listed = copied + equal + kept + gone + failed + transfers + missing + different`, always.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -17,35 +17,34 @@ pub struct Counts {
     pub listed: u64,
     /// Objects whose replica was written.
     pub copied: u64,
-    /// Objects whose replica was right already.
+    /// Objects whose replica was already equal.
     pub equal: u64,
     /// Objects that were deleted at the source after they were listed.
     pub gone: u64,
     /// Objects that could not be replicated; each has a failure record.
     pub failed: u64,
-    /// Objects too large for one invocation: their transfers go on by themselves, and may last longer than
-    /// the job.
+    /// Objects too large for one invocation. Their transfers continue independently and may last longer than the job.
     #[serde(default)]
     pub transfers: u64,
-    /// Objects that differ from what the destination has, which the overwrite mode keeps.
+    /// Objects that differ from the destination's object, which the overwrite mode keeps.
     #[serde(default)]
     pub kept: u64,
-    /// Objects without a replica that a verification left alone.
+    /// Objects without a replica that a verification found and did not repair.
     #[serde(default)]
     pub missing: u64,
-    /// Objects with another replica that a verification left alone.
+    /// Objects with another replica that a verification found and did not repair.
     #[serde(default)]
     pub different: u64,
-    /// Objects at the destination only; not among those listed.
+    /// Objects that only the destination has. They are not among those listed.
     #[serde(default)]
     pub extra: u64,
-    /// Those of them that were deleted.
+    /// Extra objects that were deleted.
     #[serde(default)]
     pub deleted: u64,
-    /// Those of them whose source could not be read, or that could not be deleted; each has a failure record.
+    /// Extra objects whose source could not be read, or that could not be deleted; each has a failure record.
     #[serde(default)]
     pub extra_failed: u64,
-    /// The sizes of the copied objects, those of transfers not among them.
+    /// The total size of the copied objects, without those of transfers.
     pub bytes_copied: u64,
 }
 
@@ -67,7 +66,7 @@ impl Counts {
         self.bytes_copied += other.bytes_copied;
     }
 
-    /// Whether every listed object is accounted for.
+    /// Returns whether every listed object is accounted for.
     pub fn add_up(&self) -> bool {
         let left_alone = self.kept + self.missing + self.different;
         let dealt_with = self.copied + self.equal + self.gone + self.failed + self.transfers;
@@ -75,26 +74,26 @@ impl Counts {
     }
 }
 
-/// Where a job is.
+/// A job's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// Its first shards are being stored.
     Planning,
-    /// Shards are at work.
+    /// Its shards are being processed.
     Running,
-    /// Somebody has stopped it for now.
+    /// A user has paused it.
     Paused,
     /// Every shard has ended.
     Complete,
-    /// Every shard has ended, some of them before their end.
+    /// Every shard has ended, and at least one of them failed.
     Failed,
-    /// Somebody, a newer job or the end of the rule has ended it.
+    /// A user, a newer job or the end of the rule has cancelled it.
     Cancelled,
 }
 
 impl JobState {
-    /// The word for it.
+    /// Returns the word for the state.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Planning => "planning",
@@ -106,7 +105,7 @@ impl JobState {
         }
     }
 
-    /// Whether there is nothing to come.
+    /// Returns whether the job has ended.
     pub fn is_over(self) -> bool {
         matches!(self, Self::Complete | Self::Failed | Self::Cancelled)
     }
@@ -116,17 +115,17 @@ impl JobState {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JobKind {
-    /// Carries historical objects over.
+    /// Replicates historical objects.
     #[default]
     Backfill,
     /// Compares both sides and changes nothing.
     Verify,
-    /// Compares both sides, and makes good what differs.
+    /// Compares both sides and repairs differences.
     Repair,
 }
 
 impl JobKind {
-    /// The word for it.
+    /// Returns the word for the kind.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Backfill => "backfill",
@@ -145,28 +144,28 @@ pub struct JobSpec {
     /// Which objects of the destination a backfill may replace.
     #[serde(default)]
     pub overwrite: Overwrite,
-    /// Only keys that begin so.
+    /// Only keys with this prefix.
     #[serde(default)]
     pub prefix: Option<String>,
-    /// Where the keys are listed, instead of in the bucket itself: `s3://bucket/key`.
+    /// A list of keys to use instead of a listing of the bucket: `s3://bucket/key`.
     #[serde(default)]
     pub manifest: Option<String>,
-    /// How the keys of that list are written; none without a list.
+    /// How the keys of that list are written; `None` without a list.
     #[serde(default)]
     pub keys: Option<KeyEncoding>,
-    /// Where what was found is written: `s3://bucket/prefix/`.
+    /// Where the report of what was found is written: `s3://bucket/prefix/`.
     #[serde(default)]
     pub report: Option<String>,
-    /// How many objects a second are begun at most, by all shards together.
+    /// At most this many objects a second are begun, by all shards together.
     #[serde(default)]
     pub objects_per_sec: Option<f64>,
-    /// How many shards are worked on at once at most.
+    /// At most this many shards are processed at once.
     #[serde(default)]
     pub concurrency: Option<u32>,
     /// How many objects a repair may delete.
     #[serde(default)]
     pub deletes_max: Option<u64>,
-    /// Whether the rule's own schedule asked for it.
+    /// Whether the rule's own schedule started it.
     #[serde(default)]
     pub scheduled: bool,
 }
@@ -181,23 +180,23 @@ pub struct JobView {
     /// What it was asked to do.
     #[serde(flatten)]
     pub spec: JobSpec,
-    /// Where it is.
+    /// Its state.
     pub state: JobState,
-    /// Why a shard ended before its end.
+    /// Why a shard failed.
     #[serde(default)]
     pub error: Option<String>,
-    /// What is odd about a job that is over, though nothing failed.
+    /// What is suspicious about a job that has ended without a failure.
     #[serde(default)]
     pub warning: Option<String>,
-    /// Since when part of the job stands still, because its message is lost or was given up. Hourly maintenance sends
-    /// another.
+    /// Since when part of the job has made no progress, because its message is lost or is no longer retried. Hourly
+    /// maintenance sends another message.
     #[serde(default)]
     pub stalled_since: Option<Timestamp>,
-    /// How far it has come, 0 to 1; an estimate from the place in the key space until it is complete.
+    /// How far it has come, 0 to 1. Until it is complete, this is an estimate from the place in the key space.
     pub fraction: f64,
     /// Its shards.
     pub shards: ShardCounts,
-    /// What became of the objects.
+    /// The outcomes of its objects.
     #[serde(flatten)]
     pub counts: Counts,
     /// Requests to S3 so far.
@@ -209,8 +208,8 @@ pub struct JobView {
     pub finished_at: Option<Timestamp>,
 }
 
-/// Returns what is odd about a finished job with this outcome: most of the keys that its list names do not exist.
-/// Then the list is probably of another bucket, or its keys are written in another way than was said.
+/// Returns a warning about a finished job with these counts, if most of the keys that its list names do not exist.
+/// Then the list is probably of another bucket, or its keys are not encoded as the request said.
 pub fn warning(spec: &JobSpec, counts: &Counts) -> Option<String> {
     let (Some(_), true) = (&spec.manifest, counts.gone > counts.listed / 2) else {
         return None;
@@ -238,7 +237,7 @@ pub struct ShardCounts {
     pub done: u64,
 }
 
-/// Everything there is to know about a rule's progress.
+/// A rule's progress in full.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// The rule.
@@ -265,14 +264,14 @@ pub struct Transfers {
     pub shown: Vec<TransferView>,
 }
 
-/// Live replication in figures; `None` where a figure is not known.
+/// Live replication in figures; `None` if a figure is not known.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Live {
     /// Every change received before this instant is replicated, or kept as a failure.
     pub watermark: Option<Timestamp>,
-    /// What waits.
+    /// The messages and keys that wait.
     pub backlog: Backlog,
-    /// How many minutes back the following figures go.
+    /// How many minutes the following figures cover.
     pub window_mins: u32,
     /// Replicas written.
     pub replicated: Option<u64>,
@@ -282,12 +281,12 @@ pub struct Live {
     pub failed: Option<u64>,
     /// The sizes of the replicas written.
     pub bytes: Option<u64>,
-    /// From a change at the source to its replica.
+    /// The time from a change at the source to its replica.
     pub lag_ms: Option<Lag>,
 }
 
-/// Messages and keys that wait, approximately. The queues are shared by the rules of a stack; `held`
-/// is the rule's own.
+/// The approximate numbers of messages and keys that wait. All rules of a stack share the queues; only `held` is the
+/// rule's own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backlog {
     /// Notifications of puts.
@@ -301,7 +300,7 @@ pub struct Backlog {
     pub part: u64,
     /// Keys that changed while the rule was paused.
     pub held: u64,
-    /// Messages that were given up.
+    /// Messages that are no longer retried, in the dead-letter queues.
     pub dead_letter: u64,
 }
 
@@ -323,7 +322,7 @@ mod tests {
     // Promise: A finished job of which more than half of the listed keys do not exist has a warning, and the command
     // ends with exit code 1.
     #[test]
-    fn a_list_of_which_more_than_half_is_not_there_has_a_warning() {
+    fn a_list_of_which_more_than_half_does_not_exist_causes_a_warning() {
         let spec = JobSpec {
             manifest: Some("s3://lists/keys.csv".into()),
             keys: Some(KeyEncoding::Encoded),

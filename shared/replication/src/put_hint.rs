@@ -11,12 +11,12 @@ use crate::rule::{BucketEncryption, Rule};
 #[derive(Debug, Default)]
 pub struct PutHint(Mutex<Hint>);
 
-/// What a put will probably need.
+/// What a put will probably need: a guess.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
     /// The source's storage class.
     pub storage_class: StorageClass,
-    /// That the replica's `ETag` will be the source's.
+    /// Whether the replica's `ETag` will be the source's.
     pub keeps_etag: bool,
 }
 
@@ -30,8 +30,8 @@ impl Default for Hint {
 }
 
 impl PutHint {
-    /// Returns the hint before a rule's first put, from its destination's default encryption, which was stored
-    /// when the rule was made and by every check since. If it is unknown, the first put shows it.
+    /// Returns the hint for a rule's first put, from the default encryption of its destination. That was stored when
+    /// the rule was created, and by every check since. If it is unknown, the first put shows it.
     pub fn of_rule(rule: &Rule) -> Self {
         let hides_digest = match rule.options.asked_encryption() {
             EncryptionChoice::Kms => true,
@@ -54,8 +54,8 @@ impl PutHint {
             .clone()
     }
 
-    /// Learns the source's class. Only a class is hinted for which a wrong guess costs nothing: all but
-    /// these two are paid for by the month or longer, however soon the replica is overwritten.
+    /// Learns the source's class. Only classes for which a wrong guess costs nothing become a hint. All classes but
+    /// these two are billed for a month or longer, however soon the replica is overwritten.
     ///
     /// Source: S3 user guide, "Understanding and managing Amazon S3 storage classes".
     pub fn saw_class(&self, class: &StorageClass) {
@@ -69,7 +69,7 @@ impl PutHint {
         hint.storage_class = class;
     }
 
-    /// A replica's `ETag` was its source's, or not.
+    /// Learns whether a replica's `ETag` was its source's.
     pub fn saw_etag(&self, kept: bool) {
         let mut hint = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         hint.keeps_etag = kept;
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_class_that_is_paid_for_by_the_month_is_never_a_guess() {
+    fn a_class_that_is_billed_by_the_month_is_never_a_hint() {
         let hint = PutHint::default();
         for (seen, wanted) in [
             ("INTELLIGENT_TIERING", "INTELLIGENT_TIERING"),

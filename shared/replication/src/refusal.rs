@@ -1,10 +1,10 @@
 //! Requests that are refused: every refusal names the field, the value and what to do. No I/O.
 
-/// A request that cannot be granted.
+/// The refusal of a request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} = {}: {problem}", shown(value))]
 pub struct Refusal {
-    /// For programs.
+    /// The kind of refusal, for programs.
     pub code: RefusalCode,
     /// The field of the request.
     pub field: &'static str,
@@ -14,7 +14,7 @@ pub struct Refusal {
     pub problem: String,
 }
 
-/// A text in quotes; JSON as it is.
+/// Returns a text in quotes, and JSON as it is.
 fn shown(value: &str) -> String {
     if value.starts_with(['{', '[']) {
         value.to_owned()
@@ -49,7 +49,7 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
-    /// The word callers see.
+    /// Returns the word that callers see.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::InvalidRequest => "InvalidRequest",
@@ -76,7 +76,7 @@ impl RefusalCode {
 }
 
 impl Refusal {
-    /// A refusal of `value` in `field`.
+    /// Creates a refusal of `value` in `field`.
     pub fn new(
         code: RefusalCode,
         field: &'static str,

@@ -1,12 +1,12 @@
-//! Between which regions a rule may replicate. No I/O.
+//! The regions between which a rule may replicate. No I/O.
 
 use crate::names::Region;
 
-/// The seed's groups: Mainland China, and Eastern and Western United States.
+/// The default groups: Mainland China, and Eastern and Western United States.
 pub const DEFAULT_GROUPS: &str =
     "cn-north-1,cn-northwest-1;us-east-1,us-east-2,us-west-1,us-west-2";
 
-/// Which pairs of regions are allowed: both in one group, or any two where the stack says `*`.
+/// The allowed pairs of regions: two of one group, or any two if the stack's parameter is `*`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RegionGroups {
     /// Any two different regions.
@@ -49,7 +49,7 @@ impl RegionGroups {
             .map(Self::Groups)
     }
 
-    /// Whether objects may go from one of these regions to the other.
+    /// Returns whether objects may be replicated from one of these regions to the other.
     pub fn allow(&self, source: &Region, destination: &Region) -> bool {
         source != destination
             && match self {
@@ -60,7 +60,7 @@ impl RegionGroups {
             }
     }
 
-    /// Where a bucket of `source` may be replicated to, sorted; `None` means anywhere else.
+    /// Returns the regions to which a bucket in `source` may be replicated, sorted; `None` means any other region.
     pub fn destinations_from(&self, source: &Region) -> Option<Vec<Region>> {
         let Self::Groups(groups) = self else {
             return None;
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_groups_are_the_seeds() {
+    fn the_default_groups_are_china_and_the_united_states() {
         let groups = RegionGroups::parse(DEFAULT_GROUPS).unwrap();
         assert!(groups.allow(&region("us-east-1"), &region("us-west-2")));
         assert!(groups.allow(&region("cn-north-1"), &region("cn-northwest-1")));
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn half_written_groups_are_refused() {
+    fn incomplete_groups_are_refused() {
         for text in ["", "us-east-1", "a,b;", "a,,b", "a b,c", "*,a"] {
             assert!(RegionGroups::parse(text).is_err(), "{text:?}");
         }

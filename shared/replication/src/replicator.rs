@@ -1,21 +1,21 @@
 //! The per-key protocol: how one key's replica is made to agree with its source. All I/O goes through
 //! the [`BucketPair`] it is given.
 //!
-//! Nothing fences the destination, so the protocol repairs instead of locking: whoever lands something
-//! looks at the source again, and whoever finds it changed reconciles. The rules, in short:
+//! The destination has no fence, so the protocol repairs instead of locking: a worker that has written something reads
+//! the source again, and reconciles if the source has changed. The rules, in short:
 //!
 //! 1. A notification is a hint; the source's present state decides.
 //! 2. A put is first tried as one copy pinned to the notification's `ETag`.
-//! 3. After anything landed, the source is read again; only what is still there is done.
-//! 4. A pinned copy that finds another object, or none, is not success: reconcile.
+//! 3. After every write, the source is read again. The key is settled only if the source still has what was written.
+//! 4. A pinned copy that finds another object, or none, is not a success: the worker reconciles.
 //! 5. Only the source's own 404 is a reason to delete. An attempt of a job deletes only what it wrote itself, or
 //!    what an earlier attempt of its job announced ([`Replicator::in_job`]).
-//! 6. Tags and ACLs change without a trace in a HEAD. Their notifications are looked at only when no quick
-//!    copy can land any more that read them before ([`ATTRIBUTES_SETTLE`]); a copy that took longer reads them
-//!    again. Whoever follows an attempt that may have died, or does not know which change a key stands for,
-//!    compares the attributes too ([`Depth::Attributes`]).
-//! 7. A mode that protects the destination's objects protects them in every round: only the replica that the
-//!    attempt wrote is replaced, by a copy conditional on its `ETag`.
+//! 6. A HEAD does not show that tags or ACLs changed. Their notifications are processed only when no quick copy that
+//!    read them before can still land ([`ATTRIBUTES_SETTLE`]). A copy that took longer reads them again. A worker
+//!    compares the attributes too ([`Depth::Attributes`]) if an earlier attempt may have died, or if it does not know
+//!    which change a key stands for.
+//! 7. A mode that protects the destination's objects protects them in every round: only the replica that the attempt
+//!    wrote is replaced, by a copy that is conditional on its `ETag`.
 //!
 //! `attempt` holds what one attempt remembers, `rounds` reconciles, and `verify` reads the source again after a
 //! write.
@@ -41,19 +41,19 @@ use crate::part_plan::{CopyLimits, SINGLE_COPY_BYTES_MAX, is_too_large};
 use crate::put_hint::{Hint, PutHint};
 use crate::rule::Policy;
 
-/// How often one attempt reconciles a key before it goes back to the queue: each round beyond the first
-/// means that the source changed while it was being copied.
+/// How often one attempt reconciles a key before the key goes back to the queue. Each round beyond the first means that
+/// the source changed while it was being copied.
 pub const ROUNDS_MAX: u32 = 4;
 
-/// A copy that was under way for no longer than this is quick: it read tags and ACL so lately that a
-/// change of them since is still to be looked at.
+/// A copy that took no longer than this is quick: it read tags and ACL so recently that the notification of any later
+/// change of them is still to be processed.
 pub const QUICK_COPY: TimeDelta = TimeDelta::seconds(5);
 
-/// How long after a change of tags or ACL its notification is looked at: every quick copy that read them
-/// before has landed by then, with seconds to spare for clocks that differ.
+/// How long after a change of tags or ACL its notification is processed. By then every quick copy that read them before
+/// has landed, with seconds to spare for clocks that differ.
 pub const ATTRIBUTES_SETTLE: TimeDelta = TimeDelta::seconds(15);
 
-/// What became of a key. Each of these is a reason to acknowledge its messages.
+/// The outcome of a key. After each of these outcomes its messages may be acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// The replica was written and agrees with the source.
@@ -65,14 +65,14 @@ pub enum Outcome {
     Adjusted,
     /// The replica was deleted, and the source still has no object.
     Deleted,
-    /// The replica agreed with the source already.
+    /// The replica already agreed with the source.
     InSync,
     /// Neither side has an object.
     BothAbsent,
-    /// The replica does not agree, and the rule wants it so.
+    /// The replica does not agree with the source, and is kept on purpose.
     Kept(KeepReason),
-    /// The object is too large for this function, which did nothing: it has to be handed to one with more
-    /// time before its messages are acknowledged.
+    /// The object is too large for this function, which did nothing. The object has to be handed to a function with a
+    /// longer timeout before its messages are acknowledged.
     TooLargeHere {
         /// The object's size.
         bytes: u64,
@@ -85,8 +85,8 @@ pub enum Depth {
     /// What a HEAD shows. It does not show whether tags or grants differ.
     #[default]
     Head,
-    /// The attributes (tags and grants) as well: they are what changed, or another attempt may have copied them before
-    /// they changed and died before it read them again.
+    /// The attributes (tags and grants) as well: either they are what changed, or another attempt may have copied them
+    /// before they changed, and died before it read them again.
     Attributes,
 }
 
@@ -111,16 +111,16 @@ pub struct Replicator<'a, P> {
     hint: Option<&'a PutHint>,
     overwrite: Overwrite,
     depth: Depth,
-    /// Of an attempt of a job: what earlier attempts of the job may have written. `None` for a live attempt.
+    /// For an attempt of a job: what earlier attempts of the job may have written. `None` for a live attempt.
     own: Option<OwnWrites>,
 }
 
-/// How the copy of a listed object began.
+/// How far the copy of a listed object has come.
 #[derive(Debug)]
 pub enum Begun {
-    /// It landed; [`Replicator::settle`] has to find out whether the source still holds it.
+    /// It landed. [`Replicator::settle`] has to find out whether the source still has the object.
     Landed(Landing),
-    /// Nothing is left to be done.
+    /// Nothing is left to do.
     Ended(Outcome),
 }
 
@@ -133,7 +133,7 @@ pub struct Landing {
 }
 
 impl<'a, P: BucketPair> Replicator<'a, P> {
-    /// A replicator between the two buckets of `pair`, under a rule of this policy and these options.
+    /// Creates a replicator between the two buckets of `pair`, under a rule with this policy and these options.
     pub fn new(pair: &'a P, policy: Policy, options: &'a Options, limits: CopyLimits) -> Self {
         Self {
             pair,
@@ -147,13 +147,13 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         }
     }
 
-    /// The same, leaving what this mode keeps.
+    /// Returns the replicator with this overwrite mode: it keeps the objects that the mode keeps.
     #[must_use]
     pub fn overwriting(self, overwrite: Overwrite) -> Self {
         Self { overwrite, ..self }
     }
 
-    /// The same, ordering puts as is expected of the rule, and learning from them.
+    /// Returns the replicator with the rule's put hint: it orders puts by the hint and updates the hint after them.
     #[must_use]
     pub fn with_hint(self, hint: &'a PutHint) -> Self {
         Self {
@@ -162,7 +162,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         }
     }
 
-    /// The same, comparing this much of a replica that looks equal.
+    /// Returns the replicator with this depth, to which it compares a replica that looks equal.
     #[must_use]
     pub fn comparing(self, depth: Depth) -> Self {
         let depth = depth.within(self.options);
@@ -173,8 +173,8 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
     /// attempt wrote itself, or that is among its job's `own` writes. Any other replica stays:
     /// [`KeepReason::OtherWriter`]. Without this, an attempt deletes any replica of a key whose source is gone.
     ///
-    /// `own` holds what [`BucketPair::announce`] noted for this key in every earlier attempt of the same job: those
-    /// of a worker that died, and those of this worker that ended with a fault.
+    /// `own` holds what [`BucketPair::announce`] stored for this key in every earlier attempt of the same job: attempts
+    /// of a worker that died, and attempts of this worker that ended with a fault.
     #[must_use]
     pub fn in_job(self, own: OwnWrites) -> Self {
         Self {
@@ -183,9 +183,9 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         }
     }
 
-    /// Carries a put over: the source is said to hold an object of this `ETag` and size.
+    /// Replicates a put. `etag` and `bytes` describe the source's object as a notification or a listing reported it.
     ///
-    /// Costs one COPY and one HEAD where nothing else happens to the key meanwhile.
+    /// Costs one COPY and one HEAD if nothing else happens to the key in the meantime.
     pub async fn put(&self, key: &ObjectKey, etag: &Etag, bytes: u64) -> Result<Outcome, Fault> {
         if is_too_large(etag.parts().is_some(), bytes, self.limits) {
             return Ok(Outcome::TooLargeHere { bytes });
@@ -208,10 +208,10 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         self.rounds(key, attempt).await
     }
 
-    /// Begins to carry over what listings of both sides have shown, with one COPY where that is enough to
-    /// know. What landed is settled by a later listing of the source, for many objects at once.
+    /// Begins to replicate an object that listings of both sides have shown, with one COPY if the listings show enough.
+    /// A later listing of the source settles the copy, for many objects at once.
     ///
-    /// A listing shows neither a website redirect nor grants: where there may be any, use [`Self::put`].
+    /// A listing shows neither a website redirect nor grants. If there may be any, use [`Self::put`].
     pub async fn copy_listed(
         &self,
         key: &ObjectKey,
@@ -244,9 +244,9 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         self.rounds(key, attempt).await.map(Begun::Ended)
     }
 
-    /// Ends what [`Self::copy_listed`] began. `again` is the source object as a listing shows it that was
-    /// asked for after the copy landed; none where the listing has no such key. Where that is not certainly
-    /// what was copied, the key is reconciled.
+    /// Completes what [`Self::copy_listed`] began. `again` is the source's object in a listing that was requested after
+    /// the copy landed; `None` if the listing does not have the key. If that is not certainly what was copied, the key
+    /// is reconciled.
     pub async fn settle(
         &self,
         key: &ObjectKey,
@@ -254,8 +254,8 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         again: Option<&Listed>,
     ) -> Result<Outcome, Fault> {
         let Landing { landed, source } = landing;
-        // Without versions, an object of the same ETag was written later. With versions, an earlier one may have
-        // become current again, which the copy did not read: it was written at another time.
+        // Another object with the same ETag has another time. Without versions, it was written later. With versions, it
+        // may be an earlier one that has become current again and that the copy did not read.
         let is_certain = again.is_some_and(|again| {
             again.etag == source.etag
                 && again.bytes == source.bytes
@@ -274,12 +274,12 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         self.rounds(key, attempt).await
     }
 
-    /// Makes the key's replica agree with the source's present state, whatever was said about it.
+    /// Makes the key's replica agree with the source's present state, whatever was reported about the key.
     pub async fn reconcile(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
         self.rounds(key, self.attempt()).await
     }
 
-    /// As [`Self::reconcile`], from what a HEAD of the source has just shown.
+    /// Does the same as [`Self::reconcile`], from what a HEAD of the source has just shown.
     pub async fn reconcile_seen(
         &self,
         key: &ObjectKey,
@@ -288,7 +288,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         self.rounds_from(key, Some(source), self.attempt()).await
     }
 
-    /// As [`Self::reconcile`], after tags or ACL were said to have changed, which a HEAD may not show.
+    /// Does the same as [`Self::reconcile`] after a reported change of tags or ACL, which a HEAD may not show.
     pub async fn reconcile_attributes(&self, key: &ObjectKey) -> Result<Outcome, Fault> {
         let depth = Depth::Attributes.within(self.options);
         self.rounds(key, Attempt::comparing(depth)).await
@@ -302,7 +302,7 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         self.hint.map(PutHint::now).unwrap_or_default()
     }
 
-    /// Returns what the copy of a listed object may land on, or why the replica is kept.
+    /// Returns what the copy of a listed object may replace, or why the replica is kept.
     fn onto_listed<'r>(
         &self,
         key: &ObjectKey,
@@ -319,9 +319,9 @@ impl<'a, P: BucketPair> Replicator<'a, P> {
         self.overwrite.onto(source.last_modified, seen)
     }
 
-    /// Whether a copy may be ordered without having looked at the source. Not where the replica's `ETag` is
-    /// known to differ, or where it has to be locked from the beginning. An object uploaded in parts is planned
-    /// from a HEAD, so that the replica keeps its `ETag`.
+    /// Returns whether a copy may be sent without a HEAD of the source. It may not if the replica's `ETag` will differ,
+    /// or if the replica has to be locked from the beginning. The copy of an object in parts is planned from a HEAD, so
+    /// that the replica keeps its `ETag`.
     fn may_copy_unseen(&self, etag: &Etag, bytes: u64, hint: &Hint) -> bool {
         etag.parts().is_none()
             && bytes <= SINGLE_COPY_BYTES_MAX

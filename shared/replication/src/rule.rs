@@ -13,55 +13,55 @@ use crate::options::Options;
 pub struct Rule {
     /// Its id.
     pub id: RuleId,
-    /// The bucket whose changes are carried over.
+    /// The bucket whose changes are replicated.
     pub source: Bucket,
-    /// The bucket they are carried to.
+    /// The bucket that they are replicated to.
     pub destination: Bucket,
-    /// Which keys.
+    /// Which keys it covers.
     pub scope: Scope,
-    /// Whether deletes are carried over.
+    /// Whether deletes are replicated.
     pub policy: Policy,
-    /// What else the rule says of its replicas.
+    /// Further options of its replicas.
     #[serde(default)]
     pub options: Options,
-    /// Whether historical objects were asked for.
+    /// Whether a backfill of historical objects was asked for.
     pub historical: bool,
-    /// How the source's changes reach Tandem since they were last attached.
+    /// How the source's changes have reached Tandem since its notifications were last attached.
     #[serde(default)]
     pub notified_by: NotifiedBy,
-    /// Since when they reach Tandem in that way, if they came in another way before.
+    /// Since when they have reached Tandem in that way, if they came in another way before.
     #[serde(default)]
     pub notified_since: Option<Timestamp>,
-    /// Where in its life the rule is.
+    /// The rule's state.
     pub state: RuleState,
     /// Counts the writes of this rule; every write is conditional on the one before.
     pub revision: u64,
-    /// When it was made.
+    /// When it was created.
     pub created_at: Timestamp,
     /// When it was last written.
     pub updated_at: Timestamp,
     /// Since when it has been paused, if it is.
     #[serde(default)]
     pub paused_at: Option<Timestamp>,
-    /// The default encryption of the destination bucket, when S3 was last asked; none if S3 did not say.
+    /// The default encryption of the destination bucket when S3 was last asked; `None` if S3 did not say.
     #[serde(default)]
     pub destination_encryption: Option<BucketEncryption>,
 }
 
-/// For how long a rule's old way of being notified stays beside its new one. S3 and EventBridge may take minutes until
-/// they do what they were told.
+/// How long a rule's old way of being notified stays active beside its new one. S3 and EventBridge may take minutes to
+/// apply a change.
 ///
 /// Source: S3 user guide, "Enabling Amazon EventBridge": "it takes around five minutes for the changes to take effect".
 const WAYS_OVERLAP: TimeDelta = TimeDelta::minutes(10);
 
 impl Rule {
-    /// Whether the rule has been notified in its present way for so long that the way before it may go.
+    /// Returns whether the rule has been notified in its present way for so long that its earlier way may be removed.
     pub fn has_settled_in_its_way(&self, now: Timestamp) -> bool {
         let since = self.notified_since;
         since.is_some_and(|since| now - since > WAYS_OVERLAP)
     }
 
-    /// A rule that is being made: it replicates all objects, under policy `full` and the default options.
+    /// Returns a rule that is being created: it replicates all objects, under policy `full` and the default options.
     pub fn new(id: RuleId, source: Bucket, destination: Bucket, at: Timestamp) -> Self {
         Self {
             id,
@@ -88,7 +88,7 @@ impl Rule {
 /// Source: S3 API reference, `ServerSideEncryptionByDefault`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BucketEncryption {
-    /// With keys of S3's own.
+    /// With S3's own keys.
     #[serde(rename = "AES256")]
     Aes256,
     /// With a KMS key.
@@ -100,7 +100,7 @@ pub enum BucketEncryption {
 }
 
 impl BucketEncryption {
-    /// Whether the `ETag` of an object so encrypted is not a digest of its bytes.
+    /// Returns whether the `ETag` of an object with this encryption is not a digest of its bytes.
     ///
     /// Source: S3 API reference, "Object".
     pub fn hides_digest(self) -> bool {
@@ -108,7 +108,7 @@ impl BucketEncryption {
     }
 }
 
-/// A bucket and the region it lives in.
+/// A bucket and its region.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
     /// Its name.
@@ -122,13 +122,13 @@ pub struct Bucket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// Add, change and delete.
+    /// Objects are added, changed and deleted.
     Full,
-    /// Add and change only: a replica outlives its source.
+    /// Objects are added and changed only: a replica outlives its source.
     Write,
 }
 
-/// Where in its life a rule is: `enabling -> enabled (<-> paused) -> deleting -> gone`.
+/// A rule's state: `enabling -> enabled (<-> paused) -> deleting -> gone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RuleState {
@@ -136,14 +136,14 @@ pub enum RuleState {
     Enabling,
     /// Changes are replicated.
     Enabled,
-    /// Changes are kept, and replicated when the rule is resumed.
+    /// Changed keys are deferred, and replicated when the rule is resumed.
     Paused,
     /// Notifications are being detached; nothing is replicated any more.
     Deleting,
 }
 
 impl RuleState {
-    /// As it is stored and shown.
+    /// Returns the word that is stored and shown.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Enabling => "enabling",
@@ -154,8 +154,8 @@ impl RuleState {
     }
 }
 
-/// Which keys a rule covers. Only [`Scope::prefixes_of`] makes the second kind, so it always holds one
-/// to five prefixes of which none contains another.
+/// Which keys a rule covers. Only [`Scope::prefixes_of`] creates the second variant, so it always has one to five
+/// prefixes, none of which lies inside another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", try_from = "Unchecked")]
 pub enum Scope {
@@ -165,7 +165,7 @@ pub enum Scope {
     Prefixes(Vec<String>),
 }
 
-/// A scope as it is read, from a request or the table: its prefixes have yet to be looked at.
+/// A scope as it is read from a request or the table. Its prefixes are not checked yet.
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Unchecked {
@@ -184,10 +184,10 @@ impl TryFrom<Unchecked> for Scope {
     }
 }
 
-/// The seed's limit: up to five prefixes a rule.
+/// The limit on the number of a rule's prefixes.
 pub const PREFIXES_MAX: usize = 5;
 
-/// Why a list of prefixes is no scope.
+/// Why a list of prefixes is not a scope.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScopeError {
     /// No prefix at all.
@@ -205,7 +205,7 @@ pub enum ScopeError {
     #[error("the prefix {0:?}... has {1} bytes; keys have at most 1,024: shorten it")]
     TooLong(String, usize),
     /// The same prefix twice.
-    #[error("the prefix {0:?} is there twice; name it once")]
+    #[error("the prefix {0:?} is given twice; name it once")]
     Duplicate(String),
     /// One prefix inside another.
     #[error("the prefix {inner:?} lies inside {outer:?}; leave one of them out")]
@@ -218,7 +218,7 @@ pub enum ScopeError {
 }
 
 impl Scope {
-    /// One to five prefixes, none empty, none twice, none inside another.
+    /// Creates a scope of one to five prefixes. None may be empty, given twice, or inside another.
     pub fn prefixes_of(prefixes: Vec<String>) -> Result<Self, ScopeError> {
         match prefixes.len() {
             0 => return Err(ScopeError::None),
@@ -255,7 +255,7 @@ impl Scope {
         Ok(Self::Prefixes(prefixes))
     }
 
-    /// Whether `key` belongs to the rule.
+    /// Returns whether the scope covers `key`.
     pub fn covers(&self, key: &ObjectKey) -> bool {
         match self {
             Self::All => true,
@@ -265,7 +265,7 @@ impl Scope {
         }
     }
 
-    /// The prefixes to list, in the order of the keys; the empty one for every key.
+    /// Returns the prefixes to list, in the order of the keys; the empty one for every key.
     pub fn listing_prefixes(&self) -> Vec<String> {
         match self {
             Self::All => vec![String::new()],
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_covers_by_prefix_of_the_key() {
+    fn a_scope_covers_keys_by_their_prefixes() {
         let scope = prefixes(&["logs/", "img"]).unwrap();
         let key = |text: &str| ObjectKey::parse(text).unwrap();
         assert!(scope.covers(&key("logs/1")));

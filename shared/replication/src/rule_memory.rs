@@ -1,8 +1,8 @@
-//! What may be decided by a rule that was read a few seconds ago. No I/O.
+//! What may be decided with a rule that was read a few seconds ago. No I/O.
 //!
-//! A healthy change costs no read of the table, because a process remembers the rule. A remembered rule may only
-//! let a change be replicated. Only a rule that was read after the message was received may skip or defer it: a
-//! rule that was made, resumed or widened a moment ago must not lose the change that it is the first to send.
+//! To replicate a change costs no read of the table, because a process remembers the rule. A remembered rule is only
+//! enough to replicate a change. To skip or defer a change, the rule has to be read after the message was received: a
+//! rule that was created, resumed or widened a moment ago must not lose the first change that it sends.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::rule::{Policy, Rule};
 /// How long a process remembers a rule: a change of a rule takes effect within this time.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(5);
 
-/// What a process knows of the rule of a bucket.
+/// What a process knows about the rule of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// The rule that replicates from the bucket.
@@ -58,7 +58,7 @@ impl<K: Eq + Hash, V: Clone> RuleMemory<K, V> {
     }
 }
 
-/// The rules by source bucket, as a live function knows them.
+/// Access to the rules by source bucket, for a live function.
 pub trait BucketRules {
     /// Why a rule cannot be read.
     type Error: Into<Fault>;
@@ -70,8 +70,8 @@ pub trait BucketRules {
     fn read(&self, bucket: &BucketName) -> impl Future<Output = Result<Known, Self::Error>> + Send;
 }
 
-/// Returns what the rule of the event's bucket says of the event. Skips and defers only by a rule that it has just
-/// read, and so it does where the policy `write` may keep the replica of a deleted object.
+/// Returns what happens to the event under the rule of its bucket. Reads the rule before it skips or defers an event,
+/// and if the policy `write` may keep the replica of a deleted object.
 pub async fn admission<R: BucketRules>(
     rules: &R,
     event: &ObjectEvent,
@@ -88,13 +88,13 @@ pub async fn admission<R: BucketRules>(
     Ok((known, admission))
 }
 
-/// Whether the event is a delete whose replica the known policy may keep.
+/// Returns whether the event is a delete whose replica the known policy may keep.
 fn keeps_a_delete(event: &ObjectEvent, known: &Known) -> bool {
     let policy = known.rule.as_ref().map(|rule| rule.policy);
     event.change == Change::Removed && policy == Some(Policy::Write)
 }
 
-/// Whether the event does not name another rule than the one that is known.
+/// Returns whether the event was sent for the known rule, as far as it names a rule.
 fn was_sent_for(event: &ObjectEvent, known: &Known) -> bool {
     match (&event.sent_for, &known.rule) {
         (Some(sent_for), Some(rule)) => *sent_for == rule.id,
@@ -112,7 +112,7 @@ mod tests {
     // Promise: A change of a rule takes effect within seconds: a remembered rule expires by the larger of the
     // wall clock and the monotonic clock, and by a clock that was set back.
     #[test]
-    fn a_memory_expires_by_either_clock_and_by_a_clock_that_was_set_back() {
+    fn a_remembered_rule_expires_by_either_clock_and_if_a_clock_was_set_back() {
         let moment = |wall_secs: i64, monotonic_secs: u64| Moment {
             wall: Timestamp::UNIX_EPOCH + TimeDelta::seconds(wall_secs),
             monotonic: Duration::from_secs(monotonic_secs),

@@ -2,18 +2,18 @@
 
 use crate::names::{BucketName, NameError};
 
-/// A bucket, and a key or the beginning of keys in it.
+/// A bucket, and a key or a prefix of keys in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Uri {
     /// The bucket.
     pub bucket: BucketName,
-    /// The key, or what keys begin with; may be empty.
+    /// The key or prefix; may be empty.
     pub key: String,
 }
 
 impl S3Uri {
-    /// Reads `s3://bucket`, or `s3://bucket/key`. The error says what is wrong. The bucket has a name by today's rules,
-    /// because the stack's parameter `JobBucketPattern` takes no others.
+    /// Reads `s3://bucket`, or `s3://bucket/key`. The error says what is wrong. The bucket's name has to follow today's
+    /// rules, because the stack's parameter `JobBucketPattern` accepts no other names.
     pub fn parse(text: &str) -> Result<Self, String> {
         let rest = text
             .strip_prefix("s3://")
@@ -29,7 +29,7 @@ impl S3Uri {
         })
     }
 
-    /// The place of this name within it.
+    /// Returns the key of `name` within this place.
     pub fn within(&self, name: &str) -> String {
         match self.key.as_str() {
             "" => name.to_owned(),
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_read_and_others_refused() {
+    fn uris_are_read_and_other_texts_refused() {
         let uri = S3Uri::parse("s3://lists/a/keys.csv").unwrap();
         assert_eq!(
             (uri.bucket.as_str(), uri.key.as_str()),
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_put_behind_a_slash() {
+    fn a_name_is_appended_after_a_slash() {
         for (place, name) in [
             ("s3://reports", "job"),
             ("s3://reports/a", "a/job"),

@@ -1,22 +1,22 @@
-//! How a backfill's key space is shared out. A shard begins as all that there is; while it is worked on, it
-//! gives away part of what is left of it whenever it turns out to be large. No I/O: the search for a place
-//! to cut says which key it wants to see next and is told what was found.
+//! How a job's key space is divided into shards. A shard begins as the whole range. While it is processed, part of its
+//! rest is split off as a child shard whenever it turns out to be large. No I/O: the search for a place to cut says
+//! which key it needs next, and the caller passes in what it found.
 
 use crate::keyspace::midpoint;
 
 /// A contiguous range of keys: those that begin with `prefix`, come after `after` and not after `until`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardRange {
-    /// Every key begins so; empty for any key.
+    /// The prefix of every key; empty for any key.
     pub prefix: String,
-    /// Exclusive lower bound; `None` from the first key on.
+    /// Exclusive lower bound; `None` means from the first key on.
     pub after: Option<String>,
-    /// Inclusive upper bound; `None` to the last key.
+    /// Inclusive upper bound; `None` means to the last key.
     pub until: Option<String>,
 }
 
 impl ShardRange {
-    /// All keys that begin with `prefix`.
+    /// Creates the range of all keys that begin with `prefix`.
     pub fn of_prefix(prefix: impl Into<String>) -> Self {
         Self {
             prefix: prefix.into(),
@@ -25,14 +25,14 @@ impl ShardRange {
         }
     }
 
-    /// Whether `key` lies in the range.
+    /// Returns whether `key` lies in the range.
     pub fn contains(&self, key: &str) -> bool {
         key.starts_with(&self.prefix)
             && self.after.as_deref().is_none_or(|after| key > after)
             && self.until.as_deref().is_none_or(|until| key <= until)
     }
 
-    /// The keys up to and including `cut`, and those after it.
+    /// Returns the range up to and including `cut`, and the range after it.
     pub fn cut_at(self, cut: String) -> (Self, Self) {
         let upper = Self {
             after: Some(cut.clone()),
@@ -46,7 +46,7 @@ impl ShardRange {
     }
 }
 
-/// What to list to see every key of the scope's `prefixes` that begins with `within`, in key order.
+/// Returns the prefixes to list, in key order, to see every key of the scope's `prefixes` that begins with `within`.
 pub fn listing_prefixes(prefixes: &[String], within: &str) -> Vec<String> {
     let mut listed: Vec<String> = prefixes
         .iter()
@@ -65,21 +65,21 @@ pub fn listing_prefixes(prefixes: &[String], within: &str) -> Vec<String> {
     listed
 }
 
-/// What is known of the keys at the upper end of a range, so that not every search begins from nothing.
-/// What was seen may be gone, and more may have come: a wrong hint makes shards uneven, never wrong.
+/// What is known about the keys at the upper end of a range, so that a search does not have to begin from nothing.
+/// Keys may have been deleted or added since. A wrong hint makes shards uneven, never incorrect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hint {
-    /// A key that was seen in the range; the greatest one known.
+    /// The greatest key that was seen in the range.
     pub known: Option<String>,
-    /// Nothing was seen above this.
+    /// No key was seen above this.
     pub empty_above: Option<String>,
 }
 
-/// How many keys a shard may ask for to find a place to cut, so that sharing out stays a small part of all
-/// requests: after so many copies and listings of its own, and `spent` on cuts before. None if it is too
-/// early.
+/// Returns how many keys a shard may ask for to find a place to cut, so that splitting stays a small part of all
+/// requests. It depends on the shard's own copies and listings so far, and on the requests `spent` on earlier cuts.
+/// Returns `None` if it is too early.
 pub fn probes_allowed(copies: u64, listings: u64, spent: u64) -> Option<u32> {
-    /// One request for so many copies, and for so many listings.
+    /// One request is allowed for this many copies, and for this many listings.
     const COPIES_FOR_ONE: u64 = 70;
     const LISTINGS_FOR_ONE: u64 = 25;
     /// At a cut both sides list some keys that are not theirs.
@@ -90,15 +90,14 @@ pub fn probes_allowed(copies: u64, listings: u64, spent: u64) -> Option<u32> {
     (left >= PROBES_MAX / 2).then(|| u32::try_from(left).unwrap_or_default())
 }
 
-/// The search for a key at which to cut what is left of a range, about in its middle, and with keys on
-/// both sides.
+/// The search for a key at which to cut the rest of a range, about in its middle, and with keys on both sides.
 #[derive(Debug)]
 pub struct CutSearch {
     rest: ShardRange,
     /// Everything up to here stays with the shard.
     low: String,
     hint: Hint,
-    /// The beginning that all keys seen so far have in common, while the end is looked for.
+    /// The common prefix of all keys seen so far, while the search looks for the end of these keys.
     block: Option<String>,
     tries_middle: bool,
     asked: Option<Asked>,
@@ -109,14 +108,14 @@ pub struct CutSearch {
 
 #[derive(Debug)]
 enum Asked {
-    /// What comes after the block of keys with a common beginning.
+    /// What comes after the block of keys with a common prefix.
     AfterBlock(String),
     /// What comes after the middle.
     AfterMiddle(String),
 }
 
 impl CutSearch {
-    /// A search in `rest`, of which a page from `first` to `last` was just listed, asking for no more than
+    /// Creates a search in `rest`, of which a page from `first` to `last` was just listed. It asks for at most
     /// `probes_max` keys.
     pub fn new(rest: ShardRange, first: &str, last: &str, hint: Hint, probes_max: u32) -> Self {
         let known = hint.known.filter(|known| known.as_str() > last);
@@ -129,7 +128,7 @@ impl CutSearch {
             },
             low: last.to_owned(),
             block: Some(common_beginning(first, last).to_owned()),
-            // Keys are mostly spread over what is left, so that its middle is worth a try.
+            // Keys are mostly spread over the rest, so that its middle is worth a try.
             tries_middle: is_bounded,
             rest,
             asked: None,
@@ -137,7 +136,7 @@ impl CutSearch {
         }
     }
 
-    /// The range whose first key should be looked at next; `None` when the search is over.
+    /// Returns the range whose first key the caller has to read next; `None` when the search is over.
     pub fn next_probe(&mut self) -> Option<ShardRange> {
         if self.far || self.probes_left == 0 {
             return None;
@@ -157,7 +156,7 @@ impl CutSearch {
         })
     }
 
-    /// Tells the first key of the range asked for by [`Self::next_probe`].
+    /// Takes the first key of the range that [`Self::next_probe`] asked for.
     pub fn saw(&mut self, first: Option<String>) {
         match (self.asked.take(), first) {
             (Some(Asked::AfterBlock(block)), Some(key)) => {
@@ -174,14 +173,14 @@ impl CutSearch {
         }
     }
 
-    /// Where to cut, if a key is known above what was listed; and what is known of the upper side.
+    /// Returns where to cut, if a key is known above the listed page, and what is known about the upper side.
     pub fn end(self) -> (Option<String>, Hint) {
         let known = self.hint.known.as_deref();
         let cut = known.and_then(|known| midpoint(&self.low, Some(known)));
         (cut, self.hint)
     }
 
-    /// The end of the block of keys, where there is one within what is left.
+    /// Returns the end of the block of keys, if it lies within the rest of the range.
     fn after_block(&mut self) -> Option<String> {
         let block = self.block.take()?;
         let after = after_all(&block)?;
@@ -193,7 +192,7 @@ impl CutSearch {
         })
     }
 
-    /// A key about half-way from the greatest one known to the end.
+    /// Returns a key about half-way from the greatest known key to the end.
     fn ask_middle(&mut self) -> Option<String> {
         let low = self.hint.known.as_deref().unwrap_or(&self.low);
         let middle = midpoint(low, self.high().as_deref())?;
@@ -201,7 +200,7 @@ impl CutSearch {
         Some(middle)
     }
 
-    /// There is nothing above this in the range, as far as is known.
+    /// Returns the least known bound above which the range has no keys.
     fn high(&self) -> Option<String> {
         let beyond_prefix = after_all(&self.rest.prefix);
         let ends = [&self.hint.empty_above, &self.rest.until, &beyond_prefix];
@@ -209,7 +208,7 @@ impl CutSearch {
     }
 }
 
-/// What two keys have in common at their beginning.
+/// Returns the common prefix of two keys.
 fn common_beginning<'a>(one: &'a str, other: &str) -> &'a str {
     let mut end = 0;
     for (mine, theirs) in one.chars().zip(other.chars()) {
@@ -221,7 +220,7 @@ fn common_beginning<'a>(one: &'a str, other: &str) -> &'a str {
     &one[..end]
 }
 
-/// The least text above every key that begins with `block`; `None` if there is none, or no block.
+/// Returns the least text above every key that begins with `block`; `None` if there is none, or if `block` is empty.
 fn after_all(block: &str) -> Option<String> {
     let mut rest = block.to_owned();
     while let Some(last) = rest.pop() {
@@ -244,10 +243,10 @@ mod tests {
     use super::*;
 
     const PROBES: u32 = 10;
-    /// S3's own.
+    /// S3's own page size.
     const PAGE: usize = 1_000;
 
-    /// The keys of a range, as a listing shows them.
+    /// Returns the keys of a range, as a listing shows them.
     fn listed<'a>(
         keys: &'a BTreeSet<String>,
         range: &'a ShardRange,
@@ -260,8 +259,8 @@ mod tests {
             .filter(|key| range.contains(key))
     }
 
-    /// Searches as a shard does whose page holds the first `page` of what is left. Answers the cut, what was
-    /// found out, and the number of probes.
+    /// Searches as a shard does whose page has the first `page` keys of its rest. Returns the cut, what was found out,
+    /// and the number of probes.
     fn search(
         keys: &BTreeSet<String>,
         rest: &ShardRange,
@@ -304,7 +303,7 @@ mod tests {
         }
     }
 
-    /// What became of a job.
+    /// The result of a job.
     #[derive(Debug, Default)]
     struct Course {
         rounds: usize,
@@ -313,8 +312,8 @@ mod tests {
         seen: Vec<String>,
     }
 
-    /// A job with so many workers: in each round every open shard has a page listed, gives part of the rest
-    /// away while there is a worker for it and it is `allowed` to ask for keys, and goes on behind its page.
+    /// Runs a job with this many workers. In each round every open shard lists a page. It splits off part of its rest,
+    /// if a worker is free for that and it is `allowed` to ask for keys. Then it continues after its page.
     fn work_off(
         keys: &BTreeSet<String>,
         workers: usize,
@@ -325,14 +324,14 @@ mod tests {
         let mut course = Course::default();
         while !open.is_empty() {
             course.rounds += 1;
-            let mut given_away = Vec::new();
+            let mut children = Vec::new();
             let begun = open.len();
             for shard in &mut open {
                 let of_page: Vec<String> = listed(keys, &shard.range).take(page).cloned().collect();
                 course.pages += 1;
                 shard.pages += 1;
                 shard.copies += of_page.len() as u64;
-                let is_full = of_page.len() == page && begun + given_away.len() < workers;
+                let is_full = of_page.len() == page && begun + children.len() < workers;
                 if let (true, Some(probes_max)) = (is_full, allowed(shard)) {
                     let hint = std::mem::take(&mut shard.hint);
                     let (cut, hint, probes) = search(keys, &shard.range, hint, page, probes_max);
@@ -343,7 +342,7 @@ mod tests {
                         shard.spent += 2;
                         let (lower, upper) = shard.range.clone().cut_at(cut);
                         shard.range = lower;
-                        given_away.push(Open::new(upper, hint));
+                        children.push(Open::new(upper, hint));
                     } else {
                         shard.hint = hint;
                     }
@@ -352,14 +351,14 @@ mod tests {
                 course.seen.extend(of_page);
             }
             open.retain(|shard| listed(keys, &shard.range).next().is_some());
-            open.append(&mut given_away);
+            open.append(&mut children);
         }
         course.seen.sort();
         course
     }
 
     #[test]
-    fn what_fits_one_page_is_not_cut() {
+    fn a_range_that_fits_one_page_is_not_cut() {
         let keys: BTreeSet<String> = (0..5).map(|n| format!("k{n}")).collect();
         let whole = ShardRange::of_prefix("");
         let (cut, ..) = search(&keys, &whole, Hint::default(), 5, PROBES);
@@ -389,16 +388,16 @@ mod tests {
                 course.pages,
                 course.probes
             );
-            // One worker would need 60 rounds, sixteen 4 if somebody had told them where to begin.
+            // One worker would need 60 rounds. Sixteen would need 4 if they knew beforehand where to begin.
             assert!(course.rounds <= 20, "{about}");
-            // Both sides are listed, and the source once more: with the copies no more than 1.02 requests a key.
+            // Both sides are listed, and the source once more. With the copies, that is at most 1.02 requests a key.
             let beside_copies = 3 * course.pages + course.probes;
             assert!(beside_copies * 50 <= keys.len(), "{about}");
         }
     }
 
     #[test]
-    fn sharing_out_waits_until_it_is_a_small_part_of_all_requests() {
+    fn splitting_waits_until_it_is_a_small_part_of_all_requests() {
         assert_eq!(probes_allowed(0, 2, 0), None);
         assert_eq!(probes_allowed(1_000, 2, 0), Some(10));
         assert_eq!(probes_allowed(1_000, 2, 12), None);
@@ -407,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scope_is_narrowed_to_what_both_cover() {
+    fn a_scope_is_narrowed_to_the_keys_that_both_cover() {
         let prefixes = ["b/".to_owned(), "a/1/".to_owned()];
         assert_eq!(listing_prefixes(&prefixes, ""), ["a/1/", "b/"]);
         assert_eq!(listing_prefixes(&prefixes, "a/"), ["a/1/"]);
@@ -430,7 +429,7 @@ mod tests {
             prop_assert!(probes <= PROBES);
             if let Some(cut) = cut {
                 let (lower, upper) = whole.clone().cut_at(cut);
-                // Keys that were there, and keys that come later.
+                // Keys that existed before, and keys that are added later.
                 for key in keys.iter().chain(&later) {
                     let halves = [&lower, &upper].into_iter().filter(|half| half.contains(key)).count();
                     prop_assert_eq!(halves, usize::from(whole.contains(key)), "{:?}", key);

@@ -1,15 +1,15 @@
-//! How the workers of a shard take permits: epoch, lease and in-flight pages. All I/O goes through [`ShardPorts`] and
-//! [`PageWork`].
+//! How only one worker at a time processes a shard: epoch, lease and in-flight pages. All I/O goes through
+//! [`ShardPorts`] and [`PageWork`].
 //!
-//! - **Epoch.** To send a shard's message means to raise the epoch of its item first. A message of an older epoch is
-//!   acknowledged at once, so that two messages of one shard become one. If the sender dies between the two, its own
-//!   message is redelivered, and its successor finds the message's id in `sent_by` and sends.
-//! - **Lease.** A worker takes the shard's lease before it works on it. Every write of the shard depends on the lease.
-//!   It lasts until nothing of its holder can be in flight, and is never renewed.
+//! - **Epoch.** Before a sender sends a shard's message, it raises the epoch of the shard's item. A message of an older
+//!   epoch is acknowledged at once, so that only one of two messages of a shard counts. If the sender dies between the
+//!   two steps, its own message is redelivered. Its successor finds the message's id in `sent_by` and sends.
+//! - **Lease.** A worker takes the shard's lease before it processes the shard. Every write of the shard depends on the
+//!   lease. It lasts until nothing of its holder can be in flight, and is never renewed.
 //! - **In-flight pages.** Before the first write of a page, the worker stores what the page may write. Its successor
 //!   verifies these keys in full, and deletes a leftover only if Tandem wrote it.
-//! - **Follow-up.** [`wake`] sends a message for every shard that needs one: the hourly maintenance for those whose
-//!   worker died or whose message is lost, a resume for all that wait.
+//! - **Follow-up.** [`wake`] sends a message for every shard that needs one. The hourly maintenance calls it for shards
+//!   whose worker died or whose message is lost, a resume for all that wait.
 
 mod ports;
 mod sending;
@@ -26,10 +26,10 @@ use crate::shard_state::{Guard, Lease, Shard};
 use crate::work::HOPS_MAX;
 use sending::send_what_a_predecessor_did_not;
 
-/// How many messages a recovery may use up before the shard is given up.
+/// How many messages a recovery may use up before the shard is marked as failed.
 pub const RECOVERIES_MAX: u32 = 3;
 
-/// How often a worker that meets another writer of the shard's item reads it again.
+/// How often a worker reads the shard's item again if another writer has changed it.
 const ATTEMPTS: usize = 10;
 
 /// One worker's work on one shard, under its lease.
@@ -65,15 +65,16 @@ enum Wait {
     RateLimit(i32),
 }
 
-/// How an attempt to give the lease back ended.
+/// The result of an attempt to give the lease back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Release {
     Done,
-    /// A sender has raised the epoch meanwhile, and its message may have met this lease: the holder goes on.
+    /// A sender has raised the epoch in the meantime. Its message may have been acknowledged because of this lease, so
+    /// the holder continues.
     Raised,
 }
 
-/// Works on the shard of `delivery` until it is done, or the rest is handed on.
+/// Processes the shard of `delivery` until it is done, or the rest is handed on.
 pub async fn work<P: ShardPorts, W: PageWork<P>>(
     ports: &P,
     pages: &W,
@@ -101,7 +102,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
             if delivery.epoch.is_some_and(|epoch| epoch < shard.epoch) {
                 return Ok(Err(Ended::Acknowledge));
             }
-            // After the shard: a resume that comes between raises the epoch, so that the lease is not taken.
+            // The gate is read after the shard: a resume in between raises the epoch, so that the lease is not taken.
             let gate = ports.gate().await?;
             if need(gate, &shard) == Need::Nothing {
                 // The worker that ended the shard may have died before it released the next one.
@@ -114,9 +115,9 @@ impl<'a, P: ShardPorts> Session<'a, P> {
             if let Some(lease) = shard.lease.as_ref().filter(|_| shard.is_leased(now))
                 && lease.holder != delivery.invocation
             {
-                // An earlier delivery of this message may have died.
+                // The worker of an earlier delivery of this message may have died.
                 let is_ours = delivery.message.is_some() && lease.message == delivery.message;
-                // At the last delivery the maintenance follows up instead, and the message is no dead letter.
+                // At the last delivery the maintenance follows up instead, so that the message is not a dead letter.
                 return Ok(Err(if is_ours && !delivery.is_last {
                     Ended::RedeliverAt(lease.until)
                 } else {
@@ -205,7 +206,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         }
     }
 
-    /// Does a page. Returns whether the session is over.
+    /// Processes a page. Returns whether the session is over.
     async fn page<W: PageWork<P>>(&self, pages: &W) -> Result<bool, SessionError<P::Error>> {
         let inherited = self.shard().await.in_flight;
         match pages.page(self).await? {
@@ -234,9 +235,9 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         }
     }
 
-    /// Ends a shard that failed at its message's last delivery, or for good: the job has to come to an end all the
-    /// same. What is in flight stays, so that the maintenance sends another message for its recovery, but not without
-    /// end: a failed recovery counts as `recoveries`.
+    /// Marks a shard as failed, after its message's last delivery or a permanent error, so that the job can still end.
+    /// What is in flight stays, so that the maintenance sends another message for its recovery. The number of
+    /// recoveries is limited: a failed recovery counts as `recoveries`.
     async fn give_up<W: PageWork<P>>(
         &self,
         pages: &W,
@@ -254,8 +255,8 @@ impl<'a, P: ShardPorts> Session<'a, P> {
                 next.recoveries_failed += recoveries;
                 if next.recoveries_failed >= RECOVERIES_MAX {
                     let problem = format!(
-                        "objects that a worker may have left half-written cannot be verified: {error}; run \
-                         `tandem verify --repair` when the cause is removed"
+                        "cannot verify objects that a worker may have left half-written: {error}; remove the cause, \
+                         then run `tandem verify --repair`"
                     );
                     next = next.given_up(problem, at);
                     next.in_flight = None;
@@ -270,7 +271,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         Ok(())
     }
 
-    /// The shard as it is now.
+    /// Returns the shard as it was last read or written.
     pub async fn shard(&self) -> Shard {
         self.current.lock().await.clone()
     }
@@ -305,7 +306,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         Ok(())
     }
 
-    /// Keeps what a search for a place to cut has cost and found out.
+    /// Stores what a search for a place to cut has cost and found.
     pub async fn note_search(&self, probes: u64, hint: Hint) -> Result<(), SessionError<P::Error>> {
         self.must_write(|shard| Shard {
             probes: shard.probes + probes,
@@ -316,7 +317,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         .await
     }
 
-    /// Splits off what comes after `cut` as a shard of its own, and sends its message.
+    /// Splits off the keys after `cut` as a child shard, and sends its message.
     pub async fn split(
         &self,
         cut: &str,
@@ -342,8 +343,8 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         Ok(self.ports.send(index, child.epoch, 0).await?)
     }
 
-    /// Sends the shard's next message and gives the lease back. Returns `false` if a sender raised the epoch
-    /// meanwhile: then the session goes on.
+    /// Sends the shard's next message and gives the lease back. Returns `false` if a sender raised the epoch in the
+    /// meantime. Then the session continues.
     async fn hand_on(&self, wait: Wait) -> Result<bool, SessionError<P::Error>> {
         let epoch = self.shard().await.epoch;
         let (delay_secs, counted) = match wait {
@@ -387,7 +388,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         Ok(())
     }
 
-    /// Writes what the shard becomes, if `guard` allows it. Returns whether it did.
+    /// Writes the changed shard if `guard` allows it. Returns whether it was written.
     async fn write(
         &self,
         guard: Guard<'_>,
@@ -402,7 +403,7 @@ impl<'a, P: ShardPorts> Session<'a, P> {
         Ok(written)
     }
 
-    /// Writes what the shard becomes while the lease lasts.
+    /// Writes the changed shard. Fails if the lease is lost.
     async fn must_write(
         &self,
         change: impl Fn(&Shard) -> Shard,

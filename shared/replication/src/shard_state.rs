@@ -1,5 +1,5 @@
-//! A shard of a job as its item holds it: its range, how far it has come, what it has counted, and who may work on
-//! it. Every change of it is a method here; [`Guard`] says on what a write depends. No I/O.
+//! A shard of a job as its item stores it: its range, how far it has come, what it has counted, and which worker may
+//! process it. Every change of it is a method here. [`Guard`] is the condition of a write. No I/O.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,12 @@ use crate::progress::Counts;
 use crate::shard::{Hint, ShardRange};
 use crate::shard_session::STALLED_AFTER;
 
-/// A shard as the table holds it: its range, how far it has come, and what it has counted.
+/// A shard as the table stores it: its range, how far it has come, and what it has counted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Shard {
     /// Its number among the job's shards.
     pub index: u32,
-    /// Keys begin so.
+    /// The prefix of its keys.
     pub prefix: String,
     /// Exclusive lower bound.
     #[serde(default)]
@@ -28,8 +28,8 @@ pub struct Shard {
     /// The part of a manifest that names the shard's keys, instead of a range of them.
     #[serde(default, deserialize_with = "by_name::optional")]
     pub manifest: Option<ManifestPart>,
-    /// The last key that is accounted for; in a manifest the number of bytes, or of records of a compressed
-    /// one, that are.
+    /// The last key that is accounted for. In a manifest it is the number of bytes that are, or of records if the
+    /// manifest is compressed.
     #[serde(default)]
     pub checkpoint: Option<String>,
     /// How many pages are accounted for.
@@ -37,26 +37,26 @@ pub struct Shard {
     /// How often part of the shard was split off.
     #[serde(default)]
     pub splits: u64,
-    /// How many requests were spent on finding where to cut.
+    /// How many requests were spent on finding places to cut.
     #[serde(default)]
     pub probes: u64,
-    /// A key that was seen in the range; the greatest one known.
+    /// The greatest key that was seen in the range.
     #[serde(default)]
     pub known: Option<String>,
-    /// Nothing was seen above this key.
+    /// No key was seen above this one.
     #[serde(default)]
     pub empty_above: Option<String>,
     /// Whether it has had a message, or is about to get one from the sender that raised its epoch.
     #[serde(default)]
     pub sent: bool,
-    /// The epoch of its newest message; a message of an older epoch is void. 0 before the first message.
+    /// The epoch of its newest message; a message of an older epoch is ignored. 0 before the first message.
     #[serde(default)]
     pub epoch: u64,
     /// What the sender of that message was processing when it raised the epoch: a message, or an invocation. If the
     /// sender died before it sent, its own message is redelivered, and its successor sends.
     #[serde(default)]
     pub sent_by: Option<String>,
-    /// Who works on it.
+    /// The lease of the worker that processes it.
     #[serde(default, deserialize_with = "by_name::optional")]
     pub lease: Option<Lease>,
     /// What its workers have begun to write and not accounted for.
@@ -68,31 +68,31 @@ pub struct Shard {
     /// How many messages were used up by recoveries that failed.
     #[serde(default)]
     pub recoveries_failed: u32,
-    /// When anything of it was last written.
+    /// When its item was last written.
     #[serde(default)]
     pub progressed_at: Option<Timestamp>,
     /// When it ended.
     #[serde(default)]
     pub ended_at: Option<Timestamp>,
-    /// Why it ended before its end, if it did.
+    /// Why it failed, if it did.
     #[serde(default)]
     pub error: Option<String>,
-    /// What part of the job it is, 0 to 1: an estimate.
+    /// Its estimated part of the job, 0 to 1.
     #[serde(default)]
     pub weight: f64,
-    /// What part of the job it had done when `weight` was last given.
+    /// The part of the job that it had done when `weight` was last set.
     #[serde(default)]
     pub weight_done: f64,
-    /// Where it was then.
+    /// Its place at that time.
     #[serde(default)]
     pub weight_from: Option<String>,
     /// Requests to S3 so far.
     #[serde(default)]
     pub s3_requests: u64,
-    /// What became of its objects so far.
+    /// The outcomes of its objects so far.
     #[serde(flatten)]
     pub counts: Counts,
-    /// When the table may forget it, in seconds since 1970; never if it is missing.
+    /// When the table may delete it, in seconds since 1970; never if this is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
 }
@@ -102,7 +102,7 @@ pub struct Shard {
 pub struct Lease {
     /// The invocation that has it.
     pub holder: String,
-    /// The message that the invocation processes; none where it was invoked by hand.
+    /// The message that the invocation processes; `None` if it was invoked by hand.
     #[serde(default)]
     pub message: Option<String>,
     /// When it expires. In milliseconds since 1970, so that the table can compare it.
@@ -110,7 +110,7 @@ pub struct Lease {
     pub until: Timestamp,
 }
 
-/// On what a write of a shard depends.
+/// The condition of a write of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard<'a> {
     /// The epoch is this one.
@@ -123,7 +123,7 @@ pub enum Guard<'a> {
         holder: &'a str,
         /// The epoch.
         epoch: u64,
-        /// The present.
+        /// The present time.
         at: Timestamp,
     },
     /// This invocation has the lease.
@@ -135,7 +135,7 @@ pub enum Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// Whether the guard lets a write of `shard` through.
+    /// Returns whether the guard allows a write of `shard`.
     pub fn allows(&self, shard: &Shard) -> bool {
         let is_held = |by: &str| shard.lease.as_ref().is_some_and(|lease| lease.holder == by);
         match *self {
@@ -160,7 +160,7 @@ pub struct ManifestPart {
     pub region: String,
     /// The list's own key.
     pub key: String,
-    /// The list's `ETag`: another one is another list.
+    /// The list's `ETag`. A list with another `ETag` is another list.
     pub etag: String,
     /// Whether it is compressed by gzip.
     pub gzip: bool,
@@ -169,16 +169,16 @@ pub struct ManifestPart {
     pub layout: Layout,
     /// Its lines begin at this byte or later.
     pub from: u64,
-    /// ... and before this one; to the end if it is missing.
+    /// Its lines begin before this byte; `None` means to the end.
     pub until: Option<u64>,
 }
 
-/// One page of a shard, done.
+/// The result of one page of a shard.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Step {
-    /// The last key of the page, or place in a manifest; `None` if there was none.
+    /// The last key of the page, or the place in a manifest; `None` if there was none.
     pub checkpoint: Option<String>,
-    /// What became of its objects.
+    /// The outcomes of its objects.
     pub counts: Counts,
     /// Requests to S3.
     pub s3_requests: u64,
@@ -187,7 +187,7 @@ pub struct Step {
 }
 
 impl Shard {
-    /// A shard that has not begun. It is forgotten when its job is.
+    /// Creates a shard that has not begun. The table deletes it when it deletes its job.
     pub fn new(
         index: u32,
         range: ShardRange,
@@ -226,7 +226,7 @@ impl Shard {
         }
     }
 
-    /// What is left to do.
+    /// Returns the range that is left to process.
     pub fn rest(&self) -> ShardRange {
         ShardRange {
             prefix: self.prefix.clone(),
@@ -235,7 +235,7 @@ impl Shard {
         }
     }
 
-    /// What is known of the upper end.
+    /// Returns what is known about the upper end of the range.
     pub fn hint(&self) -> Hint {
         Hint {
             known: self.known.clone(),
@@ -243,30 +243,30 @@ impl Shard {
         }
     }
 
-    /// Whether the shard has come to its end, or was given up.
+    /// Returns whether the shard is complete or has failed.
     pub fn has_ended(&self) -> bool {
         self.ended_at.is_some()
     }
 
-    /// Whether the shard counts among those that are worked on.
+    /// Returns whether the shard counts among those that are being processed.
     pub fn is_under_way(&self) -> bool {
         self.sent && !self.has_ended()
     }
 
-    /// Whether a holder has it at `at`.
+    /// Returns whether a worker has its lease at `at`.
     pub fn is_leased(&self, at: Timestamp) -> bool {
         self.lease.as_ref().is_some_and(|lease| at < lease.until)
     }
 
-    /// Since when the shard stands still, although there is work to do: it has no worker, and nothing of it was written
-    /// for [`STALLED_AFTER`].
+    /// Returns since when the shard has made no progress although there is work to do: it has no worker, and its item
+    /// was not written for [`STALLED_AFTER`].
     pub fn stalled_since(&self, now: Timestamp) -> Option<Timestamp> {
         let waits = self.is_under_way() || self.in_flight.is_some();
         self.progressed_at
             .filter(|moved_at| waits && !self.is_leased(now) && now - *moved_at > STALLED_AFTER)
     }
 
-    /// The shard with a new message, which `sent_by` is about to send.
+    /// Returns the shard with the next epoch, for a message that `sent_by` is about to send.
     #[must_use]
     pub fn raised(&self, sent_by: &str, at: Timestamp) -> Self {
         Self {
@@ -278,7 +278,7 @@ impl Shard {
         }
     }
 
-    /// The shard in the hands of a holder.
+    /// Returns the shard with this lease.
     #[must_use]
     pub fn leased(&self, lease: Lease) -> Self {
         Self {
@@ -287,7 +287,7 @@ impl Shard {
         }
     }
 
-    /// The shard without a holder.
+    /// Returns the shard without a lease.
     #[must_use]
     pub fn released(&self) -> Self {
         Self {
@@ -296,7 +296,7 @@ impl Shard {
         }
     }
 
-    /// The shard while a page of it may write `page`, besides what is in flight already.
+    /// Returns the shard with `page` in flight, in addition to what is in flight already.
     #[must_use]
     pub fn with_in_flight(&self, page: InFlight) -> Self {
         let in_flight = match &self.in_flight {
@@ -316,7 +316,7 @@ impl Shard {
         }
     }
 
-    /// Whether `one` is a place before `other`: a key, or in a manifest a number.
+    /// Returns whether `one` is a place before `other`: a key, or in a manifest a number.
     pub fn is_before(&self, one: &str, other: &str) -> bool {
         if self.manifest.is_none() {
             return one < other;
@@ -325,13 +325,13 @@ impl Shard {
         number(one) < number(other)
     }
 
-    /// What of `in_flight` lies beyond the shard's checkpoint.
+    /// Returns `in_flight` if it reaches beyond the shard's checkpoint.
     pub fn ahead(&self, in_flight: Option<InFlight>) -> Option<InFlight> {
         let reached = self.checkpoint.as_ref();
         in_flight.filter(|page| reached.is_none_or(|place| self.is_before(place, &page.last)))
     }
 
-    /// What part of the job it has done, 0 to 1: an estimate.
+    /// Returns the estimated part of the job that the shard has done, 0 to 1.
     pub fn fraction(&self) -> f64 {
         let since = match (&self.ended_at, &self.checkpoint) {
             (Some(_), _) => 1.0,
@@ -354,7 +354,7 @@ impl Shard {
         fraction(from.unwrap_or(&self.prefix), high, checkpoint)
     }
 
-    /// The shard after a step. `inherited` is what was in flight before the step's own page.
+    /// Returns the shard after a step. `inherited` is what was in flight before the step's own page.
     #[must_use]
     pub fn after(&self, step: &Step, inherited: Option<InFlight>, at: Timestamp) -> Self {
         let mut counts = self.counts;
@@ -380,7 +380,7 @@ impl Shard {
         Self { in_flight, ..next }
     }
 
-    /// The shard given up with an error. What is in flight stays for a recovery.
+    /// Returns the shard marked as failed with this error. What is in flight stays for a recovery.
     #[must_use]
     pub fn given_up(&self, error: String, at: Timestamp) -> Self {
         Self {
@@ -391,7 +391,7 @@ impl Shard {
         }
     }
 
-    /// The shard, which was given up, once more open.
+    /// Returns the shard, which had failed, open again.
     #[must_use]
     pub fn reopened(&self, at: Timestamp) -> Self {
         Self {
@@ -404,8 +404,8 @@ impl Shard {
         }
     }
 
-    /// The shard without what comes after `cut`, and its child, the shard of that, which has the number `index` and
-    /// gets a message from `sent_by`. The child inherits what is in flight.
+    /// Splits the shard. Returns the shard without the keys after `cut`, and its child, the shard of those keys. The
+    /// child has the number `index` and gets a message from `sent_by`. It inherits what is in flight beyond `cut`.
     pub fn cut(
         &self,
         cut: &str,

@@ -1,5 +1,4 @@
-//! Which notifications a rule needs from its source bucket, and how they fit beside those that are
-//! there already. No I/O.
+//! The notifications that a rule needs from its source bucket, and how they fit with those that exist already. No I/O.
 
 use std::fmt;
 
@@ -8,7 +7,7 @@ use crate::names::RuleId;
 use crate::options::{AclChoice, Options};
 use crate::rule::{Policy, Rule, Scope};
 
-/// To which of our queues an entry sends.
+/// The queue of Tandem that an entry sends to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
     /// Objects that were put, copied or completed, restored from an archive, or tagged.
@@ -18,12 +17,12 @@ pub enum Lane {
 }
 
 impl Lane {
-    /// Returns the event types of the lane that a rule of this policy and these options asks for, as a notification
-    /// configuration names them.
+    /// Returns the event types that a rule with this policy and these options needs in this queue, under the names of
+    /// notification configurations.
     ///
-    /// A rule of policy `write` asks for deletes of versions too. Deleting the current version by its id, or the
+    /// A rule with policy `write` asks for deletes of versions too. Deleting the current version by its id, or the
     /// delete marker that hides it, makes an older version the current one, and S3 sends no other event for that.
-    /// A rule asks for them whether or not its source has versions, because that can change later.
+    /// A rule asks for these events whether or not its source has versions, because that can change later.
     ///
     /// Source: S3 user guide, "Event notification types and destinations".
     pub fn events(self, policy: Policy, options: &Options) -> Vec<&'static str> {
@@ -49,7 +48,7 @@ impl Lane {
         events
     }
 
-    /// The lane's name, as the contract has it.
+    /// Returns the queue's name, as the contract has it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Put => "put",
@@ -58,7 +57,7 @@ impl Lane {
     }
 }
 
-/// One entry of a bucket's notification configuration: ours to write, or found there.
+/// One entry of a bucket's notification configuration: one that Tandem will write, or one that was found there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The entry's name.
@@ -72,7 +71,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// Whether the entry sends every event of this type of every key that begins with `prefix`.
+    /// Returns whether the entry sends every event of this type of every key that begins with `prefix`.
     fn sends_all(&self, event: &str, prefix: &KeyFilter) -> bool {
         let asks_for = |event: &str| self.events.iter().any(|sent| event_covers(sent, event));
         self.suffix.is_any()
@@ -83,10 +82,9 @@ impl Entry {
     }
 }
 
-/// The entries that `rule` needs, each with its lane.
+/// Returns the entries that `rule` needs, each with its queue.
 ///
-/// The scope's prefixes go into the entries' own filters, so that S3 does not even send what the rule
-/// does not cover.
+/// The entries filter by the scope's prefixes, so that S3 does not even send events that the rule does not cover.
 pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
     let prefixes = filter_prefixes(&rule.scope);
     let entry = |lane: Lane, at: usize, prefix: &KeyFilter| {
@@ -113,20 +111,20 @@ pub fn entries(rule: &Rule) -> Vec<(Lane, Entry)> {
         .collect()
 }
 
-/// How the names of all entries of a rule begin; no entry of anybody else does.
+/// Returns the prefix of the names of all entries of a rule. No other user's entry has it.
 pub fn entry_id_start(rule: &RuleId) -> String {
     format!("tandem-{rule}-")
 }
 
-/// The rule for which an entry of this name was made, where it is one of ours.
+/// Returns the rule for which the entry with this name was made, if it is an entry of Tandem.
 pub fn rule_of_entry(id: &str) -> Option<RuleId> {
     let (rule, _) = id.strip_prefix("tandem-")?.rsplit_once('-')?;
     let (rule, _) = rule.rsplit_once('-')?;
     Some(RuleId::new(rule))
 }
 
-/// The filters for the scope's prefixes, without those that another one covers: a filter may be shorter than its
-/// prefix ([`KeyFilter::of_prefix`]). The functions check the exact scope.
+/// Returns the filters for the scope's prefixes, without those that another one covers: a filter may be shorter than
+/// its prefix ([`KeyFilter::of_prefix`]). The functions check the exact scope.
 fn filter_prefixes(scope: &Scope) -> Vec<KeyFilter> {
     let Scope::Prefixes(prefixes) = scope else {
         return vec![KeyFilter::default()];
@@ -142,8 +140,8 @@ fn filter_prefixes(scope: &Scope) -> Vec<KeyFilter> {
     kept
 }
 
-/// Returns what of `wanted` has to be attached, where the entries in `forwarded` send to topics that deliver to
-/// Tandem's queues. Either queue takes every kind of event, so the lane does not matter.
+/// Returns the part of `wanted` that has to be attached. The entries in `forwarded` send to topics that deliver to
+/// Tandem's queues. Either queue accepts every kind of event, so it does not matter which one.
 pub fn not_forwarded(wanted: Vec<(Lane, Entry)>, forwarded: &[Entry]) -> Vec<(Lane, Entry)> {
     let mut left = wanted;
     for (_, entry) in &mut left {
@@ -154,29 +152,29 @@ pub fn not_forwarded(wanted: Vec<(Lane, Entry)>, forwarded: &[Entry]) -> Vec<(La
     left
 }
 
-/// The entry among `theirs` that S3 would not accept beside `ours`, if there is one, with where it sends to.
+/// Returns the entry among `theirs` that S3 would not accept beside `ours`, if there is one, with its destination.
 ///
-/// S3 refuses two entries that can both match one event: a common event type, and prefixes and
-/// suffixes of which one contains the other.
+/// S3 refuses two entries that can both match one event: they have a common event type, and of their prefixes and
+/// suffixes one contains the other.
 pub fn conflict<'a, T>(ours: &[(Lane, Entry)], theirs: &'a [(T, Entry)]) -> Option<&'a (T, Entry)> {
     theirs
         .iter()
         .find(|(_, their)| ours.iter().any(|(_, our)| overlap(our, their)))
 }
 
-/// Events that a rule needs and that nothing sends.
+/// Events that a rule needs and that no entry sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Where they should be sent to.
+    /// The queue that they should be sent to.
     pub lane: Lane,
     /// The events, as a notification configuration names them.
     pub event: String,
-    /// Of keys that begin so.
+    /// The prefix of their keys.
     pub prefix: KeyFilter,
 }
 
-/// What the rule `wants` and the entries that were `found`, each with the lane it sends to, do not send. Their names
-/// do not matter: another writer that rewrote the configuration and asks for the same has broken nothing.
+/// Returns what the rule `wants` and the entries that were `found`, each with its queue, do not send. The names of
+/// entries do not matter: if another writer rewrote the configuration and asks for the same events, nothing is broken.
 pub fn gaps(wants: &[(Lane, Entry)], found: &[(Lane, Entry)]) -> Vec<Gap> {
     let sent = |lane: Lane, event: &str, prefix: &KeyFilter| {
         found
@@ -219,7 +217,7 @@ fn events_overlap(a: &str, b: &str) -> bool {
     event_covers(a, b) || event_covers(b, a)
 }
 
-/// Whether an entry of the event type `wide` sends every event of the type `narrow`.
+/// Returns whether an entry of the event type `wide` sends every event of the type `narrow`.
 fn event_covers(wide: &str, narrow: &str) -> bool {
     wide == narrow
         || wide
@@ -227,7 +225,7 @@ fn event_covers(wide: &str, narrow: &str) -> bool {
             .is_some_and(|start| narrow.starts_with(start))
 }
 
-/// The types that a type with a wildcard stands for, where a rule may need it: entries may list them instead.
+/// Returns the types that a type with a wildcard stands for, if a rule may need it: entries may list them instead.
 ///
 /// Source: S3 user guide, "Event notification types and destinations".
 fn members(event: &str) -> Option<&'static [&'static str]> {

@@ -1,20 +1,20 @@
-//! A large object's copy by many invocations: its parts in ranges, each of which one invocation copies.
-//! All I/O goes through the ports in [`ports`].
+//! The copy of a large object by many invocations: its parts are grouped into ranges, and one invocation copies one
+//! range. All I/O goes through the ports in [`ports`].
 //!
-//! The rules of a transfer, each of which the search in `tests/transfers.rs` removes once:
+//! These are the rules of a transfer. The search in `tests/transfers.rs` removes each of them once:
 //!
 //! 1. An upload is logged before it is created, so that the sweep finds the uploads of functions that died.
-//! 2. A range is noted as done only when all its parts are in the upload.
+//! 2. A range is recorded as done only when all its parts are in the upload.
 //! 3. After a completion, answered or not, the source is read again; its present state decides.
 //! 4. A transfer that has to be restarted is invalidated before its object is sent, so that the receiver does
 //!    not join it.
-//! 5. **The upload is the fence.** A worker that gives a transfer up aborts its upload before the source is read for
-//!    what follows. A completion that is still in flight has landed by then, and is seen, or never lands.
+//! 5. **The upload is the fence.** A worker that abandons a transfer aborts its upload before the source is read for
+//!    the next step. A completion that is still in flight has either landed by then, and is seen, or never lands.
 //! 6. In modes that protect the destination's objects, a completion is conditional, and what follows it may
 //!    replace only what this transfer wrote.
 //! 7. The sweep aborts only uploads that the log names.
 //!
-//! In reading order: what the table holds ([`state`]), the ports ([`ports`]), uploads whether or not they belong
+//! In reading order: what the table stores ([`state`]), the ports ([`ports`]), uploads whether or not they belong
 //! to a transfer ([`uploads`]), the beginning ([`begin`]), one range ([`copying`]), completion and restart
 //! ([`ending`]), the sweep ([`sweep`]).
 
@@ -35,10 +35,10 @@ use crate::part_layout::PartLayout;
 
 pub use self::state::{Invalidated, LoggedUpload, Transfer};
 
-/// Into how many ranges a transfer is cut at most: its state names those that are done.
+/// The maximum number of ranges of a transfer, because its state lists those that are done.
 pub const RANGES_MAX: u32 = 1_000;
 
-/// Parts that follow each other; one message, one invocation.
+/// Consecutive parts, for which there is one message, and which one invocation copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartRange {
     /// Its number, from 0.
@@ -50,7 +50,7 @@ pub struct PartRange {
 }
 
 impl PartRange {
-    /// Whether a part belongs to the range.
+    /// Returns whether a part belongs to the range.
     pub fn covers(&self, part: u32) -> bool {
         (self.first_part..=self.last_part).contains(&part)
     }
@@ -90,7 +90,7 @@ pub struct TransferSource {
 }
 
 impl TransferSource {
-    /// The object that a HEAD has shown.
+    /// Returns the source of a transfer for the object that a HEAD has shown.
     pub fn of(source: &ObjectState) -> Self {
         Self {
             etag: source.etag.clone(),
@@ -100,7 +100,7 @@ impl TransferSource {
     }
 }
 
-/// How far a transfer has come, as it is shown.
+/// The progress of a transfer, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferView {
     /// Its id.
@@ -111,11 +111,11 @@ pub struct TransferView {
     pub bytes: u64,
     /// How many of them are copied, in whole ranges.
     pub bytes_copied: u64,
-    /// In how many parts.
+    /// How many parts the object has.
     pub parts: u32,
     /// When it began.
     pub started_at: Timestamp,
-    /// When it last came on.
+    /// When it last made progress.
     pub progressed_at: Timestamp,
 }
 
@@ -127,13 +127,13 @@ mod tests {
     use crate::part_layout::{OBJECT_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN};
 
     #[test]
-    fn the_largest_object_has_no_more_ranges_than_its_state_can_name() {
+    fn the_largest_object_has_no_more_ranges_than_its_state_can_list() {
         let layout = PartLayout::even(OBJECT_BYTES_MAX, PART_BYTES_MAX);
         assert_eq!(ranges(&layout, 1).len(), RANGES_MAX as usize);
     }
 
     #[test]
-    fn a_range_has_one_part_at_least() {
+    fn a_range_has_at_least_one_part() {
         let layout = PartLayout::even(30 << 20, 8 << 20);
         let cut = ranges(&layout, 1);
         assert_eq!(cut.len(), 4);

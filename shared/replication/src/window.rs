@@ -1,22 +1,22 @@
-//! How much is sent at once: less when the service asks to slow down, more again while it does not. No I/O.
+//! Limits how much is sent at once: less when the service asks to slow down, more again while it does not. No I/O.
 //!
-//! Additive increase, multiplicative decrease, as in TCP's congestion control (RFC 5681): senders that do not
-//! know of each other come to share what there is.
+//! Additive increase, multiplicative decrease, as in TCP's congestion control (RFC 5681): senders that do not know of
+//! each other end up sharing the capacity.
 
-/// A window on a stream of work.
+/// A window that limits how much work is under way.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Window {
     max: usize,
     /// How much may be under way.
     width: f64,
     under_way: usize,
-    /// Of what was under way when the window was last narrowed, how much still is: it was sent at the old
-    /// width, so its being throttled says nothing about the new one.
+    /// How much of the work that was under way when the window was last narrowed still is. It was sent at the old
+    /// width, so if it is throttled, that says nothing about the new width.
     from_before: usize,
 }
 
 impl Window {
-    /// A window that is open as far as it ever is; `max` counts from one.
+    /// Creates a window of the maximum width `max`, or of width 1 if `max` is 0.
     pub fn new(max: usize) -> Self {
         let max = max.max(1);
         Self {
@@ -27,7 +27,7 @@ impl Window {
         }
     }
 
-    /// How much may be under way at once, at least one.
+    /// Returns how much may be under way at once, at least one.
     pub fn width(&self) -> usize {
         // At most `max`, which was a usize.
         #[expect(
@@ -39,14 +39,14 @@ impl Window {
         width.clamp(1, self.max)
     }
 
-    /// Begins a piece of work if there is room for it.
+    /// Begins a piece of work if the window allows it. Returns whether it did.
     pub fn begin(&mut self) -> bool {
-        let room = self.under_way < self.width();
-        self.under_way += usize::from(room);
-        room
+        let allowed = self.under_way < self.width();
+        self.under_way += usize::from(allowed);
+        allowed
     }
 
-    /// Ends a piece of work. A whole window's worth of them widens it by one.
+    /// Ends a piece of work. After as many as the window is wide, it is wider by one.
     pub fn end(&mut self) {
         self.under_way = self.under_way.saturating_sub(1);
         if self.from_before > 0 {
@@ -56,7 +56,7 @@ impl Window {
         }
     }
 
-    /// The service has asked to slow down: half as much from now on.
+    /// Halves the window, because the service has asked to slow down.
     pub fn throttled(&mut self) {
         if self.from_before == 0 {
             self.width = (self.width / 2.0).max(1.0);
@@ -74,7 +74,7 @@ mod tests {
     // Promise: A function that is asked to slow down halves the number of its concurrent requests, and nothing
     // fails by that.
     #[test]
-    fn one_burst_of_throttling_halves_once() {
+    fn one_burst_of_throttling_halves_the_window_once() {
         let mut window = Window::new(32);
         while window.begin() {}
         for _ in 0..32 {
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn it_opens_again_by_one_a_round_and_never_beyond_its_maximum() {
+    fn a_window_widens_by_one_a_round_and_never_beyond_its_maximum() {
         let mut window = Window::new(8);
         window.throttled();
         assert_eq!(window.width(), 4);
@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn there_is_always_room_for_one_and_never_for_more_than_the_maximum(
+        fn a_window_always_allows_one_and_never_more_than_the_maximum(
             max in 0_usize..40,
             steps in proptest::collection::vec(0_u8..3, 0..300),
         ) {

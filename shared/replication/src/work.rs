@@ -1,6 +1,5 @@
-//! What the work queue carries to `backfill-shard`, everything that takes longer than one notification may,
-//! and the part queue to `copy-parts`.
-//! No I/O.
+//! The messages of two queues: the work queue sends to `backfill-shard` everything that may take longer than one
+//! notification, and the part queue sends to `copy-parts`. No I/O.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,28 +7,28 @@ use crate::in_flight::OwnWrites;
 use crate::names::{JobId, ObjectKey, RuleId, TransferId};
 use crate::overwrite::Overwrite;
 
-/// Into how many parts a rule's deferred keys are spread, so that no single table partition takes all writes.
+/// Over how many parts a rule's deferred keys are spread, so that no single table partition takes all writes.
 pub const DEFERRED_PARTITIONS: u8 = 8;
 
 /// How many messages may follow from one another without progress. AWS ends a chain of invocations after about 16,
-/// unless a function's configuration allows it. That of the work and part queues' functions does, because a long job is
-/// such a chain. This limit replaces AWS's, so that a fault cannot keep functions busy for ever.
+/// unless a function's configuration allows longer chains. The functions of the work and part queues allow them,
+/// because a long job is such a chain. This limit replaces AWS's, so that a fault cannot keep functions busy for ever.
 ///
 /// Source: Lambda developer guide, "Use Lambda recursive loop detection to prevent infinite loops".
 pub const HOPS_MAX: u32 = 100;
 
-/// One message of the work queue. Each may come twice. Fields that a newer version adds are passed over, so that a
+/// One message of the work queue. Each may be delivered twice. Fields that a newer version adds are ignored, so that a
 /// deployment while jobs run loses nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Work {
-    /// Carry a shard of a backfill job on from its checkpoint.
+    /// Continue a shard of a job from its checkpoint.
     Shard {
         /// The rule.
         rule_id: RuleId,
         /// The job.
         job_id: JobId,
-        /// Which of the job's shards.
+        /// The index of the shard.
         shard: u32,
     },
     /// Replicate the keys that changed while the rule was paused. Messages call it `held`, so that functions of every
@@ -40,7 +39,7 @@ pub enum Work {
         rule_id: RuleId,
         /// Which part of the deferred keys.
         partition: u8,
-        /// How many messages it follows from since a key was last replicated.
+        /// How many messages precede it in its chain since a key was last replicated.
         #[serde(default, skip_serializing_if = "is_zero")]
         hops: u32,
     },
@@ -55,7 +54,7 @@ pub enum Work {
         /// What it may replace: a backfill's object keeps its job's mode.
         #[serde(default, skip_serializing_if = "Overwrite::is_always")]
         overwrite: Overwrite,
-        /// Of a job's object: what the job may have written. Another writer's replica of it stays.
+        /// For an object of a job: what the job may have written. A replica by another writer is kept.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         own: Option<OwnWrites>,
         /// How many transfers of the object were restarted before.
@@ -65,8 +64,8 @@ pub enum Work {
 }
 
 impl Work {
-    /// Returns the names of all fields that a message of this kind may have. In an invocation by hand any other field is
-    /// a mistake.
+    /// Returns the names of all fields that a message of this kind may have. In an invocation by hand, any other field
+    /// is a mistake.
     pub fn fields(kind: &str) -> Option<&'static [&'static str]> {
         match kind {
             "shard" => Some(&["kind", "rule_id", "job_id", "shard"]),
@@ -93,7 +92,7 @@ fn is_zero(hops: &u32) -> bool {
     *hops == 0
 }
 
-/// One message of the part queue, or the schedule's word to `copy-parts`. Each may come twice.
+/// One message of the part queue, or the event that the schedule sends to `copy-parts`. Each may be delivered twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum PartWork {
@@ -103,9 +102,9 @@ pub enum PartWork {
         rule_id: RuleId,
         /// The object's key.
         key: ObjectKey,
-        /// The transfer; if it is over, nothing is to be done.
+        /// The transfer. If it has ended, there is nothing to do.
         transfer_id: TransferId,
-        /// Which of the transfer's ranges, from 0.
+        /// The index of the transfer's range, from 0.
         range: u32,
         /// What the transfer may replace.
         #[serde(default, skip_serializing_if = "Overwrite::is_always")]
@@ -113,16 +112,16 @@ pub enum PartWork {
     },
     /// Abort uploads that were left behind.
     Sweep {
-        /// Those of one rule; of all if nobody says.
+        /// The rule whose uploads to abort; all rules if it is missing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         rule_id: Option<RuleId>,
-        /// How old they have to be, in seconds; an hour if nobody says.
+        /// How old they have to be, in seconds; an hour if it is missing.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         older_than_secs: Option<u64>,
     },
 }
 
-/// In which part of the deferred keys `key` is kept (FNV-1a, so that every version agrees).
+/// Returns the partition of the deferred keys in which `key` is stored (FNV-1a, so that every version agrees).
 pub fn deferred_partition(key: &ObjectKey) -> u8 {
     let hash = key
         .as_str()
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn held_keys_use_every_partition() {
+    fn deferred_keys_use_every_partition() {
         let used: std::collections::BTreeSet<u8> = (0..200)
             .map(|n| deferred_partition(&ObjectKey::parse(format!("k{n}")).unwrap()))
             .collect();

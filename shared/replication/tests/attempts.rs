@@ -1,4 +1,4 @@
-//! What one attempt asks, orders and believes, on a script of what other writers do meanwhile.
+//! What one attempt requests, writes and relies on, while a script plays the other writers.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -40,7 +40,7 @@ fn untagged(etag: &str) -> Stored {
     object
 }
 
-/// Copies what a listing shows, and settles it by the source as it is then.
+/// Copies an object as a listing shows it, and settles it with the source's state after the copy.
 fn copy_listed(pair: &Scripted, options: &Options, source: &Stored) -> Outcome {
     let begun = run(replicator(pair, options).copy_listed(&key(), &listed(source), None));
     match begun.unwrap() {
@@ -53,14 +53,14 @@ fn copy_listed(pair: &Scripted, options: &Options, source: &Stored) -> Outcome {
 }
 
 #[test]
-fn a_put_that_nothing_disturbs_costs_one_copy_and_one_head() {
+fn an_undisturbed_put_costs_one_copy_and_one_head() {
     let pair = Scripted::new(Some(stored("v1", 1)), None);
     assert_eq!(put(&pair, &Options::default(), "v1"), COPIED);
     assert_eq!(pair.sent(), ["copy onto anything", "head source"]);
 }
 
 #[test]
-fn a_listed_object_that_nothing_disturbs_costs_one_copy() {
+fn an_undisturbed_listed_object_costs_one_copy() {
     let source = stored("v1", 1);
     let pair = Scripted::new(Some(source.clone()), None);
     assert_eq!(copy_listed(&pair, &Options::default(), &source), COPIED);
@@ -68,7 +68,7 @@ fn a_listed_object_that_nothing_disturbs_costs_one_copy() {
 }
 
 #[test]
-fn a_mode_that_protects_protects_from_a_put_too() {
+fn a_protecting_mode_applies_to_a_put_too() {
     let options = Options::default();
     let pair = Scripted::new(Some(stored("v1", 1)), Some(stored("theirs", 1)));
     let put = replicator(&pair, &options).overwriting(Overwrite::Never);
@@ -80,7 +80,7 @@ fn a_mode_that_protects_protects_from_a_put_too() {
 // Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
 // the tags again.
 #[test]
-fn a_slow_listed_copy_brings_no_old_tags() {
+fn a_slow_listed_copy_leaves_no_old_tags() {
     for read in ["2", "1"] {
         let source = tagged("v1", read);
         let pair = Scripted::new(Some(source.clone()), None)
@@ -100,7 +100,7 @@ fn a_slow_listed_copy_brings_no_old_tags() {
 // Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
 // the tags again.
 #[test]
-fn a_slow_put_brings_no_old_tags() {
+fn a_slow_put_leaves_no_old_tags() {
     let pair = Scripted::new(Some(untagged("v1")), None)
         .behaving(|state| {
             state.took = TimeDelta::seconds(6);
@@ -117,9 +117,9 @@ fn a_slow_put_brings_no_old_tags() {
     );
 }
 
-/// The version that the copy read is deleted by its id. The one before it has the same bytes.
+/// The version that the copy read is deleted by its id. The version before it has the same bytes.
 #[test]
-fn a_listed_copy_of_a_version_that_is_not_current_any_more_is_not_believed() {
+fn a_listed_copy_of_a_version_that_is_no_longer_current_is_checked_again() {
     let version = |at, id: &str, cache: &str| {
         let mut object = stored("v1", at);
         object.state.version_id = Some(VersionId::new(id));
@@ -139,7 +139,7 @@ fn a_listed_copy_of_a_version_that_is_not_current_any_more_is_not_believed() {
 // Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
 // replica becomes equal all the same.
 #[test]
-fn a_listing_without_certainty_is_followed_by_reading_both_sides() {
+fn an_uncertain_listing_is_followed_by_reading_both_sides() {
     let source = stored("v1", 1);
     let later = stored("v1", 2);
     let mut longer = stored("v1", 1);
@@ -162,7 +162,7 @@ fn a_listing_without_certainty_is_followed_by_reading_both_sides() {
 // Promise: Where the destination's default encryption or the rule's key changes `ETag`s, the replica names its
 // source's `ETag` and becomes equal too.
 #[test]
-fn a_replica_with_an_etag_of_its_own_names_its_sources() {
+fn a_replica_with_its_own_etag_names_the_sources_etag() {
     let options = Options::default();
     let encrypting = || {
         let pair = Scripted::new(Some(stored("v1", 1)), None);
@@ -186,7 +186,7 @@ fn a_replica_with_an_etag_of_its_own_names_its_sources() {
     assert_eq!(reconciled, COPIED);
     assert!(marks(&pair), "{:?}", pair.sent());
 
-    // What is known of the destination saves the copy that would not be recognised.
+    // A put hint of the destination avoids the first copy, which would not be recognised as a replica.
     let hint = PutHint::default();
     hint.saw_etag(false);
     for is_listed in [false, true] {
@@ -208,9 +208,9 @@ fn a_replica_with_an_etag_of_its_own_names_its_sources() {
     assert_eq!(pair.count("copy"), 1);
 }
 
-/// An object in parts whose metadata leave no room for its `ETag` is copied if the replica keeps it.
+/// An object in parts whose metadata has no space for its `ETag` is copied if the replica keeps its `ETag`.
 #[test]
-fn a_wrong_expectation_of_the_etag_refuses_nothing() {
+fn a_wrong_put_hint_refuses_no_object() {
     let options = Options::default();
     let mut source = stored("v1-1", 1);
     let filling = "x".repeat(2_000);
@@ -225,7 +225,7 @@ fn a_wrong_expectation_of_the_etag_refuses_nothing() {
 }
 
 #[test]
-fn a_rule_that_carries_acls_carries_those_of_listed_objects() {
+fn a_rule_that_keeps_acls_copies_the_acls_of_listed_objects() {
     let options = Options {
         acl: AclChoice::Keep,
         ..Options::default()
@@ -247,9 +247,9 @@ fn a_rule_that_carries_acls_carries_those_of_listed_objects() {
     assert_eq!(pair.replica().unwrap().attributes, source.attributes);
 }
 
-/// The number of tags is the same.
+/// Both sides have the same number of tags.
 #[test]
-fn other_values_of_the_same_number_of_tags_are_carried() {
+fn changed_values_of_the_same_number_of_tags_are_copied() {
     let options = Options::default();
     let pair = Scripted::new(Some(tagged("v1", "2")), Some(tagged("v1", "1")));
     let reconciled = run(replicator(&pair, &options).reconcile(&key())).unwrap();
@@ -286,7 +286,7 @@ fn tags_that_the_source_lost_are_removed() {
         pair.replica().unwrap().attributes,
         untagged("v1").attributes
     );
-    // One round that sets them, and one that finds both sides in agreement.
+    // The first round sets the tags; the second finds that both sides agree.
     assert_eq!(pair.count("head source"), 2);
 }
 
@@ -314,9 +314,10 @@ fn in_parts() -> Stored {
     source
 }
 
-/// Its time is that of the beginning of its upload: it does not tell whether it was written before the copy.
+/// The time of an object in parts is the start of its upload. It does not show whether the object was written before
+/// the copy.
 #[test]
-fn an_object_in_parts_is_never_certain_by_its_time() {
+fn the_time_of_an_object_in_parts_never_proves_its_copy_current() {
     let options = Options::default();
     let pair = Scripted::new(Some(in_parts()), None).behaving(|state| {
         state.layout = Some(PartLayout::even(6 << 20, PART_BYTES_MIN));
@@ -361,7 +362,7 @@ fn a_delete_is_over_only_when_the_replica_that_was_seen_is_gone() {
 // once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
 // the source has no object.
 #[test]
-fn an_object_that_comes_back_while_its_replica_is_deleted_is_copied() {
+fn an_object_put_again_while_its_replica_is_deleted_is_copied() {
     let options = Options::default();
     let pair = Scripted::new(None, Some(stored("v1", 1))).after(Request::Delete, 0, |state| {
         state.source = Some(stored("v1", 2));
@@ -385,7 +386,7 @@ fn an_attempt_gives_up_on_a_key_that_keeps_changing() {
     assert_eq!(pair.count("copy"), 4);
 }
 
-/// An object whose metadata leave no room for the mark.
+/// An object whose metadata has no space for the mark.
 fn crowded(etag: &str, written: i64) -> Stored {
     let mut object = stored(etag, written);
     let user = ("m".to_owned(), "x".repeat(2_042).as_str().into());
@@ -394,11 +395,11 @@ fn crowded(etag: &str, written: i64) -> Stored {
 }
 
 #[test]
-fn an_attempts_own_copy_of_another_source_is_not_taken_for_a_copy_of_this_one() {
+fn an_attempts_copy_of_an_earlier_object_is_not_mistaken_for_a_copy_of_the_present_one() {
     let pair = Scripted::new(Some(crowded("v1", 1)), None)
         .behaving(|state| state.encrypts = true)
         .after(Request::Copy, 0, |state| {
-            // The copy of the first lands after the second was put, and nothing else tells them apart.
+            // The copy of the first object lands after the second was put; nothing else distinguishes them.
             state.source = Some(crowded("v2", 50));
             if let Some(replica) = &mut state.replica {
                 replica.state.last_modified = seconds(60);

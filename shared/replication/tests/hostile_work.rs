@@ -1,4 +1,4 @@
-//! Messages of the work and part queues as nobody should send them: they are read or refused, never a panic.
+//! Malformed messages of the work and part queues: each is read or refused without a panic.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -19,7 +19,7 @@ fn messages() -> Vec<Value> {
     messages
 }
 
-/// Reads a message; what is accepted can be worked on, and is handed on as it was.
+/// Reads a message, and checks that an accepted one is valid and is forwarded unchanged.
 fn read(document: Value) -> Result<(), String> {
     if document["kind"] == "range" || document["kind"] == "sweep" {
         let work: PartWork = serde_json::from_value(document).map_err(|error| error.to_string())?;
@@ -39,7 +39,7 @@ fn read(document: Value) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether this is the way to the message itself, and not to a part of it.
+/// Whether this is the path to the message itself, and not to a part of it.
 fn is_the_message(way: &[&str]) -> bool {
     way.is_empty()
 }
@@ -73,19 +73,19 @@ proptest! {
         let _ = read(message);
     }
 
-    /// So a deployment while jobs run loses nothing.
+    /// So a deployment loses no message while jobs run.
     // Promise: Fields that a newer version adds to a message of the work queue are passed over.
     #[test]
-    fn fields_that_a_newer_version_adds_to_work_are_passed_over(
+    fn fields_that_a_newer_version_adds_to_work_are_ignored(
         (document, extended) in with_unknown_fields(bodies("backfill-shard"), is_the_message),
     ) {
         let work: Work = serde_json::from_value(document).unwrap();
         assert_eq!(serde_json::from_value::<Work>(extended).unwrap(), work);
     }
 
-    /// A newer version may mean something by it that this one would not do.
+    /// A newer version may give the field a meaning that this version would ignore.
     #[test]
-    fn part_work_with_a_field_that_nobody_knows_is_refused(
+    fn part_work_with_an_unknown_field_is_refused(
         (document, extended) in with_unknown_fields(bodies("copy-parts"), |_| true),
     ) {
         assert!(read(document).is_ok());

@@ -187,7 +187,7 @@ fn a_job_announces_every_copy_before_it_sends_it_and_a_live_attempt_none() {
     assert_eq!(writes(&pair), ["copy onto anything", "copy onto anything"]);
 }
 
-/// The source is written in the very second in which its copy begins: the settling listing is not certain.
+/// The source is written in the same second in which its copy begins, so that the settling listing proves nothing.
 // Promise: In the modes `never` and `if-older` a later round of an attempt replaces only what the attempt
 // itself, or a dead worker of its job, has written.
 #[test]
@@ -210,7 +210,7 @@ fn a_protecting_mode_keeps_what_another_writer_puts_over_the_attempts_copy() {
     }
 }
 
-/// Another writer's object comes between the HEAD that shows the attempt's copy and the next copy.
+/// Another writer's object lands between the HEAD that shows the attempt's copy and the next copy.
 // Promise: In the modes `never` and `if-older` a later round of an attempt replaces only what the attempt
 // itself, or a dead worker of its job, has written.
 #[test]
@@ -233,7 +233,7 @@ fn a_protecting_mode_replaces_the_attempts_copy_on_condition_that_it_is_still_th
 }
 
 #[test]
-fn a_protecting_mode_lets_a_later_round_replace_the_attempts_own_copy() {
+fn in_a_protecting_mode_a_later_round_may_replace_the_attempts_own_copy() {
     for mode in [Overwrite::Never, Overwrite::IfOlder] {
         let options = Options::default();
         let pair = Scripted::new(Some(stored("v1", 1)), None).after(Request::Copy, 0, |state| {
@@ -281,7 +281,7 @@ fn a_protecting_mode_treats_a_predecessors_copy_as_the_jobs_own() {
     }
 }
 
-/// The tags of an own replica are set whatever the mode; those of another writer's object are not.
+/// In every mode an attempt sets the tags of its own replica. It leaves those of another writer's object.
 #[test]
 fn a_protecting_mode_sets_the_tags_of_the_attempts_own_copy_only() {
     for own in [true, false] {
@@ -330,5 +330,5 @@ fn a_slow_copy_onto_nothing_is_settled_on_its_own_replica() {
     };
     let settled = run(job().settle(&key(), &landing, Some(&listed(&source)))).unwrap();
     assert_eq!(settled, Outcome::Replicated { bytes: 3 });
-    assert_eq!(pair.count("labels"), 2);
+    assert_eq!(pair.count("attributes"), 2);
 }

@@ -1,7 +1,7 @@
 //! One key's life under every schedule: deferred while its rule is paused, replayed by a resume or by hourly
 //! maintenance, failed and recorded, replicated by two workers at once.
 //!
-//! And shown to be worth something: without any one of the rules the same search finds what goes wrong.
+//! Also shows that the search can fail: without any one of the rules, it finds a violation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -12,7 +12,7 @@ use lifecycle_search::search::{Violation, exhaust};
 use lifecycle_search::world::Without;
 use tandem_replication::rule::{Policy, RuleState};
 
-/// More than any case needs. A case that reached it would not be exhausted, and fails.
+/// More than any case needs. A case that reaches this number is not exhausted and fails.
 const RUNS_MAX: u64 = 5_000_000;
 
 /// Explores every schedule of a case, and prints how many states it has.
@@ -35,10 +35,7 @@ fn violation(case: &Case) -> Violation {
             println!("without {:?}: {violation}", case.without);
             *violation
         }
-        Ok(explored) => panic!(
-            "nothing goes wrong without {:?}: {explored:?}",
-            case.without
-        ),
+        Ok(explored) => panic!("no violation without {:?}: {explored:?}", case.without),
     }
 }
 
@@ -46,7 +43,7 @@ fn paused_and_resumed(writes: &[u8]) -> Case {
     Case::new(writes, &[Op::Pause, Op::Resume])
 }
 
-/// As `case`, but the hourly maintenance makes good nothing.
+/// The same case without hourly maintenance, which would repair a loss.
 fn at_once(case: Case) -> Case {
     Case {
         maintenance_max: 0,
@@ -141,7 +138,7 @@ fn a_large_object_is_deferred_and_replayed_as_well() {
 // Promise: A change of a rule takes effect within seconds: a remembered rule expires by the larger of the wall
 // clock and the monotonic clock, and by a clock that was set back.
 #[test]
-fn a_frozen_process_does_not_follow_a_rule_that_is_long_gone() {
+fn a_frozen_process_does_not_use_an_expired_rule() {
     for (ops, writes) in [
         (vec![Op::Policy(Policy::Write)], &[1, 0][..]),
         (vec![Op::Pause], &[1, 2]),
@@ -159,7 +156,7 @@ fn a_frozen_process_does_not_follow_a_rule_that_is_long_gone() {
 // Promise: A change of a rule takes effect within seconds: a remembered rule expires by the larger of the wall
 // clock and the monotonic clock, and by a clock that was set back.
 #[test]
-fn a_clock_that_is_set_back_keeps_no_rule_alive() {
+fn a_clock_that_is_set_back_does_not_prolong_a_remembered_rule() {
     let case = Case {
         set_backs: 1,
         ..Case::new(&[1, 0], &[Op::Policy(Policy::Write)])
@@ -167,7 +164,7 @@ fn a_clock_that_is_set_back_keeps_no_rule_alive() {
     assert_exhausted("the clock is set back", &case);
 }
 
-/// A rule that kept its replicas begins to follow deletes.
+/// A rule with policy `write` is changed to policy `full`.
 fn widened() -> Case {
     Case {
         policy: Policy::Write,
@@ -177,14 +174,14 @@ fn widened() -> Case {
 
 // Promise: A function passes over a change only by a rule that it read after it received the message.
 #[test]
-fn a_rule_that_was_widened_a_moment_ago_loses_no_change() {
+fn a_rule_that_was_just_widened_loses_no_change() {
     assert_exhausted("from write to full", &widened());
 }
 
 // Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
 // under the policy that the rule has by then.
 #[test]
-fn a_replay_follows_the_policy_that_the_rule_has_by_then() {
+fn a_replay_uses_the_rules_policy_at_that_time() {
     let ops = [Op::Pause, Op::Policy(Policy::Write), Op::Resume];
     assert_exhausted(
         "pause, to write, resume",
@@ -215,7 +212,7 @@ fn denied(writes: &[u8]) -> Case {
 
 // Promise: A success clears the record of its key, but only the record that it saw before it read the source.
 #[test]
-fn a_success_clears_no_record_of_a_newer_failure() {
+fn a_success_does_not_clear_the_record_of_a_newer_failure() {
     assert_exhausted("two writes, denied", &denied(&[1, 2]));
     let case = Case {
         crashes: 1,
@@ -235,7 +232,7 @@ fn a_success_clears_no_record_of_a_newer_failure() {
 // Promise: No failure stays recorded of a key that is in sync: a change that fails for good, and of which there
 // was no record, is attempted once more.
 #[test]
-fn no_failure_is_shown_of_a_key_that_is_in_sync() {
+fn no_failure_is_recorded_for_a_key_that_is_in_sync() {
     for failed_before in [false, true] {
         let case = Case {
             failed_before,
@@ -271,7 +268,7 @@ fn without_any_of_its_rules_a_key_is_lost() {
 }
 
 #[test]
-fn without_the_larger_clock_a_rule_outlives_itself() {
+fn without_the_larger_clock_a_rule_is_used_after_it_expired() {
     violation(&Case {
         without: Without::WallClock,
         freezes: 1,
@@ -295,7 +292,7 @@ fn without_checking_again_a_key_is_replicated_under_a_rule_that_is_being_deleted
 }
 
 #[test]
-fn without_the_rules_of_failure_records_they_say_what_is_not_so() {
+fn without_the_rules_of_failure_records_a_record_is_wrong() {
     violation(&Case {
         without: Without::RevisionOfRecords,
         ..denied(&[1, 2])

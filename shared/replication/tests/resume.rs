@@ -1,4 +1,4 @@
-//! What a resume sends, and what a replay goes on with.
+//! What a resume sends, and where a replay continues.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -50,13 +50,13 @@ struct Store {
     keys: Mutex<BTreeMap<String, DeferredKey>>,
     marks: Mutex<BTreeMap<u8, ReplayMark>>,
     sent: Mutex<Vec<u8>>,
-    /// How many messages can still be sent.
+    /// How many more messages can be sent.
     sends_left: Mutex<usize>,
     wall: Mutex<Timestamp>,
 }
 
 impl Store {
-    /// Keys in all partitions.
+    /// A store with keys in all partitions.
     fn with_keys(state: RuleState) -> Self {
         let keys = (0..100).map(|number| {
             let deferred = DeferredKey {
@@ -97,7 +97,7 @@ impl Store {
         resume(self, self.rule(), at(minutes), write).await
     }
 
-    /// Replays one page of the first partition; every key fails, so that it stays.
+    /// Replays one page of the first partition. Every key fails, so it stays deferred.
     async fn replay(&self, reached: Option<&Reached>, replayed: &Mutex<Vec<String>>) -> Reached {
         let carry = async |_: &Rule, deferred: &DeferredKey| {
             replayed
@@ -143,7 +143,7 @@ impl DeferredKeys for Store {
         Ok(())
     }
 
-    /// Two keys a page.
+    /// Two keys per page.
     async fn deferred(
         &self,
         _: &RuleId,
@@ -183,7 +183,7 @@ impl DeferredKeys for Store {
     }
 }
 
-/// Runs what never waits.
+/// Runs a future that never waits.
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     let mut context = Context::from_waker(Waker::noop());
     match pin!(work).poll(&mut context) {
@@ -212,13 +212,9 @@ fn a_repeated_resume_sends_what_the_first_one_did_not() {
         sent.sort_unstable();
         assert_eq!(sent, partitions());
         store.resume(2).await.unwrap();
-        assert_eq!(store.take_sent(), [0_u8; 0], "all is sent");
+        assert_eq!(store.take_sent(), [0_u8; 0], "everything has been sent");
         store.resume(60).await.unwrap();
-        assert_eq!(
-            store.take_sent(),
-            partitions(),
-            "no replay has shown itself"
-        );
+        assert_eq!(store.take_sent(), partitions(), "no replay has left a mark");
     });
 }
 
@@ -260,10 +256,10 @@ fn a_rule_that_is_not_enabled_replays_nothing() {
     });
 }
 
-/// The resume of the second pause sends no message to a partition whose replay is alive. The replay must not pass over
-/// what that pause deferred.
+/// The resume after the second pause sends no message to a partition whose replay is still running. That replay must
+/// not skip the keys that the second pause deferred.
 #[test]
-fn a_replay_begins_again_if_the_rule_was_changed() {
+fn a_replay_starts_again_if_the_rule_was_changed() {
     block_on(async {
         let store = Store::with_keys(RuleState::Enabled);
         let replayed = Mutex::default();

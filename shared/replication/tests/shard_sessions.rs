@@ -1,6 +1,6 @@
-//! The promise of a job's shards, shown on the code that runs in the functions: whatever worker dies at whatever step,
-//! and however often messages come, every key ends equal, nothing of another writer is deleted, the counts add up, and
-//! the job comes to its end. And shown to be worth something: where a rule is removed, the search finds what goes wrong.
+//! Shows the promises of a job's shards on the code that the functions run: whatever worker dies at whatever step, and
+//! however often messages are delivered, every key ends equal, no object of another writer is deleted, the counts add
+//! up, and the job ends. Also shows that the search can fail: where a rule is removed, it finds a violation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
@@ -11,7 +11,7 @@ use shard_search::search::exhaust;
 use shard_search::world::Weakness;
 use tandem_replication::shard_session::{Gate, RECOVERIES_MAX};
 
-/// Exhausts every scenario, and says how many states each had.
+/// Exhausts every scenario, and prints how many states each one has.
 fn all_hold(about: &str, scenarios: impl IntoIterator<Item = Scenario>) {
     let (mut cases, mut states) = (0, 0);
     for scenario in scenarios {
@@ -24,7 +24,7 @@ fn all_hold(about: &str, scenarios: impl IntoIterator<Item = Scenario>) {
 }
 
 fn fails(scenario: &Scenario) {
-    let violation = exhaust(scenario).expect_err("the search is blind");
+    let violation = exhaust(scenario).expect_err("the search found no violation");
     println!("{:?}: {violation}", scenario.weakness);
 }
 
@@ -88,7 +88,7 @@ fn workers_may_die_one_after_the_other() {
 // different`, although messages come twice and workers die.
 // Promise: No message of a healthy shard is received so often that it becomes a dead letter.
 #[test]
-fn a_message_may_come_to_two_workers_of_which_one_dies() {
+fn a_message_may_be_delivered_to_two_workers_one_of_which_dies() {
     let scenario = |changes| Scenario {
         deaths: 1,
         duplicates: 1,
@@ -106,7 +106,7 @@ fn a_message_may_come_to_two_workers_of_which_one_dies() {
 // runs.
 // Promise: No message of a healthy shard is received so often that it becomes a dead letter.
 #[test]
-fn the_maintenance_may_send_a_second_message_at_any_moment() {
+fn maintenance_may_send_a_second_message_at_any_moment() {
     let scenario = |deaths| Scenario {
         deaths,
         maintenance: 1,
@@ -161,7 +161,7 @@ fn shards_may_be_handed_on_split_and_released_one_after_the_other() {
 // Promise: The redelivery of a shard's message recovers the page of a dead worker; if the message is gone,
 // hourly maintenance sends one once the lease has expired.
 #[test]
-fn a_successor_need_not_wait_for_the_maintenance() {
+fn a_successor_does_not_wait_for_maintenance() {
     let scenario = |scenario: Scenario| Scenario {
         deaths: 1,
         workers: 1,
@@ -231,7 +231,7 @@ fn a_page_may_fail_after_its_copies_have_landed() {
     all_hold("failed pages", each_change(&scenario));
 }
 
-/// A successor that has no time for the whole page of its predecessor.
+/// A successor that does not have enough time for the whole page of its predecessor.
 fn short_of_time() -> Scenario {
     Scenario {
         keys: &["a", "b"],
@@ -293,7 +293,7 @@ fn a_recovery_that_fails_three_times_ends_its_shard_as_failed() {
 // Promise: A compressed list that is truncated or damaged, or is not what its name says, ends its job at once with
 // the reason.
 #[test]
-fn what_no_redelivery_improves_ends_its_shard_at_the_first_delivery() {
+fn an_error_that_no_redelivery_resolves_fails_its_shard_at_the_first_delivery() {
     let scenario = Scenario::default();
     let mut run = Run::new(&scenario);
     let shard = run.fail_for_good();
@@ -325,7 +325,7 @@ fn death_while(changes: Vec<Change>, weakness: Weakness) -> Scenario {
 // Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
 // worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 #[test]
-fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_comes_back() {
+fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_reappears() {
     fails(&death_while(
         vec![Change::Delete("a")],
         Weakness::PageNotRecorded,
@@ -335,7 +335,7 @@ fn without_a_record_of_the_page_the_search_finds_a_deleted_key_that_comes_back()
 // Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
 // the source has the key.
 #[test]
-fn with_every_leftover_taken_for_ours_the_search_finds_another_writers_object_deleted() {
+fn with_every_leftover_taken_for_own_the_search_finds_another_writers_object_deleted() {
     let changes = vec![Change::Delete("a"), Change::Foreign("a")];
     fails(&death_while(changes, Weakness::EveryLeftoverIsOwn));
 }
@@ -358,11 +358,11 @@ fn with_a_lease_that_ends_too_early_the_search_finds_a_violation() {
 }
 
 #[test]
-fn with_a_release_that_ignores_the_epoch_the_search_finds_a_job_that_stands_still() {
+fn with_a_release_that_ignores_the_epoch_the_search_finds_a_stalled_job() {
     let stopped = vec![Change::Stop(Gate::Recoveries), Change::Resume];
     let scenario = Scenario {
         changes: stopped,
-        // The maintenance would make it good after an hour.
+        // Maintenance would repair this after an hour.
         maintained: false,
         weakness: Weakness::ReleaseIgnoresEpoch,
         ..Scenario::default()

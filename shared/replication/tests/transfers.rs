@@ -1,6 +1,6 @@
-//! Transfers of a large object under every schedule: its ranges delivered twice and to two workers, workers that
-//! die at any request, a source that changes, completions that land late or unanswered, pauses, sweeps, another
-//! writer at the destination. Each case is searched until no state is left, and prints how many there were.
+//! Transfers of a large object under every schedule: ranges delivered twice and to two workers, workers that die at any
+//! request, a source that changes, completions that land late or without an answer, pauses, sweeps, and another writer
+//! at the destination. The search of each case covers all states, and prints how many there were.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 #![allow(
@@ -41,13 +41,13 @@ const CALM: Scenario = Scenario {
     removed: Removed::Nothing,
 };
 
-/// The same, when one range is done: its completion is what the other one has to reach.
+/// The same after one range is done. The other range has to reach the completion.
 const LAST_RANGE: Scenario = Scenario {
     began: Began::LiveLastRange,
     ..CALM
 };
 
-/// Plays a case to its end, and prints what it took.
+/// Plays a case to its end, and prints what the search covered.
 fn explore(name: &str, scenario: &Scenario) -> Result<Covered, Box<Violation>> {
     let began = std::time::Instant::now();
     let covered = exhaust(scenario, STATES_MAX)?;
@@ -71,7 +71,7 @@ fn all_hold(cases: &[(&str, Scenario)]) {
     }
 }
 
-/// Without one rule, some schedule of the case ends badly; with it, none does.
+/// Asserts that some schedule of the case ends in a violation without the rule, and none with it.
 fn needs(removed: Removed, scenario: Scenario, wrong: &str) {
     all_hold(&[("with the rule", scenario.clone())]);
     let weakened = Scenario {
@@ -79,7 +79,7 @@ fn needs(removed: Removed, scenario: Scenario, wrong: &str) {
         ..scenario
     };
     match explore("without the rule", &weakened) {
-        Ok(covered) => panic!("nothing is wrong without {removed:?} in {covered:?}"),
+        Ok(covered) => panic!("no violation without {removed:?} in {covered:?}"),
         Err(violation) => {
             let Violation {
                 schedule,
@@ -127,7 +127,7 @@ fn an_object_that_does_not_change_arrives() {
 // Promise: No object is completed from parts of two objects: a source that changes during its transfer arrives
 // as it is at the end.
 #[test]
-fn a_source_that_is_overwritten_meanwhile_arrives_as_it_is_at_the_end() {
+fn a_source_overwritten_during_its_transfer_arrives_in_its_final_state() {
     all_hold(&[
         (
             "by a large object",
@@ -168,7 +168,7 @@ fn a_source_that_is_overwritten_meanwhile_arrives_as_it_is_at_the_end() {
 // Promise: Under policy `full` a source that is deleted during its transfer leaves neither a replica nor an
 // upload.
 #[test]
-fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
+fn a_source_deleted_during_its_transfer_leaves_nothing() {
     all_hold(&[
         (
             "a crash and a message at two workers",
@@ -212,7 +212,7 @@ fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
 // Promise: A pause keeps the parts that are copied; resuming copies the others, and none if the replica is
 // there by then.
 #[test]
-fn a_pause_in_the_middle_loses_nothing() {
+fn a_pause_during_a_transfer_loses_nothing() {
     all_hold(&[
         (
             "a crash",
@@ -235,7 +235,7 @@ fn a_pause_in_the_middle_loses_nothing() {
 
 // Promise: A sweep aborts the uploads that functions have left behind, and no upload of another writer.
 #[test]
-fn a_sweep_at_any_time_leaves_no_upload_and_aborts_no_other() {
+fn a_sweep_aborts_every_abandoned_upload_and_no_other() {
     all_hold(&[
         ("two workers at the ranges", Scenario { sweeps: 1, ..CALM }),
         (
@@ -302,7 +302,7 @@ fn a_destination_that_hides_digests_gets_a_replica_that_names_its_source() {
     ]);
 }
 
-/// A job's transfer in a mode that protects the destination's objects.
+/// A job's transfer in a mode that protects objects of the destination.
 fn protecting(mode: Overwrite, writes: &'static [Write]) -> Scenario {
     Scenario {
         began: Began::JobTransfer,
@@ -356,7 +356,7 @@ fn another_writers_object_stays_in_the_modes_that_protect_it() {
 }
 
 #[test]
-fn without_the_log_before_the_creation_an_upload_stays_for_ever() {
+fn without_logging_before_the_creation_an_upload_stays_for_ever() {
     let scenario = Scenario {
         began: Began::Live,
         workers: 1,
@@ -367,7 +367,7 @@ fn without_the_log_before_the_creation_an_upload_stays_for_ever() {
 }
 
 #[test]
-fn without_the_parts_before_the_note_a_range_is_never_copied() {
+fn without_uploading_parts_before_noting_them_a_range_is_never_copied() {
     let scenario = Scenario { crashes: 1, ..CALM };
     needs(Removed::PartsBeforeNote, scenario, "dead letter");
 }
@@ -386,7 +386,7 @@ fn without_reading_the_source_after_the_completion_a_deleted_object_stays() {
 }
 
 #[test]
-fn without_invalidating_before_sending_the_object_joins_a_transfer_that_is_over() {
+fn without_invalidating_before_sending_the_object_joins_a_finished_transfer() {
     let scenario = Scenario {
         writes: &[Write::AbortUploads],
         ..LAST_RANGE
@@ -399,7 +399,7 @@ fn without_invalidating_before_sending_the_object_joins_a_transfer_that_is_over(
 }
 
 #[test]
-fn without_aborting_before_the_decision_a_late_completion_brings_a_deleted_object_back() {
+fn without_aborting_before_the_decision_a_late_completion_restores_a_deleted_object() {
     let scenario = Scenario {
         writes: &[Write::Delete],
         crashes: 1,

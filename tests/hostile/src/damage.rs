@@ -1,4 +1,4 @@
-//! What can be wrong with a document: one thing, or a few, at random places. No I/O.
+//! Damage to documents: one to three faults at random places. No I/O.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -6,27 +6,27 @@ use serde_json::{Map, Value, json};
 
 use crate::json::{any_value, odd_value};
 
-/// How many things are wrong with a document, at most.
+/// The maximum number of faults in a document.
 const DAMAGES_MAX: usize = 3;
 
-/// One thing that is wrong.
+/// One fault.
 #[derive(Debug, Clone)]
 enum Damage {
     /// A field, or an element of an array, is missing.
     Removed,
-    /// Something else stands in its place.
+    /// Another value stands in its place.
     Replaced(Value),
     /// A field has another name.
     Renamed(String),
-    /// It is there once more: an element after itself, a field under another name as well.
+    /// It occurs twice: an element after itself, or a field under a second name.
     Doubled,
     /// It is wrapped in an array or an object.
     Nested(bool),
-    /// A text has something before or after it.
+    /// A string has something before or after it.
     Extended(String, bool),
 }
 
-/// One of `documents` with up to three things wrong with it.
+/// Returns one of `documents` with one to three faults.
 pub fn damaged(documents: Vec<Value>) -> impl Strategy<Value = Value> {
     let damages = prop::collection::vec((any::<Index>(), damage()), 1..=DAMAGES_MAX);
     (prop::sample::select(documents), damages).prop_map(|(mut document, damages)| {
@@ -40,8 +40,8 @@ pub fn damaged(documents: Vec<Value>) -> impl Strategy<Value = Value> {
     })
 }
 
-/// The text of one of `documents` in which a piece is missing, doubled or replaced: hardly ever JSON, and
-/// sometimes with a field twice.
+/// Returns the text of one of `documents` in which a piece is missing, doubled or replaced. The result is rarely JSON,
+/// and sometimes has a field twice.
 pub fn damaged_text(documents: Vec<Value>) -> impl Strategy<Value = String> {
     let piece = (any::<Index>(), 0..40_usize);
     let other = prop_oneof![
@@ -64,8 +64,8 @@ pub fn damaged_text(documents: Vec<Value>) -> impl Strategy<Value = String> {
     })
 }
 
-/// One of `documents`, and the same with fields that nobody knows in every object that `extensible` allows:
-/// it is given the names on the way to the object, an array's elements left out.
+/// Returns one of `documents`, and the same document with unknown fields in the objects that `extensible` allows.
+/// `extensible` gets the names on the path to the object, without the indices of arrays.
 pub fn with_unknown_fields(
     documents: Vec<Value>,
     extensible: fn(&[&str]) -> bool,
@@ -92,7 +92,7 @@ pub fn with_unknown_fields(
     })
 }
 
-/// A name that no version has, so far.
+/// A field name that no version uses so far.
 pub fn unknown_name() -> impl Strategy<Value = String> + Clone {
     "(x-|zz_)[a-zA-Z0-9_-]{0,12}"
 }
@@ -166,7 +166,7 @@ impl Damage {
     }
 }
 
-/// The way to every field and element of a document, at any depth.
+/// The paths of every field and element of a document, at any depth.
 fn places(document: &Value) -> Vec<Vec<String>> {
     let children: Vec<(String, &Value)> = match document {
         Value::Object(fields) => fields
@@ -187,7 +187,7 @@ fn places(document: &Value) -> Vec<Vec<String>> {
     found
 }
 
-/// What is at the end of the way.
+/// The value at the end of the path.
 fn at<'a>(document: &'a mut Value, path: &[String]) -> &'a mut Value {
     path.iter().fold(document, |value, step| match value {
         Value::Array(elements) => &mut elements[step.parse::<usize>().unwrap_or_default()],

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-/// What the function of this name can be invoked with, in the order of the files' names.
+/// The events with which the function of this name can be invoked, in the order of the file names.
 pub fn events(function: &str) -> Vec<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../events")
@@ -20,7 +20,7 @@ pub fn events(function: &str) -> Vec<Value> {
         .collect()
 }
 
-/// What the messages of SQS carry, among the events of a function.
+/// The bodies of the SQS messages among the events of a function.
 pub fn bodies(function: &str) -> Vec<Value> {
     let batches = events(function);
     batches

@@ -1,4 +1,4 @@
-//! Values: any at all, and those that parsers tend to stumble over. No I/O.
+//! Arbitrary values, and values on which parsers tend to fail. No I/O.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -6,8 +6,8 @@ use serde_json::{Map, Value, json};
 /// Longer than any limit of S3, DynamoDB or a format's width (65,535).
 const LONG: usize = 70_000;
 
-/// Texts that are nearly what a parser expects: encodings cut short, bytes that are no text, times that
-/// are none or at the end of what a type holds, names at and over their limits.
+/// Strings that are nearly what a parser expects: truncated encodings, bytes that are not text, invalid times and
+/// times at the limit of a type, names at and over their limits.
 const ODD_TEXTS: &[&str] = &[
     "",
     " ",
@@ -63,8 +63,8 @@ pub fn any_value() -> impl Strategy<Value = Value> + Clone {
     })
 }
 
-/// A value that is seldom meant: numbers at their limits, texts that are nearly right, something long,
-/// something deep.
+/// A value that is rarely intended: numbers at their limits, strings that are nearly right, long values, deeply
+/// nested values.
 pub fn odd_value() -> impl Strategy<Value = Value> + Clone {
     prop_oneof![
         1 => Just(json!(null)),
@@ -81,7 +81,7 @@ pub fn odd_value() -> impl Strategy<Value = Value> + Clone {
     ]
 }
 
-/// Any text of a few characters, odd ones among them.
+/// Any string of a few characters, or an odd one.
 pub fn any_text() -> impl Strategy<Value = String> + Clone {
     prop_oneof![
         2 => ".{0,200}",
@@ -91,7 +91,7 @@ pub fn any_text() -> impl Strategy<Value = String> + Clone {
     ]
 }
 
-/// A field's name: one that means something somewhere, or any.
+/// A field name: one that has a meaning somewhere, or any.
 fn any_name() -> impl Strategy<Value = String> + Clone {
     const KNOWN: &[&str] = &[
         "Records",
@@ -128,7 +128,7 @@ fn long_text() -> impl Strategy<Value = String> + Clone {
         .prop_map(|(text, times)| text.repeat(times))
 }
 
-/// An array within an array and so on. A parser of JSON texts stops at a depth of 128.
+/// Arrays nested to this depth. A parser of JSON text stops at a depth of 128.
 fn deep(depth: usize) -> Value {
     (0..depth).fold(json!(1), |inner, _| json!([inner]))
 }

@@ -1,8 +1,8 @@
-//! Input that nobody meant to send, for the tests of whatever parses: any JSON at all, and real documents
-//! with something wrong at a random place. Reads the files in `events/`; no other I/O.
+//! Malformed input for the tests of every parser: arbitrary JSON, and real documents with faults at random places.
+//! Reads the files in `events/`; no other I/O.
 //!
-//! Modules in reading order: [`json`] (any value, odd values), [`damage`] (what can be wrong with a
-//! document), [`documents`] (the real ones).
+//! Modules in reading order: [`json`] (arbitrary and odd values), [`damage`] (faults in documents), [`documents`] (the
+//! real documents).
 
 #![allow(
     clippy::expect_used,

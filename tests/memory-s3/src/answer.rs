@@ -1,4 +1,4 @@
-//! What goes back to the client. No I/O.
+//! The answer to the client. No I/O.
 
 use hyper::body::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
@@ -6,7 +6,7 @@ use hyper::{HeaderMap, StatusCode};
 
 use crate::refusal::Refusal;
 
-/// What a request comes to.
+/// The result of a request.
 pub(crate) type Handled = Result<Answer, Refusal>;
 
 /// An answer before it is sent.
@@ -50,17 +50,17 @@ impl Answer {
         if let Ok(name) = HeaderName::from_bytes(name.as_bytes()) {
             self.headers.insert(name, value.clone());
         } else {
-            debug_assert!(false, "a header that cannot be sent");
+            debug_assert!(false, "the header name is invalid");
         }
     }
 
-    /// Sets a header. Values come from headers and from this crate, so each can be one.
+    /// Sets a header. The values come from headers and from this crate, so each is a valid header value.
     pub(crate) fn header(&mut self, name: &str, value: &str) {
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(value)) {
             self.headers.insert(name, value);
         } else {
-            debug_assert!(false, "a header that cannot be sent");
+            debug_assert!(false, "the header is invalid");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Buckets and what is set for them. No I/O.
+//! Buckets and their settings. No I/O.
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use crate::request::S3Request;
 use crate::store::{Bucket, Store};
 use crate::xml::{self, Xml};
 
-/// Where a bucket is made if nothing is said.
+/// The region of a bucket whose request names none.
 pub(crate) const FIRST_REGION: &str = "us-east-1";
 /// S3's limit of `ListBuckets`.
 const BUCKETS_MAX: usize = 10_000;
@@ -80,12 +80,12 @@ pub(crate) fn head(store: &mut Store, request: &S3Request) -> Handled {
     Ok(answer)
 }
 
-/// Answered whatever the region for which the request is signed.
+/// Returns the region of a bucket, whatever the region for which the request is signed.
 pub(crate) fn location(store: &mut Store, request: &S3Request) -> Handled {
     let expected = request.header("x-amz-expected-bucket-owner")?;
     let region = &store.bucket(&request.bucket, expected)?.region;
     let mut xml = Xml::of_root("LocationConstraint");
-    // The first region is the one without a name.
+    // S3 reports us-east-1 as an empty name.
     if region != FIRST_REGION {
         xml.push_text(region);
     }
@@ -122,7 +122,7 @@ pub(crate) fn list(store: &Store, request: &S3Request, account_id: &str) -> Hand
     Ok(Answer::of_xml(xml.ended()))
 }
 
-/// There are no versions.
+/// Reports that versioning is off: this server has no versions.
 pub(crate) fn versioning(store: &mut Store, request: &S3Request) -> Handled {
     store.bucket_of(request)?;
     Ok(Answer::of_xml(
@@ -130,7 +130,7 @@ pub(crate) fn versioning(store: &mut Store, request: &S3Request) -> Handled {
     ))
 }
 
-/// The default encryption; every bucket has one.
+/// Returns the default encryption, which every bucket has.
 pub(crate) fn encryption(store: &mut Store, request: &S3Request) -> Handled {
     let kms_key = &store.bucket_of(request)?.default_kms_key;
     let mut xml = Xml::of_root("ServerSideEncryptionConfiguration");
@@ -146,7 +146,7 @@ pub(crate) fn encryption(store: &mut Store, request: &S3Request) -> Handled {
     Ok(Answer::of_xml(xml.ended()))
 }
 
-/// No bucket is a web site.
+/// Refuses every request: no bucket is a website.
 pub(crate) fn website(store: &mut Store, request: &S3Request) -> Handled {
     store.bucket_of(request)?;
     Err(Refusal::new(
@@ -164,7 +164,7 @@ pub(crate) fn notifications(store: &mut Store, request: &S3Request) -> Handled {
     Ok(answer)
 }
 
-/// What is put is answered as it is; nobody is ever notified.
+/// Stores a notification configuration and returns it unchanged later. No notifications are sent.
 pub(crate) fn put_notifications(store: &mut Store, request: &S3Request) -> Handled {
     let body = request.body()?;
     xml::read::<serde::de::IgnoredAny>(&body)?;

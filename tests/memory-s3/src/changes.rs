@@ -1,4 +1,4 @@
-//! The changes of objects, in the order in which they happen: what S3 makes its notifications from. No I/O.
+//! The changes of objects, in the order in which they happen. S3 makes its notifications from these. No I/O.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,9 +18,9 @@ pub struct Change {
     pub key: String,
     /// What happened.
     pub kind: ChangeKind,
-    /// The object that is there now, or the one that was removed.
+    /// The present object, or the one that was removed.
     pub object: Arc<Object>,
-    /// The object that was there before and was replaced or removed.
+    /// The object that was replaced or removed.
     pub before: Option<Arc<Object>>,
     /// The object that was copied.
     pub copied_from: Option<Arc<Object>>,
@@ -59,7 +59,7 @@ impl ChangeKind {
     }
 }
 
-/// Passes changes on to those who follow them. Clones are the same feed.
+/// Passes changes on to its followers. Clones are the same feed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Feed(Arc<Mutex<Followers>>);
 
@@ -77,14 +77,14 @@ pub(crate) struct Changed {
 }
 
 impl Feed {
-    /// Returns the changes from now on.
+    /// Returns every change from now on.
     pub(crate) fn follow(&self) -> UnboundedReceiver<Change> {
         let (sender, receiver) = unbounded_channel();
         self.followers().senders.push(sender);
         receiver
     }
 
-    /// Passes a change on. The caller holds the store, so the order is that of the changes.
+    /// Passes a change on. The caller has locked the store, so changes are passed on in the order in which they happen.
     pub(crate) fn publish(&self, bucket: &str, key: &str, kind: ChangeKind, changed: Changed) {
         let mut followers = self.followers();
         if followers.senders.is_empty() {

@@ -1,12 +1,12 @@
 //! Bodies in signed chunks (`Content-Encoding: aws-chunked`), with or without trailers, as the SDKs send them
-//! over plain HTTP. The signatures are not looked at. No I/O.
+//! over plain HTTP. The signatures are not checked. No I/O.
 
 use hyper::body::Bytes;
 
 use crate::refusal::{Code, Refusal};
 
-/// The bytes inside of the chunks, which have to be `expected` in all, if that is said. Without copying if they
-/// came in one chunk.
+/// Returns the bytes inside the chunks. If `expected` is given, their total has to be equal to it. Copies no bytes if
+/// they arrived in one chunk.
 pub(crate) fn decoded(body: &Bytes, expected: Option<usize>) -> Result<Bytes, Refusal> {
     let mut chunks: Vec<Bytes> = Vec::new();
     let mut at = 0;
@@ -23,14 +23,14 @@ pub(crate) fn decoded(body: &Bytes, expected: Option<usize>) -> Result<Bytes, Re
                 body.get(end..)
                     .is_some_and(|rest| rest.starts_with(b"\r\n"))
             })
-            .ok_or_else(|| incomplete("a chunk is shorter than it says"))?;
+            .ok_or_else(|| incomplete("a chunk is shorter than its size"))?;
         chunks.push(body.slice(start..end));
         at = end + 2;
     }
     let total: usize = chunks.iter().map(Bytes::len).sum();
     if expected.is_some_and(|expected| expected != total) {
         return Err(incomplete(
-            "x-amz-decoded-content-length is not what the chunks hold",
+            "x-amz-decoded-content-length differs from the chunks",
         ));
     }
     Ok(match chunks.as_slice() {
@@ -46,13 +46,13 @@ fn line_end(body: &[u8], from: usize) -> Option<usize> {
         .map(|place| from + place)
 }
 
-/// `400;chunk-signature=...` is 1,024 bytes.
+/// Reads a chunk's size: `400;chunk-signature=...` has 1,024 bytes.
 fn chunk_bytes(line: &[u8]) -> Result<usize, Refusal> {
     let size = line.split(|&byte| byte == b';').next().unwrap_or_default();
     std::str::from_utf8(size)
         .ok()
         .and_then(|size| usize::from_str_radix(size, 16).ok())
-        .ok_or_else(|| incomplete("a chunk's size is no hexadecimal number"))
+        .ok_or_else(|| incomplete("a chunk's size is not a hexadecimal number"))
 }
 
 fn incomplete(message: &str) -> Refusal {
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn chunks_are_put_together_and_trailers_left_out() {
+    fn chunks_are_joined_and_trailers_are_dropped() {
         let body = Bytes::from_static(
             b"5;chunk-signature=ab\r\nhello\r\n1\r\n!\r\n0;chunk-signature=cd\r\nx-amz-checksum-crc32:AAAA\r\n\r\n",
         );
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_of_another_length_is_refused() {
+    fn a_truncated_body_or_one_of_another_length_is_refused() {
         for (body, expected) in [
             ("5\r\nhel", None),
             ("5\r\nhello", None),

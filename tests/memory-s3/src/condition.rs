@@ -1,10 +1,10 @@
-//! `If-Match` and `If-None-Match`, of what is read and of what would be replaced. No I/O.
+//! `If-Match` and `If-None-Match`, for reads and for writes that replace an object. No I/O.
 
 use crate::object::Object;
 use crate::refusal::{Code, Refusal};
 use crate::request::S3Request;
 
-/// Whether what a request would write may take the place of what is there: S3's conditional writes.
+/// Checks S3's conditional writes: refuses a request that may not replace the present object.
 ///
 /// Source: S3 User Guide, "Conditional requests": `If-None-Match` takes `*` only; `If-Match` on a key that does
 /// not exist is 404.
@@ -32,7 +32,7 @@ pub(crate) fn may_replace(
     }
 }
 
-/// Whether what is there may be read.
+/// Refuses a request that may not read the object.
 pub(crate) fn may_read(request: &S3Request, object: &Object) -> Result<(), Refusal> {
     if request
         .header("if-match")?
@@ -41,14 +41,15 @@ pub(crate) fn may_read(request: &S3Request, object: &Object) -> Result<(), Refus
         return Err(failed("If-Match"));
     }
     match request.header("if-none-match")? {
-        Some(unwanted) if matches(unwanted, object) => {
-            Err(Refusal::new(Code::NotModified, "it is still the same"))
-        }
+        Some(unwanted) if matches(unwanted, object) => Err(Refusal::new(
+            Code::NotModified,
+            "the object has not changed",
+        )),
         _ => Ok(()),
     }
 }
 
-/// Whether what is there may be copied.
+/// Refuses a request that may not copy the object.
 pub(crate) fn may_copy(request: &S3Request, source: &Object) -> Result<(), Refusal> {
     if request
         .header("x-amz-copy-source-if-match")?
@@ -64,7 +65,7 @@ pub(crate) fn may_copy(request: &S3Request, source: &Object) -> Result<(), Refus
     }
 }
 
-/// Whether a list of `ETag`s, or `*`, has that of the object. S3 takes them without quotes too.
+/// Whether a list of `ETag`s, or `*`, contains the object's. S3 also accepts them without quotes.
 pub(crate) fn matches(wanted: &str, object: &Object) -> bool {
     wanted.split(',').map(str::trim).any(|wanted| {
         let wanted = wanted.strip_prefix("W/").unwrap_or(wanted);

@@ -1,4 +1,4 @@
-//! An object's bytes: pieces that are shared, not copied. No I/O.
+//! An object's bytes, in pieces that are shared and not copied. No I/O.
 
 use hyper::body::Bytes;
 use md5::{Digest, Md5};
@@ -21,7 +21,7 @@ impl Content {
         }])
     }
 
-    /// One after another.
+    /// Joins contents in this order.
     pub(crate) fn join(contents: impl IntoIterator<Item = Self>) -> Self {
         let mut whole = Self::default();
         for content in contents {
@@ -36,7 +36,7 @@ impl Content {
         self.bytes
     }
 
-    /// The bytes from `first` up to, not including, `end`, which have to be there.
+    /// The bytes from `first` up to, not including, `end`. The range has to be within the content.
     pub(crate) fn slice(&self, first: u64, end: u64) -> Self {
         let mut begins = 0;
         let mut slice = Self::default();
@@ -53,7 +53,7 @@ impl Content {
         slice
     }
 
-    /// All in one; copied only if there are several pieces.
+    /// All bytes in one piece; copied only if there are several pieces.
     pub(crate) fn whole(&self) -> Bytes {
         match self.pieces.as_slice() {
             [only] => only.clone(),
@@ -70,7 +70,7 @@ impl Content {
     }
 }
 
-/// As an `ETag` shows it.
+/// The digest in the form of an `ETag`.
 pub(crate) fn hex(digest: &Md5Digest) -> String {
     use std::fmt::Write;
     digest.iter().fold(String::new(), |mut text, byte| {
@@ -80,7 +80,7 @@ pub(crate) fn hex(digest: &Md5Digest) -> String {
     })
 }
 
-/// The `ETag` of an object that was uploaded in parts of these digests.
+/// The `ETag` of an object that was uploaded in parts with these digests.
 pub(crate) fn multipart_etag(parts: &[Md5Digest]) -> String {
     let digest: Md5Digest = Md5::digest(parts.concat()).into();
     format!("{}-{}", hex(&digest), parts.len())

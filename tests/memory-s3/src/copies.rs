@@ -1,5 +1,5 @@
-//! Copies within the server. A copy reads its source first and lands afterwards; in between, others may write, as
-//! in S3. No I/O.
+//! Copies within the server. A copy reads its source first and lands later; others may write in between, as in S3.
+//! No I/O.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::request::S3Request;
 use crate::store::Store;
 use crate::xml::Xml;
 
-/// S3's limit of one `CopyObject`, and of one part.
+/// S3's limit for one `CopyObject`, and for one part.
 pub(crate) const SINGLE_COPY_BYTES_MAX: u64 = 5 << 30;
 
-/// Which object a copy reads.
+/// The object that a copy reads.
 #[derive(Debug, PartialEq, Eq)]
 struct Source {
     bucket: String,
@@ -37,7 +37,7 @@ impl Source {
         if version != "null" {
             return Err(Refusal::new(
                 Code::NoSuchVersion,
-                format!("there is no version {version:?}, nor any other"),
+                format!("there is no version {version:?}: this server has no versions"),
             ));
         }
         let path = percent_decode_str(path)
@@ -56,7 +56,7 @@ impl Source {
 
 /// Finds the source of a copy, if its conditions hold.
 pub(crate) fn source(store: &mut Store, request: &S3Request) -> Result<Arc<Object>, Refusal> {
-    // The destination has to be there, and be asked in its region, before anything else.
+    // The request has to name an existing destination and be signed for its region; this is checked first.
     store.bucket_of(request)?;
     let source = Source::of(request)?;
     let owner = request.header("x-amz-source-expected-bucket-owner")?;
@@ -69,7 +69,7 @@ pub(crate) fn source(store: &mut Store, request: &S3Request) -> Result<Arc<Objec
     Ok(object)
 }
 
-/// What a copy of that source is to be.
+/// The object that a copy of this source writes.
 pub(crate) fn copy(
     request: &S3Request,
     source: &Object,
@@ -80,7 +80,7 @@ pub(crate) fn copy(
         return Err(Refusal::new(
             Code::InvalidRequest,
             format!(
-                "{} bytes are more than the {SINGLE_COPY_BYTES_MAX} that one copy may have",
+                "{} bytes are more than the {SINGLE_COPY_BYTES_MAX} bytes of one copy",
                 source.content.bytes()
             ),
         ));
@@ -128,7 +128,7 @@ fn is_replace(request: &S3Request, directive: &str) -> Result<bool, Refusal> {
     }
 }
 
-/// Puts a copy in its place, if what is there may be replaced.
+/// Stores a copy, if the request may replace the present object.
 pub(crate) fn land(
     store: &mut Store,
     request: &S3Request,
@@ -143,7 +143,7 @@ pub(crate) fn land(
     Ok(answer)
 }
 
-/// What a copy answers.
+/// The answer to a copy.
 pub(crate) fn result(root: &'static str, etag: &str, at: DateTime<Utc>) -> Answer {
     let mut xml = Xml::of_root(root);
     xml.text("LastModified", &xml_date(at));
@@ -151,7 +151,7 @@ pub(crate) fn result(root: &'static str, etag: &str, at: DateTime<Utc>) -> Answe
     Answer::of_xml(xml.ended())
 }
 
-/// What a part that is copied consists of. A range is taken only of sources of more than `range_min` bytes.
+/// The content of a copied part. A range is allowed only for sources of more than `range_min` bytes.
 pub(crate) fn part(
     request: &S3Request,
     source: &Object,
@@ -166,7 +166,7 @@ pub(crate) fn part(
             if whole <= range_min {
                 return Err(Refusal::new(
                     Code::InvalidRequest,
-                    format!("no range can be copied of {whole} bytes"),
+                    format!("an object of {whole} bytes is too small to copy a range of it"),
                 ));
             }
             if last >= whole {
@@ -181,7 +181,7 @@ pub(crate) fn part(
     if end - first > SINGLE_COPY_BYTES_MAX {
         return Err(Refusal::new(
             Code::InvalidRequest,
-            format!("a part cannot have {} bytes", end - first),
+            format!("a part of {} bytes is too large", end - first),
         ));
     }
     Ok(source.content.slice(first, end))

@@ -1,16 +1,16 @@
-//! An S3 of the tests' and the bench's own: in memory, in the process that uses it, strongly consistent, and
-//! strict where emulators are not. It enforces the conditions of the destination (`If-Match`,
-//! `If-None-Match: *`) on `PutObject`, `CopyObject` and `CompleteMultipartUpload`, and `If-Match` on
-//! `DeleteObject`; it knows the parts of multipart objects; and it counts what it is asked.
+//! An S3 for the tests and the bench: in memory, in the process that uses it, strongly consistent, and strict where
+//! emulators are not. It enforces the conditions on the destination (`If-Match`, `If-None-Match: *`) of `PutObject`,
+//! `CopyObject` and `CompleteMultipartUpload`, and `If-Match` of `DeleteObject`; it knows the parts of multipart
+//! objects; and it counts its requests.
 //!
-//! What it does not implement it answers with 501 `NotImplemented`, be it an operation, a parameter or a header:
-//! it never guesses. There are no versions, ACLs and locks, and no notifications are sent; a test that needs some
-//! follows the [`Change`]s and makes them. Of encryption with KMS keys there is what clients see: an `ETag` that is no
-//! digest of the bytes, the key's name, a bucket's default, and a policy that requires writers to name an encryption.
-//! Signatures are not checked, and neither are checksums other than `Content-MD5`; none is kept.
+//! It answers operations, parameters and headers that it does not implement with 501 `NotImplemented`; it never
+//! guesses. It has no versions, ACLs and locks, and sends no notifications; a test that needs notifications follows the
+//! [`Change`]s and makes them. Of encryption with KMS keys it has what clients see: an `ETag` that is not a digest of
+//! the bytes, the key's name, a bucket's default, and a policy that requires writers to name an encryption.
+//! It checks neither signatures nor checksums other than `Content-MD5`, and stores no checksums.
 //!
 //! Modules in reading order: [`server`] (HTTP, latency, counts), `operation` (which request is which), `request`,
-//! `chunked`, `answer`, `refusal`, `xml`; then what is kept: `content`, `object`, `changes`, `store`; then what is done:
+//! `chunked`, `answer`, `refusal`, `xml`; then the state: `content`, `object`, `changes`, `store`; then the operations:
 //! `buckets`, `listing`, `objects`, `condition`, `copies`, `uploads`, `tags`.
 
 mod answer;

@@ -15,19 +15,19 @@ use crate::xml::Xml;
 /// S3's limit.
 pub(crate) const KEYS_MAX: usize = 1_000;
 
-/// What a page shows, in order.
+/// An entry of a page.
 pub(crate) enum Entry {
     Object(String, Arc<Object>),
     CommonPrefix(String),
 }
 
-/// One page, and where the next one goes on.
+/// One page, and where the next one starts.
 pub(crate) struct Page {
     entries: Vec<Entry>,
     next: Option<String>,
 }
 
-/// What a listing asks for.
+/// The parameters of a listing.
 struct Query<'a> {
     prefix: &'a str,
     delimiter: Option<&'a str>,
@@ -35,15 +35,15 @@ struct Query<'a> {
     keys_max: usize,
 }
 
-/// Where a page begins.
+/// Where a page starts.
 enum Start {
     /// After this key, or at the first one.
     After(String),
-    /// After all keys that begin so.
+    /// After all keys with this prefix.
     AfterPrefix(String),
 }
 
-/// Finds the page that a request asks for; no bytes are written while buckets are locked.
+/// Finds the page that a request asks for. Writes no answer yet, because the buckets are locked.
 pub(crate) fn page(bucket: &Bucket, request: &S3Request) -> Result<Page, Refusal> {
     let kind = request.parameter("list-type").unwrap_or_default();
     if kind != "2" {
@@ -184,7 +184,7 @@ fn contents(xml: &mut Xml, key: &str, object: &Object) {
     });
 }
 
-/// How keys are written.
+/// How keys are encoded.
 pub(crate) enum Encoding {
     Plain,
     Url,
@@ -199,7 +199,7 @@ impl Encoding {
         }
     }
 
-    /// S3 writes a space as `+`, and leaves slashes.
+    /// Encodes a key. Like S3, writes a space as `+`, and leaves slashes.
     pub(crate) fn text(&self, text: &str) -> String {
         const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC
             .remove(b'-')

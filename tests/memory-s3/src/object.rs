@@ -1,4 +1,4 @@
-//! What is kept of an object, and what a request says about one that is to be written. No I/O.
+//! Stored objects, and the attributes that a request gives to the object that it writes. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use crate::refusal::{Code, Refusal};
 use crate::request::S3Request;
 use crate::tags;
 
-/// S3's, of whatever writes an object: names and values of the user's metadata together, the names without
-/// `x-amz-meta-`.
+/// S3's limit for every write of an object: the total of the names and values of the user's metadata, the names
+/// without `x-amz-meta-`.
 ///
 /// Source: S3 user guide, "Working with object metadata", "User-defined object metadata": "limited to 2 KB in size",
 /// "measured by taking the sum of the number of bytes in the UTF-8 encoding of each key and value".
 const METADATA_BYTES_MAX: usize = 2_048;
-/// The encryption by which an object's `ETag` is no digest of its bytes (API reference, "Object").
+/// The encryption with which an object's `ETag` is not a digest of its bytes (API reference, "Object").
 pub(crate) const KMS: &str = "aws:kms";
 /// The header that names an encryption.
 pub(crate) const ENCRYPTION: &str = "x-amz-server-side-encryption";
 const KMS_KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
-/// The key that is used where a request names none (API reference, "`PutObject`").
+/// The key that is used if a request names none (API reference, "`PutObject`").
 const MANAGED_KEY: &str = "alias/aws/s3";
 const STANDARD: &str = "STANDARD";
-/// What can be read only after it was restored.
+/// The storage classes whose objects have to be restored before they can be read.
 const ARCHIVED: [&str; 2] = ["GLACIER", "DEEP_ARCHIVE"];
 const STORAGE_CLASSES: [&str; 8] = [
     STANDARD,
@@ -39,7 +39,7 @@ const STORAGE_CLASSES: [&str; 8] = [
     "DEEP_ARCHIVE",
 ];
 const WEBSITE_REDIRECT: &str = "x-amz-website-redirect-location";
-/// The headers that are kept with an object.
+/// The headers that are stored with an object.
 const KEPT_HEADERS: [&str; 7] = [
     "content-type",
     "content-encoding",
@@ -50,30 +50,30 @@ const KEPT_HEADERS: [&str; 7] = [
     WEBSITE_REDIRECT,
 ];
 
-/// An object. It never changes; another one takes its place.
+/// An object. It never changes; a write replaces it.
 #[derive(Debug, Clone)]
 pub struct Object {
     pub(crate) content: Content,
     pub(crate) etag: String,
-    /// The parts' sizes, if it was uploaded in parts.
+    /// The sizes of the parts, if the object was uploaded in parts.
     pub(crate) parts: Vec<u64>,
-    /// In whole seconds, as S3's.
+    /// The time of the write in whole seconds, as in S3.
     pub(crate) last_modified: DateTime<Utc>,
     pub(crate) attributes: Attributes,
 }
 
-/// What an object has besides its bytes.
+/// An object's attributes besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
-    /// `Content-Type` and its like, by their names in lower case, byte for byte.
+    /// `Content-Type` and similar headers, by their names in lower case, byte for byte.
     pub headers: BTreeMap<&'static str, HeaderValue>,
-    /// `x-amz-meta-*`, without that beginning.
+    /// `x-amz-meta-*`, without that prefix.
     pub metadata: BTreeMap<String, HeaderValue>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
-    /// S3's name of it.
+    /// The name of the storage class in S3.
     pub storage_class: String,
-    /// The KMS key by which the object is encrypted, if it is by one.
+    /// The KMS key that encrypts the object, if there is one.
     pub kms_key: Option<String>,
 }
 
@@ -93,12 +93,12 @@ impl Default for Attributes {
 }
 
 impl Object {
-    /// As one put would have written it at that time.
+    /// The object that one put would have written at that time.
     pub fn new(bytes: Bytes, attributes: Attributes, at: DateTime<Utc>) -> Self {
         Self::of_content(Content::of(bytes), attributes, at)
     }
 
-    /// As an upload in these parts would have written it at that time.
+    /// The object that an upload in these parts would have written at that time.
     pub fn of_parts(parts: Vec<Bytes>, attributes: Attributes, at: DateTime<Utc>) -> Self {
         let parts: Vec<(Content, Md5Digest)> = parts
             .into_iter()
@@ -111,7 +111,7 @@ impl Object {
         Self::uploaded(&parts, attributes, at)
     }
 
-    /// Without quotes.
+    /// The `ETag`, without quotes.
     pub fn etag(&self) -> &str {
         &self.etag
     }
@@ -131,7 +131,7 @@ impl Object {
         self.content.bytes()
     }
 
-    /// What it has besides.
+    /// Its attributes.
     pub fn attributes(&self) -> &Attributes {
         &self.attributes
     }
@@ -146,11 +146,11 @@ impl Object {
         }
     }
 
-    /// With the bytes of an object that was put in one, whose digest is known.
+    /// A copy of an object that was put in one request, so that its digest is known.
     pub(crate) fn same_bytes(source: &Self, attributes: Attributes, at: DateTime<Utc>) -> Self {
         Self {
             content: source.content.clone(),
-            // The digest of an encrypted source is not at hand.
+            // The digest of an encrypted source is not stored.
             etag: if source.attributes.kms_key.is_some() {
                 attributes.etag(hex(&source.content.md5()))
             } else {
@@ -177,7 +177,7 @@ impl Object {
         }
     }
 
-    /// What a GET and a HEAD show of it, but for its length.
+    /// Writes the headers that GET and HEAD return, except the length.
     pub(crate) fn describe(&self, answer: &mut Answer) {
         answer.header("etag", &format!("\"{}\"", self.etag));
         answer.header("last-modified", &http_date(self.last_modified));
@@ -211,7 +211,7 @@ impl Object {
 }
 
 impl Attributes {
-    /// What a request says of the object that it writes.
+    /// Reads the attributes of the object that a request writes.
     pub(crate) fn of_request(request: &S3Request) -> Result<Self, Refusal> {
         match request.header("x-amz-acl")? {
             None | Some("private" | "bucket-owner-full-control") => {}
@@ -263,7 +263,7 @@ impl Attributes {
         Ok(attributes)
     }
 
-    /// The `ETag` of an object whose bytes have this one.
+    /// The object's `ETag`, given the `ETag` of its bytes.
     fn etag(&self, of_bytes: String) -> String {
         let Some(key) = &self.kms_key else {
             return of_bytes;
@@ -275,7 +275,7 @@ impl Attributes {
         }
     }
 
-    /// What answers say of the encryption.
+    /// Writes the headers that describe the encryption.
     pub(crate) fn describe_encryption(&self, answer: &mut Answer) {
         if let Some(key) = &self.kms_key {
             answer.header(ENCRYPTION, KMS);
@@ -283,8 +283,7 @@ impl Attributes {
         }
     }
 
-    /// What a copy of an object that has these has by itself: all but the storage class, the encryption and the
-    /// redirect.
+    /// The attributes that a copy takes from the source: all except the storage class, the encryption and the redirect.
     #[must_use]
     pub(crate) fn copied(&self) -> Self {
         let mut copied = self.clone();
@@ -294,14 +293,14 @@ impl Attributes {
         copied
     }
 
-    /// The redirect, which a request may give to any copy.
+    /// Takes over the redirect, which a request may set on any copy.
     pub(crate) fn take_redirect_of(&mut self, other: &Self) {
         if let Some(redirect) = other.headers.get(WEBSITE_REDIRECT) {
             self.headers.insert(WEBSITE_REDIRECT, redirect.clone());
         }
     }
 
-    /// How the body was sent is not part of the object.
+    /// Removes `aws-chunked`, because the encoding of the transmission is not part of the object.
     fn leave_out_chunking(&mut self) {
         let Some(encoding) = self.headers.remove("content-encoding") else {
             return;
@@ -323,12 +322,12 @@ impl Attributes {
     }
 }
 
-/// As HTTP headers have it.
+/// The time in the format of HTTP headers.
 pub(crate) fn http_date(at: DateTime<Utc>) -> String {
     at.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
-/// As S3's XML has it.
+/// The time in the format of S3's XML.
 pub(crate) fn xml_date(at: DateTime<Utc>) -> String {
     at.format("%Y-%m-%dT%H:%M:%S.000Z").to_string()
 }

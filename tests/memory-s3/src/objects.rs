@@ -1,4 +1,4 @@
-//! Objects: put, read, deleted. No I/O.
+//! Puts, reads and deletes of objects. No I/O.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ use crate::request::S3Request;
 use crate::store::{Bucket, Store};
 use crate::xml::{self, Xml};
 
-/// S3's limit of `DeleteObjects`.
+/// S3's limit for `DeleteObjects`.
 const DELETES_MAX: usize = 1_000;
 
-/// What a put is to write, read before buckets are locked.
+/// Reads the object of a put, before the buckets are locked.
 pub(crate) fn read_put(
     request: &S3Request,
     kms_key: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) fn put(store: &mut Store, request: &S3Request, object: Object) -> Han
     Ok(answer)
 }
 
-/// The body, if it is what its `Content-MD5` says.
+/// The body, if it agrees with its `Content-MD5`.
 pub(crate) fn checked_body(request: &S3Request) -> Result<Content, Refusal> {
     let content = Content::of(request.body()?);
     if let Some(said) = request.header("content-md5")?
@@ -52,13 +52,13 @@ pub(crate) fn checked_body(request: &S3Request) -> Result<Content, Refusal> {
     {
         return Err(Refusal::new(
             Code::BadDigest,
-            format!("Content-MD5 is {said}, and the body's is another"),
+            format!("Content-MD5 is {said}, and the body has another digest"),
         ));
     }
     Ok(content)
 }
 
-/// GET and HEAD.
+/// Answers GET and HEAD.
 pub(crate) fn read(object: &Object, request: &S3Request, with_body: bool) -> Handled {
     condition::may_read(request, object)?;
     if with_body {
@@ -92,7 +92,7 @@ pub(crate) fn read(object: &Object, request: &S3Request, with_body: bool) -> Han
     Ok(answer)
 }
 
-/// From where up to, not including, where a part is.
+/// The start and the exclusive end of a part.
 fn part_range(object: &Object, number: &str) -> Result<(u64, u64), Refusal> {
     let place: usize = number
         .parse()
@@ -112,7 +112,7 @@ fn part_range(object: &Object, number: &str) -> Result<(u64, u64), Refusal> {
     Ok((first, first + bytes))
 }
 
-/// The same of a `Range`; one that cannot be read is as none, says HTTP.
+/// The start and the exclusive end of a `Range`. HTTP ignores a range that cannot be read.
 fn byte_range(range: &str, whole: u64) -> Result<Option<(u64, u64)>, Refusal> {
     let Some(asked) = range.strip_prefix("bytes=") else {
         return Ok(None);
@@ -127,7 +127,7 @@ fn byte_range(range: &str, whole: u64) -> Result<Option<(u64, u64)>, Refusal> {
         (Ok(first), Ok(last)) if last < first => return Ok(None),
         (Ok(first), Ok(last)) => (first, whole.min(last.saturating_add(1))),
         (Ok(first), Err(_)) if last.is_empty() => (first, whole),
-        // The last so many bytes; none of them are none.
+        // The last `count` bytes. A count of 0 selects nothing.
         (Err(_), Ok(count)) if first.is_empty() && count > 0 => {
             (whole.saturating_sub(count), whole)
         }
@@ -137,13 +137,13 @@ fn byte_range(range: &str, whole: u64) -> Result<Option<(u64, u64)>, Refusal> {
     if selected.0 >= selected.1 {
         return Err(Refusal::new(
             Code::InvalidRange,
-            format!("{range} of {whole} bytes is nothing"),
+            format!("{range} selects nothing of {whole} bytes"),
         ));
     }
     Ok(Some(selected))
 }
 
-/// The parts of an object are told by their number only: S3 lists them where they were uploaded with checksums.
+/// Returns only the number of an object's parts: S3 lists the parts only if they were uploaded with checksums.
 pub(crate) fn attributes(object: &Object, request: &S3Request) -> Handled {
     let asked = request
         .header("x-amz-object-attributes")?
@@ -179,12 +179,12 @@ pub(crate) fn attributes(object: &Object, request: &S3Request) -> Handled {
     Ok(answer)
 }
 
-/// The object that a request is about.
+/// The object that a request names.
 pub(crate) fn find(store: &mut Store, request: &S3Request) -> Result<Arc<Object>, Refusal> {
     store.bucket_of(request)?.object(&request.key).cloned()
 }
 
-/// Deleting what is not there succeeds, unless it had to be there.
+/// Deletes an object. Deleting a missing object succeeds, unless the request has a condition.
 pub(crate) fn delete(store: &mut Store, request: &S3Request) -> Handled {
     let wanted = request.header("if-match")?;
     delete_one(store.bucket_of(request)?, &request.key, wanted)?;
@@ -227,7 +227,10 @@ pub(crate) fn delete_many(store: &mut Store, request: &S3Request) -> Handled {
     if asked.objects.is_empty() || asked.objects.len() > DELETES_MAX {
         return Err(Refusal::new(
             Code::MalformedXML,
-            format!("{} keys; it takes 1 to {DELETES_MAX}", asked.objects.len()),
+            format!(
+                "{} keys; the request takes 1 to {DELETES_MAX}",
+                asked.objects.len()
+            ),
         ));
     }
     let bucket = store.bucket_of(request)?;

@@ -1,9 +1,9 @@
-//! Which operation a request is, told by its method, path, query and headers; and what may come with it. No I/O.
+//! Recognises a request's operation by its method, path, query and headers, and checks what it may contain. No I/O.
 
 use hyper::Method;
 use hyper::header::{HeaderMap, HeaderName};
 
-/// What S3 can be asked, as far as this server knows it.
+/// The operations of S3 that this server recognises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "S3's own names")]
 pub enum Operation {
@@ -35,7 +35,7 @@ pub enum Operation {
     PutObjectTagging,
     UploadPart,
     UploadPartCopy,
-    /// Anything else; it is answered 501.
+    /// Any other request; it is answered 501.
     Unknown,
 }
 
@@ -53,20 +53,20 @@ pub(crate) enum Target {
     Object,
 }
 
-/// How a request of an operation looks. What is not mentioned may not come with it.
+/// The form of an operation's requests. Other parameters and headers are not allowed.
 struct Shape {
     operation: Operation,
     method: Method,
     target: Target,
-    /// Parameters that have to be there.
+    /// Required parameters.
     marks: &'static [&'static str],
-    /// Parameters that may be there.
+    /// Optional parameters.
     parameters: &'static [&'static str],
-    /// Headers that may be there, of those that change what a request means.
+    /// Optional headers, of those that change what a request means.
     headers: &'static [&'static [&'static str]],
 }
 
-/// Headers that may come with any request, and change nothing here.
+/// Headers that any request may have, and that change nothing here.
 const ALWAYS: [&str; 11] = [
     "x-amz-checksum-mode",
     "x-amz-content-sha256",
@@ -80,7 +80,7 @@ const ALWAYS: [&str; 11] = [
     "x-amz-trailer",
     "x-amz-user-agent",
 ];
-/// The same, by how they begin: checksums are taken and not kept.
+/// A prefix of further such headers: checksums are accepted and not stored.
 const ALWAYS_BEGINNING: &str = "x-amz-checksum-";
 /// Headers other than `x-amz-` ones that change what a request means.
 const CONDITIONS: [&str; 6] = [
@@ -130,7 +130,7 @@ const fn shape(
     }
 }
 
-/// Every operation; of those that fit, the first one is meant.
+/// Every operation. The first one that fits a request is used.
 #[rustfmt::skip]
 #[allow(clippy::enum_glob_use, reason = "all of them are here")]
 const SHAPES: [Shape; 28] = {
@@ -168,7 +168,7 @@ const SHAPES: [Shape; 28] = {
     ]
 };
 
-/// What a request is, and what came with it that this server does not know, if anything.
+/// Returns a request's operation, and the part of the request that this server does not know, if any.
 pub(crate) fn recognized(
     method: &Method,
     target: Target,

@@ -1,16 +1,16 @@
-//! S3's errors: codes, their statuses, and how they are written. No I/O.
+//! S3's errors: codes, their statuses, and their documents. No I/O.
 
 use hyper::StatusCode;
 
 use crate::answer::Answer;
 use crate::xml::Xml;
 
-/// What S3 answers instead of doing what it was asked.
+/// S3's answer to a request that it does not carry out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     code: Code,
     message: String,
-    /// The region in which the bucket is, where that is the problem.
+    /// The bucket's region, if the request was sent to another one.
     bucket_region: Option<String>,
 }
 
@@ -77,7 +77,7 @@ impl Refusal {
         }
     }
 
-    /// This server does not know that.
+    /// The request uses something that this server does not implement.
     pub(crate) fn not_implemented(what: impl std::fmt::Display) -> Self {
         Self::new(
             Code::NotImplemented,
@@ -97,7 +97,7 @@ impl Refusal {
         Self::new(Code::InvalidArgument, format!("{name} cannot be {value:?}"))
     }
 
-    /// The bucket is in that region, and has to be asked there.
+    /// The bucket is in that region, and the request has to be sent there.
     pub(crate) fn redirect(region: &str) -> Self {
         Self {
             bucket_region: Some(region.to_owned()),

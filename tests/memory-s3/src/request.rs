@@ -1,4 +1,4 @@
-//! A request, read once: path, parameters, headers and the body as it was before it was cut into chunks.
+//! A request: its path, parameters, headers, and its body without the chunks of the transmission.
 
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
@@ -10,21 +10,21 @@ use crate::chunked;
 use crate::operation::{self, Operation, Target};
 use crate::refusal::{Code, Refusal};
 
-/// S3's limit.
+/// S3's limit for a key.
 const KEY_BYTES_MAX: usize = 1_024;
 
 #[derive(Debug)]
 pub(crate) struct S3Request {
     pub(crate) operation: Operation,
-    /// Empty if the service itself is asked.
+    /// Empty if the request is for the service itself.
     pub(crate) bucket: String,
-    /// Empty if a bucket is asked.
+    /// Empty if the request is for a bucket.
     pub(crate) key: String,
-    /// What is asked for that this server does not know.
+    /// The part of the request that this server does not implement.
     pub(crate) unknown: Option<String>,
     parameters: Vec<(String, String)>,
     headers: HeaderMap,
-    /// As it came.
+    /// The body as received.
     raw_body: Bytes,
 }
 
@@ -66,7 +66,7 @@ impl S3Request {
         }
     }
 
-    /// What holds for every request, whatever it asks.
+    /// Checks what is required of every request.
     pub(crate) fn check(&self) -> Result<(), Refusal> {
         if let Some(unknown) = &self.unknown {
             return Err(Refusal::not_implemented(unknown));
@@ -78,7 +78,7 @@ impl S3Request {
             None | Some("null") => Ok(()),
             Some(other) => Err(Refusal::new(
                 Code::NoSuchVersion,
-                format!("there is no version {other:?}, nor any other"),
+                format!("there is no version {other:?}: this server has no versions"),
             )),
         }
     }
@@ -90,7 +90,7 @@ impl S3Request {
             .map(|(_, value)| value.as_str())
     }
 
-    /// A parameter that is a number, or what it is by default.
+    /// A numeric parameter, or its default.
     pub(crate) fn number(&self, name: &str, default: usize) -> Result<usize, Refusal> {
         match self.parameter(name) {
             None | Some("") => Ok(default),
@@ -98,7 +98,7 @@ impl S3Request {
         }
     }
 
-    /// A parameter that has to be there.
+    /// A required parameter.
     pub(crate) fn needed(&self, name: &str) -> Result<&str, Refusal> {
         self.parameter(name)
             .filter(|value| !value.is_empty())
@@ -118,7 +118,7 @@ impl S3Request {
         self.headers.get(name)
     }
 
-    /// The names of all headers that begin so, without that beginning, and their values, which have to be ASCII: S3
+    /// The headers whose names begin so, without that prefix, and their values. The values have to be ASCII, because S3
     /// decodes others.
     pub(crate) fn headers_beginning(
         &self,
@@ -134,7 +134,7 @@ impl S3Request {
             .collect()
     }
 
-    /// The body's bytes, without the chunks in which they came.
+    /// The body's bytes, without the chunks of the transmission.
     pub(crate) fn body(&self) -> Result<Bytes, Refusal> {
         let sent_as = self.header("x-amz-content-sha256")?.unwrap_or_default();
         let body = if sent_as.starts_with("STREAMING-") {

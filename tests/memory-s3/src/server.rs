@@ -1,5 +1,5 @@
-//! The server: HTTP on a port of this machine, latency, counts; and what tests and the bench do to it without
-//! HTTP. It ends with the runtime that it was started on.
+//! The server: HTTP on a local port, latency, counts, and its interface for tests and the bench, which needs no HTTP.
+//! It ends with the runtime that it was started on.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -29,9 +29,9 @@ use crate::request::S3Request;
 use crate::store::{Bucket, Store};
 use crate::{buckets, copies, listing, objects, tags, uploads};
 
-/// Who owns buckets unless something else is said; the local cloud's account too.
+/// The default owner of buckets. It is the account of the local cloud too.
 pub const ACCOUNT_ID: &str = "000000000000";
-/// S3's limit: what every part but the last one has at least.
+/// S3's limit: the minimum size of every part but the last.
 const PART_BYTES_MIN: u64 = 5 << 20;
 
 type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -46,14 +46,14 @@ pub struct MemoryS3 {
     shared: Arc<Shared>,
 }
 
-/// A request, as the journal has it.
+/// A request as the journal records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// What was asked.
+    /// The operation.
     pub operation: Operation,
-    /// The bucket that was asked; of a copy the destination. Empty if none was.
+    /// The bucket; for a copy, the destination. Empty if the request names none.
     pub bucket: String,
-    /// The key; empty if none was named.
+    /// The key; empty if the request names none.
     pub key: String,
     /// The status of the answer.
     pub status: u16,
@@ -78,7 +78,7 @@ struct Settings {
 #[derive(Debug, Default)]
 struct Watched {
     counts: Counts,
-    /// If it is kept.
+    /// The journal, if it is enabled.
     journal: Option<Vec<Seen>>,
 }
 
@@ -94,14 +94,14 @@ impl Default for Settings {
     }
 }
 
-/// What it is, and how it behaves.
+/// Construction and settings.
 impl MemoryS3 {
-    /// Starts one on a free port.
+    /// Starts a server on a free port.
     pub async fn start() -> std::io::Result<Self> {
         Self::start_on(SocketAddr::from(([127, 0, 0, 1], 0))).await
     }
 
-    /// Starts one on this address.
+    /// Starts a server on this address.
     pub async fn start_on(address: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let server = Self {
@@ -112,57 +112,56 @@ impl MemoryS3 {
         Ok(server)
     }
 
-    /// Its address, as `AWS_ENDPOINT_URL_S3` wants it. Buckets are in the path.
+    /// The server's address, as `AWS_ENDPOINT_URL_S3` requires it. The path of a request contains the bucket.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The account that owns the buckets that are made from now on.
+    /// Sets the account that owns the buckets that are created from now on.
     pub fn set_account(&self, account_id: &str) {
         account_id.clone_into(&mut self.shared.settings().account_id);
     }
 
-    /// How long every request takes that has no latency of its own. It passes before anything is read or
-    /// written.
+    /// Sets the latency of every operation that has none of its own. It passes before anything is read or written.
     pub fn set_latency_of_all(&self, latency: Duration) {
         self.shared.settings().latency_of_all = latency;
     }
 
-    /// How long requests of this operation take.
+    /// Sets the latency of this operation.
     pub fn set_latency(&self, operation: Operation, latency: Duration) {
         self.shared.settings().latency.insert(operation, latency);
     }
 
-    /// How much later than its headers the body of a successful answer is sent. S3 sends the headers of
-    /// `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload` at once and the body when the work is done. Here
-    /// the work is done before the headers.
+    /// Delays the body of this operation's successful answers after their headers. S3 sends the headers of
+    /// `CopyObject`, `UploadPartCopy` and `CompleteMultipartUpload` at once, and the body when the work is done. Here
+    /// the work is done before the headers are sent.
     pub fn set_body_delay(&self, operation: Operation, delay: Duration) {
         self.shared.settings().body_delay.insert(operation, delay);
     }
 
-    /// How small parts may be, 5 MiB as in S3 unless this says otherwise; and with them the sources of which a
+    /// Sets the minimum size of parts, which is 5 MiB as in S3 by default. The same limit applies to sources of which a
     /// range is copied.
     pub fn set_part_bytes_min(&self, bytes: u64) {
         self.shared.settings().part_bytes_min = bytes;
     }
 
-    /// The requests since this was last asked.
+    /// Returns the number of requests since the last call.
     pub fn take_counts(&self) -> Counts {
         std::mem::take(&mut self.shared.watched().counts)
     }
 
-    /// Returns every change of an object that a request makes from now on, in the order of the changes. Fixtures
-    /// change objects without a trace.
+    /// Returns every change of an object that a request makes from now on, in the order of the changes. Changes that
+    /// fixtures make are not included.
     pub fn follow_changes(&self) -> UnboundedReceiver<Change> {
         self.shared.store().feed.follow()
     }
 
-    /// Notes every request from now on.
+    /// Records every request from now on.
     pub fn keep_journal(&self) {
         self.shared.watched().journal = Some(Vec::new());
     }
 
-    /// The requests noted since this was last asked, in the order in which they were answered.
+    /// Returns the requests recorded since the last call, in the order in which they were answered.
     pub fn take_journal(&self) -> Vec<Seen> {
         let mut watched = self.shared.watched();
         watched
@@ -173,9 +172,9 @@ impl MemoryS3 {
     }
 }
 
-/// Fixtures: what is there, without HTTP.
+/// Fixtures: direct access to the buckets, without HTTP.
 impl MemoryS3 {
-    /// Makes a bucket, or an empty one in its place.
+    /// Creates a bucket, or replaces it by an empty one.
     pub fn make_bucket(&self, name: &str, region: &str) {
         let owner = self.shared.settings().account_id.clone();
         let mut store = self.shared.store();
@@ -194,7 +193,7 @@ impl MemoryS3 {
         });
     }
 
-    /// Makes a bucket deny objects whose writer does not name this encryption, as a bucket policy would.
+    /// Makes a bucket refuse objects whose writer does not name this encryption, as a bucket policy would.
     ///
     /// # Panics
     /// If there is no such bucket.
@@ -204,7 +203,7 @@ impl MemoryS3 {
         });
     }
 
-    /// Puts objects, which may be shared among keys and buckets.
+    /// Puts objects, which keys and buckets may share.
     ///
     /// # Panics
     /// If there is no such bucket.
@@ -220,7 +219,7 @@ impl MemoryS3 {
         self.put_all(bucket, [(key.to_owned(), Arc::new(object))]);
     }
 
-    /// Deletes an object; answers whether there was one.
+    /// Deletes an object. Returns whether there was one.
     ///
     /// # Panics
     /// If there is no such bucket.
@@ -228,7 +227,7 @@ impl MemoryS3 {
         self.with_bucket(bucket, |bucket| bucket.objects.remove(key).is_some())
     }
 
-    /// An object, if it is there.
+    /// Returns an object, if it exists.
     ///
     /// # Panics
     /// If there is no such bucket.
@@ -236,7 +235,7 @@ impl MemoryS3 {
         self.with_bucket(bucket, |bucket| bucket.objects.get(key).cloned())
     }
 
-    /// All objects of a bucket.
+    /// Returns all objects of a bucket.
     ///
     /// # Panics
     /// If there is no such bucket.
@@ -257,12 +256,12 @@ fn now() -> DateTime<Utc> {
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((connection, _)) = listener.accept().await {
-        // Or every answer takes 40 ms. A connection that is gone already ends below.
+        // Without this, every answer takes 40 ms. If the connection is closed already, serving it fails below.
         let _ = connection.set_nodelay(true);
         let shared = shared.clone();
         tokio::spawn(async move {
             let service = service_fn(|request| shared.respond(request));
-            // A client that goes away ends its connection in an error.
+            // The result is an error if the client closes the connection.
             let _ = http1::Builder::new()
                 .serve_connection(TokioIo::new(connection), service)
                 .await;
@@ -310,7 +309,7 @@ impl Shared {
         }))
     }
 
-    /// The arms name what is read before and what is done while buckets are locked.
+    /// Carries out a request. Each arm shows what is read before the buckets are locked, and what is done meanwhile.
     fn handle(&self, request: &S3Request, at: DateTime<Utc>) -> Handled {
         request.check()?;
         let store = || self.store();
@@ -416,7 +415,7 @@ impl Watched {
 }
 
 impl Answer {
-    /// `Date` is when it was answered, by the clock that objects are dated with.
+    /// Adds the `Date` of the answer, by the same clock that dates objects.
     fn into_response(self, now: DateTime<Utc>) -> Response<Bytes> {
         let mut response = Response::new(self.body);
         *response.status_mut() = self.status;

@@ -1,4 +1,4 @@
-//! What is there: buckets, their objects and uploads. Keys are ordered by their bytes. No I/O.
+//! Buckets with their objects and uploads. Keys are ordered by their bytes. No I/O.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::request::S3Request;
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     pub(crate) buckets: BTreeMap<String, Bucket>,
-    /// How many uploads there have been.
+    /// The number of uploads so far.
     pub(crate) uploads_begun: u64,
     /// Where changes of objects are published.
     pub(crate) feed: Feed,
@@ -26,15 +26,15 @@ pub(crate) struct Bucket {
     pub(crate) name: String,
     feed: Feed,
     pub(crate) region: String,
-    /// The account that owns it.
+    /// The account that owns the bucket.
     pub(crate) owner: String,
     pub(crate) created: DateTime<Utc>,
     pub(crate) objects: BTreeMap<String, Arc<Object>>,
     /// By key and id.
     pub(crate) uploads: BTreeMap<(String, String), Upload>,
-    /// As it was put.
+    /// The notification configuration as it was put.
     pub(crate) notifications: Option<Bytes>,
-    /// The KMS key of objects whose writer names no encryption; none for S3's own keys.
+    /// The KMS key for objects whose writer names no encryption; `None` for S3's own keys.
     pub(crate) default_kms_key: Option<String>,
     /// The encryption that a bucket policy requires every writer to name.
     pub(crate) required_encryption: Option<String>,
@@ -55,8 +55,8 @@ pub(crate) struct Part {
 }
 
 impl Store {
-    /// The bucket that a request asks, if it may: of the account that it expects, and in the region for which it
-    /// is signed.
+    /// The bucket that a request names. Refuses the request if the bucket's owner is not the expected account, or if
+    /// the request is signed for another region.
     pub(crate) fn bucket_of(&mut self, request: &S3Request) -> Result<&mut Bucket, Refusal> {
         let expected = request.header("x-amz-expected-bucket-owner")?;
         let bucket = self.bucket(&request.bucket, expected)?;
@@ -66,7 +66,7 @@ impl Store {
         }
     }
 
-    /// The KMS key by which an object is encrypted that the request writes; none for S3's own keys. Refuses a writer
+    /// The KMS key that encrypts the object that the request writes; `None` for S3's own keys. Refuses a writer
     /// that does not name the encryption which the bucket's policy requires.
     pub(crate) fn kms_key_for(&mut self, request: &S3Request) -> Result<Option<String>, Refusal> {
         let bucket = self.bucket_of(request)?;
@@ -74,14 +74,14 @@ impl Store {
         match &bucket.required_encryption {
             Some(required) if named != Some(required.as_str()) => Err(Refusal::new(
                 Code::AccessDenied,
-                format!("the bucket's policy denies what is not encrypted by {required}"),
+                format!("the bucket's policy denies objects that are not encrypted by {required}"),
             )),
             _ if named.is_none() => Ok(bucket.default_kms_key.clone()),
             _ => Ok(Attributes::of_request(request)?.kms_key),
         }
     }
 
-    /// A bucket by its name, if it is of the expected account.
+    /// Returns a bucket by its name. Refuses the request if the bucket's owner is not the expected account.
     pub(crate) fn bucket(
         &mut self,
         name: &str,
@@ -123,7 +123,7 @@ impl Bucket {
         }
     }
 
-    /// Writes an object and publishes the change. A copy names the object that it read.
+    /// Writes an object and publishes the change. For a copy, the change names the object that the copy read.
     pub(crate) fn write(
         &mut self,
         key: &str,

@@ -13,7 +13,7 @@ use crate::request::S3Request;
 use crate::store::Store;
 use crate::xml::{self, Xml};
 
-/// S3's limit.
+/// S3's limit for an object.
 const TAGS_MAX: usize = 10;
 
 #[derive(Debug, Deserialize)]
@@ -35,7 +35,7 @@ struct Tag {
     value: String,
 }
 
-/// As the header `x-amz-tagging` has them: like a query.
+/// Reads tags from the header `x-amz-tagging`, which has the format of a query.
 pub(crate) fn of_query(text: &str) -> Result<BTreeMap<String, String>, Refusal> {
     let decoded = |text: &str| {
         let spaced = text.replace('+', " ");
@@ -75,7 +75,7 @@ pub(crate) fn delete(store: &mut Store, request: &S3Request) -> Handled {
     Ok(Answer::no_content())
 }
 
-/// Tags are changed in place: the object is as old as it was.
+/// Changes tags in place: the object's time stays as it was.
 fn set(
     store: &mut Store,
     request: &S3Request,
@@ -97,7 +97,7 @@ fn checked(
         if key.is_empty() || tags.insert(key.clone(), value).is_some() {
             return Err(Refusal::new(
                 Code::InvalidTag,
-                format!("the tag {key:?} has no name, or is there twice"),
+                format!("the tag {key:?} has no name, or occurs twice"),
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! Uploads in parts. No I/O.
+//! Multipart uploads. No I/O.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub(crate) fn create(store: &mut Store, request: &S3Request, at: DateTime<Utc>) 
     };
     let encryption = attributes.clone();
     store.uploads_begun += 1;
-    // Ids sort by age, as the uploads of one key are listed.
+    // Ids are ordered by age, like the uploads of one key in a listing.
     let id = format!("upload{:012}", store.uploads_begun);
     let place = (request.key.clone(), id.clone());
     store.bucket_of(request)?.uploads.insert(
@@ -48,7 +48,7 @@ pub(crate) fn create(store: &mut Store, request: &S3Request, at: DateTime<Utc>) 
     Ok(answer)
 }
 
-/// Puts a part in its place; answers its `ETag`.
+/// Stores a part. Returns its `ETag`.
 pub(crate) fn put_part(
     store: &mut Store,
     request: &S3Request,
@@ -124,7 +124,7 @@ pub(crate) fn complete(
     Ok(Answer::of_xml(xml.ended()))
 }
 
-/// The parts that a request names, if they can be an object.
+/// Returns the parts that a request names, if they can form an object.
 fn chosen(
     upload: &Upload,
     wanted: &[CompletedPart],
@@ -203,7 +203,7 @@ pub(crate) fn list_parts(store: &mut Store, request: &S3Request) -> Handled {
     Ok(Answer::of_xml(xml.ended()))
 }
 
-/// By key, those of one key by their age.
+/// Lists uploads by key, and those of one key by age.
 pub(crate) fn list(store: &mut Store, request: &S3Request) -> Handled {
     let encode = Encoding::of(request)?;
     let prefix = request.parameter("prefix").unwrap_or_default();

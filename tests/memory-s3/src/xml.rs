@@ -55,7 +55,7 @@ impl Xml {
         self.text("ETag", &format!("\"{etag}\""));
     }
 
-    /// An element with others in it.
+    /// An element that contains others.
     pub(crate) fn within(&mut self, name: &str, inside: impl FnOnce(&mut Self)) {
         self.text.push('<');
         self.text.push_str(name);
@@ -72,8 +72,8 @@ impl Xml {
         self.text
     }
 
-    /// Characters that XML cannot hold are written as references, as S3 does; not every parser takes them,
-    /// hence `encoding-type=url`.
+    /// Writes text. Characters that XML cannot contain are written as references, as S3 does. Not every parser accepts
+    /// these; hence `encoding-type=url`.
     fn push_escaped(&mut self, value: &str) {
         for character in escape(value).chars() {
             if character < ' ' {

@@ -1,5 +1,5 @@
-//! The deployed stack, changed for the run and put back after it: the functions send their requests to AWS through
-//! the fault proxy, and time out sooner, so that nothing has to wait for minutes.
+//! The deployed stack, changed for the run and restored after it: the functions send their requests to AWS through
+//! the fault proxy, and time out sooner, so that no message has to wait for minutes.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,34 +11,36 @@ use tandem_tests::fault_proxy::LONGEST_DELAY;
 
 use crate::duplicates::poll_all;
 
-/// The variables from which a function's clients learn where each service is. The emulator keeps `AWS_ENDPOINT_URL` for itself.
+/// The variables from which a function's clients read the address of each service. The emulator keeps
+/// `AWS_ENDPOINT_URL` for itself.
 pub const ENDPOINT_VARIABLES: [&str; 3] = [
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_SQS",
 ];
 
-/// Larger objects are handed to the work queue ...
+/// The limit over which objects are handed to the work queue.
 pub const LIVE_BYTES_MAX: usize = 16 << 10;
-/// ... and still larger ones in parts become transfers, ...
+/// The limit from which objects in parts become transfers.
 pub const TRANSFER_BYTES_MIN: usize = 24 << 10;
-/// ... of ranges of one part. All far below what the template allows, so that these ways are gone often.
+/// The size of a range, so that each is one part. All three are far below what the template allows, so that these
+/// paths are used often.
 const RANGE_BYTES: usize = 1;
 
-/// The longest that a message backs off, where the product doubles the time with each attempt.
+/// The longest backoff of a message, where the product doubles the time with each attempt.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(40);
 
 const LIVE_TIMEOUT: Duration = Duration::from_secs(12);
 /// `backfill-shard` begins no object in its last minute.
 const WORK_TIMEOUT: Duration = Duration::from_secs(66);
-/// For how long a request of a dead function is in flight at most, and by how much clocks differ.
+/// The longest time for which a request of a dead function is in flight. It includes the difference of clocks.
 const IN_FLIGHT: Duration = LONGEST_DELAY.saturating_add(BUSY);
-/// What starting a process may take on a busy machine.
+/// The longest start of a process on a busy machine.
 const START: Duration = Duration::from_secs(10);
-/// What the cloud may take for a request on a busy machine.
+/// The longest time that the cloud takes for a request on a busy machine.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// The functions, with the timeout that they get.
+/// The functions, with the timeout that the run sets.
 const FUNCTIONS: [(&str, Option<Duration>); 6] = [
     ("configure-rule", None),
     ("backfill", None),
@@ -56,12 +58,12 @@ const QUEUES: [(&str, Duration); 4] = [
     ("part", WORK_TIMEOUT),
 ];
 
-/// What of a queue is changed.
+/// The attributes of a queue that the run changes.
 const QUEUE_ATTRIBUTES: [QueueAttributeName; 1] = [QueueAttributeName::VisibilityTimeout];
-/// How often a message is attempted before it goes to the dead-letter queue: so seldom that some do.
+/// How many attempts a message gets before it goes to the dead-letter queue: few enough that some messages do.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// How the stack was before.
+/// The state of the stack before the run.
 pub struct Deployment {
     functions: Vec<Function>,
     queues: Vec<Queue>,
@@ -78,7 +80,7 @@ struct Queue {
     attributes: HashMap<QueueAttributeName, String>,
 }
 
-/// How long a message is invisible: until nothing of a dead attempt is in flight any more.
+/// How long a message is invisible: until a dead attempt has nothing in flight.
 pub fn visibility(timeout: Duration) -> Duration {
     START + timeout + LONGEST_DELAY + BUSY
 }
@@ -90,16 +92,16 @@ pub fn visibility_of(queue: &str) -> Duration {
     visibility(*timeout)
 }
 
-/// After how long a copy that was not answered is tried again, where the product says 15 minutes.
+/// The time after which a copy without an answer is attempted again. In the product this is 15 minutes.
 pub fn second_attempt() -> Duration {
     visibility(WORK_TIMEOUT)
 }
 
 impl Deployment {
-    /// Remembers how the stack is.
+    /// Records the state of the stack.
     ///
     /// # Panics
-    /// If an earlier run was killed before it could put the stack back.
+    /// If an earlier run was killed before it could restore the stack.
     pub async fn remember(cloud: &Cloud) -> Self {
         let mut functions = Vec::new();
         for (name, _) in FUNCTIONS {
@@ -113,7 +115,7 @@ impl Deployment {
             let variables = variables.unwrap_or_default();
             assert!(
                 !variables.contains_key(ENDPOINT_VARIABLES[0]),
-                "an earlier run was killed and has left {name} changed; deploy again"
+                "an earlier run was killed before it restored {name}; deploy again"
             );
             functions.push(Function {
                 name,
@@ -134,9 +136,8 @@ impl Deployment {
         Self { functions, queues }
     }
 
-    /// Shortens for how long messages are invisible. To be done before any
-    /// message comes: one that is received earlier, by a function that ends with its old configuration, is
-    /// invisible for as long as before.
+    /// Shortens the visibility timeouts. This has to happen before the first message: a message that is received
+    /// earlier, by a function that ends with its old configuration, is invisible for the old time.
     pub async fn quicken(&self, cloud: &Cloud) {
         for (queue, (_, timeout)) in self.queues.iter().zip(QUEUES) {
             let invisible = visibility(timeout).as_secs().to_string();
@@ -167,7 +168,7 @@ impl Deployment {
         }
     }
 
-    /// Puts everything back. Processes that know the proxy are ended by that.
+    /// Restores the stack. This ends the processes that use the proxy.
     pub async fn restore(&self, cloud: &Cloud) {
         poll_all(cloud).await;
         for function in &self.functions {

@@ -1,6 +1,6 @@
 //! One message at two workers: SQS may deliver a message a second time while the first worker is still busy with it.
-//! The test takes messages out of the stack's queues, in the place of Lambda's poller, and hands each batch to two
-//! workers at once. As in SQS, one worker's acknowledgement deletes the message for both.
+//! The test takes messages out of the stack's queues in place of Lambda's poller, and hands each batch to two workers
+//! at once. As in SQS, one worker's acknowledgement deletes the message for both.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::deployment::visibility_of;
 use crate::ledger::Ledger;
 use crate::stage::Stage;
 
-/// Under which the ledger counts them.
+/// The ledger's heading for these messages.
 pub const DUPLICATES: &str = "messages at two workers";
-/// Under which the ledger counts what the workers made of them.
+/// The ledger's heading for their outcomes.
 const OUTCOMES: &str = "messages at two workers, outcomes";
 
 /// The queues, each with its function.
@@ -35,13 +35,13 @@ const QUEUES: [(&str, &str); 4] = [
 /// The queues that always have messages while chaos runs.
 const EXPECTED: [&str; 3] = ["put", "delete", "work"];
 
-/// How long the poller of a queue is stopped at most, until a message is there.
+/// How long the poller of a queue is stopped while the test waits for a message.
 const WINDOW: Duration = Duration::from_millis(1_200);
 /// How long the test waits between two queues.
 const BREAK: Duration = Duration::from_millis(300);
-/// How much later the second worker starts at most.
+/// The maximum delay of the second worker's start.
 const HEAD_START_MAX: Duration = Duration::from_millis(800);
-/// How many messages are delivered twice at once.
+/// The maximum number of messages that are delivered twice at once.
 const BATCH: i32 = 4;
 
 /// A queue and its function.
@@ -61,7 +61,7 @@ pub fn missing(ledger: &Ledger) -> Vec<&'static str> {
     EXPECTED.into_iter().filter(is_missing).collect()
 }
 
-/// Delivers messages twice until it is `over`. Returns the workers that are still busy.
+/// Delivers messages twice until it is `over`. Returns the tasks of the workers that are still busy.
 pub async fn deliver_twice(
     stage: &Stage,
     mut dice: Rng,
@@ -112,7 +112,7 @@ impl Queue {
         }
     }
 
-    /// Stops the poller and takes some messages, if any come.
+    /// Stops the poller and takes some messages, if any arrive.
     async fn take(&self, cloud: &Cloud) -> Vec<Message> {
         set_polling(cloud, &self.mapping, false).await;
         let until = tokio::time::Instant::now() + WINDOW;
@@ -135,7 +135,7 @@ impl Queue {
         taken
     }
 
-    /// The messages as Lambda hands them to a function.
+    /// The batch that Lambda would hand to a function.
     fn batch(&self, messages: &[Message]) -> Value {
         let records = messages.iter().map(|message| {
             let receives = MessageSystemAttributeName::ApproximateReceiveCount;
@@ -179,7 +179,7 @@ pub async fn set_polling(cloud: &Cloud, mapping: &str, enabled: bool) {
         .expect("the event source mapping is changed");
 }
 
-/// Lets Lambda poll all queues, whatever a run has left behind.
+/// Makes Lambda poll all queues again, whatever a run has left.
 pub async fn poll_all(cloud: &Cloud) {
     for (name, function) in QUEUES {
         let queue = Queue::find(cloud, name, function).await;
@@ -187,7 +187,7 @@ pub async fn poll_all(cloud: &Cloud) {
     }
 }
 
-/// Messages on their way to two workers.
+/// Messages that are delivered to two workers.
 struct Delivery {
     cloud: Cloud,
     queue: Queue,
@@ -210,7 +210,7 @@ impl Delivery {
         }
     }
 
-    /// Hands the batch to a worker, and deletes the messages that it acknowledges. Returns their ids: none if the
+    /// Hands the batch to a worker, and deletes the messages that it acknowledges. Returns their ids; none if the
     /// worker died.
     async fn work(&self) -> BTreeSet<String> {
         let payload = self.queue.batch(&self.messages).to_string();
@@ -234,7 +234,7 @@ impl Delivery {
         ids
     }
 
-    /// Deletes a message, unless it was deleted already or has been received again meanwhile.
+    /// Deletes a message, unless it has been deleted or received again meanwhile.
     async fn delete(&self, message: &Message) {
         let request = self.cloud.sqs.delete_message().queue_url(&self.queue.url);
         let receipt = message.receipt_handle.clone().unwrap_or_default();
@@ -245,9 +245,9 @@ impl Delivery {
         }
     }
 
-    /// Notes what has become of a message. If only one worker has acknowledged it, SQS has no message left for what
-    /// the other one may have under way; `docs/semantics.md` promises nothing then. So that everything else can be
-    /// checked, the test sends the message once more when nothing of the other worker can be in flight.
+    /// Counts the outcome of a message. If only one worker has acknowledged it, SQS has no message left for what the
+    /// other one may have in flight; `docs/semantics.md` promises nothing in this case. So that everything else can be
+    /// checked, the test sends the message once more when the other worker can have nothing in flight.
     async fn end(&self, message: &Message, acknowledged: [bool; 2]) {
         let queue = self.queue.name;
         let outcome = match acknowledged {
@@ -274,7 +274,7 @@ impl Delivery {
     }
 }
 
-/// A message's own attributes, such as the epoch of a shard, as Lambda hands them to a function.
+/// A message's own attributes, such as the epoch of a shard, in the form in which Lambda hands them to a function.
 fn attributes_of(message: &Message) -> Value {
     let attributes = message.message_attributes.iter().flatten();
     let attributes = attributes.map(|(name, value)| {

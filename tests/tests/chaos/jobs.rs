@@ -1,4 +1,4 @@
-//! The jobs that are started meanwhile: backfills in all modes, of listings and of lists of keys, repairs and
+//! The jobs that start during the run: backfills in all modes, of listings and of lists of keys, repairs and
 //! verifications.
 
 use std::fmt::Write;
@@ -14,13 +14,13 @@ use crate::ledger::Ledger;
 use crate::operators::{persistently, rest};
 use crate::stage::{Pair, Promise, Stage};
 
-/// Under which the ledger counts jobs that were started.
+/// The ledger's heading for jobs that were started.
 pub const JOBS: &str = "jobs started";
 
-/// How long the next job of a pair waits for the one before it. A job that is started sooner cancels one of its own
+/// How long the next job of a pair waits for the one before it. A job that starts sooner cancels one of the same
 /// kind.
 const JOB_WAIT_MAX: Duration = Duration::from_secs(12);
-/// How many of a hundred lines of a list name an object that is not there.
+/// The percentage of a list's lines that name a missing object.
 const MISSING_PERCENT: u32 = 5;
 
 /// One way to start a job.
@@ -39,7 +39,7 @@ enum JobKind {
 /// A job that was started.
 #[derive(Debug, Clone)]
 pub struct Started {
-    /// The pair's place.
+    /// The index of the pair.
     pub place: usize,
     /// The job's id.
     pub id: String,
@@ -47,7 +47,7 @@ pub struct Started {
     pub kind: &'static str,
 }
 
-/// The jobs that were started, in their order.
+/// The jobs that were started, in this order.
 #[derive(Debug, Default)]
 pub struct StartedJobs(Mutex<Vec<Started>>);
 
@@ -57,7 +57,7 @@ impl StartedJobs {
         jobs.push(job);
     }
 
-    /// All of them.
+    /// Returns all started jobs.
     pub fn all(&self) -> Vec<Started> {
         self.0
             .lock()
@@ -67,7 +67,7 @@ impl StartedJobs {
 }
 
 impl Started {
-    /// Whether a later job has taken its place, which cancels it if it has not ended.
+    /// Whether a later job has replaced this one, which cancels it if it has not ended.
     pub fn is_replaced(&self, all: &[Started]) -> bool {
         let place = all.iter().position(|job| job.id == self.id);
         let later = &all[place.map_or(0, |place| place + 1)..];
@@ -78,7 +78,7 @@ impl Started {
 }
 
 impl JobKind {
-    /// The jobs of a pair, in turns.
+    /// The kinds of jobs of a pair, which start in this order again and again.
     fn of(pair: &Pair) -> &'static [Self] {
         match (pair.promise, pair.name) {
             (Promise::Never, _) => &[Self::Never, Self::NeverOfList],
@@ -124,7 +124,7 @@ impl JobKind {
     }
 }
 
-/// The kinds of jobs that were not started yet.
+/// The kinds of jobs that have not been started yet.
 pub fn missing(stage: &Stage, ledger: &Ledger) -> Vec<&'static str> {
     let kinds = stage.pairs.iter().flat_map(JobKind::of);
     let names = kinds.map(|kind| kind.name());
@@ -133,7 +133,7 @@ pub fn missing(stage: &Stage, ledger: &Ledger) -> Vec<&'static str> {
         .collect()
 }
 
-/// Starts one job of a pair after another, until it is `over`.
+/// Starts the jobs of a pair one after another, until it is `over`.
 pub async fn start_jobs(
     place: usize,
     stage: &Stage,
@@ -191,7 +191,7 @@ async fn start(
         request["overwrite"] = json!(mode);
     }
     if kind == JobKind::Repair {
-        // More than there can be.
+        // More than a job can delete.
         request["deletes_max"] = json!(1_000_000);
     }
     if kind.is_of_list() {
@@ -207,7 +207,7 @@ async fn start(
     id
 }
 
-/// Writes a list of the source's keys as they are now, and of some that are not there. Returns its address.
+/// Writes a list of the source's keys as they are now, with some missing keys. Returns its address.
 async fn list(stage: &Stage, pair: &Pair, id: &str, dice: &mut Rng) -> Value {
     let source = &pair.buckets.source;
     let mut lines = String::new();

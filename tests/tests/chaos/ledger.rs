@@ -1,35 +1,35 @@
-//! What was done in a run, counted by kind, and the table that shows it.
+//! Counts of what happened in a run, by kind, and the table that shows them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Counts by heading and kind, in the order of their names.
+/// Counts by heading and kind, ordered by name.
 #[derive(Debug, Default)]
 pub struct Ledger(Mutex<Counts>);
 
 type Counts = BTreeMap<&'static str, BTreeMap<String, u64>>;
 
 impl Ledger {
-    /// Counts one.
+    /// Adds one.
     pub fn count(&self, heading: &'static str, kind: &str) {
         self.add(heading, kind, 1);
     }
 
-    /// Counts many.
+    /// Adds `count`.
     pub fn add(&self, heading: &'static str, kind: &str, count: u64) {
         let mut counts = self.counts();
         let kinds = counts.entry(heading).or_default();
         *kinds.entry(kind.to_owned()).or_default() += count;
     }
 
-    /// All of a heading.
+    /// The sum of a heading.
     pub fn total(&self, heading: &str) -> u64 {
         let counts = self.counts();
         counts.get(heading).map_or(0, |kinds| kinds.values().sum())
     }
 
-    /// One kind of a heading.
+    /// The count of one kind of a heading.
     pub fn number(&self, heading: &str, kind: &str) -> u64 {
         let counts = self.counts();
         let kinds = counts.get(heading);
@@ -39,7 +39,7 @@ impl Ledger {
             .unwrap_or_default()
     }
 
-    /// All of it.
+    /// Renders all counts.
     pub fn table(&self) -> String {
         let mut table = String::new();
         for (heading, kinds) in self.counts().iter() {

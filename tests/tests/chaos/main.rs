@@ -3,9 +3,9 @@
 //! clocks that differ, and a proxy that makes requests fail in every way. Afterwards every pair of buckets has to be
 //! as promised, and every kind of fault has to have happened.
 //!
-//! It has a binary of its own because it changes the stack: cargo runs one test binary after the other.
-//! `CHAOS_SEED` and `CHAOS_MINUTES` say which run it is; `make chaos` sets them. The same seed gives the
-//! same operations, faults and kills, each at its place; how they meet is up to the machine.
+//! It has its own binary because it changes the stack: cargo runs one test binary after the other.
+//! `CHAOS_SEED` and `CHAOS_MINUTES` select the run; `make chaos` sets them. The same seed produces the same operations,
+//! faults and kills, each at its place; their timing depends on the machine.
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on says why")]
 
@@ -52,23 +52,23 @@ use crate::writers::{OPERATIONS, Writer};
 
 /// The seed of `make test`.
 const USUAL_SEED: u64 = 20_261;
-/// How long `make test` writes.
+/// How long writers write in `make test`.
 const USUAL_TIME: Duration = Duration::from_secs(45);
-/// How much is written at least, however slow the machine.
+/// The minimum number of operations, however slow the machine is.
 const OPERATIONS_MIN: u64 = 1_500;
-/// How many times as long a run writes at most, until every kind of fault has happened.
+/// The maximum factor by which a run is prolonged until every kind of fault has happened.
 const EXTENSION_MAX: u32 = 3;
 const WRITERS: u64 = 6;
 /// The pair whose rule is paused and resumed.
 const PAUSED: usize = 0;
 
-/// How many lines about the keys of a failure are shown at once; the journal has all of them.
+/// How many lines about the keys of a failure are printed; the journal has all of them.
 const LINES_SHOWN_MAX: usize = 40;
 
-/// Under which the ledger counts faults.
+/// The ledger's heading for faults.
 const FAULTS: &str = "faults";
 
-/// Which run it is, and what is recorded about it.
+/// The parameters of the run, and its records.
 #[derive(Debug)]
 struct Run {
     seed: u64,
@@ -83,7 +83,7 @@ impl Run {
             let value = std::env::var(name).ok().filter(|value| !value.is_empty())?;
             let number: f64 = value
                 .parse()
-                .unwrap_or_else(|_| panic!("{name} is {value:?}, which is no number"));
+                .unwrap_or_else(|_| panic!("{name} is {value:?}, which is not a number"));
             Some((value, number))
         };
         let seed = number("CHAOS_SEED").map_or(USUAL_SEED, |(seed, _)| {
@@ -118,7 +118,7 @@ impl Run {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_converges_under_chaos() {
     let run = Run::from_environment();
-    say(&format!("chaos of seed {}, {:?}", run.seed, run.time));
+    say(&format!("chaos with seed {}, {:?}", run.seed, run.time));
     let cloud = Cloud::connect().await;
     let deployment = Deployment::remember(&cloud).await;
     let body = AssertUnwindSafe(chaos(&run, &cloud, &deployment)).catch_unwind();
@@ -132,7 +132,7 @@ async fn everything_converges_under_chaos() {
             say(&line);
         }
         say(&format!(
-            "chaos of seed {} failed; what happened when: {journal}; again: {}",
+            "chaos with seed {} failed; journal: {journal}; to repeat the run: {}",
             run.seed,
             run.command()
         ));
@@ -169,7 +169,7 @@ async fn chaos(run: &Run, cloud: &Cloud, deployment: &Deployment) {
     stage.strike().await;
 }
 
-/// Enters into the ledger what the proxy did.
+/// Adds the proxy's counts to the ledger.
 fn enter(report: &Report, ledger: &Ledger) {
     ledger.add("proxy", "requests of functions", report.requests);
     for (fault, count) in &report.faults {
@@ -220,7 +220,7 @@ async fn write_and_settle(
     ledger.add("seconds", "of writing", began.elapsed().as_secs());
     proxy.deactivate();
     say(&format!(
-        "{} operations are done; waiting until everything is at rest",
+        "{} operations are done; waiting until nothing is under way",
         ledger.total(OPERATIONS)
     ));
     let ended = Instant::now();
@@ -248,8 +248,8 @@ async fn write_and_settle(
     }
 }
 
-/// All writers and operators at work, until time is over and everything has happened. Returns the jobs that were
-/// started, and the workers of duplicate messages that are still busy.
+/// Runs all writers and operators until the time is over and everything has happened. Returns the jobs that were
+/// started, and the tasks of duplicate messages that are still busy.
 async fn write(run: &Run, stage: &Stage, proxy: &FaultProxy) -> (StartedJobs, JoinSet<()>) {
     let ledger = &*run.ledger;
     let began = Instant::now();
@@ -272,7 +272,7 @@ async fn write(run: &Run, stage: &Stage, proxy: &FaultProxy) -> (StartedJobs, Jo
         other_writers::write(place, stage, dice(20 + number), changes, ledger, over)
     });
     let notified = stage.memory.follow_changes();
-    // The writers come first: notifications go on until all of them have stopped.
+    // The writers are a future of their own: notifications continue until all of them have stopped.
     let writing = async {
         join!(join_all(writers), join_all(others));
     };
@@ -288,7 +288,7 @@ async fn write(run: &Run, stage: &Stage, proxy: &FaultProxy) -> (StartedJobs, Jo
     (started, workers)
 }
 
-/// Prints something that is seen in `make test` too, which hides what passing tests print.
+/// Prints a line that `make test` shows too, although it hides the output of passing tests.
 fn say(what: &str) {
     let _ = writeln!(std::io::stderr(), "{what}");
 }

@@ -1,5 +1,5 @@
-//! The notifications of the S3 in memory: what changes at the source of a live pair is sent to the stack's queues
-//! as S3 would send it, late, in another order, and sometimes twice.
+//! The notifications of the S3 in memory: changes at the source of a live pair are sent to the stack's queues as S3
+//! would send them, late, in another order, and sometimes twice.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use tokio::task::JoinSet;
 use crate::ledger::Ledger;
 use crate::stage::{Home, Pair, Stage};
 
-/// Under which the ledger counts them.
+/// The ledger's heading for these notifications.
 pub const NOTIFICATIONS: &str = "notifications sent by the test";
 
-/// The latest that one arrives.
+/// The maximum delay of a notification.
 const LATENESS_MAX: Duration = Duration::from_millis(1_500);
-/// Every so many are sent twice.
+/// One in this many notifications is sent twice.
 const TWICE_EVERY: u64 = 8;
 
-/// Sends the notifications of these changes until the writers `have_stopped`, and then those that are left.
+/// Sends the notifications of these changes until the writers `have_stopped`, and then the remaining ones.
 pub async fn notify(
     stage: &Stage,
     plan: &FaultPlan,
@@ -35,7 +35,7 @@ pub async fn notify(
     let put_queue = stage.cloud.queue_url("put").await;
     let delete_queue = stage.cloud.queue_url("delete").await;
     let mut sending = JoinSet::new();
-    // A writer's change is there before the writer has stopped.
+    // A writer publishes its changes before it stops, so none is missed.
     while !(have_stopped() && changes.is_empty()) {
         if let Ok(Some(change)) = tokio::time::timeout(PAUSE, changes.recv()).await
             && let Some(pair) = notified(stage, &change)
@@ -63,7 +63,7 @@ pub async fn notify(
     }
 }
 
-/// The pair whose source has changed, if its changes are notified.
+/// The pair whose source has changed, if the test sends notifications of its changes.
 fn notified<'a>(stage: &'a Stage, change: &Change) -> Option<&'a Pair> {
     stage.pairs.iter().find(|pair| {
         pair.home == Home::Memory

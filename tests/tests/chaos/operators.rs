@@ -1,4 +1,4 @@
-//! The operators of the stack: they pause and resume rules. A request that fails because of a fault they repeat.
+//! The operators of the stack: they pause and resume rules, and repeat requests that fail because of a fault.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use crate::ledger::Ledger;
 use crate::settle::PATIENCE;
 use crate::stage::Stage;
 
-/// Under which the ledger counts what operators do.
+/// The ledger's heading for the operators' requests.
 pub const OPERATORS: &str = "operators";
-/// Under which the ledger counts requests that failed and were repeated.
+/// The ledger's heading for requests that failed and were repeated.
 const REPEATED: &str = "requests that failed and were repeated";
-/// How long an operator waits between two requests, at the least and at the most.
+/// The shortest and the longest time that an operator waits between two requests.
 const BREAK_SECS: (f64, f64) = (1.0, 5.0);
 
-/// The errors that faults explain: AWS failed, or the function was killed, or it ran out of time. Any other error is
+/// The errors that faults explain: AWS failed, the function was killed, or it ran out of time. Any other error is
 /// a refusal, which no fault explains.
 const EXPLAINED: [&str; 4] = [
     "Internal",
@@ -27,7 +27,7 @@ const EXPLAINED: [&str; 4] = [
     "Sandbox.Timedout",
 ];
 
-/// Pauses and resumes a pair's rule again and again, until it is `over`; leaves it resumed.
+/// Pauses and resumes a pair's rule until it is `over`; leaves it resumed.
 pub async fn pause_and_resume(
     place: usize,
     stage: &Stage,
@@ -47,7 +47,7 @@ pub async fn pause_and_resume(
     }
 }
 
-/// Runs the hourly maintenance, sooner than its schedule does.
+/// Runs the hourly maintenance before its schedule does.
 pub async fn maintain(cloud: &Cloud, ledger: &Ledger) -> Result<(), String> {
     let request = json!({"action": "tend"});
     let answer = cloud.invoke("backfill", request.clone()).await;
@@ -58,7 +58,7 @@ pub async fn maintain(cloud: &Cloud, ledger: &Ledger) -> Result<(), String> {
     Ok(())
 }
 
-/// Sends a request until it is granted.
+/// Sends a request until it succeeds.
 ///
 /// # Panics
 /// If it is refused for a reason that no fault explains.
@@ -78,10 +78,10 @@ pub async fn persistently(
     .await
 }
 
-/// Returns an error that faults explain.
+/// Returns the error's text if faults explain the error.
 ///
 /// # Panics
-/// If they do not.
+/// If no fault explains it.
 pub fn explained(request: &Value, error: &FunctionError) -> String {
     assert!(
         EXPLAINED.contains(&error.code.as_str()),
@@ -90,7 +90,7 @@ pub fn explained(request: &Value, error: &FunctionError) -> String {
     format!("{error:?}")
 }
 
-/// Waits for a while.
+/// Waits for a random time.
 pub async fn rest(dice: &mut Rng) {
     let (least, most) = BREAK_SECS;
     tokio::time::sleep(Duration::from_secs_f64(least + (most - least) * dice.f64())).await;

@@ -1,9 +1,9 @@
 //! Other writers of the destination. Where only jobs write the replicas, in the modes `never` and `if-older`, other
-//! writers put objects of their own at the destination, preferably right after a job's copy has landed there. The
+//! writers put their own objects at the destination, preferably right after a job's copy has landed there. The
 //! users of the source delete and rewrite what was just copied.
 //!
 //! The S3 in memory publishes every change in order, so the promise can be checked step by step afterwards. Tandem
-//! copies; only other writers put objects at a destination.
+//! only copies; only other writers put objects at a destination.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,16 +20,17 @@ use crate::deployment::TRANSFER_BYTES_MIN;
 use crate::ledger::Ledger;
 use crate::stage::{Pair, Promise, Stage};
 
-/// Under which the ledger counts what they do.
+/// The ledger's heading for these writers.
 pub const OTHER_WRITERS: &str = "other writers";
 
-/// Keys of a pair. Writers go through them in turns, so that there are always some that are new to the destination.
+/// The number of keys of a pair. Writers go through them in order, so that some are always new to the destination.
 const KEYS: usize = 600;
-/// How many keys lie between the newest one and the oldest that is still changed.
+/// The distance in keys between the newest key and the oldest one that is still changed.
 const RECENT: usize = 60;
-/// The longest rest between two changes of a source.
+/// The longest pause between two changes of a source.
 const REST_MAX: Duration = Duration::from_millis(250);
-/// How much the clocks of a source and a destination may differ, with a second for the whole seconds of times.
+/// The maximum difference of the clocks of a source and a destination, plus a second because times are in whole
+/// seconds.
 const CLOCKS: TimeDelta = TimeDelta::seconds(5);
 
 /// Writes to both sides of a pair until it is `over`.
@@ -73,7 +74,7 @@ struct Writers<'a> {
 }
 
 impl Writers<'_> {
-    /// Does something to a key whose copy has just landed.
+    /// Changes a key whose copy has just landed.
     async fn react(&mut self, key: &str, dice: &mut Rng) {
         match dice.u8(0..12) {
             0..=3 => self.put_at_destination(key).await,
@@ -123,7 +124,7 @@ impl Writers<'_> {
         self.pair.buckets.destination.put(key, bytes).await;
     }
 
-    /// Some bytes that were never written before.
+    /// Returns bytes that were never written before.
     fn bytes(&mut self, whose: &str) -> Vec<u8> {
         self.number += 1;
         format!("{whose}, {}, {}", self.pair.name, self.number).into_bytes()
@@ -139,12 +140,12 @@ fn key(number: usize) -> String {
     format!("{:04}", number % KEYS)
 }
 
-/// Whether Tandem has written what is there now.
+/// Whether Tandem has written the present object.
 fn is_ours(change: &Change) -> bool {
     matches!(change.kind, ChangeKind::Copy | ChangeKind::Complete)
 }
 
-/// What is known of a key while the changes are gone through.
+/// The state of a key while the changes are replayed.
 #[derive(Debug, Default)]
 struct Key {
     source: Option<Arc<Object>>,
@@ -159,7 +160,7 @@ struct Replica {
     written: u64,
 }
 
-/// Returns what broke the promise of a pair, given all changes in their order.
+/// Returns the violations of a pair's promise, given all changes in order.
 pub fn violations(pair: &Pair, changes: &[Change]) -> Vec<String> {
     let names = &pair.buckets;
     let sides = (&*names.source.name, &*names.destination.name);
@@ -215,7 +216,7 @@ impl Key {
         }
     }
 
-    /// Says what a change did to another writer's object against the promise.
+    /// Returns how a change replaced another writer's object against the promise, if it did.
     fn replaced(&self, promise: Promise, change: &Change) -> Option<String> {
         let theirs = self.replica.as_ref().filter(|replica| !replica.is_ours)?;
         if change.kind == ChangeKind::Put {
@@ -233,7 +234,7 @@ impl Key {
         })
     }
 
-    /// Says what is wrong with a key after the last job of its pair.
+    /// Returns what is wrong with a key after the last job of its pair, if anything.
     fn unsettled(&self, promise: Promise) -> Option<String> {
         match (&self.source, &self.replica) {
             (None, None) => None,
@@ -262,7 +263,7 @@ mod tests {
 
     use super::*;
 
-    /// A change of a key, so many seconds after the first one. A copy reads `text`, written at `read_secs`.
+    /// A change of a key this many seconds after the start. A copy reads `text`, written at `read_secs`.
     fn change(number: u64, bucket: &str, kind: ChangeKind, text: &str, read_secs: i64) -> Change {
         let at = |secs| DateTime::UNIX_EPOCH + TimeDelta::seconds(secs);
         let object = |at: DateTime<Utc>| {
@@ -312,12 +313,12 @@ mod tests {
         ];
         assert_eq!(check(Promise::IfOlder, &changes), 0);
         assert_eq!(check(Promise::Never, &changes), 1);
-        // It has to be.
+        // It even has to be replaced.
         assert_eq!(check(Promise::IfOlder, &changes[..2]), 1);
     }
 
     #[test]
-    fn a_deleted_key_that_comes_back_is_found() {
+    fn a_deleted_key_that_reappears_is_found() {
         let changes = [
             change(1, "source", ChangeKind::Put, "ours", 0),
             change(2, "source", ChangeKind::Removed, "ours", 0),
@@ -326,7 +327,7 @@ mod tests {
         ];
         assert_eq!(check(Promise::Never, &changes[..3]), 1);
         assert_eq!(check(Promise::Never, &changes), 0);
-        // What landed before the delete stays.
+        // A copy that landed before the delete stays.
         let before = [
             changes[0].clone(),
             change(2, "replica", ChangeKind::Copy, "ours", 10),

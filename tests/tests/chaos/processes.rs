@@ -1,5 +1,5 @@
-//! Kills and freezes the process at the other end of a connection: a function of this run, and nothing else. It
-//! finds processes by `/proc`; where there is none, it finds none.
+//! Kills and freezes the process at the other end of a connection, if it is a function of this run. Finds processes
+//! through `/proc`; without it, finds none.
 
 use std::fs;
 use std::path::Path;
@@ -44,20 +44,20 @@ impl FrozenProcess for Stopped {
 
 impl Drop for Stopped {
     fn drop(&mut self) {
-        // It may have been killed meanwhile.
+        // The function may have been killed meanwhile.
         signal("-CONT", &self.process);
     }
 }
 
-/// A connection of this machine.
+/// A connection on this machine.
 struct Socket {
     from: u16,
     to: u16,
-    /// As the links of `/proc/<pid>/fd` name it.
+    /// The name of the connection in the links of `/proc/<pid>/fd`.
     file: String,
 }
 
-/// The function that is connected to the proxy.
+/// The id of the function's process that has this connection to the proxy.
 fn find(Connection { peer, proxy }: Connection) -> Option<String> {
     let ends = (peer.port(), proxy.port());
     let sockets = sockets();

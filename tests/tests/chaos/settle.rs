@@ -1,5 +1,5 @@
-//! What has to be true once all writers have stopped and no fault happens any more: first that everything comes to
-//! rest, then that nothing is missing, too much, or wrongly counted.
+//! The checks once all writers have stopped and no more faults happen: first that everything comes to rest, then that
+//! nothing is missing, superfluous, or wrongly counted.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,17 +16,17 @@ use crate::ledger::Ledger;
 use crate::operators::{explained, maintain};
 use crate::stage::{Pair, Stage};
 
-/// For how long nothing may change: more than what any message waits for.
+/// How long nothing may change: longer than any message waits.
 pub const PATIENCE: Duration = Duration::from_mins(5);
 
-/// How often maintenance runs, which a schedule runs every hour in production.
+/// The period of maintenance, which runs every hour in production.
 const MAINTENANCE_PERIOD: Duration = Duration::from_secs(10);
 
-/// Under which the ledger counts what was found when the writers had stopped.
+/// The ledger's heading for the state after the writers have stopped.
 pub const LEFT: &str = "after the writing";
-/// Under which the ledger counts the failures that were found then.
+/// The ledger's heading for failures in that state.
 const FAILURES: &str = "failures after the writing";
-/// Under which the ledger counts how jobs ended.
+/// The ledger's heading for the ends of jobs.
 const JOB_ENDS: &str = "jobs, their ends";
 
 const QUEUES: [&str; 4] = ["put", "delete", "work", "part"];
@@ -35,11 +35,11 @@ const BACKLOG: [&str; 5] = ["put", "delete", "work", "part", "held"];
 /// The reasons for which an object may fail here. No fault explains any other.
 const EXPLAINED: [&str; 4] = ["KeptChanging", "Throttled", "ServiceFailed", "NotAnswered"];
 
-/// Waits until nothing is under way any more, and all pairs agree. Failures and dead letters are retried, and failed
-/// jobs resumed, as an operator would do.
+/// Waits until nothing is under way and all pairs agree. Retries failures and dead letters, and resumes failed jobs,
+/// as an operator would do.
 ///
 /// # Panics
-/// If something has failed that no fault explains.
+/// If something has failed for a reason that no fault explains.
 pub async fn come_to_rest(stage: &Stage, started: &StartedJobs, ledger: &Ledger) {
     let mut ended = BTreeSet::new();
     let mut helped = BTreeSet::new();
@@ -90,8 +90,8 @@ pub async fn come_to_rest(stage: &Stage, started: &StartedJobs, ledger: &Ledger)
     .await;
 }
 
-/// Lets maintenance see a job that no message is under way for. A function that dies between storing that a shard has a
-/// message and sending it leaves such a job, and maintenance looks for it after an hour.
+/// Lets an hour pass for a job that has no message under way, so that maintenance finds it. A function leaves such a
+/// job if it dies after storing that a shard has a message and before sending the message.
 async fn an_hour_passes(stage: &Stage, started: &Started, ledger: &Ledger) {
     let job = stage.pairs[started.place]
         .job(&stage.cloud, &started.id)
@@ -108,7 +108,7 @@ async fn an_hour_passes(stage: &Stage, started: &Started, ledger: &Ledger) {
     ledger.count(LEFT, "jobs without a message, left to maintenance");
 }
 
-/// Checks that a job has ended as it should; resumes one that has failed.
+/// Checks that a job has ended in an expected state. Resumes a job that has failed.
 async fn has_ended(
     stage: &Stage,
     started: &Started,

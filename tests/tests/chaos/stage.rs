@@ -1,4 +1,4 @@
-//! Where it all happens: pairs of buckets, each with a rule of another kind.
+//! The setting of the run: pairs of buckets, each with a different rule.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use tandem_tests::slow_copy::{Aside, SlowCopy};
 
 use crate::operators::explained;
 
-/// The smallest part of an object in the S3 in memory. The writers' parts are smaller than S3 itself allows.
+/// The minimum size of a part in the S3 in memory. The writers' parts are smaller than S3 itself allows.
 const MEMORY_PART_BYTES_MIN: u64 = 1;
 
 /// The cloud, and the pairs in it.
@@ -20,48 +20,48 @@ const MEMORY_PART_BYTES_MIN: u64 = 1;
 pub struct Stage {
     /// The cloud.
     pub cloud: Cloud,
-    /// An S3 that enforces the conditions on the destination of a copy, which the cloud's ignores.
+    /// An S3 that enforces the conditions on the destination of a copy, which the cloud's S3 ignores.
     pub memory: MemoryS3,
     /// The pairs.
     pub pairs: Vec<Pair>,
-    /// Where jobs find their lists of keys.
+    /// The bucket of the jobs' lists of keys.
     pub lists: Bucket,
 }
 
 /// Two buckets and their rule.
 #[derive(Debug)]
 pub struct Pair {
-    /// What it is called in every run.
+    /// The pair's name in every run.
     pub name: &'static str,
     /// The buckets.
     pub buckets: Buckets,
     /// The rule's id.
     pub rule: String,
-    /// What is promised of the replicas.
+    /// The promise of the replicas.
     pub promise: Promise,
-    /// The S3 that keeps the buckets.
+    /// The S3 that has the buckets.
     pub home: Home,
 }
 
-/// What is promised of a pair's replicas.
+/// The promise of a pair's replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Promise {
-    /// They become equal to their sources, and are deleted with them.
+    /// The replicas become equal to their sources, and are deleted with them.
     Equal,
-    /// They become equal to their sources, and stay.
+    /// The replicas become equal to their sources, and are kept when those are deleted.
     Covering,
-    /// Only jobs write them, in the mode `never`: other writers' objects stay.
+    /// Only jobs write the replicas, in the mode `never`: other writers' objects stay.
     Never,
-    /// Only jobs write them, in the mode `if-older`: other writers' objects stay unless they are older.
+    /// Only jobs write the replicas, in the mode `if-older`: other writers' objects stay unless they are older.
     IfOlder,
 }
 
-/// The S3 that keeps a pair.
+/// The S3 that has a pair's buckets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Home {
-    /// The cloud's, which sends notifications.
+    /// The S3 of the cloud, which sends notifications.
     Cloud,
-    /// The one in memory, whose notifications the test sends.
+    /// The S3 in memory, for which the test sends notifications.
     Memory,
 }
 
@@ -104,7 +104,7 @@ impl Stage {
                     let rule = cloud.rule(&buckets, policy).await;
                     (buckets, rule)
                 }
-                // The cloud has these buckets too, so that a rule can be made of them.
+                // The cloud has buckets of these names too, so that a rule can be created for them.
                 Home::Memory => {
                     let rule = cloud.quiet_rule(&buckets, policy).await;
                     memory.make_bucket(&buckets.source.name, EAST);
@@ -129,7 +129,7 @@ impl Stage {
         }
     }
 
-    /// The buckets' names, each with what it is called in every run.
+    /// The name of each bucket in every run, by its name in this run.
     pub fn bucket_names(&self) -> BTreeMap<String, String> {
         let names = self.pairs.iter().flat_map(|pair| {
             let Buckets {
@@ -142,7 +142,7 @@ impl Stage {
         names.collect()
     }
 
-    /// The address of the S3 in memory for each bucket that it keeps.
+    /// The address of the S3 in memory, for each bucket that is there.
     pub fn elsewhere(&self) -> BTreeMap<String, String> {
         let pairs = self.pairs.iter().filter(|pair| pair.home == Home::Memory);
         let names = pairs.flat_map(|pair| {
@@ -155,7 +155,7 @@ impl Stage {
         names.map(|name| (name, self.memory.url())).collect()
     }
 
-    /// Makes what slow copies need in both S3s.
+    /// Creates the temporary buckets of slow copies in both S3s.
     pub async fn slow_copy(&self) -> SlowCopy {
         let bucket = Bucket::create(&self.cloud, WEST, unique("aside"), false).await;
         self.memory.make_bucket(&bucket.name, WEST);
@@ -175,22 +175,22 @@ impl Stage {
         }
     }
 
-    /// Ends the rules, so that another run in the same cloud finds only its own.
+    /// Deletes the rules, so that another run in the same cloud finds only its own.
     pub async fn strike(&self) {
         for pair in &self.pairs {
             let request = json!({"action": "delete", "rule": pair.rule});
             if let Err(error) = self.cloud.configure(request).await {
-                eprintln!("the rule of {} stays: {error:?}", pair.name);
+                eprintln!("cannot delete the rule of {}: {error:?}", pair.name);
             }
         }
     }
 }
 
 impl Pair {
-    /// A job of its rule, as `backfill` shows it.
+    /// A job of the pair's rule, as `backfill` returns it.
     ///
     /// # Panics
-    /// If its counts do not add up, which they have to at any time.
+    /// If its counts do not add up, which they must at any time.
     pub async fn job(&self, cloud: &Cloud, job_id: &str) -> Result<Value, String> {
         let request = json!({"action": "status", "rule": self.rule, "job_id": job_id});
         let answer = cloud.invoke("backfill", request.clone()).await;
@@ -211,7 +211,7 @@ impl Pair {
         Ok(job)
     }
 
-    /// Whether the replicas are what they should be. What other writers may expect is checked elsewhere.
+    /// Checks that the replicas are as promised. The promises for other writers' objects are checked elsewhere.
     pub async fn agrees(&self) -> Result<(), String> {
         let agreement = match self.promise {
             Promise::Equal => self.buckets.agree("").await,

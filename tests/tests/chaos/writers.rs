@@ -1,5 +1,4 @@
-//! Users of the source buckets, who write and delete without a pause, preferably what others are just
-//! writing.
+//! Users of the source buckets, who write and delete without a pause, preferably what others are just writing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,27 +13,27 @@ use crate::deployment::{LIVE_BYTES_MAX, TRANSFER_BYTES_MIN};
 use crate::ledger::Ledger;
 use crate::stage::{Home, Pair, Stage};
 
-/// Under which the ledger counts what writers do.
+/// The ledger's heading for the writers' operations.
 pub const OPERATIONS: &str = "operations";
 
-/// Keys of a bucket.
+/// The number of keys of a bucket.
 const KEYS: usize = 200;
-/// How many of them take half of all operations.
+/// The number of keys that get half of all operations.
 const HOT_KEYS: usize = 12;
-/// Every so many keys there is one whose objects never have tags. Large objects go only there: on the local
+/// The objects of one in this many keys never have tags. Large objects are put only at these keys: on the local
 /// cloud an object that is completed from parts keeps the tags of the one that it replaces.
 const UNTAGGED_EVERY: usize = 4;
-/// The longest that a writer rests between two operations.
+/// The longest pause of a writer between two operations.
 const REST_MAX: Duration = Duration::from_millis(160);
-/// A part of an object that is uploaded in parts. S3 itself wants 5 MiB; the local cloud does not.
+/// The size of a part of an object that is uploaded in parts. S3 requires 5 MiB; the local cloud does not.
 const PART_BYTES: usize = 600;
 
-/// S3's limit on a part but the last; what is cut below it cannot be copied in the same parts.
+/// S3's minimum size of a part but the last. An object with smaller parts cannot be copied in the same parts.
 const S3_PART_BYTES_MIN: usize = 5 << 20;
-/// Makes an object of some 1,000 bytes one of two parts.
+/// Repeats an object of about 1,000 bytes until it has two parts.
 const HUGE_REPEATS: usize = 6_000;
 
-/// What a writer does, and to how many of a hundred operations.
+/// The writers' operations, and how many of a hundred each one gets.
 const DEEDS: [(Deed, u32); 11] = [
     (Deed::Put, 22),
     (Deed::PutEmpty, 5),
@@ -75,7 +74,7 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// The writer of this number; all that it does follows from that and the seed.
+    /// The writer of this number. The number and the seed determine all its operations.
     pub fn new(
         number: u64,
         seed: u64,
@@ -125,8 +124,8 @@ impl<'a> Writer<'a> {
         let bucket = &pair.buckets.source;
         let key = &key(number);
         self.written += 1;
-        // Occurs in every metadata: on a server whose HEAD does not count tags, nothing else tells objects
-        // of the same bytes and other tags apart.
+        // Every metadata contains this mark: on a server whose HEAD does not count tags, nothing else distinguishes
+        // objects with the same bytes and different tags.
         let mark = format!("{}-{}", self.number, self.written);
         match deed {
             Deed::Put => {
@@ -154,7 +153,7 @@ impl<'a> Writer<'a> {
                 if self.dice.u8(0..4) == 0 {
                     bucket.put_object(key, &object).await;
                 } else {
-                    // In one part, which may be of any size.
+                    // In one part, which may have any size.
                     bucket.put_in_parts(key, &object, usize::MAX).await;
                 }
             }
@@ -167,7 +166,7 @@ impl<'a> Writer<'a> {
             Deed::Retag => self.retag(pair, key, &mark).await,
             Deed::Copy => {
                 let from = self.number_of_key();
-                // Tags are copied, too, and so is size.
+                // A copy also takes over tags and size.
                 let from = if is_untagged(number) {
                     untagged(from)
                 } else {
@@ -183,7 +182,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Gives an object other tags, and sends the notification that the local cloud does not send.
+    /// Changes the tags of an object, and sends the notification that the local cloud does not send.
     async fn retag(&mut self, pair: &Pair, key: &str, mark: &str) {
         let bucket = &pair.buckets.source;
         let times = self.dice.usize(1..=2);
@@ -217,7 +216,7 @@ impl<'a> Writer<'a> {
         Deed::Put
     }
 
-    /// Some bytes that were never written before.
+    /// Returns bytes that were never written before.
     fn bytes(&mut self, least: usize, most: usize) -> Vec<u8> {
         let count = self.dice.usize(least..=most);
         std::iter::repeat_with(|| self.dice.u8(..))
@@ -248,7 +247,7 @@ fn is_untagged(number: usize) -> bool {
     number.is_multiple_of(UNTAGGED_EVERY)
 }
 
-/// The number at or before this one of a key without tags.
+/// The greatest number up to this one whose key has no tags.
 fn untagged(number: usize) -> usize {
     number - number % UNTAGGED_EVERY
 }
@@ -269,7 +268,7 @@ fn without_tags(bytes: Vec<u8>, mark: &str) -> Object {
     }
 }
 
-/// The key of this number. Some of the hot ones are awkward.
+/// The key of this number. Some of the frequently used keys are awkward.
 fn key(number: usize) -> String {
     const AWKWARD: [&str; 8] = [
         "two words.txt",
@@ -287,7 +286,7 @@ fn key(number: usize) -> String {
     }
 }
 
-/// Copies an object within its bucket, if it is there.
+/// Copies an object within its bucket, if the object exists.
 async fn copy(bucket: &Bucket, from: &str, to: &str) {
     let from = utf8_percent_encode(from, NON_ALPHANUMERIC);
     let copied = bucket
@@ -298,6 +297,6 @@ async fn copy(bucket: &Bucket, from: &str, to: &str) {
         .copy_source(format!("{}/{from}", bucket.name))
         .send()
         .await;
-    // It may be gone, or S3 may refuse to copy an object onto itself; neither changes anything.
+    // The object may be gone, or S3 may refuse to copy an object onto itself; neither changes anything.
     drop(copied);
 }

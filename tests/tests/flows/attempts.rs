@@ -1,5 +1,6 @@
-//! How often a message is attempted before it is given up. Lambda takes messages from a queue although the account's
-//! concurrency is used up, and returns them: the queue counts such deliveries, the functions do not.
+//! The number of attempts at a message before it is moved to the dead letters. Lambda takes messages from a queue
+//! although the account's concurrency is used up, and returns them. The queue counts such deliveries; the functions
+//! do not.
 
 use serde_json::{Value, json};
 use tandem_tests::notification;
@@ -7,10 +8,10 @@ use tandem_tests::proxy::{Action, Seen};
 
 use crate::stage::{Stage, copies};
 
-/// How often a message is attempted: as `template.yaml` says.
+/// The number of attempts at a message, as in `template.yaml`.
 const ATTEMPTS_MAX: u32 = 8;
 
-/// A stage whose copies are refused for now, and the batch of one put, with one id for all its deliveries.
+/// A stage whose copies are refused at first, and the batch of one put, with one id for all its deliveries.
 async fn throttled() -> (Stage, Value) {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
@@ -35,7 +36,7 @@ async fn is_kept(stage: &Stage, batch: Value) -> bool {
 // Promise: Deliveries that no function has seen count as one attempt at most: a message that Lambda could not
 // deliver for want of concurrency is not given up for it.
 #[tokio::test]
-async fn deliveries_that_no_function_saw_are_no_attempts() {
+async fn deliveries_that_no_function_saw_do_not_count_as_attempts() {
     let (stage, batch) = throttled().await;
     assert!(is_kept(&stage, received(&batch, 60)).await);
     assert_eq!(stage.failures().await, 0, "there are other attempts");
@@ -44,11 +45,11 @@ async fn deliveries_that_no_function_saw_are_no_attempts() {
 
 // Promise: What fails eight times is recorded, and its message goes to the dead-letter queue.
 #[tokio::test]
-async fn what_fails_eight_times_is_recorded_and_goes_to_the_dead_letters() {
+async fn a_message_that_fails_eight_times_is_recorded_and_goes_to_the_dead_letters() {
     let (stage, batch) = throttled().await;
     for attempt in 1..=ATTEMPTS_MAX {
         assert_eq!(stage.failures().await, 0, "before attempt {attempt}");
-        // Some deliveries in between are seen by no function.
+        // Between two attempts, no function sees some of the deliveries.
         let receives = 1 + (attempt - 1) * 2;
         assert!(is_kept(&stage, received(&batch, receives)).await);
     }
@@ -62,7 +63,7 @@ async fn what_fails_eight_times_is_recorded_and_goes_to_the_dead_letters() {
 }
 
 #[tokio::test]
-async fn a_message_that_cannot_be_moved_to_the_dead_letters_is_kept() {
+async fn a_message_that_cannot_be_moved_to_the_dead_letters_stays_in_its_queue() {
     let (stage, batch) = throttled().await;
     for attempt in 1..=ATTEMPTS_MAX {
         assert!(is_kept(&stage, received(&batch, attempt)).await);
@@ -76,7 +77,7 @@ async fn a_message_that_cannot_be_moved_to_the_dead_letters_is_kept() {
 
 // Promise: A healthy message is not counted: only a redelivery costs a request for it.
 #[tokio::test]
-async fn a_healthy_message_costs_no_count() {
+async fn a_healthy_message_costs_no_request_to_count_it() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
     stage.proxy.take_counts();

@@ -1,5 +1,5 @@
-//! What an object has beside its bytes and can change without them: tags, ACLs and locks. What a function asks
-//! of S3 for them, and what arrives on the deployed stack.
+//! The attributes that an object has besides its bytes and that can change without them: tags, ACLs and locks. The
+//! requests that a function sends to S3 for them, and the result on the deployed stack.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,10 +14,10 @@ use tandem_tests::proxy::Seen;
 
 use crate::stage::{Stage, copies};
 
-/// Somebody to whom things are granted.
+/// A grantee.
 const SOMEBODY: &str = "79a59df900b949e55d96a1e698fbacedfd6e09d98eacf8f8d5218e7cd47ef2be";
 
-/// Puts an object with a tag; answers the notification.
+/// Puts an object with a tag. Returns the notification.
 async fn put_red(bucket: &Bucket) -> Value {
     let object = Object {
         tags: tags(&[("colour", "red")]),
@@ -29,7 +29,7 @@ async fn put_red(bucket: &Bucket) -> Value {
 
 // Promise: A replica has its source's tags, or none where the rule says so.
 #[tokio::test]
-async fn tags_stay_at_the_source_where_the_rule_says_so() {
+async fn tags_are_not_copied_if_the_rule_drops_them() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud
@@ -49,7 +49,7 @@ async fn tags_stay_at_the_source_where_the_rule_says_so() {
         arrived(key).await;
         assert!(buckets.destination.tags(key).await.is_empty(), "{key}");
     }
-    // All else is carried.
+    // Everything else is replicated.
     object.tags.clear();
     for key in ["a", "b"] {
         buckets.source.set_tags(key, &object.tags).await;
@@ -57,11 +57,11 @@ async fn tags_stay_at_the_source_where_the_rule_says_so() {
     buckets.assert_equal("").await;
 }
 
-/// The emulator tells nobody of tags that change, so the test does.
+/// The emulator sends no notification of changed tags, so the test does.
 // Promise: A change of tags alone is set on the replica without a copy, also if it comes while the rule is
 // paused, or fails at first.
 #[tokio::test]
-async fn a_change_of_tags_alone_arrives_without_a_copy() {
+async fn a_change_of_tags_alone_reaches_the_replica_without_a_copy() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.rule(&buckets, json!({})).await;
@@ -72,17 +72,20 @@ async fn a_change_of_tags_alone_arrives_without_a_copy() {
     let written = buckets.destination.head("a").await.expect("a replica");
 
     source.set_tags("a", &tags(&[("colour", "blue")])).await;
-    let told = notification::settled(source, "ObjectTagging:Put", "a");
-    cloud.send(&queue, &told.to_string()).await;
+    let event = notification::settled(source, "ObjectTagging:Put", "a");
+    cloud.send(&queue, &event.to_string()).await;
     buckets.arrive("a", SOON).await;
 
-    // One that happens now waits until no copy that read the old tags can be under way.
+    // A change that happens now waits until no copy that read the old tags can be under way.
     source.set_tags("a", &BTreeMap::new()).await;
-    let told = notification::event(source, "ObjectTagging:Delete", "a", now());
-    cloud.send(&queue, &told.to_string()).await;
+    let event = notification::event(source, "ObjectTagging:Delete", "a", now());
+    cloud.send(&queue, &event.to_string()).await;
     buckets.arrive("a", SOON).await;
     let head = buckets.destination.head("a").await.expect("a replica");
-    assert_eq!(head.last_modified, written.last_modified, "it was copied");
+    assert_eq!(
+        head.last_modified, written.last_modified,
+        "the object was copied again"
+    );
 }
 
 // Promise: A change of tags alone is set on the replica without a copy, also if it comes while the rule is
@@ -99,16 +102,16 @@ async fn a_change_of_tags_alone_costs_no_copy() {
         (BTreeMap::new(), "DeleteObjectTagging"),
     ] {
         source.set_tags("a", &changed).await;
-        let told = notification::settled(source, "ObjectTagging:Put", "a");
-        assert!(stage.acknowledged(told).await);
+        let event = notification::settled(source, "ObjectTagging:Put", "a");
+        assert!(stage.acknowledged(event).await);
         let counts = stage.proxy.take_counts();
         assert_eq!(counts.get("CopyObject"), None, "{counts:?}");
         assert_eq!(counts.get(written), Some(&1), "{counts:?}");
         assert_eq!(stage.buckets.destination.tags("a").await, changed);
     }
-    // Said again, nothing is written.
-    let told = notification::settled(source, "ObjectTagging:Put", "a");
-    assert!(stage.acknowledged(told).await);
+    // The same notification again causes no write.
+    let event = notification::settled(source, "ObjectTagging:Put", "a");
+    assert!(stage.acknowledged(event).await);
     let counts = stage.proxy.take_counts();
     let writes = ["CopyObject", "PutObjectTagging", "DeleteObjectTagging"];
     assert!(
@@ -120,11 +123,11 @@ async fn a_change_of_tags_alone_costs_no_copy() {
 // Promise: A change of tags is processed when no earlier quick copy can land any more, and a slow copy reads
 // the tags again.
 #[tokio::test]
-async fn tags_that_changed_a_moment_ago_are_looked_at_later() {
+async fn tags_that_have_just_changed_are_compared_later() {
     let stage = Stage::new("replicate-put").await;
     stage.buckets.source.put("a", "one").await;
-    let told = notification::event(&stage.buckets.source, "ObjectTagging:Put", "a", now());
-    assert!(!stage.acknowledged(told).await);
+    let event = notification::event(&stage.buckets.source, "ObjectTagging:Put", "a", now());
+    assert!(!stage.acknowledged(event).await);
     let story = stage.proxy.take_story(&stage.buckets);
     assert_eq!(story, ["SQS.ChangeMessageVisibility"]);
 }
@@ -132,17 +135,17 @@ async fn tags_that_changed_a_moment_ago_are_looked_at_later() {
 // Promise: A change of tags alone is set on the replica without a copy, also if it comes while the rule is
 // paused, or fails at first.
 #[tokio::test]
-async fn tags_that_changed_while_the_rule_was_paused_arrive_by_resuming() {
+async fn tags_that_changed_while_the_rule_was_paused_reach_the_replica_after_a_resume() {
     let stage = Stage::new("replicate-put").await;
     let source = &stage.buckets.source;
     let put = put_red(source).await;
-    // Not by the stage's function, which is to learn of the rule when it is paused.
+    // Not in the stage's function, which shall read the rule for the first time when it is paused.
     let carried = stage.cloud.invoke("replicate-put", put).await;
-    carried.expect("it is carried");
+    carried.expect("the object is replicated");
     stage.cloud.change("pause", &stage.rule).await;
     source.set_tags("a", &tags(&[("colour", "blue")])).await;
-    let told = notification::settled(source, "ObjectTagging:Put", "a");
-    assert!(stage.acknowledged(told).await);
+    let event = notification::settled(source, "ObjectTagging:Put", "a");
+    assert!(stage.acknowledged(event).await);
     let shown = stage.cloud.progress(&stage.rule).await;
     assert_eq!(shown["live"]["backlog"]["held"], 1, "{shown}");
     assert_eq!(
@@ -155,7 +158,7 @@ async fn tags_that_changed_while_the_rule_was_paused_arrive_by_resuming() {
 
 // Promise: Grants to others than the owner are kept where the rule says so, and so are changes of them.
 #[tokio::test]
-async fn grants_are_kept_where_the_rule_says_so() {
+async fn grants_are_copied_if_the_rule_keeps_acls() {
     let cloud = Cloud::connect().await;
     let granted = Object {
         reader: Some(SOMEBODY.to_owned()),
@@ -183,11 +186,11 @@ async fn grants_are_kept_where_the_rule_says_so() {
         if acl == "reset" {
             continue;
         }
-        // The emulator tells nobody of ACLs that change.
+        // The emulator sends no notification of changed ACLs.
         buckets.source.revoke_grants("a").await;
-        let told = notification::settled(&buckets.source, "ObjectAcl:Put", "a");
+        let event = notification::settled(&buckets.source, "ObjectAcl:Put", "a");
         let queue = cloud.queue_url("put").await;
-        cloud.send(&queue, &told.to_string()).await;
+        cloud.send(&queue, &event.to_string()).await;
         eventually("the grants go", SOON, async || {
             match buckets.destination.grants("a").await {
                 found if found.is_empty() => Ok(()),
@@ -200,7 +203,7 @@ async fn grants_are_kept_where_the_rule_says_so() {
 
 // Promise: A lock that the rule keeps is part of the copy, and is never taken off a replica or shortened.
 #[tokio::test]
-async fn a_lock_is_kept_from_the_beginning_and_when_it_changes() {
+async fn a_lock_is_copied_at_first_and_when_it_changes() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::lockable(&cloud).await;
     let options = json!({"options": {"object_lock": "keep"}});
@@ -215,7 +218,7 @@ async fn a_lock_is_kept_from_the_beginning_and_when_it_changes() {
     assert_eq!(copied.len(), 1, "locked at once");
     assert_eq!(copied[0].headers["x-amz-object-lock-legal-hold"], "ON");
 
-    // What is protected stays protected, until somebody takes it back at the destination.
+    // A protected replica stays protected until a user removes the protection at the destination.
     source.set_legal_hold("a", false).await;
     assert!(stage.acknowledged(put).await);
     let counts = stage.proxy.take_counts();

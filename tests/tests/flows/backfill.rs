@@ -1,5 +1,5 @@
-//! Historical objects: all of them arrive, exactly counted, whatever is put and deleted meanwhile, though
-//! messages come twice and workers die.
+//! Historical objects: all of them arrive and are counted exactly, whatever is put and deleted meanwhile, although
+//! messages are delivered twice and workers die.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use tandem_tests::function_process::{FunctionProcess, Start};
 use tandem_tests::notification;
 use tandem_tests::proxy::{Action, Proxy, Seen};
 
-/// For thousands of objects on a busy machine with two cores.
+/// The limit for thousands of objects on a busy machine with two cores.
 const LONG: Duration = Duration::from_mins(4);
-/// A part.
+/// The size of a part.
 const PART_BYTES: usize = 5 << 20;
 
 async fn stage(versioned: bool) -> (Cloud, Buckets) {
@@ -31,7 +31,7 @@ fn keys(count: usize) -> Vec<String> {
         .collect()
 }
 
-/// Starts a backfill; answers the job's id.
+/// Starts a backfill. Returns the job's id.
 async fn start(cloud: &Cloud, rule: &str) -> String {
     let answer = cloud
         .invoke("backfill", json!({"action": "start", "rule": rule}))
@@ -48,7 +48,7 @@ async fn status(cloud: &Cloud, rule: &str, job: &str) -> Result<Value, String> {
         .map_err(|error| format!("{error:?}"))
 }
 
-/// Waits until a job is complete, and checks that its counts add up all the way.
+/// Waits until a job is complete, and checks that its counts add up all the time.
 async fn completed(cloud: &Cloud, rule: &str, job: &str, limit: Duration) -> Value {
     let done = eventually(&format!("{job} completes"), limit, async || {
         let job = status(cloud, rule, job).await?;
@@ -87,7 +87,7 @@ fn counts(job: &Value) -> [u64; 5] {
 // Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
 // replica becomes equal all the same.
 #[tokio::test]
-async fn five_thousand_objects_end_equal_though_puts_and_deletes_race_the_backfill() {
+async fn five_thousand_objects_end_equal_although_puts_and_deletes_race_the_backfill() {
     const OBJECTS: usize = 5_000;
     let (cloud, buckets) = stage(false).await;
     let keys = keys(OBJECTS);
@@ -188,7 +188,7 @@ async fn an_empty_bucket_is_complete_at_once() {
 // Promise: A paused job, or a backfill whose rule is paused, continues where it was; a cancelled job copies
 // nothing more.
 #[tokio::test]
-async fn a_backfill_waits_while_its_rule_is_paused_and_is_finished_by_resuming() {
+async fn a_backfill_waits_while_its_rule_is_paused_and_ends_after_a_resume() {
     let (cloud, buckets) = stage(false).await;
     let keys = keys(600);
     buckets
@@ -202,7 +202,7 @@ async fn a_backfill_waits_while_its_rule_is_paused_and_is_finished_by_resuming()
         .put_all(&keys[..50], |_| b"overwritten while paused".to_vec())
         .await;
     buckets.source.delete_all(&keys[50..100]).await;
-    // One that is begun while the rule is paused waits as well.
+    // A backfill that starts while the rule is paused waits as well.
     let job = start(&cloud, &rule).await;
     let waiting = status(&cloud, &rule, &job).await.expect("a job");
     assert_eq!(
@@ -221,7 +221,7 @@ async fn a_backfill_waits_while_its_rule_is_paused_and_is_finished_by_resuming()
 }
 
 #[tokio::test]
-async fn a_newer_backfill_takes_the_place_of_one_that_has_not_ended() {
+async fn a_newer_backfill_replaces_one_that_has_not_ended() {
     let (cloud, buckets) = stage(false).await;
     buckets.source.put("a", "a").await;
     let rule = cloud.rule(&buckets, json!({})).await;
@@ -232,7 +232,7 @@ async fn a_newer_backfill_takes_the_place_of_one_that_has_not_ended() {
         status(&cloud, &rule, &first).await.expect("a job")["state"],
         "cancelled"
     );
-    // The same request again is the same job.
+    // The same request again returns the same job.
     let request = json!({"action": "start", "rule": rule, "job_id": second});
     let again = cloud.invoke("backfill", request).await.expect("a job");
     assert_eq!(again["job"]["id"], json!(second));
@@ -242,7 +242,7 @@ async fn a_newer_backfill_takes_the_place_of_one_that_has_not_ended() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_backfilled_is_said() {
+async fn a_backfill_that_is_not_possible_is_refused_with_the_reason() {
     let (cloud, buckets) = stage(false).await;
     let rule = cloud.rule(&buckets, json!({})).await;
     for (request, code) in [
@@ -283,10 +283,10 @@ async fn an_update_to_historical_starts_a_backfill() {
     buckets.assert_equal("").await;
 }
 
-/// Where `backfill` is asked to begin and never hears of it.
+/// The request to `backfill` is lost: the proxy answers it in place of the function.
 // Promise: Hourly maintenance begins a backfill whose request is lost.
 #[tokio::test]
-async fn a_backfill_that_nobody_begins_is_begun_by_the_hourly_look() {
+async fn maintenance_starts_a_backfill_whose_request_is_lost() {
     let (cloud, buckets) = stage(false).await;
     buckets.source.put("a", "a").await;
     let proxy = Proxy::start(&cloud.endpoint).await;
@@ -312,14 +312,14 @@ async fn a_backfill_that_nobody_begins_is_begun_by_the_hourly_look() {
     cloud
         .invoke("backfill", json!({"action": "tend"}))
         .await
-        .expect("jobs are looked after");
+        .expect("maintenance runs");
     assert_eq!(
         counts(&completed(&cloud, rule, job, SOON).await),
         [1, 1, 0, 0, 0]
     );
 }
 
-/// Lets the job have been started twenty minutes ago.
+/// Sets the start of a job back by twenty minutes.
 async fn make_older(cloud: &Cloud, rule: &str, job: &str) {
     let then = tandem_lambda::runtime::now() - chrono::TimeDelta::minutes(20);
     cloud
@@ -333,12 +333,12 @@ async fn make_older(cloud: &Cloud, rule: &str, job: &str) {
         .expression_attribute_values(":then", AttributeValue::S(then.to_rfc3339()))
         .send()
         .await
-        .expect("the job is there");
+        .expect("the job exists");
 }
 
-// ---- With every message of the work queue in the test's hands -------------------------------------
+// ---- With every message of the work queue delivered by the test -----------------------------------
 
-/// A backfill whose messages go to a queue of the test's own.
+/// A backfill whose messages go to the test's own queue.
 struct ByHand {
     cloud: Cloud,
     buckets: Buckets,
@@ -360,7 +360,7 @@ impl ByHand {
         }
     }
 
-    /// Starts a job; answers its id and the messages of its shards, in the order of their keys.
+    /// Starts a job. Returns its id and the messages of its shards, in the order of their keys.
     async fn start(&self) -> (String, Vec<String>) {
         let backfill = self.function("backfill").await.start().await;
         let answer = backfill
@@ -390,7 +390,7 @@ impl ByHand {
         notification::batch(&self.queue_arn, &[message.to_owned()])
     }
 
-    /// Hands a message over; answers whether it is acknowledged.
+    /// Hands a message to a worker. Returns whether the worker acknowledged it.
     async fn acknowledged(&self, worker: &FunctionProcess, message: &str) -> bool {
         let answer = worker.invoke(self.batch(message)).await.expect("an answer");
         notification::kept(&answer).is_empty()
@@ -429,7 +429,7 @@ async fn objects_deleted_after_they_were_listed_count_as_gone() {
     assert!(notification::kept(&answer.await.expect("an answer")).is_empty());
     let done = stage.status(&job).await;
     assert_eq!(counts(&done), [3, 1, 0, 2, 0], "{done}");
-    // What the job did not write is left to the notification of the delete.
+    // The notification of the delete deletes what the job did not write.
     let left = stage.buckets.destination.list("").await;
     assert!(left.keys().eq(["b", "c"]), "{left:?}");
 }
@@ -445,7 +445,7 @@ fn bytes(count: usize) -> Vec<u8> {
 // Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal although a
 // worker dies.
 #[tokio::test]
-async fn objects_in_parts_are_copied_in_the_same_parts_with_all_that_belongs_to_them() {
+async fn objects_in_parts_are_copied_in_the_same_parts_with_their_attributes() {
     let (cloud, buckets) = stage(false).await;
     let whole = Object::of(bytes(6 << 20)).dressed("whole");
     let in_parts = Object::of(bytes(12 << 20)).dressed("parts");
@@ -502,7 +502,7 @@ async fn objects_in_parts_are_copied_in_the_same_parts_with_all_that_belongs_to_
 }
 
 #[tokio::test]
-async fn a_large_object_that_changes_between_its_parts_is_copied_as_it_is_then() {
+async fn a_large_object_that_changes_between_its_parts_is_copied_in_its_new_state() {
     let (cloud, buckets) = stage(false).await;
     buckets
         .source
@@ -559,7 +559,7 @@ async fn objects_too_large_for_a_live_function_are_handed_to_the_work_queue() {
     );
     let messages = stage.cloud.drain(&stage.queue).await;
     let worker = stage.function("backfill-shard").await.start().await;
-    // Twice, as any message may come.
+    // Twice, because any message may be delivered twice.
     for message in [&messages[0], &messages[0]] {
         assert!(stage.acknowledged(&worker, message).await);
     }
@@ -568,7 +568,7 @@ async fn objects_too_large_for_a_live_function_are_handed_to_the_work_queue() {
 }
 
 #[tokio::test]
-async fn a_large_object_whose_rule_is_paused_meanwhile_is_held_and_carried_by_resuming() {
+async fn a_large_object_whose_rule_is_paused_is_deferred_and_copied_after_a_resume() {
     let (cloud, buckets) = stage(false).await;
     let stage = ByHand::new(buckets, cloud).await;
     stage.buckets.source.put("large", "as it were").await;
@@ -584,7 +584,7 @@ async fn a_large_object_whose_rule_is_paused_meanwhile_is_held_and_carried_by_re
 // Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
 // under the policy that the rule has by then.
 #[tokio::test]
-async fn many_held_keys_are_all_released() {
+async fn many_deferred_keys_are_all_replayed() {
     let (cloud, buckets) = stage(false).await;
     let stage = ByHand::new(buckets, cloud).await;
     let live = stage.function("replicate-put").await.start().await;

@@ -1,4 +1,4 @@
-//! The check of the rules: what stops a rule without a failure is noticed, and told.
+//! The check of the rules: it detects what stops a rule without a failure, and reports it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -39,7 +39,7 @@ impl Stage {
         }
     }
 
-    /// The codes of what is wrong with the rule.
+    /// The codes of the rule's problems.
     async fn problems(&self) -> BTreeSet<String> {
         let request = json!({"action": "check", "rule": self.rule});
         let answer = self.cloud.configure(request).await.expect("a check");
@@ -70,7 +70,7 @@ fn only(code: &str) -> BTreeSet<String> {
 }
 
 #[tokio::test]
-async fn a_rule_that_works_has_no_problem_paused_or_not() {
+async fn a_working_rule_has_no_problem_whether_paused_or_not() {
     let stage = Stage::new(json!({"scope": {"prefixes": ["logs/", "red flower"]}})).await;
     assert_eq!(stage.problems().await, BTreeSet::new());
     stage.cloud.change("pause", &stage.rule).await;
@@ -80,7 +80,7 @@ async fn a_rule_that_works_has_no_problem_paused_or_not() {
 // Promise: The check reports notifications that another writer has removed or narrowed, and an update of the
 // rule attaches them again.
 #[tokio::test]
-async fn a_removed_notification_is_noticed_and_an_update_of_the_rule_attaches_it_again() {
+async fn a_removed_notification_is_reported_and_an_update_of_the_rule_attaches_it_again() {
     let stage = Stage::new(json!({})).await;
     stage
         .notify(NotificationConfiguration::builder().build())
@@ -91,11 +91,11 @@ async fn a_removed_notification_is_noticed_and_an_update_of_the_rule_attaches_it
     assert_eq!(stage.problems().await, BTreeSet::new());
 }
 
-/// Earlier versions of Tandem attached no entry for deletes under policy `write`.
+/// Earlier versions of Tandem attached no entry for deletes to a rule with policy `write`.
 // Promise: The check reports notifications that another writer has removed or narrowed, and an update of the
 // rule attaches them again.
 #[tokio::test]
-async fn a_write_rule_that_is_not_notified_of_deleted_versions_is_noticed_and_updated() {
+async fn a_write_rule_without_notifications_of_deletes_is_reported_and_updated() {
     let stage = Stage::new(json!({"policy": "write"})).await;
     assert_eq!(stage.problems().await, BTreeSet::new());
     let found = stage.buckets.source.notifications().await;
@@ -116,7 +116,7 @@ async fn a_write_rule_that_is_not_notified_of_deleted_versions_is_noticed_and_up
 // Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
 // rule that is later than its objective.
 #[tokio::test]
-async fn a_rule_that_is_later_than_its_objective_is_told_of() {
+async fn a_rule_that_exceeds_its_objective_is_reported() {
     let stage = Stage::new(json!({"options": {"rpo_secs": 60}})).await;
     stage
         .notify(NotificationConfiguration::builder().build())
@@ -134,7 +134,7 @@ async fn a_rule_that_is_later_than_its_objective_is_told_of() {
             .ok_or_else(|| format!("{problems:?}"))
     })
     .await;
-    // Five minutes are as good as was asked for.
+    // A lag of five minutes is within this objective.
     let patient = json!({"rpo_secs": 600});
     let update = json!({"action": "update", "rule": stage.rule, "options": patient});
     stage.cloud.configure(update).await.expect("an update");
@@ -144,7 +144,7 @@ async fn a_rule_that_is_later_than_its_objective_is_told_of() {
 // Promise: The check reports notifications that another writer has removed or narrowed, and an update of the
 // rule attaches them again.
 #[tokio::test]
-async fn what_still_arrives_under_another_name_is_no_problem_and_what_does_not_is_named() {
+async fn entries_under_another_name_are_no_problem_and_missing_ones_are_named() {
     let stage = Stage::new(json!({})).await;
     let queue_arn = |queue: &'static str| {
         let cloud = &stage.cloud;
@@ -187,7 +187,7 @@ async fn what_still_arrives_under_another_name_is_no_problem_and_what_does_not_i
 // Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
 // rule that is later than its objective.
 #[tokio::test]
-async fn a_destination_that_is_gone_is_noticed() {
+async fn a_missing_destination_is_reported() {
     let stage = Stage::new(json!({})).await;
     stage.buckets.destination.delete_bucket().await;
     assert_eq!(stage.problems().await, only("BucketNotFound"));
@@ -196,7 +196,7 @@ async fn a_destination_that_is_gone_is_noticed() {
 // Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
 // rule that is later than its objective.
 #[tokio::test]
-async fn a_source_that_is_gone_is_noticed_once() {
+async fn a_missing_source_is_reported_once() {
     let stage = Stage::new(json!({})).await;
     stage.buckets.source.delete_bucket().await;
     assert_eq!(stage.problems().await, only("BucketNotFound"));
@@ -205,7 +205,7 @@ async fn a_source_that_is_gone_is_noticed_once() {
 // Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
 // rule that is later than its objective.
 #[tokio::test]
-async fn buckets_that_cannot_be_read_any_more_and_answers_that_do_not_come_are_problems() {
+async fn unreadable_buckets_and_missing_answers_are_problems() {
     for (operation, action, code) in [
         (
             "ListObjectsV2",
@@ -242,11 +242,11 @@ async fn buckets_that_cannot_be_read_any_more_and_answers_that_do_not_come_are_p
     }
 }
 
-/// The queue is the stack's, shared with other tests: what SQS says of it is changed on its way.
+/// The queue belongs to the stack and is shared with other tests, so the proxy changes the answer of SQS instead.
 // Promise: The check reports a queue that takes nothing from S3, a bucket that is gone or cannot be read, and a
 // rule that is later than its objective.
 #[tokio::test]
-async fn a_queue_that_takes_nothing_from_s3_any_more_is_noticed() {
+async fn a_queue_that_no_longer_accepts_messages_of_s3_is_reported() {
     let stage = Stage::new(json!({})).await;
     let url = stage.cloud.own_queue().await;
     let start = Start::of(&stage.cloud, "configure-rule").await;
@@ -291,7 +291,7 @@ async fn a_rule_of_policy_write_needs_the_delete_queue_too() {
 
 // Promise: A rule with a problem is published as an event, and counted for an alarm.
 #[tokio::test]
-async fn a_broken_rule_is_told_to_the_event_bus_and_counted() {
+async fn a_broken_rule_is_published_as_an_event_and_counted() {
     let stage = Stage::new(json!({})).await;
     let queue = stage.cloud.own_queue().await;
     let events = aws_sdk_eventbridge::Client::new(&stage.cloud.config);
@@ -330,19 +330,19 @@ async fn a_broken_rule_is_told_to_the_event_bus_and_counted() {
         "no {counted} in:\n{}",
         function.log()
     );
-    let told = eventually("it is told", SOON, async || {
+    let published = eventually("the problem is published", SOON, async || {
         let mut messages = stage.cloud.drain(&queue).await;
         messages.pop().ok_or_else(|| "nothing".to_owned())
     })
     .await;
-    let event: Value = serde_json::from_str(&told).expect("an event");
+    let event: Value = serde_json::from_str(&published).expect("an event");
     assert_eq!(codes(&event["detail"]), only("BucketNotFound"), "{event}");
     let source = format!("arn:aws:s3:::{}", stage.buckets.source.name);
     assert_eq!(event["resources"][0], source, "{event}");
 }
 
 #[tokio::test]
-async fn the_destinations_default_encryption_is_noted_when_the_rule_is_made_and_by_every_check() {
+async fn the_destinations_default_encryption_is_stored_when_the_rule_is_made_and_by_every_check() {
     let stage = Stage::new(json!({})).await;
     let before = stage.rule().await;
     assert_eq!(before["destination_encryption"], "AES256");
@@ -366,5 +366,9 @@ async fn the_destinations_default_encryption_is_noted_when_the_rule_is_made_and_
     assert_eq!(stage.problems().await, BTreeSet::new());
     let mut after = before.clone();
     after["destination_encryption"] = json!("aws:kms");
-    assert_eq!(stage.rule().await, after, "it is no revision of the rule");
+    assert_eq!(
+        stage.rule().await,
+        after,
+        "the check makes no new revision of the rule"
+    );
 }

@@ -1,4 +1,5 @@
-//! Changes that come by EventBridge: S3 -> EventBridge -> SQS, for buckets whose own notifications have no room.
+//! Changes through EventBridge: S3 -> EventBridge -> SQS, for buckets whose own notifications have no space for a
+//! rule.
 
 use chrono::TimeDelta;
 use std::collections::BTreeSet;
@@ -12,7 +13,7 @@ use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::Cloud;
 use tandem_tests::eventually::SOON;
 
-/// A pair of buckets, of which the source has an entry of another writer's for every put.
+/// A pair of buckets. The source has another writer's entry for every put.
 struct Stage {
     cloud: Cloud,
     events: Client,
@@ -20,7 +21,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// The source sends to EventBridge, or does not.
+    /// Makes the buckets; the source sends to EventBridge, or does not.
     async fn new(sends_to_eventbridge: bool) -> Self {
         let cloud = Cloud::connect().await;
         let buckets = Buckets::new(&cloud, false).await;
@@ -33,7 +34,7 @@ impl Stage {
         stage
     }
 
-    /// Another writer makes these the source's notifications.
+    /// Sets the source's notifications as another writer.
     async fn notify(&self, entries: Vec<QueueConfiguration>, sends_to_eventbridge: bool) {
         let switch = sends_to_eventbridge.then(|| EventBridgeConfiguration::builder().build());
         let configuration = NotificationConfiguration::builder()
@@ -57,7 +58,7 @@ impl Stage {
         )
     }
 
-    /// Makes a rule; answers the whole document.
+    /// Makes a rule. Returns the whole answer.
     async fn create(&self, fields: Value) -> Value {
         let mut request = json!({
             "action": "create",
@@ -67,16 +68,16 @@ impl Stage {
         let fields = fields.as_object().cloned().expect("fields");
         request.as_object_mut().expect("an object").extend(fields);
         let answer = self.cloud.configure(request).await;
-        answer.expect("a rule that is fine")
+        answer.expect("the rule is accepted")
     }
 
-    /// Changes options of a rule; answers the whole document.
+    /// Changes options of a rule. Returns the whole answer.
     async fn update(&self, rule: &str, changes: Value) -> Value {
         let mut request = json!({"action": "update", "rule": rule});
         let changes = changes.as_object().cloned().expect("changes");
         request.as_object_mut().expect("an object").extend(changes);
         let answer = self.cloud.configure(request).await;
-        answer.expect("an update that is fine")
+        answer.expect("the update is accepted")
     }
 
     /// The names of the EventBridge rules of a rule.
@@ -95,7 +96,7 @@ impl Stage {
         serde_json::from_str(&pattern).expect("JSON")
     }
 
-    /// What is wrong with a rule: codes, and all that is said.
+    /// The problems of a rule: their codes, and their text.
     async fn problems(&self, rule: &str) -> (BTreeSet<String>, String) {
         let request = json!({"action": "check", "rule": rule});
         let answer = self.cloud.configure(request).await.expect("a check");
@@ -124,7 +125,7 @@ impl Stage {
         assert_eq!(codes, BTreeSet::new(), "{messages}");
     }
 
-    /// A put and a delete of this key are carried over.
+    /// Asserts that a put and a delete of this key are replicated.
     async fn carries(&self, key: &str) {
         self.buckets.source.put(key, "by an event").await;
         self.buckets.arrive(key, SOON).await;
@@ -133,7 +134,7 @@ impl Stage {
     }
 }
 
-/// An entry of another writer for every put, to a queue of theirs.
+/// An entry of another writer for every put, to the writer's own queue.
 fn theirs() -> QueueConfiguration {
     QueueConfiguration::builder()
         .id("theirs")
@@ -151,7 +152,7 @@ fn id(answer: &Value) -> String {
 // is notified by EventBridge, and says so.
 // Promise: A change that EventBridge delivers is carried over like one that S3 notifies itself.
 #[tokio::test]
-async fn where_the_buckets_own_notifications_have_no_room_changes_come_by_eventbridge() {
+async fn a_rule_uses_eventbridge_if_the_buckets_own_notifications_leave_no_space() {
     let stage = Stage::new(true).await;
     let answer = stage.create(json!({})).await;
     let rule = id(&answer);
@@ -170,7 +171,7 @@ async fn where_the_buckets_own_notifications_have_no_room_changes_come_by_eventb
     stage.cloud.change("resume", &rule).await;
     stage.carries("after a pause").await;
 
-    // Nothing has changed, so the rule stays with what it has.
+    // Nothing has changed, so the rule keeps its kind of notifications.
     let answer = stage.update(&rule, json!({"policy": "full"})).await;
     assert_eq!(answer["rule"]["notified_by"], "eventbridge", "{answer}");
     stage.cloud.change("delete", &rule).await;
@@ -181,7 +182,7 @@ async fn where_the_buckets_own_notifications_have_no_room_changes_come_by_eventb
 // Promise: Tandem turns on a bucket's notifications to EventBridge only if the rule's option `enable_eventbridge` says
 // so, and it never turns them off.
 #[tokio::test]
-async fn the_switch_is_turned_on_only_on_request_and_never_off() {
+async fn eventbridge_is_turned_on_only_on_request_and_never_off() {
     let stage = Stage::new(false).await;
     for (options, field) in [
         (json!({}), "source"),
@@ -223,7 +224,7 @@ async fn the_switch_is_turned_on_only_on_request_and_never_off() {
 // Promise: The prefixes of a rule that is notified by EventBridge are in the patterns of its rules there, and follow
 // the rule's updates.
 #[tokio::test]
-async fn prefixes_are_filtered_by_eventbridge_and_follow_updates() {
+async fn eventbridge_filters_by_prefix_and_updates_change_its_filters() {
     let stage = Stage::new(true).await;
     let scope = json!({"prefixes": ["a b=ü/"]});
     let answer = stage.create(json!({"scope": scope})).await;
@@ -246,7 +247,7 @@ async fn prefixes_are_filtered_by_eventbridge_and_follow_updates() {
 // Promise: The check reports a rule of EventBridge that is missing, disabled or changed, and a bucket that does not send
 // to EventBridge any more; an update of the rule writes its rules there again.
 #[tokio::test]
-async fn what_stops_the_events_is_noticed_and_an_update_repairs_it() {
+async fn whatever_stops_the_events_is_reported_and_an_update_repairs_it() {
     let stage = Stage::new(true).await;
     let rule = id(&stage.create(json!({})).await);
     let name = format!("{}-{rule}-delete", stage.cloud.stack);
@@ -287,7 +288,7 @@ async fn what_stops_the_events_is_noticed_and_an_update_repairs_it() {
 
 // Promise: A rule that takes the place of another is not mistaken for it, although events of EventBridge name no rule.
 #[tokio::test]
-async fn a_rule_that_replaces_another_gets_the_changes_that_come_after_it_was_made() {
+async fn a_rule_that_replaces_another_gets_the_changes_after_its_creation() {
     let stage = Stage::new(true).await;
     let first = id(&stage.create(json!({})).await);
     stage.carries("a").await;
@@ -328,7 +329,7 @@ async fn a_rule_moves_to_eventbridge_and_back_without_a_gap() {
     let remarks = answer["remarks"].to_string();
     assert!(remarks.contains("in ten minutes or later"), "{remarks}");
     stage.carries("by both").await;
-    // A request that is sent again changes nothing of that.
+    // Sending the request again changes nothing.
     stage.update(&rule, to_eventbridge.clone()).await;
     assert_eq!(stage.notifications().await.0.len(), 2);
 

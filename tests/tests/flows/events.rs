@@ -1,4 +1,4 @@
-//! The files in `events/`: each is what its function accepts.
+//! The files in `events/`: each one is a request that its function accepts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn files(function: &str) -> Vec<(String, Value)> {
     read.collect()
 }
 
-/// The object events of a file, through whatever wraps them.
+/// The object events of a file, out of all their envelopes.
 fn object_events(event: Value) -> Vec<ObjectEvent> {
     let bodies = parse_batch(event)
         .into_iter()
@@ -74,7 +74,7 @@ fn every_notification_of_a_delete_is_read() {
 }
 
 #[test]
-fn every_message_of_the_work_queue_is_work() {
+fn every_message_file_of_the_work_queue_is_accepted() {
     for (name, event) in files("backfill-shard") {
         let messages = parse_batch(event);
         assert!(
@@ -89,7 +89,7 @@ fn every_message_of_the_work_queue_is_work() {
 }
 
 #[test]
-fn every_message_of_the_part_queue_is_work() {
+fn every_message_file_of_the_part_queue_is_accepted() {
     for (name, event) in files("copy-parts") {
         for message in parse_batch(event) {
             let body = message.body.expect("a body that is JSON");
@@ -100,7 +100,7 @@ fn every_message_of_the_part_queue_is_work() {
 }
 
 #[tokio::test]
-async fn live_functions_take_their_files_and_pass_over_what_has_no_rule() {
+async fn live_functions_accept_their_files_and_skip_changes_without_a_rule() {
     let cloud = Cloud::connect().await;
     for function in ["replicate-put", "replicate-delete"] {
         for (name, event) in files(function) {
@@ -121,17 +121,17 @@ async fn live_functions_take_their_files_and_pass_over_what_has_no_rule() {
 }
 
 #[tokio::test]
-async fn requests_are_understood_and_work_of_no_rule_is_done_at_once() {
+async fn requests_are_accepted_and_work_without_a_rule_is_acknowledged() {
     let cloud = Cloud::connect().await;
     for function in ["configure-rule", "backfill"] {
         for (name, event) in files(function) {
-            // It would try again what other tests have made fail.
+            // This request would retry what other tests have made fail.
             if name == "retry-all" {
                 continue;
             }
             match cloud.invoke(function, event).await {
                 Ok(answer) => assert!(answer.is_object(), "{name}"),
-                // There are no such buckets here.
+                // The buckets of the request do not exist here.
                 Err(error) => {
                     let codes = ["BucketNotFound", "RuleNotFound"];
                     assert!(codes.contains(&error.code.as_str()), "{name}: {error:?}");
@@ -161,7 +161,7 @@ async fn requests_are_understood_and_work_of_no_rule_is_done_at_once() {
 // Promise: Fields that a newer version adds to a message of the work queue are passed over.
 // Promise: In an invocation of `backfill-shard` by hand an unknown field is refused.
 #[tokio::test]
-async fn a_field_that_no_work_has_is_passed_over_in_the_queue_and_refused_by_hand() {
+async fn an_unknown_field_is_ignored_in_a_message_and_refused_by_hand() {
     let cloud = Cloud::connect().await;
     let work = json!({
         "kind": "held", "rule_id": "rule-00000000000000000000", "partition": 1, "priority": "high",

@@ -1,4 +1,4 @@
-//! Failures: kept with their reason, told to whoever listens, shown, and tried again by one request.
+//! Failures: recorded with their reason, published as events, listed, and retried by one request.
 
 use aws_sdk_eventbridge::types::Target;
 use serde_json::{Value, json};
@@ -16,10 +16,7 @@ impl Stage {
         let put = self.put(key, key).await;
         self.proxy
             .script(1, copies, Action::s3_error(403, "AccessDenied"));
-        assert!(
-            !self.acknowledged(put).await,
-            "{key} is looked at once more"
-        );
+        assert!(!self.acknowledged(put).await, "{key} gets another attempt");
     }
 
     pub async fn configure(&self, fields: Value) -> Value {
@@ -28,7 +25,7 @@ impl Stage {
         answer.unwrap_or_else(|error| panic!("{fields}: {error:?}"))
     }
 
-    /// The keys of the failures that a request shows, and where it stopped.
+    /// The keys of the failures that a request returns, and where the next page starts.
     async fn shown(&self, mut fields: Value) -> (Vec<String>, Value) {
         fields["action"] = json!("failures");
         fields["rule"] = json!(self.rule);
@@ -42,7 +39,7 @@ impl Stage {
     }
 
     async fn failures_become(&self, count: u64) {
-        eventually("failures are made good", SOON, async || {
+        eventually("failures are resolved", SOON, async || {
             match self.failures().await {
                 left if left == count => Ok(()),
                 left => Err(format!("{left} are left")),
@@ -51,13 +48,13 @@ impl Stage {
         .await;
     }
 
-    /// Answers the next request like this to the bucket of the rule's source.
+    /// Matches requests of this operation to the bucket of the rule's source.
     fn source(&self, operation: &'static str) -> impl Fn(&Seen) -> bool + Send + Sync + 'static {
         let name = self.buckets.source.name.clone();
         move |seen| seen.is(operation) && seen.bucket == name
     }
 
-    /// The same to its destination.
+    /// Matches requests of this operation to the rule's destination.
     fn replica(&self, operation: &'static str) -> impl Fn(&Seen) -> bool + Send + Sync + 'static {
         let name = self.buckets.destination.name.clone();
         move |seen| seen.is(operation) && seen.bucket == name
@@ -68,7 +65,7 @@ impl Stage {
 // included, clears those that the rule does not cover any more, and moves messages out of the dead-letter
 // queues.
 #[tokio::test]
-async fn failures_are_listed_chosen_shown_and_retried() {
+async fn failures_are_listed_filtered_shown_and_retried() {
     let stage = Stage::new("replicate-put").await;
     for key in ["a/1", "a/2 +%ü", "b/1"] {
         stage.failed(key).await;
@@ -122,11 +119,11 @@ async fn failures_are_listed_chosen_shown_and_retried() {
 }
 
 #[tokio::test]
-async fn a_retry_that_chooses_nothing_or_too_much_is_refused() {
+async fn a_retry_that_selects_nothing_or_too_much_is_refused() {
     let stage = Stage::new("replicate-put").await;
     for (request, says) in [
         (json!({}), "chooses nothing"),
-        (json!({"all": true, "rule": "x"}), "goes alone"),
+        (json!({"all": true, "rule": "x"}), "cannot be combined"),
         (json!({"reason": "Bad"}), "SrcObjectArchived"),
         (json!({"rule": ""}), "has 0 bytes"),
     ] {
@@ -142,7 +139,7 @@ async fn a_retry_that_chooses_nothing_or_too_much_is_refused() {
 // included, clears those that the rule does not cover any more, and moves messages out of the dead-letter
 // queues.
 #[tokio::test]
-async fn a_delete_that_failed_is_made_good_by_a_retry() {
+async fn a_retry_repeats_a_failed_delete() {
     let stage = Stage::new("replicate-delete").await;
     let delete = stage.deleted("a").await;
     let denied = Action::s3_error(403, "AccessDenied");
@@ -164,17 +161,17 @@ async fn a_delete_that_failed_is_made_good_by_a_retry() {
 // Promise: A change of tags alone is set on the replica without a copy, also if it comes while the rule is
 // paused, or fails at first.
 #[tokio::test]
-async fn a_change_of_tags_that_failed_is_made_good_by_a_retry() {
+async fn a_retry_repeats_a_failed_change_of_tags() {
     let stage = Stage::new("replicate-put").await;
     assert!(stage.acknowledged(stage.put("a", "tagged").await).await);
     let source = &stage.buckets.source;
     assert!(source.retag("a", "new").await);
-    let told = notification::settled(source, "ObjectTagging:Put", "a");
+    let event = notification::settled(source, "ObjectTagging:Put", "a");
     let denied = Action::s3_error(403, "AccessDenied");
     stage
         .proxy
         .script(1, stage.replica("PutObjectTagging"), denied);
-    assert!(!stage.acknowledged(told).await);
+    assert!(!stage.acknowledged(event).await);
     assert_eq!(stage.failures().await, 1);
     stage
         .configure(json!({"action": "retry", "rule": stage.rule}))
@@ -187,7 +184,7 @@ async fn a_change_of_tags_that_failed_is_made_good_by_a_retry() {
 // included, clears those that the rule does not cover any more, and moves messages out of the dead-letter
 // queues.
 #[tokio::test]
-async fn messages_that_were_given_up_are_moved_back_and_what_cannot_be_read_is_shown() {
+async fn dead_letters_are_moved_back_and_unreadable_ones_are_shown() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("given up", "once").await;
     let deleted = stage.deleted("deleted").await;
@@ -231,7 +228,7 @@ async fn messages_that_were_given_up_are_moved_back_and_what_cannot_be_read_is_s
 // Promise: Every failure that is recorded is published as an event; its message is not acknowledged before both
 // are done.
 #[tokio::test]
-async fn every_failure_is_told_to_the_event_bus() {
+async fn every_failure_is_published_as_an_event() {
     let stage = Stage::new("replicate-put").await;
     let queue = stage.cloud.own_queue().await;
     let events = aws_sdk_eventbridge::Client::new(&stage.cloud.config);
@@ -261,12 +258,12 @@ async fn every_failure_is_told_to_the_event_bus() {
         .await
         .expect("a target");
     stage.failed("a").await;
-    let told = eventually("the failure is told", SOON, async || {
+    let published = eventually("the failure is published", SOON, async || {
         let mut messages = stage.cloud.drain(&queue).await;
         messages.pop().ok_or_else(|| "nothing".to_owned())
     })
     .await;
-    let event: Value = serde_json::from_str(&told).expect("an event");
+    let event: Value = serde_json::from_str(&published).expect("an event");
     let detail = &event["detail"];
     assert_eq!(
         (&detail["key"], &detail["reason"], &detail["attempts"]),
@@ -280,7 +277,7 @@ async fn every_failure_is_told_to_the_event_bus() {
 // Promise: Every failure that is recorded is published as an event; its message is not acknowledged before both
 // are done.
 #[tokio::test]
-async fn a_failure_that_cannot_be_recorded_or_told_is_not_acknowledged() {
+async fn a_failure_that_cannot_be_recorded_or_published_is_not_acknowledged() {
     for unreachable in [
         "DynamoDB.UpdateItem",
         "EventBridge.PutEvents",
@@ -304,12 +301,12 @@ async fn a_failure_that_cannot_be_recorded_or_told_is_not_acknowledged() {
     }
 }
 
-/// What becomes of which requests.
+/// What happens to which requests.
 type Script = Vec<(Box<dyn Fn(&Seen) -> bool + Send + Sync>, Action)>;
 
 // Promise: A failure that another attempt would not help is recorded at once, with its reason and its object.
 #[tokio::test]
-async fn denials_are_told_apart_by_looking_once_more() {
+async fn the_reason_of_a_denial_is_found_by_more_requests() {
     let denied = || Action::s3_error(403, "AccessDenied");
     let gone = || Action::Answer(404, String::new());
     let silent = || Action::Answer(403, String::new());
@@ -351,7 +348,7 @@ async fn denials_are_told_apart_by_looking_once_more() {
 
 // Promise: A failure that another attempt would not help is recorded at once, with its reason and its object.
 #[tokio::test]
-async fn what_aws_answers_is_what_the_failure_says() {
+async fn a_failure_has_the_reason_that_aws_answered() {
     let stage = Stage::new("replicate-put").await;
     for (status, code, reason) in [
         (403, "InvalidObjectState", "SrcObjectArchived"),
@@ -359,7 +356,7 @@ async fn what_aws_answers_is_what_the_failure_says() {
         (400, "KMS.DisabledException", "KmsKeyInvalidState"),
         (400, "KMS.NotFoundException", "KmsKeyNotFound"),
         (400, "InvalidRequest", "RequestRefused"),
-        // A copy's answer begins before its end is known.
+        // The status of a copy's answer is sent before the copy has ended.
         (200, "InvalidObjectState", "SrcObjectArchived"),
     ] {
         let key = format!("{status} {code}");
@@ -374,7 +371,7 @@ async fn what_aws_answers_is_what_the_failure_says() {
 }
 
 #[tokio::test]
-async fn what_fails_for_the_last_time_is_recorded() {
+async fn a_failed_last_delivery_is_recorded() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
     stage
@@ -384,7 +381,7 @@ async fn what_fails_for_the_last_time_is_recorded() {
         .function
         .invoke(stage.batch(std::slice::from_ref(&put)));
     assert_eq!(notification::kept(&answer.await.expect("an answer")), ["0"]);
-    assert_eq!(stage.failures().await, 0, "there are other chances");
+    assert_eq!(stage.failures().await, 0, "there will be other attempts");
     let answer = stage
         .function
         .invoke(stage.batch_received(notification::LAST_DELIVERY, &[put]));
@@ -397,7 +394,7 @@ async fn what_fails_for_the_last_time_is_recorded() {
 // included, clears those that the rule does not cover any more, and moves messages out of the dead-letter
 // queues.
 #[tokio::test]
-async fn what_the_rule_does_not_cover_any_more_has_not_failed_any_more() {
+async fn a_failure_outside_the_changed_scope_is_cleared() {
     let stage = Stage::new("replicate-put").await;
     stage.failed("out/a").await;
     let narrowed = json!({"action": "update", "rule": stage.rule, "scope": {"prefixes": ["in/"]}});
@@ -408,11 +405,11 @@ async fn what_the_rule_does_not_cover_any_more_has_not_failed_any_more() {
     stage.failures_become(0).await;
 }
 
-/// A service that bears only so many requests at once is not asked for more than it bears for long.
+/// A service that accepts only a few requests at once does not get more for long.
 // Promise: A function that is asked to slow down halves the number of its concurrent requests, and nothing
 // fails by that.
 #[tokio::test]
-async fn throttling_slows_the_sender_down_and_fails_nothing() {
+async fn throttling_slows_the_sender_down_and_causes_no_failure() {
     const OBJECTS: usize = 200;
     const BEARS: usize = 3;
     let stage = Stage::new("replicate-put").await;
@@ -439,6 +436,6 @@ async fn throttling_slows_the_sender_down_and_fails_nothing() {
         stage.buckets.destination.list("").await.len() + kept,
         OBJECTS
     );
-    // At 32 at once, nine of ten requests would be refused.
+    // With 32 at once, nine of ten requests would be refused.
     assert!(copies - OBJECTS < OBJECTS / 2, "{copies} copies");
 }

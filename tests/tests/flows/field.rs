@@ -1,4 +1,4 @@
-//! What buckets in the field hold: old names, odd keys, versions that come back.
+//! Buckets as they occur in practice: old names, odd keys, versions that become current again.
 
 use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
 use serde_json::json;
@@ -39,11 +39,11 @@ async fn a_destination_of_a_stack_in_us_east_1_cannot_have_such_a_name() {
     );
 }
 
-/// Keys that are easily taken for paths. (HTTP clients and servers may resolve `.` and `..`; those stay with the unit
-/// tests.) Directory markers, and their near-namesakes, are objects of their own.
+/// Keys that are easily mistaken for paths. (HTTP clients and servers may resolve `.` and `..`; unit tests cover
+/// those.) Directory markers and keys with similar names are separate objects.
 // Promise: Awkward keys, keys with line breaks and empty objects are carried over and deleted.
 #[tokio::test]
-async fn markers_and_their_near_namesakes_are_objects_of_their_own() {
+async fn markers_and_keys_with_similar_names_are_separate_objects() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.rule(&buckets, json!({})).await;
@@ -88,7 +88,7 @@ async fn undelete(bucket: &Bucket, key: &str) {
 // Promise: If the current version of a source object is deleted by its id, the version that becomes current is carried
 // over, under either policy.
 #[tokio::test]
-async fn an_object_that_is_undeleted_comes_back() {
+async fn an_undeleted_object_is_replicated_again() {
     let cloud = Cloud::connect().await;
     for policy in ["full", "write"] {
         let buckets = Buckets::new(&cloud, true).await;
@@ -106,7 +106,7 @@ async fn an_object_that_is_undeleted_comes_back() {
     }
 }
 
-/// A bucket whose versioning is suspended keeps one version `null` that each put replaces.
+/// A bucket whose versioning is suspended has one version `null`, which each put replaces.
 #[tokio::test]
 async fn a_source_whose_versioning_is_suspended_is_replicated() {
     let cloud = Cloud::connect().await;
@@ -139,7 +139,7 @@ async fn a_source_whose_versioning_is_suspended_is_replicated() {
 }
 
 #[tokio::test]
-async fn odd_headers_metadata_and_tags_are_carried() {
+async fn odd_headers_metadata_and_tags_are_copied() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.rule(&buckets, json!({})).await;

@@ -1,5 +1,5 @@
-//! Hostile input at the functions themselves: wrong requests never leave half a rule, and a change whose
-//! rule cannot be understood is kept.
+//! Hostile input for the functions themselves: invalid requests never leave half a rule, and a change whose rule cannot
+//! be read stays in its queue.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,10 +19,10 @@ use tandem_tests::cloud::{Cloud, Item, unique};
 use tandem_tests::function_process::{FunctionProcess, Start};
 use tandem_tests::notification;
 
-/// How many requests of each kind are sent.
+/// The number of requests of each kind.
 const REQUESTS: usize = 300;
 
-/// The same ones in every run.
+/// Generates requests, the same ones in every run.
 fn generated(requests: Vec<Value>) -> Vec<Value> {
     let mut runner = TestRunner::deterministic();
     let hostile = damaged(requests);
@@ -31,7 +31,7 @@ fn generated(requests: Vec<Value>) -> Vec<Value> {
         .collect()
 }
 
-/// A rule that was granted is whole: stored, enabled and attached, as the answer says.
+/// Asserts that an accepted rule is whole: stored, enabled and attached as the answer shows it.
 async fn assert_whole(function: &FunctionProcess, buckets: &Buckets, rule: &Value) {
     let get = json!({"action": "get", "rule": rule["id"]});
     let shown = function.invoke(get).await.expect("a rule");
@@ -50,7 +50,7 @@ async fn assert_whole(function: &FunctionProcess, buckets: &Buckets, rule: &Valu
     assert_eq!(found.map(str::to_owned).collect::<BTreeSet<_>>(), wanted);
 }
 
-/// Who is notified by the source, in words.
+/// The receivers of the source's notifications, as text.
 async fn notified(buckets: &Buckets) -> String {
     let found = buckets.source.notifications().await;
     format!(
@@ -94,15 +94,18 @@ async fn hundreds_of_hostile_requests_never_leave_half_a_rule() {
                 granted += 1;
                 assert_whole(&function, &buckets, &answer["rule"]).await;
                 let delete = json!({"action": "delete", "rule": answer["rule"]["id"]});
-                function.invoke(delete).await.expect("a rule that ends");
+                function.invoke(delete).await.expect("the rule is deleted");
             }
         }
     }
-    assert!(granted < REQUESTS / 2, "{granted} of {REQUESTS} do no harm");
+    assert!(
+        granted < REQUESTS / 2,
+        "{granted} of {REQUESTS} requests are valid"
+    );
     assert_nothing_left(&cloud, &buckets).await;
     assert_eq!(notified(&buckets).await, before);
 
-    let mut rule = function.invoke(plain).await.expect("a rule that is fine")["rule"].take();
+    let mut rule = function.invoke(plain).await.expect("the rule is accepted")["rule"].take();
     let update = json!({"action": "update", "rule": source, "policy": "write",
         "scope": {"prefixes": ["2025/", "2026/"]}});
     for request in generated(vec![update]) {
@@ -119,18 +122,18 @@ async fn hundreds_of_hostile_requests_never_leave_half_a_rule() {
     }
     assert_whole(&function, &buckets, &rule).await;
     let delete = json!({"action": "delete", "rule": destination});
-    function.invoke(delete).await.expect("a rule that ends");
+    function.invoke(delete).await.expect("the rule is deleted");
     assert_nothing_left(&cloud, &buckets).await;
     assert_eq!(notified(&buckets).await, before);
     cloud.rule(&buckets, json!({})).await;
 }
 
-/// Whether a code says that the request is at fault, not the function or AWS.
+/// Whether a code means that the request is wrong, and not that the function or AWS failed.
 fn refuses(code: &str) -> bool {
     code != "Internal" && code.chars().all(|c| c.is_ascii_alphabetic()) && code != "Killed"
 }
 
-/// A table of the test's own, with these items: what cannot be read there is in nobody else's way.
+/// Creates a separate table with these items, so that unreadable items disturb no other test.
 async fn table_with(cloud: &Cloud, items: Vec<Item>) -> String {
     let name = unique("table");
     let mut create = cloud
@@ -161,7 +164,7 @@ fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-/// The items of both rules, that of `broken` changed: `value` under `attribute`, or nothing.
+/// The items of both rules. Those of `broken` have `value` in `attribute`, or no such attribute.
 async fn items(
     cloud: &Cloud,
     [broken, fine]: [&Buckets; 2],
@@ -191,7 +194,7 @@ async fn items(
 
 // Promise: A change whose rule cannot be read stays in its queue.
 #[tokio::test]
-async fn a_change_whose_rule_cannot_be_understood_stays_in_its_queue() {
+async fn a_change_whose_rule_cannot_be_read_stays_in_its_queue() {
     let cloud = Cloud::connect().await;
     let (broken, fine) = futures::join!(Buckets::new(&cloud, false), Buckets::new(&cloud, false));
     let rule = cloud.quiet_rule(&broken, json!({})).await;
@@ -242,7 +245,7 @@ async fn a_change_whose_rule_cannot_be_understood_stays_in_its_queue() {
     assert!(broken.destination.list("").await.is_empty());
 }
 
-/// The messages of a batch that a function keeps, given its rules in `table`.
+/// The messages of a batch that a function returns to the queue, if it reads its rules in `table`.
 async fn kept(cloud: &Cloud, function: &str, table: &str, bodies: &[String]) -> Vec<String> {
     let queue = function.rsplit('-').next().unwrap_or_default();
     let queue = if queue == "shard" { "work" } else { queue };

@@ -1,4 +1,4 @@
-//! Limits of AWS that the local cloud enforces as AWS does, and what the functions have to do with them.
+//! Limits of AWS that the local cloud enforces as AWS does, and how the functions handle them.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use tandem_tests::{limits, notification, template};
 
 // ---- Recursive loops -----------------------------------------------------------------------------
 
-/// The SDK sends the trace header of the invocation with every request, and SQS keeps it with the message. So Lambda
-/// knows that the message belongs to the chain of events that the invocation belongs to.
+/// The SDK sends the trace header of the invocation with every request, and SQS stores it with the message. So Lambda
+/// knows that the message belongs to the invocation's chain of events.
 #[tokio::test]
-async fn a_message_that_a_function_sends_continues_the_chain_of_its_event() {
+async fn a_message_sent_by_a_function_continues_the_chain_of_its_event() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.quiet_rule(&buckets, json!({})).await;
@@ -92,7 +92,7 @@ async fn lambda_stops_the_17th_invocation_of_a_chain_and_the_message_becomes_a_d
 }
 
 #[tokio::test]
-async fn the_functions_may_recurse_as_the_template_says() {
+async fn the_template_allows_its_functions_to_recurse() {
     let cloud = Cloud::connect().await;
     let template = template::read();
     for (id, function) in template::of_type(&template, "AWS::Serverless::Function") {
@@ -110,7 +110,7 @@ async fn the_functions_may_recurse_as_the_template_says() {
     }
 }
 
-/// A queue from which a message that was received once becomes a dead letter, and the queue of those.
+/// A queue from which a message becomes a dead letter after one receive, and its dead-letter queue.
 async fn queue_with_dead_letters(cloud: &Cloud) -> (String, String) {
     let (queue, dead) = (cloud.own_queue().await, cloud.own_queue().await);
     let target = cloud.queue_arn(&dead).await;
@@ -126,7 +126,7 @@ async fn queue_with_dead_letters(cloud: &Cloud) -> (String, String) {
     (queue, dead)
 }
 
-/// The trace header of a chain in which the function was invoked so often, as the local cloud writes it.
+/// The trace header of a chain in which the function was invoked this often, in the local cloud's format.
 fn chain(function: &str, invocations: u32) -> String {
     let mut arn = flate2::Crc::new();
     arn.update(format!("arn:aws:lambda:{EAST}:000000000000:function:{function}").as_bytes());
@@ -181,7 +181,7 @@ async fn s3_refuses_more_than_2_kib_of_metadata_and_parts_of_less_than_5_mib() {
         put.metadata("name", "x".repeat(bytes - "name".len()))
             .send()
     };
-    put(2_048).await.expect("as much as may be");
+    put(2_048).await.expect("the largest metadata");
     let refused = put(2_049).await.expect_err("a refusal");
     assert_eq!(refused.code(), Some("MetadataTooLarge"), "{refused:?}");
 
@@ -192,7 +192,7 @@ async fn s3_refuses_more_than_2_kib_of_metadata_and_parts_of_less_than_5_mib() {
     };
     let refused = two_parts((5 << 20) - 1).await;
     assert_eq!(refused, Err(Some("EntityTooSmall".to_owned())));
-    two_parts(5 << 20).await.expect("as little as may be");
+    two_parts(5 << 20).await.expect("the smallest parts");
     limits::set(&cloud, "part_bytes", &bucket.name, 1).await;
     two_parts(1).await.expect("what this bucket allows");
 }
@@ -222,9 +222,9 @@ async fn late_notifications_in_any_order_lead_to_the_same_replicas() {
 // ---- Answers -------------------------------------------------------------------------------------
 
 /// S3 sends the headers of some answers before it has done the work. An SDK with stalled-stream protection waits for
-/// headers as long as they take, but gives a request up if its body then takes long.
+/// headers as long as they take, but abandons a request if its body then takes long.
 #[tokio::test]
-async fn an_sdk_gives_up_a_late_body_but_not_late_headers() {
+async fn an_sdk_abandons_a_late_body_but_not_late_headers() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let object = Object::of(vec![7; 6 << 20]);
@@ -245,7 +245,9 @@ async fn an_sdk_gives_up_a_late_body_but_not_late_headers() {
     };
     let copies = |seen: &Seen| seen.is("UploadPartCopy");
     proxy.script(1, copies, Action::DelayBody(Duration::from_secs(30)));
-    let error = copy().await.expect_err("a body that is given up");
+    let error = copy()
+        .await
+        .expect_err("a body that the SDK does not wait for");
     assert!(
         format!("{error:?}").contains("ThroughputBelowMinimum"),
         "{error:?}"

@@ -1,5 +1,5 @@
-//! Live replication: what is put, overwritten or deleted at the source arrives, whatever the policy, the
-//! prefixes, the versions and the key; and nothing else does.
+//! Live replication: objects that are put, overwritten or deleted at the source are replicated, whatever the policy,
+//! the prefixes, the versions and the key; other objects are not.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn stage(versioned: bool, fields: Value) -> (Cloud, Buckets, String) {
     (cloud, buckets, rule)
 }
 
-/// What a function said became of the one key of a notification that it was invoked with by hand.
+/// The outcome of the one key of a notification with which the test invokes a function.
 async fn outcome(cloud: &Cloud, function: &str, notification: Value) -> String {
     let answer = cloud
         .invoke(function, notification)
@@ -82,7 +82,7 @@ async fn changes_are_carried(policy: &str, versioned: bool) {
 // once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
 // the source has no object.
 #[tokio::test]
-async fn puts_overwrites_and_deletes_are_carried_without_versions() {
+async fn puts_overwrites_and_deletes_are_replicated_without_versions() {
     changes_are_carried("full", false).await;
 }
 
@@ -90,19 +90,19 @@ async fn puts_overwrites_and_deletes_are_carried_without_versions() {
 // once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
 // the source has no object.
 #[tokio::test]
-async fn puts_overwrites_and_deletes_are_carried_between_versioned_buckets() {
+async fn puts_overwrites_and_deletes_are_replicated_between_versioned_buckets() {
     changes_are_carried("full", true).await;
 }
 
 // Promise: Under policy `write` nothing is deleted: a replica outlives its source.
 #[tokio::test]
-async fn policy_write_keeps_what_is_deleted_without_versions() {
+async fn policy_write_keeps_replicas_of_deleted_objects_without_versions() {
     changes_are_carried("write", false).await;
 }
 
 // Promise: Under policy `write` nothing is deleted: a replica outlives its source.
 #[tokio::test]
-async fn policy_write_keeps_what_is_deleted_between_versioned_buckets() {
+async fn policy_write_keeps_replicas_of_deleted_objects_between_versioned_buckets() {
     changes_are_carried("write", true).await;
 }
 
@@ -121,7 +121,7 @@ async fn delete_current_version(bucket: &Bucket, key: &str) {
 // Promise: If the current version of a source object is deleted by its id, the version that becomes current is
 // carried over, under either policy.
 #[tokio::test]
-async fn the_version_that_becomes_current_is_carried_under_either_policy() {
+async fn the_version_that_becomes_current_is_replicated_under_either_policy() {
     for policy in ["write", "full"] {
         let (_, buckets, _) = stage(true, json!({"policy": policy})).await;
         buckets.source.put("a", "one").await;
@@ -178,7 +178,7 @@ async fn a_delete_marker_hides_the_replica_and_keeps_its_versions() {
 // Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal although a
 // worker dies.
 #[tokio::test]
-async fn an_object_completed_from_parts_and_one_copied_at_the_source_are_carried() {
+async fn objects_completed_from_parts_and_copied_at_the_source_are_replicated() {
     let (_, buckets, _) = stage(false, json!({})).await;
     let object = Object::of(vec![7; 6 << 20]).dressed("parts");
     buckets
@@ -206,7 +206,7 @@ async fn an_object_completed_from_parts_and_one_copied_at_the_source_are_carried
 // Promise: An equal `ETag` does not prove an equal object: other metadata and other tags of the same bytes
 // arrive.
 #[tokio::test]
-async fn other_tags_on_the_same_bytes_are_carried() {
+async fn other_tags_on_the_same_bytes_are_replicated() {
     let (_, buckets, _) = stage(true, json!({})).await;
     let mut object = Object::of("the same");
     for (name, value) in [("colour", "red"), ("colour", "blue"), ("size", "blue")] {
@@ -218,7 +218,7 @@ async fn other_tags_on_the_same_bytes_are_carried() {
 
 // ---- Keys and prefixes -------------------------------------------------------------------------
 
-/// Keys that tools get wrong, and one as long as can be.
+/// Keys that tools handle wrongly, and one of the maximum length.
 fn awkward_keys() -> Vec<String> {
     let mut keys: Vec<String> = [
         "two words.txt",
@@ -251,7 +251,7 @@ fn awkward_keys() -> Vec<String> {
 
 // Promise: Awkward keys, keys with line breaks and empty objects are carried over and deleted.
 #[tokio::test]
-async fn awkward_keys_and_empty_objects_are_carried_and_deleted() {
+async fn awkward_keys_and_empty_objects_are_replicated_and_deleted() {
     let (_, buckets, _) = stage(false, json!({})).await;
     let keys = awkward_keys();
     buckets
@@ -268,7 +268,7 @@ async fn awkward_keys_and_empty_objects_are_carried_and_deleted() {
 
 // Promise: Only keys within the rule's prefixes are carried over.
 #[tokio::test]
-async fn only_keys_within_the_prefixes_are_carried() {
+async fn only_keys_within_the_prefixes_are_replicated() {
     let prefixes = ["in/", "ä b+%/", "ä c"];
     let (_, buckets, _) = stage(false, json!({"scope": {"prefixes": prefixes}})).await;
     buckets.destination.put("out/deleted", "stays").await;
@@ -284,11 +284,11 @@ async fn only_keys_within_the_prefixes_are_carried() {
     assert_eq!(found, ["in/", "in/a", "out/deleted", "ä b+%/a", "ä cd"]);
 }
 
-// ---- Late, outdated and unwanted notifications, by name -----------------------------------------
+// ---- Late, outdated and skipped notifications, with their outcomes ------------------------------
 
 // Promise: A source that is gone by the time its put is processed is no failure.
 #[tokio::test]
-async fn a_put_whose_object_is_gone_by_then_is_a_success() {
+async fn a_put_whose_object_no_longer_exists_is_a_success() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.quiet_rule(&buckets, json!({})).await;
@@ -304,7 +304,7 @@ async fn a_put_whose_object_is_gone_by_then_is_a_success() {
 
 // Promise: Notifications may come in any order, late, and more than once: the source's present state decides.
 #[tokio::test]
-async fn a_delete_whose_key_was_put_again_by_then_carries_the_new_object() {
+async fn a_delete_whose_key_was_put_again_copies_the_new_object() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.quiet_rule(&buckets, json!({})).await;
@@ -319,7 +319,7 @@ async fn a_delete_whose_key_was_put_again_by_then_carries_the_new_object() {
 }
 
 #[tokio::test]
-async fn every_change_that_is_passed_over_has_a_name() {
+async fn every_skipped_change_has_an_outcome() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let put = |key: &str| notification::put(&buckets.source, key, NO_ETAG, 1);
@@ -352,7 +352,7 @@ async fn every_change_that_is_passed_over_has_a_name() {
     })
     .await;
     cloud.change("delete", &rule).await;
-    // Functions that are warm may know the rule for some seconds yet.
+    // Warm functions may use the remembered rule for a few more seconds.
     eventually("the deletion takes effect", SOON, async || {
         match outcome(&cloud, "replicate-put", put("in/a")).await.as_str() {
             "Skipped(NoRule)" => Ok(()),
@@ -367,12 +367,12 @@ async fn every_change_that_is_passed_over_has_a_name() {
 // Promise: A rule that is being deleted replicates nothing, deferred keys included, and its replicas outlive
 // it.
 #[tokio::test]
-async fn after_its_rule_is_deleted_nothing_of_a_bucket_is_carried() {
+async fn nothing_is_replicated_after_the_rule_is_deleted() {
     let (cloud, buckets, rule) = stage(false, json!({})).await;
     buckets.source.put("before", "before").await;
     buckets.arrive("before", SOON).await;
     cloud.change("delete", &rule).await;
-    // Longer than any function knows the rule.
+    // Longer than any function remembers the rule.
     tokio::time::sleep(REMEMBERED_FOR).await;
     let marker = notification::put(&buckets.source, "never there", NO_ETAG, 1);
     all_say(&cloud, "replicate-put", &marker, "Skipped(NoRule)").await;
@@ -386,11 +386,11 @@ async fn after_its_rule_is_deleted_nothing_of_a_bucket_is_carried() {
     assert_eq!(found, ["before"], "replicas outlive their rule");
 }
 
-/// The emulator's IAM finds no permission for a key with a line break, so this one is carried by a function
-/// with all of them.
+/// The emulator's IAM grants no permission for a key with a line break, so a function with all permissions replicates
+/// this key.
 // Promise: Awkward keys, keys with line breaks and empty objects are carried over and deleted.
 #[tokio::test]
-async fn a_key_with_line_breaks_is_carried_and_deleted() {
+async fn a_key_with_line_breaks_is_replicated_and_deleted() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.quiet_rule(&buckets, json!({})).await;
@@ -414,11 +414,11 @@ async fn a_key_with_line_breaks_is_carried_and_deleted() {
 }
 
 #[tokio::test]
-async fn the_same_change_is_carried_in_whatever_form_it_is_told() {
+async fn a_change_is_replicated_whatever_the_form_of_its_notification() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.quiet_rule(&buckets, json!({})).await;
-    // EventBridge writes keys as they are, S3 form-encodes them.
+    // EventBridge writes keys unchanged; S3 form-encodes them.
     let key = "a+b c%20d ü";
     let bridged = |kind: &str| {
         json!({
@@ -454,7 +454,7 @@ async fn the_same_change_is_carried_in_whatever_form_it_is_told() {
 
 // ---- Pausing -----------------------------------------------------------------------------------
 
-async fn held(cloud: &Cloud, rule: &str) -> u64 {
+async fn deferred(cloud: &Cloud, rule: &str) -> u64 {
     cloud.progress(rule).await["live"]["backlog"]["held"]
         .as_u64()
         .expect("a count")
@@ -463,7 +463,7 @@ async fn held(cloud: &Cloud, rule: &str) -> u64 {
 // Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
 // under the policy that the rule has by then.
 #[tokio::test]
-async fn a_paused_rule_keeps_changes_and_resuming_carries_them_all() {
+async fn a_paused_rule_defers_changes_and_a_resume_replicates_them_all() {
     let (cloud, buckets, rule) = stage(false, json!({})).await;
     let Buckets {
         source,
@@ -474,7 +474,7 @@ async fn a_paused_rule_keeps_changes_and_resuming_carries_them_all() {
     buckets.become_equal("", SOON).await;
 
     assert_eq!(cloud.change("pause", &rule).await["state"], "paused");
-    // A function may believe in the rule as it was for some seconds yet.
+    // A function may use the remembered rule for a few more seconds.
     let marker = notification::put(source, "marker", NO_ETAG, 1);
     for function in ["replicate-put", "replicate-delete"] {
         all_say(&cloud, function, &marker, "Held").await;
@@ -486,13 +486,15 @@ async fn a_paused_rule_keeps_changes_and_resuming_carries_them_all() {
     source.put("new", "new").await;
     source.put("come and gone", "soon").await;
     source.delete("come and gone").await;
-    // Ten keys, the new one, the one that went again, and the marker.
-    eventually("every changed key is held", SOON, async || {
-        match held(&cloud, &rule).await {
+    // Ten keys, the new one, the one that was deleted again, and the marker.
+    eventually(
+        "every changed key is deferred",
+        SOON,
+        async || match deferred(&cloud, &rule).await {
             13 => Ok(()),
             other => Err(other.to_string()),
-        }
-    })
+        },
+    )
     .await;
     assert_eq!(
         destination.bytes("key 0").await.as_deref(),
@@ -502,17 +504,19 @@ async fn a_paused_rule_keeps_changes_and_resuming_carries_them_all() {
 
     assert_eq!(cloud.change("resume", &rule).await["state"], "enabled");
     buckets.become_equal("", SOON).await;
-    eventually("nothing is held any more", SOON, async || {
-        match held(&cloud, &rule).await {
+    eventually(
+        "no key is deferred any more",
+        SOON,
+        async || match deferred(&cloud, &rule).await {
             0 => Ok(()),
             other => Err(other.to_string()),
-        }
-    })
+        },
+    )
     .await;
 }
 
-/// Waits until a change of a rule is known. The emulator has several environments of a function, each with
-/// a cache of its own: all have to know.
+/// Waits until a function knows a change of a rule. The emulator has several environments of a function, each with
+/// its own cache; all of them have to know the change.
 async fn all_say(cloud: &Cloud, function: &str, notification: &Value, wanted: &str) {
     eventually(&format!("{function} says {wanted}"), SOON, async || {
         let asked = (0..8).map(|_| outcome(cloud, function, notification.clone()));
@@ -529,7 +533,7 @@ async fn all_say(cloud: &Cloud, function: &str, notification: &Value, wanted: &s
 // Promise: While a rule is paused its changed keys are kept; resuming replicates each from its present state,
 // under the policy that the rule has by then.
 #[tokio::test]
-async fn nothing_is_lost_while_a_rule_is_paused_and_resumed_again_and_again() {
+async fn nothing_is_lost_while_a_rule_is_paused_and_resumed_repeatedly() {
     let (cloud, buckets, rule) = stage(false, json!({})).await;
     let (source, putting) = (buckets.source.clone(), 40);
     let puts = async {
@@ -585,7 +589,7 @@ async fn function_queue(cloud: &Cloud, queue: &str) -> String {
 
 // Promise: A message that cannot be read fails alone, and ends in the dead-letter queue.
 #[tokio::test]
-async fn a_message_that_cannot_be_read_ends_in_the_dead_letter_queue_and_stops_nobody() {
+async fn an_unreadable_message_becomes_a_dead_letter_and_stops_no_other() {
     let (cloud, buckets, _) = stage(false, json!({})).await;
     let poison = unique("not a notification");
     let queue = cloud.queue_url("put").await;
@@ -593,7 +597,7 @@ async fn a_message_that_cannot_be_read_ends_in_the_dead_letter_queue_and_stops_n
     buckets.source.put("beside it", "fine").await;
     buckets.arrive("beside it", SOON).await;
     let dead = cloud.queue_url("put-dead").await;
-    eventually("it is given up", SOON, async || {
+    eventually("it is a dead letter", SOON, async || {
         let given_up = cloud.drain(&dead).await;
         if given_up.contains(&poison) {
             Ok(())

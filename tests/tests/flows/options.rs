@@ -1,5 +1,5 @@
-//! What a rule says of its replicas: storage class, key, expirations and whose bucket they are in. What is refused,
-//! what a function asks of S3, and what arrives on the deployed stack. Tags, ACLs and locks: `attributes.rs`.
+//! A rule's options for its replicas: storage class, key, expirations, and the account of their bucket. Covers the
+//! refusals, the requests to S3, and the result on the deployed stack. Tags, ACLs and locks: `attributes.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use tandem_tests::proxy::{Action, Proxy, Seen};
 
 use crate::stage::{Stage, copies};
 
-/// A KMS key where destinations are. Nobody has to have made it: the emulator looks at no key.
+/// A KMS key in the region of destinations. It need not exist, because the emulator checks no keys.
 const KEY: &str = "arn:aws:kms:us-west-2:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const OWN_ACCOUNT: &str = "000000000000";
 const OTHER_ACCOUNT: &str = "444455556666";
@@ -27,7 +27,7 @@ async fn class(bucket: &Bucket, key: &str) -> Option<String> {
 
 // ---- Refusals ----------------------------------------------------------------------------------
 
-/// That this was refused, under this code, naming the field and the value and saying what to do.
+/// Asserts that the error has this code, names the field and the value, and says what to do.
 fn assert_refused(error: &FunctionError, code: &str, said: [&str; 3]) {
     let [field, value, remedy] = said;
     assert_eq!(error.code, code, "{}", error.message);
@@ -130,7 +130,7 @@ fn wrong_options() -> Vec<(Value, &'static str, [&'static str; 3])> {
 // Promise: An update of a rule changes the options that it names and no others; a refused update or creation
 // changes nothing.
 #[tokio::test]
-async fn options_that_cannot_be_are_refused_and_leave_nothing_behind() {
+async fn invalid_options_are_refused_and_leave_nothing_behind() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     for (options, code, said) in wrong_options() {
@@ -166,7 +166,7 @@ async fn options_that_cannot_be_are_refused_and_leave_nothing_behind() {
 // Promise: An update of a rule changes the options that it names and no others; a refused update or creation
 // changes nothing.
 #[tokio::test]
-async fn a_refused_update_leaves_the_rule_as_it_is() {
+async fn a_refused_update_does_not_change_the_rule() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let fields = json!({"options": {"storage_class": "STANDARD_IA", "lifecycle_deletes": true}});
@@ -217,9 +217,9 @@ fn create(buckets: &Buckets, options: &Value) -> Value {
     })
 }
 
-/// A maker's role may see less of a bucket than the functions need to have.
+/// The role that makes a rule may have fewer permissions for reading a bucket's settings than the functions need.
 #[tokio::test]
-async fn a_setup_that_may_not_be_looked_at_refuses_nothing() {
+async fn unreadable_bucket_settings_refuse_no_rule() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let (proxy, function) = configure_rule(&cloud).await;
@@ -240,7 +240,7 @@ async fn a_setup_that_may_not_be_looked_at_refuses_nothing() {
 }
 
 #[tokio::test]
-async fn nothing_is_looked_up_that_the_options_do_not_need() {
+async fn only_settings_that_the_options_need_are_read() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let (proxy, function) = configure_rule(&cloud).await;
@@ -256,7 +256,7 @@ async fn nothing_is_looked_up_that_the_options_do_not_need() {
 
 // ---- Other accounts ----------------------------------------------------------------------------
 
-/// Requests that expect `bucket` to be this account's. S3 answers 403 to them where it is not.
+/// Matches requests that expect this account to own `bucket`. S3 answers 403 to them if another account owns it.
 fn expects(bucket: &Bucket, account: &'static str) -> impl Fn(&Seen) -> bool + Send + Sync + use<> {
     let name = bucket.name.clone();
     move |seen| {
@@ -272,7 +272,7 @@ async fn a_destination_of_another_account_has_to_be_named_as_such() {
     let buckets = Buckets::new(&cloud, false).await;
     let (proxy, function) = configure_rule(&cloud).await;
     let denied = || Action::s3_error(403, "AccessDenied");
-    // The bucket is another account's, and may be looked at.
+    // Another account owns the bucket, and allows this one to read it.
     proxy.script(9, expects(&buckets.destination, OWN_ACCOUNT), denied());
     let error = function.invoke(create(&buckets, &json!({}))).await;
     let said = [
@@ -285,7 +285,7 @@ async fn a_destination_of_another_account_has_to_be_named_as_such() {
     let answer = function.invoke(create(&buckets, &theirs)).await;
     let rule = &answer.expect("a rule")["rule"];
     assert_eq!(rule["options"]["destination_account"], OTHER_ACCOUNT);
-    // What is read may be written back.
+    // An update accepts the options as they were read.
     let mut update = json!({"action": "update", "rule": rule["id"], "options": rule["options"]});
     update["options"]["tags"] = json!(false);
     let updated = function.invoke(update).await.expect("a rule");
@@ -314,7 +314,7 @@ async fn an_account_that_does_not_own_the_destination_is_refused() {
 }
 
 #[tokio::test]
-async fn the_own_account_is_as_good_as_none() {
+async fn naming_the_own_account_equals_naming_none() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let fields = json!({"options": {"destination_account": OWN_ACCOUNT}});
@@ -331,7 +331,7 @@ async fn the_own_account_is_as_good_as_none() {
 
 // Promise: A destination of another account has to be named as such, and its owner owns the replicas.
 #[tokio::test]
-async fn replicas_in_another_accounts_bucket_are_handed_over_to_it() {
+async fn another_account_owns_the_replicas_in_its_bucket() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let options = json!({"options": {"destination_account": OTHER_ACCOUNT}});
@@ -360,9 +360,9 @@ fn policy_of_the_readme(bucket: &str) -> String {
         .replace("their-photos", bucket)
 }
 
-/// The emulator finds no copy's source in another account than the destination's, so nothing is copied here.
+/// The emulator does not find a copy's source in another account than the destination's, so nothing is copied here.
 #[tokio::test]
-async fn another_account_has_to_allow_no_more_than_the_readme_says() {
+async fn the_policy_in_the_readme_is_enough_for_another_account() {
     let cloud = Cloud::connect().await;
     let theirs = cloud.of_account(OTHER_ACCOUNT);
     let name = unique("theirs");
@@ -379,7 +379,7 @@ async fn another_account_has_to_allow_no_more_than_the_readme_says() {
     let said = [
         "destination",
         OTHER_ACCOUNT,
-        "see that its policy lets this stack",
+        "check that its policy allows this stack",
     ];
     assert_refused(&error.expect_err("a refusal"), "BucketNotAccessible", said);
     let put = destination.client.put_bucket_policy();
@@ -399,9 +399,9 @@ async fn another_account_has_to_allow_no_more_than_the_readme_says() {
     .await;
     for changed in [tags(&[("colour", "red")]), BTreeMap::new()] {
         buckets.source.set_tags("a", &changed).await;
-        let told = notification::settled(&buckets.source, "ObjectTagging:Put", "a");
+        let event = notification::settled(&buckets.source, "ObjectTagging:Put", "a");
         let queue = cloud.queue_url("put").await;
-        cloud.send(&queue, &told.to_string()).await;
+        cloud.send(&queue, &event.to_string()).await;
         buckets.arrive("a", SOON).await;
     }
     buckets.source.delete("a").await;
@@ -448,8 +448,7 @@ async fn a_storage_class_is_kept() {
     assert_eq!(found.as_deref(), Some("STANDARD_IA"));
 }
 
-/// The emulator copies into the source's class and with its redirect whatever it is asked for, so this is about
-/// what it is asked.
+/// The emulator always copies into the source's class and with its redirect, so this test checks the requests.
 #[tokio::test]
 async fn a_copy_names_the_class_and_the_redirect_of_its_source() {
     let stage = Stage::new("replicate-put").await;
@@ -459,7 +458,7 @@ async fn a_copy_names_the_class_and_the_redirect_of_its_source() {
         ..Object::of("moved")
     };
     stage.buckets.source.put_object("a", &object).await;
-    // One that does not say which object it was about: the source is looked at first.
+    // The notification does not name an `ETag`, so the function reads the source first.
     let put = notification::put(&stage.buckets.source, "a", "", object.body.len());
     assert!(stage.acknowledged(put).await);
     let seen = stage.proxy.take();
@@ -473,7 +472,7 @@ async fn a_copy_names_the_class_and_the_redirect_of_its_source() {
 
 // Promise: A website redirect is carried over.
 #[tokio::test]
-async fn a_website_redirect_is_carried() {
+async fn a_website_redirect_is_copied() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     cloud.rule(&buckets, json!({})).await;
@@ -512,7 +511,7 @@ async fn replicas_are_encrypted_with_the_rules_key_and_name_their_source() {
 // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
 // (`lifecycle_deletes`).
 #[tokio::test]
-async fn an_expiration_is_passed_over_unless_the_rule_carries_it() {
+async fn an_expiration_is_skipped_unless_the_rule_replicates_it() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let rule = cloud.quiet_rule(&buckets, json!({})).await;
@@ -542,7 +541,7 @@ async fn an_expiration_is_passed_over_unless_the_rule_carries_it() {
 
 // ---- Changes of options --------------------------------------------------------------------------
 
-/// The event types that the source's notifications ask for.
+/// The event types of the source's notifications.
 async fn asked(bucket: &Bucket) -> BTreeSet<String> {
     let found = bucket.notifications().await;
     let entries = found.queue_configurations().iter();
@@ -559,7 +558,7 @@ fn set(events: &[&str]) -> BTreeSet<String> {
 // Promise: An update of a rule changes the options that it names and no others; a refused update or creation
 // changes nothing.
 #[tokio::test]
-async fn an_update_changes_what_it_names_and_asks_for_other_notifications() {
+async fn an_update_changes_the_options_that_it_names_and_the_notifications() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     buckets.destination.allow_acls().await;
@@ -617,7 +616,7 @@ async fn an_update_changes_what_it_names_and_asks_for_other_notifications() {
 }
 
 #[tokio::test]
-async fn somebody_elses_notifications_of_tags_leave_a_rule_without_tags() {
+async fn a_rule_without_tags_is_possible_if_another_writer_is_notified_of_tags() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let queue = cloud.own_queue().await;
@@ -645,7 +644,7 @@ async fn somebody_elses_notifications_of_tags_leave_a_rule_without_tags() {
         .await;
 }
 
-/// Lets S3 send to a queue of the test's own.
+/// Allows S3 to send to a queue of the test.
 async fn allow_notifications(cloud: &Cloud, queue_url: &str) {
     let policy = json!({"Version": "2012-10-17", "Statement": [{
         "Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"},

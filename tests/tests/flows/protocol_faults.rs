@@ -1,6 +1,6 @@
-//! S3 at its worst, answered by the real functions: conditions that fail, errors inside a 200, answers
-//! that never come, changes between any two requests. A replica is never deleted but on the source's own
-//! 404, and a message is never acknowledged before its key agrees.
+//! The real functions with an S3 at its worst: conditions that fail, errors inside a 200, missing answers, changes
+//! between any two requests. A replica is deleted only after a 404 of the source itself, and a message is acknowledged
+//! only when its key agrees.
 
 use tandem_replication::rule_memory::REMEMBERED_FOR;
 use tandem_tests::bucket::{Object, tags};
@@ -19,7 +19,7 @@ fn count(story: &[String], request: &str) -> usize {
         .count()
 }
 
-// ---- Copies that are refused, or fail, or are not answered ---------------------------------------
+// ---- Copies that are refused, that fail, or that get no answer -----------------------------------
 
 // Promise: A copy names the accounts that have to own its buckets, so that a bucket that has changed hands
 // refuses it.
@@ -50,7 +50,7 @@ async fn a_copy_is_pinned_to_the_etag_of_its_notification_and_guarded_against_ot
 // once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
 // the source has no object.
 #[tokio::test]
-async fn a_pinned_copy_that_finds_another_object_or_none_is_no_success() {
+async fn a_pinned_copy_that_finds_another_object_or_none_is_not_a_success() {
     for refusal in [(412, "PreconditionFailed"), (404, "NoSuchKey")] {
         let stage = Stage::new("replicate-put").await;
         let put = stage.put("a", "one").await;
@@ -68,7 +68,7 @@ async fn a_pinned_copy_that_finds_another_object_or_none_is_no_success() {
 // once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
 // the source has no object.
 #[tokio::test]
-async fn a_stale_replica_is_removed_though_the_pinned_copy_found_nothing() {
+async fn a_stale_replica_is_deleted_although_the_pinned_copy_found_no_object() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
     stage.buckets.destination.put("a", "stale").await;
@@ -78,7 +78,7 @@ async fn a_stale_replica_is_removed_though_the_pinned_copy_found_nothing() {
 }
 
 #[tokio::test]
-async fn an_error_inside_a_200_is_no_copy() {
+async fn an_error_inside_a_200_is_not_a_copy() {
     for code in ["InternalError", "SlowDown", "ServiceUnavailable"] {
         let stage = Stage::new("replicate-put").await;
         let put = stage.put("a", "one").await;
@@ -89,11 +89,11 @@ async fn an_error_inside_a_200_is_no_copy() {
         } else {
             assert!(
                 stage.acknowledged(put.clone()).await,
-                "{code}, the second time"
+                "{code}, second delivery"
             );
         }
         stage.buckets.assert_equal("").await;
-        // However often it is said, it is no reason to give up.
+        // A repeated error is never a reason to give up.
         stage.proxy.script(99, copies, Action::s3_error(200, code));
         let put = stage.put("a", "two").await;
         assert!(
@@ -106,7 +106,7 @@ async fn an_error_inside_a_200_is_no_copy() {
 }
 
 #[tokio::test]
-async fn a_service_that_asks_to_slow_down_is_asked_again_at_once() {
+async fn a_request_that_is_answered_slow_down_is_repeated_at_once() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
     stage
@@ -118,7 +118,7 @@ async fn a_service_that_asks_to_slow_down_is_asked_again_at_once() {
     stage.buckets.assert_equal("").await;
 }
 
-/// Sent again at once it could be verified before the first try lands, stale.
+/// If the copy were repeated at once, it could be verified before the first one lands with old content.
 // Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error inside a
 // 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
 // visibility timeout.
@@ -211,7 +211,7 @@ async fn a_read_that_failed_with_a_5xx_is_repeated_at_once() {
 }
 
 #[tokio::test]
-async fn a_service_that_keeps_failing_keeps_the_message_and_puts_it_off() {
+async fn repeated_throttling_keeps_the_message_and_delays_its_redelivery() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
     stage
@@ -220,10 +220,10 @@ async fn a_service_that_keeps_failing_keeps_the_message_and_puts_it_off() {
     assert!(!stage.acknowledged(put).await);
     let story = stage.proxy.take_story(&stage.buckets);
     assert_eq!(count(&story, "SQS.ChangeMessageVisibility"), 1, "{story:?}");
-    assert_eq!(stage.failures().await, 0, "it is not given up");
+    assert_eq!(stage.failures().await, 0, "the message stays in the queue");
 }
 
-/// Sent again at once it could be verified before the first try lands, stale.
+/// If the copy were repeated at once, it could be verified before the first one lands with old content.
 // Promise: A write that is not answered, or answered with a 5xx other than `SlowDown` or with an error inside a
 // 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
 // visibility timeout.
@@ -251,7 +251,7 @@ async fn a_copy_that_is_not_answered_is_left_to_the_visibility_timeout() {
 }
 
 #[tokio::test]
-async fn a_message_with_one_copy_that_is_not_answered_waits_whatever_else_it_holds() {
+async fn a_message_with_one_unanswered_copy_waits_whatever_its_other_records() {
     for unanswered in ["a", "b"] {
         let stage = Stage::new("replicate-put").await;
         let mut message = stage.put("a", "one").await;
@@ -277,7 +277,7 @@ async fn a_message_with_one_copy_that_is_not_answered_waits_whatever_else_it_hol
 
 // Promise: A success clears the record of its key, but only the record that it saw before it read the source.
 #[tokio::test]
-async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success() {
+async fn a_denied_object_is_recorded_and_its_next_success_clears_the_record() {
     let stage = Stage::new("replicate-put").await;
     let put = stage.put("a", "one").await;
     stage
@@ -285,7 +285,7 @@ async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success()
         .script(2, copies, Action::s3_error(403, "AccessDenied"));
     assert!(
         !stage.acknowledged(put.clone()).await,
-        "it is looked at once more"
+        "the key gets another attempt"
     );
     assert_eq!(stage.failures().await, 1);
     assert!(
@@ -300,7 +300,7 @@ async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success()
             .any(|item| format!("{item:?}").contains(&stage.rule)),
         "{record:?}"
     );
-    // The cache knows of no failure for some seconds yet; a function that starts now does.
+    // For some seconds the cache still says that the rule has no failure. A function that starts now reads the failure.
     let function = Start::of(&stage.cloud, "replicate-put").await.start().await;
     let answer = function
         .invoke(stage.batch(&[put]))
@@ -314,9 +314,9 @@ async fn an_object_that_is_refused_is_recorded_and_cleared_by_its_next_success()
 // Promise: No failure stays recorded of a key that is in sync: a change that fails for good, and of which there
 // was no record, is attempted once more.
 #[tokio::test]
-async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
+async fn a_second_attempt_clears_a_record_that_a_success_did_not_know() {
     let stage = Stage::new("replicate-put").await;
-    // This one has just learnt that nothing of the rule has failed.
+    // This function has just read that the rule has no failures.
     let other = Start::of(&stage.cloud, "replicate-put").await.start().await;
     let before = stage.put("before", "as it were").await;
     let acknowledged = other.invoke(stage.batch(&[before])).await;
@@ -329,7 +329,7 @@ async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
     assert_eq!(stage.failures().await, 1);
     let copied = other.invoke(stage.batch(std::slice::from_ref(&put))).await;
     assert!(notification::kept(&copied.expect("an answer")).is_empty());
-    // The message comes again when everybody has forgotten what they knew.
+    // The message is redelivered when no function remembers the rule any more.
     tokio::time::sleep(REMEMBERED_FOR).await;
     assert!(stage.acknowledged_again(put).await);
     assert_eq!(stage.failures().await, 0);
@@ -340,7 +340,7 @@ async fn a_success_that_knew_of_no_failure_is_made_good_by_the_second_look() {
 // Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
 // key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[tokio::test]
-async fn only_the_sources_own_404_deletes_a_replica() {
+async fn only_a_404_of_the_source_itself_deletes_a_replica() {
     for (action, parked) in [
         (Action::s3_error(403, "AccessDenied"), true),
         (Action::s3_error(400, "BadRequest"), true),
@@ -390,7 +390,7 @@ async fn a_replica_is_deleted_only_if_it_is_the_one_that_was_seen() {
     assert_eq!(
         deletions.len(),
         2,
-        "the first was refused: look again, then delete"
+        "the first was refused; after new HEADs there is a second"
     );
     assert!(
         deletions
@@ -433,7 +433,7 @@ async fn a_delete_that_is_not_answered_is_left_to_the_visibility_timeout() {
 
 // ---- Changes between two requests ----------------------------------------------------------------
 
-/// What happens to the source while the function is between two requests.
+/// A change of the source between two requests of the function.
 #[derive(Debug, Clone, Copy)]
 enum Meanwhile {
     Overwritten,
@@ -477,7 +477,7 @@ impl Meanwhile {
 // once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
 // the source has no object.
 #[tokio::test]
-async fn whatever_happens_after_a_copy_landed_is_seen_by_the_look_that_follows() {
+async fn the_head_after_a_copy_finds_every_change_since_it_landed() {
     for meanwhile in Meanwhile::ALL {
         let stage = Stage::new("replicate-put").await;
         let put = stage.put("a", "one").await;
@@ -494,7 +494,7 @@ async fn whatever_happens_after_a_copy_landed_is_seen_by_the_look_that_follows()
 }
 
 #[tokio::test]
-async fn whatever_happens_before_a_copy_lands_is_what_is_carried() {
+async fn a_change_before_a_copy_lands_is_replicated() {
     for meanwhile in Meanwhile::ALL {
         let stage = Stage::new("replicate-put").await;
         let put = stage.put("a", "one").await;
@@ -538,7 +538,7 @@ async fn a_put_during_a_delete_survives_it() {
 // Promise: A worker may die at any step, and S3 may send a notification twice: the replica becomes equal all
 // the same.
 #[tokio::test]
-async fn a_function_killed_between_any_two_requests_is_made_good_by_the_redelivery() {
+async fn a_redelivery_completes_the_work_of_a_function_killed_between_any_two_requests() {
     for at in ["CopyObject", "HeadObject"] {
         for after in [false, true] {
             let stage = Stage::new("replicate-put").await;

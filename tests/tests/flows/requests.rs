@@ -1,4 +1,4 @@
-//! What a change costs: every request of the real binaries, counted on its way to AWS.
+//! The cost of a change: every request of the real binaries, counted on its way to AWS.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use tandem_tests::function_process::{FunctionProcess, Start};
 use tandem_tests::notification;
 use tandem_tests::proxy::Proxy;
 
-/// What a function reads of the rule table before it touches a bucket that it did not know.
+/// The reads of the rule table before a function's first request to a bucket.
 const RULE_READ: [&str; 3] = ["DynamoDB.GetItem", "DynamoDB.GetItem", "DynamoDB.Query"];
 
 struct Stage {
@@ -22,7 +22,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// A rule that nothing but the test feeds, and the function of this name behind a proxy.
+    /// Makes a rule that gets its events only from the test, and starts the function of this name behind a proxy.
     async fn new(name: &str, versioned: bool, fields: Value) -> Self {
         let cloud = Cloud::connect().await;
         let buckets = Buckets::new(&cloud, versioned).await;
@@ -43,7 +43,7 @@ impl Stage {
         }
     }
 
-    /// Hands over one batch, all of which has to succeed, and tells which requests that took.
+    /// Hands one batch to the function, and panics if any of it fails. Returns the requests.
     async fn story(&self, notifications: &[Value]) -> Vec<String> {
         let bodies: Vec<String> = notifications.iter().map(Value::to_string).collect();
         let answer = self
@@ -59,7 +59,7 @@ impl Stage {
         self.proxy.take_story(&self.buckets)
     }
 
-    /// Puts an object and answers its notification.
+    /// Puts an object. Returns its notification.
     async fn put(&self, key: &str, body: &str) -> Value {
         let etag = self.buckets.source.put(key, body).await;
         notification::put(&self.buckets.source, key, &etag, body.len())
@@ -72,7 +72,7 @@ fn after_rule_read(story: &[String]) -> Vec<&str> {
     rest.iter().map(String::as_str).collect()
 }
 
-/// Waits until the source's `Last-Modified` lies two seconds back: it is given in whole seconds.
+/// Waits until the source's `Last-Modified` is two seconds old, because it is given in whole seconds.
 async fn grow_old() {
     let beginning = SystemTime::now();
     tandem_tests::eventually::eventually("two seconds pass", Duration::from_secs(5), async || {
@@ -105,7 +105,7 @@ async fn a_small_put_costs_one_copy_and_one_head_and_no_write_to_the_table() {
 }
 
 #[tokio::test]
-async fn metadata_and_tags_cost_nothing_more() {
+async fn metadata_and_tags_cost_no_more_requests() {
     let stage = Stage::new("replicate-put", true, json!({})).await;
     let object = Object::of("dressed").dressed("mark");
     let etag = stage.buckets.source.put_object("a", &object).await;
@@ -120,7 +120,7 @@ async fn metadata_and_tags_cost_nothing_more() {
 
 // Promise: Without versions it costs one HEAD more if the object was written within the last two seconds.
 #[tokio::test]
-async fn without_versions_an_object_older_than_two_seconds_costs_the_same() {
+async fn without_versions_an_object_older_than_two_seconds_costs_no_more() {
     let stage = Stage::new("replicate-put", false, json!({})).await;
     let put = stage.put("a", "one").await;
     grow_old().await;
@@ -133,7 +133,7 @@ async fn without_versions_an_object_older_than_two_seconds_costs_the_same() {
 
 // Promise: Without versions it costs one HEAD more if the object was written within the last two seconds.
 #[tokio::test]
-async fn without_versions_an_object_just_written_costs_a_look_at_the_replica() {
+async fn without_versions_an_object_just_written_costs_a_head_of_the_replica() {
     let stage = Stage::new("replicate-put", false, json!({})).await;
     let put = stage.put("a", "one").await;
     let story = stage.story(&[put]).await;
@@ -149,7 +149,7 @@ async fn without_versions_an_object_just_written_costs_a_look_at_the_replica() {
 
 // Promise: A delete costs three HEAD and one DELETE.
 #[tokio::test]
-async fn a_delete_costs_three_looks_and_the_delete() {
+async fn a_delete_costs_three_heads_and_one_delete() {
     for versioned in [true, false] {
         let stage = Stage::new("replicate-delete", versioned, json!({})).await;
         stage.buckets.source.put("a", "one").await;
@@ -179,7 +179,7 @@ async fn changes_of_one_key_in_a_batch_are_one_copy_of_the_newest() {
     for body in ["one", "two", "three"] {
         puts.push(stage.put("a", body).await);
     }
-    puts.rotate_left(1); // The newest does not have to come last.
+    puts.rotate_left(1); // The newest need not be the last.
     let story = stage.story(&puts).await;
     assert_eq!(
         after_rule_read(&story),
@@ -209,7 +209,7 @@ async fn an_outdated_put_changes_nothing_and_ends_in_agreement() {
 
 // Promise: What the rule does not cover costs no request to S3.
 #[tokio::test]
-async fn what_the_rule_does_not_cover_costs_no_request_to_s3() {
+async fn a_key_outside_the_scope_costs_no_request_to_s3() {
     let stage = Stage::new(
         "replicate-put",
         true,
@@ -248,7 +248,7 @@ async fn a_delete_that_the_policy_keeps_costs_two_heads() {
 }
 
 #[tokio::test]
-async fn a_batch_of_many_keys_reads_the_rule_once_each_key_costs_two() {
+async fn a_batch_of_many_keys_reads_the_rule_once_and_costs_two_requests_for_each_key() {
     let stage = Stage::new("replicate-put", true, json!({})).await;
     let mut puts = vec![stage.put("first", "").await];
     stage.story(&puts).await;
@@ -265,7 +265,7 @@ async fn a_batch_of_many_keys_reads_the_rule_once_each_key_costs_two() {
     .concat();
     assert_eq!(story, wanted);
     stage.buckets.assert_equal("").await;
-    // The rule is believed for five seconds only.
+    // A rule is remembered for five seconds only.
     let rules = stage.cloud.items_with(&stage.buckets.source.name).await;
     assert_eq!(
         rules.len(),

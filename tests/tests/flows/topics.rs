@@ -1,4 +1,4 @@
-//! Notifications that come by an SNS topic: S3 -> SNS -> SQS, for buckets whose changes several consumers want.
+//! Notifications through an SNS topic: S3 -> SNS -> SQS, for buckets whose changes have several consumers.
 
 use aws_sdk_cloudformation::types::StackStatus;
 use aws_sdk_s3::types::{Event, NotificationConfiguration, TopicConfiguration};
@@ -11,7 +11,7 @@ use tandem_tests::notification;
 
 use crate::rules_as_code::stacks::TestStack;
 
-/// All that a rule of policy `full` asks for.
+/// All events that a rule with policy `full` needs.
 const ALL: [&str; 4] = [
     "s3:ObjectCreated:*",
     "s3:ObjectRemoved:*",
@@ -42,7 +42,7 @@ async fn topic(cloud: &Cloud, name: &str, raw: bool) -> (TestStack, String) {
     (stack, arn)
 }
 
-/// The source sends these events of all keys to the topic, and nothing else anywhere.
+/// Makes the source send these events of all keys to the topic, and nothing anywhere else.
 async fn notify(buckets: &Buckets, topic: &str, events: &[&str]) {
     let entry = TopicConfiguration::builder()
         .id("everybody")
@@ -63,7 +63,7 @@ async fn no_problem_of(cloud: &Cloud, rule: &str) {
     assert_eq!(answer["broken"], json!([]));
 }
 
-async fn changes_come_by_a_topic(name: &str, raw: bool) {
+async fn changes_arrive_through_a_topic(name: &str, raw: bool) {
     let cloud = Cloud::connect().await;
     let (stack, topic) = topic(&cloud, name, raw).await;
     let buckets = Buckets::new(&cloud, false).await;
@@ -75,7 +75,7 @@ async fn changes_come_by_a_topic(name: &str, raw: bool) {
     assert_eq!(
         with_rule.queue_configurations(),
         [],
-        "the topic delivers all"
+        "the topic delivers every event"
     );
     assert_eq!(with_rule.topic_configurations, before.topic_configurations);
     no_problem_of(&cloud, &rule).await;
@@ -83,13 +83,13 @@ async fn changes_come_by_a_topic(name: &str, raw: bool) {
     for key in ["a", "red flower+%.jpg"] {
         buckets.source.put(key, "by a topic").await;
         buckets.arrive(key, SOON).await;
-        // The removal comes by the put queue.
+        // The removal arrives through the put queue.
         buckets.source.delete(key).await;
         buckets.vanish(key, SOON).await;
     }
     cloud.change("delete", &rule).await;
 
-    // What the topic does not get is attached to the queues.
+    // Events that the topic does not get are attached to the queues.
     notify(&buckets, &topic, &["s3:ObjectCreated:*"]).await;
     let rule = cloud.rule(&buckets, json!({})).await;
     let found = buckets.source.notifications().await;
@@ -113,21 +113,21 @@ async fn changes_come_by_a_topic(name: &str, raw: bool) {
 // message delivery.
 // Promise: Events that a bucket sends to a topic in `NotificationTopics` are not attached a second time.
 #[tokio::test]
-async fn changes_arrive_by_a_topic_with_its_envelope() {
-    changes_come_by_a_topic("tandem-notifications", false).await;
+async fn changes_arrive_through_a_topic_without_raw_message_delivery() {
+    changes_arrive_through_a_topic("tandem-notifications", false).await;
 }
 
 // Promise: A notification that an SNS topic delivers is read like one that S3 sends itself, with and without raw
 // message delivery.
 // Promise: Events that a bucket sends to a topic in `NotificationTopics` are not attached a second time.
 #[tokio::test]
-async fn changes_arrive_by_a_topic_with_raw_message_delivery() {
-    changes_come_by_a_topic("tandem-notifications-raw", true).await;
+async fn changes_arrive_through_a_topic_with_raw_message_delivery() {
+    changes_arrive_through_a_topic("tandem-notifications-raw", true).await;
 }
 
-/// Half of the events are in the way: S3 takes no second entry for them.
+/// The topic gets half of the events of a kind. S3 accepts no second entry for these.
 #[tokio::test]
-async fn a_topic_that_gets_only_a_part_of_an_events_kind_is_a_conflict_with_a_remedy() {
+async fn a_topic_that_gets_only_some_events_of_a_kind_is_a_conflict_with_a_remedy() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     for (topic, remedy) in [
@@ -158,7 +158,7 @@ async fn a_topic_that_gets_only_a_part_of_an_events_kind_is_a_conflict_with_a_re
     }
 }
 
-/// Hands one message to a function, as its queue does, and has it acknowledged.
+/// Hands one message to a function, as its queue does, and asserts that it is acknowledged.
 async fn deliver(cloud: &Cloud, function: &str, queue: &str, event: &Value) {
     let queue = cloud.queue_arn(&cloud.queue_url(queue).await).await;
     for body in [event.to_string(), notification::by_topic(event).to_string()] {
@@ -170,7 +170,7 @@ async fn deliver(cloud: &Cloud, function: &str, queue: &str, event: &Value) {
 
 // Promise: Either queue takes every kind of event: puts, removals and changes of tags.
 #[tokio::test]
-async fn either_queue_takes_every_kind_of_event() {
+async fn both_queues_accept_every_kind_of_event() {
     let cloud = Cloud::connect().await;
     for (function, queue) in [("replicate-put", "put"), ("replicate-delete", "delete")] {
         let buckets = Buckets::new(&cloud, false).await;
@@ -199,7 +199,7 @@ async fn either_queue_takes_every_kind_of_event() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_waits_for_its_confirmation_is_kept_for_a_person() {
+async fn a_subscription_confirmation_stays_in_the_queue_for_an_operator() {
     let cloud = Cloud::connect().await;
     let queue = cloud.queue_arn(&cloud.queue_url("put").await).await;
     let mut asks = notification::by_topic(&json!({}));

@@ -1,5 +1,4 @@
-//! Transfers in the modes that protect the destination's objects, on a fast S3 in memory that keeps S3's
-//! conditions.
+//! Transfers in the modes that protect the destination's objects, on a fast S3 in memory that enforces S3's conditions.
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -14,7 +13,7 @@ const MIB: usize = 1 << 20;
 const DAY: TimeDelta = TimeDelta::days(1);
 const WEEK: TimeDelta = TimeDelta::days(7);
 
-/// A rule whose buckets are in memory, with queues of the test's own.
+/// A rule whose buckets are in memory, with the test's own queues.
 struct Stage {
     cloud: Cloud,
     buckets: Buckets,
@@ -26,7 +25,7 @@ struct Stage {
 }
 
 impl Stage {
-    /// With an object of two parts at the source, each of which is a range.
+    /// A stage with an object of two parts at the source, each of which is a range.
     async fn new() -> Self {
         let cloud = Cloud::connect().await;
         let buckets = Buckets::new(&cloud, false).await;
@@ -78,8 +77,8 @@ impl Stage {
         self.cloud.drain(&self.part_queue).await
     }
 
-    /// Hands over all ranges; `meanwhile` happens while the completion is held by the gate. Returns the last
-    /// message, and whether it was acknowledged.
+    /// Hands over all ranges, and calls `meanwhile` while the completion waits at the gate. Returns the last message,
+    /// and whether it was acknowledged.
     async fn complete_with(
         &self,
         messages: &[String],
@@ -96,7 +95,7 @@ impl Stage {
         (messages[1].clone(), kept.is_empty())
     }
 
-    /// Hands over every message there is.
+    /// Hands over messages until none is left.
     async fn run_dry(&self) {
         let worker = self.function("backfill-shard").await;
         let copier = self.function("copy-parts").await;
@@ -129,7 +128,7 @@ async fn is_acknowledged(function: &FunctionProcess, message: &str, receives: u3
 // Promise: A completion onto an object that is deleted meanwhile keeps its parts, and lands at the next
 // delivery.
 #[tokio::test]
-async fn a_completion_onto_an_object_that_is_deleted_meanwhile_lands_at_the_next_delivery() {
+async fn a_completion_over_an_object_deleted_meanwhile_lands_at_the_next_delivery() {
     let stage = Stage::new().await;
     let (source, destination) = (&stage.buckets.source.name, &stage.buckets.destination.name);
     stage.put(destination, "theirs", WEEK);
@@ -157,7 +156,7 @@ async fn a_completion_onto_an_object_that_is_deleted_meanwhile_lands_at_the_next
 // Promise: In the modes `never` and `if-older` a later round of an attempt replaces only what the attempt
 // itself, or a dead worker of its job, has written.
 #[tokio::test]
-async fn what_another_writer_puts_over_a_completed_transfer_is_kept() {
+async fn another_writers_object_over_a_completed_transfer_stays() {
     let stage = Stage::new().await;
     let (source, destination) = (&stage.buckets.source.name, &stage.buckets.destination.name);
     for is_source_deleted in [false, true] {
@@ -186,7 +185,7 @@ async fn what_another_writer_puts_over_a_completed_transfer_is_kept() {
 // Promise: Under policy `full` a source that is deleted during its transfer leaves neither a replica nor an
 // upload.
 #[tokio::test]
-async fn what_a_transfer_wrote_is_deleted_with_its_source() {
+async fn the_replica_of_a_transfer_is_deleted_with_its_source() {
     let stage = Stage::new().await;
     let (source, destination) = (&stage.buckets.source.name, &stage.buckets.destination.name);
     let messages = stage.begin("never").await;

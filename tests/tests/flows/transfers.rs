@@ -1,5 +1,5 @@
-//! Transfers: an object that is more than one invocation can copy is copied by many, with its `ETag`,
-//! whoever dies in the middle, and nothing of it is left behind.
+//! Transfers: an object that is too large for one invocation is copied by many. It keeps its `ETag`, whichever worker
+//! dies in the middle, and nothing of the transfer is left behind.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,12 +14,12 @@ use tandem_tests::notification;
 use tandem_tests::proxy::{Action, Proxy, Seen};
 
 const MIB: usize = 1 << 20;
-/// Above this an object in parts becomes a transfer, here.
+/// In these tests, an object in parts above this size becomes a transfer.
 const TRANSFER_BYTES_MIN: usize = 6 * MIB;
-/// Small enough that every part is a range, unless a test wants it otherwise.
+/// Small enough that every part is a range, unless a test chooses another size.
 const RANGE_BYTES: usize = MIB;
 
-/// A rule that nothing but the test feeds, with queues of the test's own.
+/// A rule that gets its events only from the test, with the test's own queues.
 struct Stage {
     cloud: Cloud,
     buckets: Buckets,
@@ -72,14 +72,14 @@ impl Stage {
         .to_string()
     }
 
-    /// Begins the transfer of an object; answers the messages of its ranges.
+    /// Begins the transfer of an object. Returns the messages of its ranges.
     async fn begin(&self, key: &str) -> Vec<String> {
         let worker = self.worker().await;
         acknowledge(&worker, &self.object(key)).await;
         self.cloud.drain(&self.part_queue).await
     }
 
-    /// Feeds the functions with their messages until there are none.
+    /// Hands the functions their messages until none is left.
     async fn run_dry(&self, worker: &FunctionProcess, copier: &FunctionProcess) {
         loop {
             let (work, parts) = futures::join!(
@@ -98,7 +98,7 @@ impl Stage {
         }
     }
 
-    /// How many parts the one upload to a key has.
+    /// The number of parts of the only upload to a key.
     async fn parts_there(&self, key: &str) -> usize {
         let destination = &self.buckets.destination;
         let upload = destination.uploads().await.remove(0);
@@ -107,7 +107,7 @@ impl Stage {
         there.expect("parts").parts().len()
     }
 
-    /// The same, once no more of them land: what was sent before its sender died may still be at work.
+    /// The same number once it no longer grows: requests that a worker sent before it died may still be under way.
     async fn parts_at_rest(&self, key: &str) -> usize {
         let mut before = self.parts_there(key).await;
         loop {
@@ -125,7 +125,7 @@ impl Stage {
     }
 
     /// # Panics
-    /// If the object has not arrived whole under its own `ETag`, or anything of a transfer is left.
+    /// If the object has not arrived whole with its own `ETag`, or anything of a transfer is left.
     async fn assert_done(&self, key: &str, body: &[u8], story: &str) {
         self.buckets.assert_equal("").await;
         let (source, replica) = (
@@ -138,7 +138,7 @@ impl Stage {
         self.assert_nothing_left(story).await;
     }
 
-    /// The same after a function was killed before its request of this number, and a sweep.
+    /// Sweeps, and asserts the same after a function was killed before its request of this number.
     async fn assert_made_good(&self, body: &[u8], at: usize) {
         self.sweep().await;
         let story = format!("killed before request {at}");
@@ -146,7 +146,7 @@ impl Stage {
     }
 
     async fn assert_nothing_left(&self, story: &str) {
-        // What was aborted is forgotten when it is certain that it is gone.
+        // The log entry of an aborted upload is removed when the upload is certainly gone.
         let swept = self.sweep().await;
         assert_eq!(swept["aborted"], 0, "{story}: {swept}");
         let uploads = self.buckets.destination.uploads().await;
@@ -164,7 +164,7 @@ impl Stage {
         assert!(logged.is_empty(), "{story}: the log says {logged:?}");
     }
 
-    /// Sweeps whatever is left behind of the rule, however young.
+    /// Sweeps whatever the rule's functions have left, however young.
     async fn sweep(&self) -> Value {
         let copier = self.copier().await;
         let request = json!({"kind": "sweep", "rule_id": self.rule, "older_than_secs": 0});
@@ -177,7 +177,7 @@ fn batch(message: &str) -> Value {
     notification::batch(arn, &[message.to_owned()])
 }
 
-/// Hands a message over that has to be acknowledged.
+/// Hands a message to a function, and asserts that it is acknowledged.
 async fn acknowledge(function: &FunctionProcess, message: &str) {
     let answer = function.invoke(batch(message)).await.expect("an answer");
     let kept = notification::kept(&answer);
@@ -188,7 +188,7 @@ async fn acknowledge(function: &FunctionProcess, message: &str) {
     );
 }
 
-/// Bytes of which no two parts are alike.
+/// Bytes of which no two parts are equal.
 fn body(seed: u64, bytes: usize) -> Vec<u8> {
     let mut dice = fastrand::Rng::with_seed(seed);
     let mut body = vec![0; bytes];
@@ -234,7 +234,7 @@ async fn a_transfer_of_hundreds_of_mib_is_killed_resumed_and_copies_no_part_twic
     );
     assert_eq!(stage.buckets.destination.list("").await.len(), 0);
 
-    // The second range dies when some of its parts are copied.
+    // The worker of the second range dies when some of its parts have been copied.
     stage.proxy.take();
     let of_the_first = stage.parts_there(key).await;
     let copied = AtomicUsize::new(0);
@@ -269,7 +269,7 @@ async fn a_transfer_of_hundreds_of_mib_is_killed_resumed_and_copies_no_part_twic
     assert_eq!(sent.get("CompleteMultipartUpload"), Some(&1), "{sent:?}");
     stage.assert_done(key, &object.body, "resumed").await;
 
-    // Any message may come again, however late.
+    // Any message may be redelivered, however late.
     for message in &messages {
         acknowledge(&second, message).await;
     }
@@ -279,7 +279,7 @@ async fn a_transfer_of_hundreds_of_mib_is_killed_resumed_and_copies_no_part_twic
 
 // Promise: A large object counts once its transfer has begun, and may arrive after the job is complete.
 #[tokio::test]
-async fn a_backfill_begins_transfers_and_counts_them() {
+async fn a_backfill_starts_transfers_and_counts_them() {
     let stage = Stage::new().await;
     let large = put_uneven(&stage, "large", 2).await;
     stage.buckets.source.put("small", "small").await;
@@ -312,15 +312,15 @@ async fn a_backfill_begins_transfers_and_counts_them() {
 // Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
 // any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
-async fn ranges_at_once_and_twice_complete_one_object() {
+async fn ranges_delivered_at_once_and_twice_complete_one_object() {
     let stage = Stage::new().await;
     let large = put_uneven(&stage, "large", 3).await;
-    // Begun twice, as any message may come twice.
+    // The transfer is begun twice, because any message may be delivered twice.
     let worker = stage.worker().await;
     acknowledge(&worker, &stage.object("large")).await;
     acknowledge(&worker, &stage.object("large")).await;
     let messages = stage.cloud.drain(&stage.part_queue).await;
-    assert_eq!(messages.len(), 3, "the second beginning sends nothing");
+    assert_eq!(messages.len(), 3, "the second start sends nothing");
     let copiers = futures::join!(stage.copier(), stage.copier(), stage.copier());
     let twice = messages.iter().chain(&messages);
     let all = twice.zip([&copiers.0, &copiers.1, &copiers.2].into_iter().cycle());
@@ -328,7 +328,7 @@ async fn ranges_at_once_and_twice_complete_one_object() {
         let answer = copier.invoke(batch(message)).await.expect("an answer");
         (message, notification::kept(&answer).is_empty())
     });
-    // Who meets another one at the end comes again.
+    // A range whose worker meets another one at the completion is redelivered.
     for (message, done) in futures::future::join_all(all).await {
         if !done {
             acknowledge(&copiers.0, message).await;
@@ -341,7 +341,7 @@ async fn ranges_at_once_and_twice_complete_one_object() {
 // Promise: No object is completed from parts of two objects: a source that changes during its transfer arrives
 // as it is at the end.
 #[tokio::test]
-async fn a_source_that_changes_between_its_ranges_makes_no_mixture() {
+async fn no_object_is_completed_from_parts_of_two_sources() {
     for smaller in [false, true] {
         let stage = Stage::new().await;
         put_uneven(&stage, "large", 4).await;
@@ -407,7 +407,7 @@ async fn a_source_that_is_deleted_meanwhile_leaves_nothing() {
     stage.assert_nothing_left("deleted").await;
 }
 
-/// How a function is to die: before its request of this number.
+/// Kills a function before its request of this number. Returns whether it got that far.
 async fn dies_at(stage: &Stage, function: &FunctionProcess, message: &str, at: usize) -> bool {
     let seen = AtomicUsize::new(0);
     let gate = stage
@@ -423,7 +423,7 @@ async fn dies_at(stage: &Stage, function: &FunctionProcess, message: &str, at: u
         answer = &mut answer => {
             let kept = notification::kept(&answer.expect("an answer"));
             assert!(kept.is_empty(), "{message} is kept; log:\n{}", function.log());
-            // Whoever comes there now passes.
+            // A later request with this number passes.
             gate.open();
             false
         }
@@ -433,7 +433,7 @@ async fn dies_at(stage: &Stage, function: &FunctionProcess, message: &str, at: u
 // Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
 // any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
-async fn the_beginning_may_die_before_any_request_and_is_made_good() {
+async fn a_worker_may_die_before_any_request_of_the_start() {
     for at in 0.. {
         let stage = Stage::new().await;
         let large = put_uneven(&stage, "large", 9).await;
@@ -453,7 +453,7 @@ async fn the_beginning_may_die_before_any_request_and_is_made_good() {
 // Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
 // any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
-async fn the_last_range_may_die_before_any_request_and_is_made_good() {
+async fn a_worker_may_die_before_any_request_of_the_last_range() {
     for at in 0.. {
         let stage = Stage::new().await;
         let large = put_uneven(&stage, "large", 10).await;
@@ -477,7 +477,7 @@ async fn the_last_range_may_die_before_any_request_and_is_made_good() {
 // Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
 // any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
-async fn beginning_anew_may_die_before_any_request_and_is_made_good() {
+async fn a_worker_may_die_before_any_request_of_a_restart() {
     for at in 0.. {
         let stage = Stage::new().await;
         put_uneven(&stage, "large", 11).await;
@@ -485,7 +485,7 @@ async fn beginning_anew_may_die_before_any_request_and_is_made_good() {
         let newer = put_uneven(&stage, "large", 12).await;
         let died = dies_at(&stage, &stage.copier().await, &messages[0], at).await;
         let (worker, copier) = (stage.worker().await, stage.copier().await);
-        // The new transfer may be under way before the old one's message comes again.
+        // The new transfer may be under way before the message of the old one is redelivered.
         stage.run_dry(&worker, &copier).await;
         for message in &messages {
             acknowledge(&copier, message).await;
@@ -502,7 +502,7 @@ async fn beginning_anew_may_die_before_any_request_and_is_made_good() {
 // Promise: A pause keeps the parts that are copied; resuming copies the others, and none if the replica is
 // there by then.
 #[tokio::test]
-async fn a_pause_keeps_the_parts_and_resuming_copies_the_others() {
+async fn a_pause_keeps_the_parts_and_a_resume_copies_the_others() {
     let stage = Stage::new().await;
     let large = put_uneven(&stage, "large", 13).await;
     let messages = stage.begin("large").await;
@@ -515,7 +515,7 @@ async fn a_pause_keeps_the_parts_and_resuming_copies_the_others() {
     assert_eq!(stage.buckets.destination.list("").await.len(), 0);
     let shown = stage.cloud.progress(&stage.rule).await;
     assert_eq!(shown["live"]["backlog"]["held"], 1, "{shown}");
-    // The deployed functions resume; so that the test's own do the work, the rule is resumed by hand.
+    // The test resumes the rule with its own function, because the deployed functions would do the work otherwise.
     stage.proxy.take();
     let configure = stage.function("configure-rule").await;
     let resumed = configure.invoke(json!({"action": "resume", "rule": stage.rule}));
@@ -527,8 +527,8 @@ async fn a_pause_keeps_the_parts_and_resuming_copies_the_others() {
     stage.assert_done("large", &large, "resumed").await;
 }
 
-/// A transfer that a pause has held, without messages, and its function of the test's own.
-async fn held(stage: &Stage, seed: u64) -> FunctionProcess {
+/// A transfer that a pause has deferred, without messages. Returns its function, which the test runs.
+async fn deferred_transfer(stage: &Stage, seed: u64) -> FunctionProcess {
     put_uneven(stage, "large", seed).await;
     let messages = stage.begin("large").await;
     let copier = stage.copier().await;
@@ -550,9 +550,9 @@ async fn resume(stage: &Stage, copier: &FunctionProcess) {
 // Promise: A pause keeps the parts that are copied; resuming copies the others, and none if the replica is
 // there by then.
 #[tokio::test]
-async fn a_held_transfer_is_over_if_its_replica_is_there_by_then() {
+async fn a_deferred_transfer_ends_if_its_replica_exists_by_then() {
     let stage = Stage::new().await;
-    let copier = held(&stage, 20).await;
+    let copier = deferred_transfer(&stage, 20).await;
     let large = Object::of(body(20, UNEVEN.iter().sum())).dressed("large");
     let destination = &stage.buckets.destination;
     destination.put_in_parts_of("large", &large, &UNEVEN).await;
@@ -566,7 +566,7 @@ async fn a_held_transfer_is_over_if_its_replica_is_there_by_then() {
 
 // Promise: A comparison that was made before a transfer began does not end that transfer.
 #[tokio::test]
-async fn a_transfer_that_is_just_begun_is_not_ended_by_a_look_that_came_before() {
+async fn an_earlier_comparison_does_not_end_a_transfer_that_has_just_begun() {
     let stage = Stage::new().await;
     let old = Object::of(body(21, UNEVEN.iter().sum())).dressed("large");
     let Buckets {
@@ -575,17 +575,17 @@ async fn a_transfer_that_is_just_begun_is_not_ended_by_a_look_that_came_before()
     } = &stage.buckets;
     source.put_in_parts_of("large", &old, &UNEVEN).await;
     destination.put_in_parts_of("large", &old, &UNEVEN).await;
-    // A look finds both sides equal, and is about to see whether there is a transfer.
+    // The worker finds both sides equal, and is about to read whether there is a transfer.
     let late = stage.worker().await;
     let seen = AtomicUsize::new(0);
     let gate = stage.proxy.hold_before(move |request: &Seen| {
         let heads = usize::from(request.is("HeadObject"));
-        // Both sides have been looked at.
+        // The worker has sent the HEADs of both sides.
         seen.fetch_add(heads, Ordering::SeqCst) == 2 && request.is("DynamoDB.GetItem")
     });
-    let look = late.begin(batch(&stage.object("large")));
+    let comparison = late.begin(batch(&stage.object("large")));
     gate.arrived().await;
-    // Meanwhile the object changes, and its transfer is begun; its messages are not sent yet.
+    // Meanwhile the object changes, and its transfer is begun. Its messages are not sent yet.
     let newer = put_uneven(&stage, "large", 22).await;
     let beginner = stage.worker().await;
     let sends = stage
@@ -594,7 +594,7 @@ async fn a_transfer_that_is_just_begun_is_not_ended_by_a_look_that_came_before()
     let begins = beginner.begin(batch(&stage.object("large")));
     sends.arrived().await;
     gate.open();
-    look.await.expect("an answer");
+    comparison.await.expect("an answer");
     sends.open();
     begins.await.expect("an answer");
     stage.run_dry(&late, &stage.copier().await).await;
@@ -603,7 +603,7 @@ async fn a_transfer_that_is_just_begun_is_not_ended_by_a_look_that_came_before()
 
 // Promise: A transfer leaves no upload if it is denied, or if its rule is deleted.
 #[tokio::test]
-async fn the_end_of_a_rule_aborts_its_uploads() {
+async fn deleting_a_rule_aborts_its_uploads() {
     let stage = Stage::new().await;
     put_uneven(&stage, "large", 14).await;
     let messages = stage.begin("large").await;
@@ -620,7 +620,7 @@ async fn the_end_of_a_rule_aborts_its_uploads() {
 
 // Promise: A transfer leaves no upload if it is denied, or if its rule is deleted.
 #[tokio::test]
-async fn a_transfer_that_is_denied_is_recorded_and_leaves_nothing() {
+async fn a_denied_transfer_is_recorded_and_leaves_nothing() {
     let stage = Stage::new().await;
     put_uneven(&stage, "large", 15).await;
     let messages = stage.begin("large").await;
@@ -639,7 +639,7 @@ async fn a_transfer_that_is_denied_is_recorded_and_leaves_nothing() {
 // Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
 // any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
-async fn a_transfer_whose_upload_somebody_aborts_begins_anew() {
+async fn a_transfer_whose_upload_another_writer_aborts_is_restarted() {
     let stage = Stage::new().await;
     let large = put_uneven(&stage, "large", 16).await;
     let messages = stage.begin("large").await;
@@ -656,15 +656,15 @@ async fn a_transfer_whose_upload_somebody_aborts_begins_anew() {
     }
     stage.run_dry(&worker, &copier).await;
     stage
-        .assert_done("large", &large, "aborted by somebody")
+        .assert_done("large", &large, "aborted by another writer")
         .await;
 }
 
 // Promise: A sweep aborts the uploads that functions have left behind, and no upload of another writer.
 #[tokio::test]
-async fn the_sweep_aborts_what_was_left_behind_and_nothing_else() {
+async fn the_sweep_aborts_only_abandoned_uploads() {
     let stage = Stage::new().await;
-    // One that one invocation copies, killed after its upload was begun, and before its id was noted.
+    // An upload of one invocation, which is killed after the upload was created and before its id was logged.
     let object = Object::of(body(17, 5 * MIB + 1));
     let source = &stage.buckets.source;
     source
@@ -678,10 +678,10 @@ async fn the_sweep_aborts_what_was_left_behind_and_nothing_else() {
     gate.arrived().await;
     worker.kill();
     drop(unanswered.await);
-    // One that is under way.
+    // An upload of a transfer that is under way.
     let large = put_uneven(&stage, "large", 18).await;
     let messages = stage.begin("large").await;
-    // One of somebody else's.
+    // An upload of another writer.
     let destination = &stage.buckets.destination;
     let theirs = destination.client.create_multipart_upload();
     let theirs = theirs.bucket(&destination.name).key("theirs").send().await;
@@ -696,7 +696,7 @@ async fn the_sweep_aborts_what_was_left_behind_and_nothing_else() {
     assert_eq!(
         young.expect("a sweep")["aborted"],
         0,
-        "they may still be at work"
+        "their workers may still be running"
     );
     let swept = stage.sweep().await;
     assert_eq!(
@@ -717,7 +717,7 @@ async fn the_sweep_aborts_what_was_left_behind_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_transfer_that_cannot_be_begun_at_once_is_not_lost_to_the_backfill() {
+async fn a_transfer_that_cannot_start_at_once_is_not_lost_to_the_backfill() {
     let stage = Stage::new().await;
     let large = put_uneven(&stage, "large", 19).await;
     let backfill = stage.function("backfill").await;
@@ -733,11 +733,11 @@ async fn a_transfer_that_cannot_be_begun_at_once_is_not_lost_to_the_backfill() {
     stage.assert_done("large", &large, "begun again").await;
 }
 
-/// Whoever had the message before may have completed the upload late, on top of what came since.
+/// The previous worker of the message may have completed the upload late, over a newer replica.
 // Promise: A transfer arrives although its ranges are delivered late, twice or to two workers, functions die at
 // any request, answers are lost, or another writer aborts its upload.
 #[tokio::test]
-async fn a_range_that_comes_again_after_its_transfer_has_the_object_looked_at() {
+async fn a_range_redelivered_after_its_transfer_reconciles_the_object() {
     let stage = Stage::new().await;
     let large = put_uneven(&stage, "large", 20).await;
     let messages = stage.begin("large").await;
@@ -756,7 +756,7 @@ async fn a_range_that_comes_again_after_its_transfer_has_the_object_looked_at() 
 
 // Promise: A sweep aborts the uploads that functions have left behind, and no upload of another writer.
 #[tokio::test]
-async fn the_sweep_tells_a_dead_beginning_from_the_one_that_followed_for_the_same_key() {
+async fn the_sweep_aborts_a_dead_start_and_not_its_successor_for_the_same_key() {
     let stage = Stage::new().await;
     let large = put_uneven(&stage, "large", 21).await;
     let killed = stage.worker().await;

@@ -1,4 +1,4 @@
-//! What CloudFormation asks of a custom resource, and the answer it waits for. No I/O.
+//! Reads CloudFormation's requests for custom resources and builds the answers, without I/O.
 //!
 //! Source: CloudFormation user guide, "Custom resource reference": request and response objects.
 
@@ -12,31 +12,30 @@ use crate::request::invalid;
 /// CloudFormation's limit on the body of an answer.
 pub const ANSWER_BYTES_MAX: usize = 4_096;
 
-/// A request of CloudFormation's. What is missing in it reads as empty, so that even a request that makes no sense
-/// is answered.
+/// A request of CloudFormation. Missing fields are read as empty, so that even an invalid request is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResourceEvent {
-    /// Where the answer is put.
+    /// The URL to which the answer is sent.
     pub response_url: String,
     /// `Create`, `Update`, `Delete`.
     pub request_type: String,
-    /// The same whenever this request is sent again.
+    /// The request's id. A repeated request has the same id.
     pub request_id: String,
-    /// The stack's ARN; a stack of the same name that is made later has another.
+    /// The stack's ARN. A stack with the same name that is created later has another ARN.
     pub stack_id: String,
     /// The resource's name in its template.
     pub logical_id: String,
-    /// `Custom::` and what it is.
+    /// `Custom::` and the type of the resource.
     pub resource_type: String,
-    /// What an earlier answer called it.
+    /// The id that an earlier answer gave to the resource.
     pub physical_id: Option<String>,
-    /// What the template says.
+    /// The properties in the template.
     pub properties: Map<String, Value>,
-    /// What it said before.
+    /// The properties before an update.
     pub old_properties: Map<String, Value>,
 }
 
-/// What is told of a resource that is as it has to be.
+/// The result of a successful request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
     /// The value of `!Ref`.
@@ -46,7 +45,7 @@ pub struct Resource {
 }
 
 impl ResourceEvent {
-    /// Reads a request of CloudFormation's; none if this is something else.
+    /// Reads a request of CloudFormation. Returns `None` for any other request.
     pub fn recognise(payload: &Value) -> Option<Self> {
         let fields = payload.as_object()?;
         if !["RequestType", "ResponseURL", "StackId", "RequestId"]
@@ -73,7 +72,7 @@ impl ResourceEvent {
         })
     }
 
-    /// The id of the rule that this resource is with these properties: another pair of buckets is another rule.
+    /// Returns the id of this resource's rule with these properties. Another pair of buckets is another rule.
     pub fn rule_id(&self, properties: &Map<String, Value>) -> RuleId {
         let text = |name: &str| match properties.get(name) {
             Some(Value::String(text)) => text.clone(),
@@ -89,8 +88,8 @@ impl ResourceEvent {
         ])
     }
 
-    /// The rule that CloudFormation means by its resource. An id that is not of our making stands for a resource
-    /// whose creation was never answered.
+    /// Returns the rule of the resource. If the resource's id is not one of a rule, its creation was never answered,
+    /// and the properties identify the rule.
     pub fn rule_meant(&self) -> RuleId {
         match &self.physical_id {
             Some(id) if is_rule_id(id) => RuleId::new(id.as_str()),
@@ -98,18 +97,18 @@ impl ResourceEvent {
         }
     }
 
-    /// The name of the stack that the resource is in.
+    /// Returns the name of the stack that contains the resource.
     pub fn stack_name(&self) -> &str {
         self.stack_id.split('/').nth(1).unwrap_or_default()
     }
 
-    /// Refuses a request of a type that there is not.
+    /// Returns the refusal of a request of an unknown type.
     pub fn unknown_type(&self) -> Refusal {
-        let problem = "is not known; it is Create, Update or Delete";
+        let problem = "is not known; use Create, Update or Delete";
         invalid("RequestType", self.request_type.as_str(), problem)
     }
 
-    /// The answer, of at most [`ANSWER_BYTES_MAX`] bytes unless what has to be repeated is longer.
+    /// Returns the answer. It has at most [`ANSWER_BYTES_MAX`] bytes, unless the fields that it repeats are longer.
     pub fn answer(&self, outcome: &Result<Resource, String>) -> Value {
         match outcome {
             Ok(resource) => {
@@ -124,8 +123,8 @@ impl ResourceEvent {
                 };
                 let mut answer = self.answer_of("FAILED", &physical_id);
                 answer["Reason"] = json!("");
-                let room = ANSWER_BYTES_MAX.saturating_sub(answer.to_string().len());
-                answer["Reason"] = json!(cut(reason, room));
+                let bytes_max = ANSWER_BYTES_MAX.saturating_sub(answer.to_string().len());
+                answer["Reason"] = json!(cut(reason, bytes_max));
                 answer
             }
         }
@@ -142,16 +141,16 @@ impl ResourceEvent {
     }
 }
 
-/// What stands for the rest of a text.
+/// Replaces the rest of a text that is cut.
 const CUT: &str = " ...";
 
-/// As much of a text as takes so many bytes within a JSON text.
-fn cut(text: &str, room: usize) -> String {
+/// Cuts a text so that it takes at most `bytes_max` bytes inside a JSON text.
+fn cut(text: &str, bytes_max: usize) -> String {
     let bytes = |text: &str| json!(text).to_string().len() - 2;
-    if bytes(text) <= room {
+    if bytes(text) <= bytes_max {
         return text.to_owned();
     }
-    let mut left = room.saturating_sub(CUT.len());
+    let mut left = bytes_max.saturating_sub(CUT.len());
     let mut kept = String::new();
     for character in text.chars() {
         let bytes = bytes(character.encode_utf8(&mut [0; 4]));
@@ -178,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_of_the_contract_is_none_of_cloudformations() {
+    fn a_request_of_the_contract_is_not_taken_for_one_of_cloudformation() {
         for payload in [
             json!({"action": "list"}),
             json!([1]),
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_cloudformation_made_up_stands_for_the_rule_of_the_properties() {
+    fn an_id_generated_by_cloudformation_means_the_rule_of_the_properties() {
         let mut event = event(&json!({"Source": "a", "Destination": "b"}));
         let of_properties = event.rule_id(&event.properties);
         event.physical_id = Some("photos-Rule-1ABCDEFGHIJKL".to_owned());
@@ -212,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_reason_is_cut_to_what_cloudformation_takes() {
+    fn a_long_reason_is_cut_to_the_limit_of_cloudformation() {
         for reason in [
             "x".repeat(9_000),
             "\"".repeat(9_000),
@@ -233,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_repeats_what_it_was_asked() {
+    fn an_answer_repeats_the_fields_of_its_request() {
         let answer = event(&json!({})).answer(&Ok(Resource {
             physical_id: "rule-1".to_owned(),
             attributes: json!({"RuleId": "rule-1"}),

@@ -1,6 +1,6 @@
-//! A template's properties as a rule. They are said as the contract says them, with names as CloudFormation has
-//! them, and read by the contract's own parser; its refusals are told in the template's words. CloudFormation
-//! passes numbers and booleans as texts. No I/O.
+//! Reads the properties of a template as a rule, without I/O. Properties are the contract's fields with names in
+//! CloudFormation's style. The contract's own parser reads them, and its refusals are converted to the template's
+//! names. CloudFormation passes numbers and booleans as texts.
 
 use serde_json::{Map, Value, json};
 use tandem_replication::new_rule::NewRule;
@@ -8,10 +8,10 @@ use tandem_replication::refusal::Refusal;
 
 use crate::request::{draft_of, invalid};
 
-/// Properties of the resource itself, which say nothing of the rule.
+/// Properties of the resource itself, which do not describe the rule.
 const OF_CLOUDFORMATION: [&str; 2] = ["ServiceToken", "ServiceTimeout"];
 
-/// Properties whose names are the contract's but for their form.
+/// Properties whose names differ from the contract's only in style.
 const SIMPLE: [&str; 6] = [
     "Source",
     "Destination",
@@ -23,12 +23,12 @@ const SIMPLE: [&str; 6] = [
 const NAMES: &str =
     "Source, Destination, DestinationRegion, Scope, Prefixes, Policy, Options, Historical";
 
-/// What the properties declare.
+/// Returns the rule that the properties declare.
 pub fn draft(properties: &Map<String, Value>) -> Result<NewRule, Refusal> {
     let mut fields = Map::new();
     let (mut scope, mut prefixes) = (None, None);
     for (name, value) in properties {
-        // A property that a condition or an empty parameter leaves out.
+        // A condition or an empty parameter leaves this property out.
         if value.is_null() || value == "" || OF_CLOUDFORMATION.contains(&name.as_str()) {
             continue;
         }
@@ -38,7 +38,7 @@ pub fn draft(properties: &Map<String, Value>) -> Result<NewRule, Refusal> {
             "Options" => _ = fields.insert("options".to_owned(), options(value)?),
             name if SIMPLE.contains(&name) => _ = fields.insert(snake(name), unquoted(value)),
             _ => {
-                let problem = format!("is no property of a rule; use any of {NAMES}");
+                let problem = format!("is not a property of a rule; use any of {NAMES}");
                 return Err(invalid("ResourceProperties", name.as_str(), problem));
             }
         }
@@ -56,21 +56,21 @@ pub fn draft(properties: &Map<String, Value>) -> Result<NewRule, Refusal> {
             fields.insert("scope".to_owned(), json!({"prefixes": prefixes}));
         }
         (Some(scope), _) => {
-            let problem = "is not \"all\" by itself; leave Scope out, and give Prefixes for less than all keys";
+            let problem = "may only be \"all\", without Prefixes; to replicate some keys, give Prefixes and no Scope";
             return Err(invalid("Scope", scope.to_string(), problem));
         }
     }
     draft_of(fields)
 }
 
-/// Whether the properties ask for historical objects.
+/// Whether the properties request the replication of historical objects.
 pub fn historical(properties: &Map<String, Value>) -> bool {
     properties
         .get("Historical")
         .is_some_and(|value| unquoted(value) == true)
 }
 
-/// A refusal in the words of a template.
+/// Returns a refusal with the names of the template.
 pub fn told(refusal: &Refusal) -> String {
     let said = refusal.to_string();
     let value = said
@@ -99,7 +99,7 @@ pub fn told(refusal: &Refusal) -> String {
     format!("{field}{value}{problem} ({})", refusal.code.as_str())
 }
 
-/// Fields that a refusal may advise to change, and whose names are no ordinary words.
+/// Fields that a refusal may advise to change, and whose names are not ordinary words.
 const IN_ADVICE: [&str; 8] = [
     "destination_region",
     "storage_class",
@@ -111,10 +111,10 @@ const IN_ADVICE: [&str; 8] = [
     "enable_eventbridge",
 ];
 
-/// Options by the contract's names.
+/// Returns options with the contract's names.
 fn options(value: &Value) -> Result<Value, Refusal> {
     let Value::Object(options) = value else {
-        let problem = "is no map; give any of StorageClass, Encryption, KmsKey, Tags, Acl, ObjectLock and the like";
+        let problem = "is not a map; give any of StorageClass, Encryption, KmsKey, Tags, Acl, ObjectLock and so on";
         return Err(invalid("Options", value.to_string(), problem));
     };
     let mut fields = Map::new();
@@ -122,7 +122,7 @@ fn options(value: &Value) -> Result<Value, Refusal> {
         if name.starts_with(|first: char| !first.is_ascii_uppercase())
             || pascal(&snake(name)) != *name
         {
-            let problem = "is no name of an option; they are written like StorageClass";
+            let problem = "is not the name of an option; write it in the style of StorageClass";
             return Err(invalid("Options", name.as_str(), problem));
         }
         let value = match value.as_str() {
@@ -138,7 +138,7 @@ fn options(value: &Value) -> Result<Value, Refusal> {
     Ok(Value::Object(fields))
 }
 
-/// A boolean that CloudFormation made a text of.
+/// Returns a boolean that CloudFormation has converted to a text.
 fn unquoted(value: &Value) -> Value {
     match value.as_str() {
         Some("true") => json!(true),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn properties_are_a_rule_and_booleans_may_be_texts() {
+    fn properties_are_read_as_a_rule_and_booleans_may_be_texts() {
         let draft = read(&json!({
             "ServiceToken": "arn:...", "ServiceTimeout": "120", "Source": "photos", "Destination": "photos-replica",
             "DestinationRegion": "us-west-2", "Prefixes": ["2025/", "2026/"], "Policy": "full", "Historical": "true",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_its_default() {
+    fn missing_properties_have_their_defaults() {
         for scope in [json!(null), json!("all"), json!("")] {
             let draft =
                 read(&json!({"Source": "aaa", "Destination": "bbb", "Scope": scope, "Policy": ""}))
@@ -227,7 +227,7 @@ mod tests {
             (
                 "Polcy",
                 json!("full"),
-                "ResourceProperties = \"Polcy\": is no property of a rule; use any of Source",
+                "ResourceProperties = \"Polcy\": is not a property of a rule; use any of Source",
             ),
             (
                 "Source",
@@ -258,17 +258,17 @@ mod tests {
             (
                 "Scope",
                 json!("some"),
-                "Scope = \"\\\"some\\\"\": is not \"all\" by itself",
+                "Scope = \"\\\"some\\\"\": may only be \"all\"",
             ),
             (
                 "Options",
                 json!("keep"),
-                "Options = \"\\\"keep\\\"\": is no map",
+                "Options = \"\\\"keep\\\"\": is not a map",
             ),
             (
                 "Options",
                 json!({"storage_class": "keep"}),
-                "Options = \"storage_class\": is no name of an option",
+                "Options = \"storage_class\": is not the name of an option",
             ),
             (
                 "Options",
@@ -278,7 +278,7 @@ mod tests {
             (
                 "Options",
                 json!({"StorageClass": "COLD"}),
-                "Options.StorageClass = \"COLD\": is no class",
+                "Options.StorageClass = \"COLD\": is not a storage class",
             ),
             (
                 "Options",
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_told_in_both_forms() {
+    fn names_are_converted_in_both_directions() {
         for (template, contract) in [
             ("Source", "source"),
             ("LifecycleDeletes", "lifecycle_deletes"),

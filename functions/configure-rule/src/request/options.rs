@@ -1,4 +1,4 @@
-//! The options of a request: each is read by itself, so that a refusal can name the one that is wrong. No I/O.
+//! Parses the options of a request, without I/O. Each is read separately, so that a refusal can name the invalid one.
 
 use serde_json::Value;
 use tandem_lambda::request::{flag, text};
@@ -14,7 +14,7 @@ use super::invalid;
 const FIELDS: &str = "storage_class, encryption, kms_key, tags, acl, object_lock, lifecycle_deletes, \
                       destination_account, reconcile, rpo_secs, notifications, enable_eventbridge";
 
-/// What is said of a rule's options, one by one.
+/// The options that a request sets, one by one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OptionChanges(Vec<OptionChange>);
 
@@ -35,11 +35,11 @@ enum OptionChange {
 }
 
 impl OptionChanges {
-    /// Reads `{"storage_class": "GLACIER_IR", ...}`. A field that is null asks for its default.
+    /// Reads `{"storage_class": "GLACIER_IR", ...}`. A field that is null requests its default.
     pub(super) fn read(value: Value) -> Result<Self, Refusal> {
         let shown = value.to_string();
         let Value::Object(fields) = value else {
-            let problem = format!("is no object; give an object with any of {FIELDS}");
+            let problem = format!("is not an object; give an object with any of {FIELDS}");
             return Err(invalid("options", shown, problem));
         };
         let changes = fields.into_iter().map(|(name, value)| {
@@ -51,7 +51,7 @@ impl OptionChanges {
         changes.collect::<Result<_, _>>().map(Self)
     }
 
-    /// The options with what is said here; what is not stays.
+    /// Returns the options with these changes. Other options stay.
     pub fn of(self, mut options: Options) -> Options {
         for change in self.0 {
             match change {
@@ -74,7 +74,7 @@ impl OptionChanges {
 }
 
 impl OptionChange {
-    /// Reads one option; none if there is no option of this name.
+    /// Reads one option. Returns `None` if there is no option with this name.
     fn read(name: &str, value: Value) -> Result<Option<Self>, Refusal> {
         let default = Options::default();
         let change = match name {
@@ -112,7 +112,7 @@ impl OptionChange {
     }
 }
 
-/// What is asked for by a value, which for null is the default.
+/// Reads a value, or returns the default for null.
 fn or<T>(
     default: T,
     value: Value,
@@ -134,7 +134,7 @@ fn storage_class(value: Value) -> Result<ClassChoice, Refusal> {
         return Ok(ClassChoice::Always(StorageClass::new(class)));
     }
     let problem = format!(
-        "is no class that a replica can be written in; use {KEEP:?} (the source's), {}",
+        "is not a storage class for replicas; use {KEEP:?} (the source's), {}",
         STORAGE_CLASSES.join(", ")
     );
     Err(invalid("options.storage_class", class, problem))
@@ -228,7 +228,7 @@ fn rpo_secs(value: &Value) -> Result<u32, Refusal> {
     secs.filter(|secs| RPO_SECS_RANGE.contains(secs))
         .ok_or_else(|| {
             let problem = format!(
-                "is no objective; give a whole number of seconds, {} to {}",
+                "is not a valid objective; give a whole number of seconds, {} to {}",
                 RPO_SECS_RANGE.start(),
                 RPO_SECS_RANGE.end()
             );
@@ -270,10 +270,10 @@ mod tests {
     #[test]
     fn a_refusal_names_the_option_its_value_and_what_to_do() {
         for (options, said) in [
-            (json!("keep"), r#"options = "\"keep\"": is no object"#),
+            (json!("keep"), r#"options = "\"keep\"": is not an object"#),
             (
                 json!({"storage_class": "COLD"}),
-                r#"options.storage_class = "COLD": is no class"#,
+                r#"options.storage_class = "COLD": is not a storage class"#,
             ),
             (json!({"tags": "no"}), "give true or false"),
             (json!({"acl": "private"}), r#"use "reset""#),

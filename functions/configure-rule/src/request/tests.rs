@@ -1,4 +1,4 @@
-//! What a request may say, and how it is refused.
+//! Tests of parsing and refusing requests.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ fn code(request: Value) -> RefusalCode {
 }
 
 #[test]
-fn a_rule_has_defaults() {
+fn missing_fields_of_a_rule_have_their_defaults() {
     let Request::Create(draft, None) =
         Request::parse(json!({"action": "create", "source": "aaa", "destination": "bbb"})).unwrap()
     else {

@@ -1,4 +1,4 @@
-//! Answers to whoever gave an address to answer to: CloudFormation waits for a PUT to a presigned URL of S3.
+//! Sends the response for a custom resource. CloudFormation waits for a PUT to a presigned S3 URL.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use aws_smithy_types::body::SdkBody;
 
 use crate::{Aws, AwsError};
 
-/// How long one try may take.
+/// How long one attempt may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(8);
-/// Whoever waits does so for an hour, so a try is worth repeating; but Lambda waits too.
+/// How many attempts are made. CloudFormation waits for an hour, but the Lambda invocation has to end in time.
 const TRIES: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
@@ -34,8 +34,8 @@ pub fn check_address(aws: &Aws, url: &str, url_suffix: &str) -> Result<(), AwsEr
     ))
 }
 
-/// Puts `document` to `url`, which [`check_address`] must have accepted. Repeat-safe. It repeats the request unless the
-/// server answers that the request is wrong.
+/// Puts `document` to `url`, which [`check_address`] must have accepted. Idempotent. Repeats a failed request, unless
+/// the server answers that the request is invalid.
 pub async fn put(url: &str, document: &str) -> Result<(), AwsError> {
     let connector = Connector::builder()
         .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
@@ -64,7 +64,7 @@ pub async fn put(url: &str, document: &str) -> Result<(), AwsError> {
     Ok(())
 }
 
-/// Whether `url` is in the bucket to which custom resources of a region answer, by one of S3's host names.
+/// Whether `url` is in the bucket for the responses of a region's custom resources, under one of S3's host names.
 ///
 /// Sources: CloudFormation user guide, "Access CloudFormation using an interface endpoint" (the bucket's name has the
 /// region without its hyphens); Lambda developer guide, "Using AWS Lambda with CloudFormation" (`s3-us-east-1` in a
@@ -85,17 +85,17 @@ fn is_cloudformations(url: &str, region: &str, url_suffix: &str) -> bool {
     .any(|expected| host.eq_ignore_ascii_case(expected))
 }
 
-/// CloudFormation's bucket for the answers of custom resources.
+/// Returns CloudFormation's bucket for the responses of custom resources.
 fn bucket(region: &str) -> String {
     let region = region.replace('-', "");
     format!("cloudformation-custom-resource-response-{region}")
 }
 
 fn doing(url: &str) -> String {
-    format!("answering to {}", without_signature(url))
+    format!("sending the response to {}", without_signature(url))
 }
 
-/// Presigned for no content type, so an empty one is sent.
+/// Builds the PUT. The URL is presigned without a content type, so the request sends an empty one.
 fn request(url: &str, document: &str) -> Result<HttpRequest, String> {
     let mut request = HttpRequest::new(SdkBody::from(document));
     request
@@ -109,7 +109,7 @@ fn request(url: &str, document: &str) -> Result<HttpRequest, String> {
     Ok(request)
 }
 
-/// The address, as far as it may be logged: what is signed in it allows to write there.
+/// Returns the address without its query, which must not be logged: its signature permits writing to the address.
 fn without_signature(url: &str) -> &str {
     url.split('?').next().unwrap_or_default()
 }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cloudformation_is_answered_in_its_own_bucket_of_the_region() {
+    fn every_host_name_of_cloudformations_bucket_is_accepted() {
         let own = "cloudformation-custom-resource-response";
         for (host, region, suffix) in [
             (
@@ -155,7 +155,7 @@ mod tests {
 
     // Promise: CloudFormation's requests are answered in CloudFormation's own bucket of the stack's region, and nowhere else.
     #[test]
-    fn no_other_address_is_answered() {
+    fn every_other_address_is_refused() {
         let bucket = "cloudformation-custom-resource-response-useast1";
         for url in [
             format!("http://{bucket}.s3.amazonaws.com/"),

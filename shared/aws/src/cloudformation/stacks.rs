@@ -1,13 +1,13 @@
-//! What CloudFormation is doing with a stack.
+//! The status of a stack in CloudFormation.
 
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::StackStatus;
 
 use crate::{Aws, AwsError};
 
-/// Whether the stack of this id is being deleted, and not merely changed or rolled back.
+/// Whether the stack with this id is being deleted, and not only updated or rolled back.
 pub async fn is_being_deleted(aws: &Aws, stack_id: &str) -> Result<bool, AwsError> {
-    let doing = || format!("looking at the stack {stack_id}");
+    let doing = || format!("reading the status of the stack {stack_id}");
     let answer = Client::new(aws.config())
         .describe_stacks()
         .stack_name(stack_id)
@@ -20,6 +20,6 @@ pub async fn is_being_deleted(aws: &Aws, stack_id: &str) -> Result<bool, AwsErro
         .and_then(|stack| stack.stack_status());
     match status {
         Some(status) => Ok(*status == StackStatus::DeleteInProgress),
-        None => Err(AwsError::unexpected(doing(), "it has no status")),
+        None => Err(AwsError::unexpected(doing(), "the answer has no status")),
     }
 }

@@ -1,6 +1,6 @@
 //! Counts in the table how often functions have begun to process a message. SQS's own count also includes deliveries
-//! that no function saw: Lambda takes messages from a queue before it knows whether the account's concurrency allows an
-//! invocation, and returns them if it does not.
+//! that no function saw: Lambda receives messages from a queue before it knows whether the account's concurrency allows
+//! an invocation, and returns them to the queue if it does not.
 //!
 //! Source: Lambda developer guide, "Handling errors for an SQS event source in Lambda".
 
@@ -10,13 +10,13 @@ use tandem_replication::Timestamp;
 use crate::AwsError;
 use crate::dynamodb::table::{Table, key};
 
-/// The only item of a message.
+/// The sort key of a message's only item.
 const SORT_KEY: &str = "attempts";
 
 impl Table {
-    /// Notes that a function has seen the `receives`th delivery of a message, and returns how many of its redeliveries
-    /// functions have seen. Repeat-safe: each is noted by its number. The table forgets the item when `expires_at` is
-    /// over.
+    /// Records that a function has seen the `receives`th delivery of a message, and returns how many of the message's
+    /// redeliveries functions have seen. Idempotent, because each redelivery is recorded by its number. The table
+    /// deletes the item after `expires_at`.
     pub async fn count_redelivery(
         &self,
         message_id: &str,
@@ -42,6 +42,6 @@ impl Table {
             .attributes()
             .and_then(|attributes| attributes.get("redeliveries")?.as_ns().ok())
             .map(Vec::len)
-            .ok_or_else(|| AwsError::unexpected(doing(), "the answer does not name the deliveries"))
+            .ok_or_else(|| AwsError::unexpected(doing(), "the answer lacks the redeliveries"))
     }
 }

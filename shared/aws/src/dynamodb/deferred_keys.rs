@@ -1,4 +1,4 @@
-//! Keys that changed while their rule was paused, and the marks of their replays, in the table.
+//! Stores in the table the keys that changed while their rule was paused, and the progress marks of their replays.
 
 use tandem_replication::deferral::{DeferredKey, ReplayMark};
 use tandem_replication::names::{ObjectKey, RuleId};
@@ -20,8 +20,8 @@ fn replays_of(rule: &RuleId) -> String {
 }
 
 impl Table {
-    /// Stores a key in place of what is stored of it, unless that may replace more: a live change takes the place of
-    /// a job's, and never the other way round.
+    /// Stores a deferred key in place of the stored one, unless the stored one may overwrite more. So a live change
+    /// replaces what a job deferred, and a job never replaces a live change.
     pub async fn put_deferred(
         &self,
         rule: &RuleId,
@@ -29,7 +29,7 @@ impl Table {
     ) -> Result<(), AwsError> {
         let pk = deferred_of(rule, deferred_partition(&deferred.key));
         let object = deferred.key.as_str();
-        // What is stored as `always` has no attribute `overwrite`.
+        // An item whose mode is `always` has no attribute `overwrite`.
         let replaceable = match deferred.overwrite {
             Overwrite::Always => return self.put(&pk, object, deferred).await,
             Overwrite::IfOlder => "attribute_not_exists(pk) OR attribute_exists(overwrite)",
@@ -47,7 +47,7 @@ impl Table {
         conditional(format!("deferring {object:?}"), put.send().await).map(|_| ())
     }
 
-    /// Removes a key if it was not deferred again since.
+    /// Removes a key, unless it has been deferred again since it was read.
     pub async fn remove_deferred(
         &self,
         rule: &RuleId,
@@ -68,7 +68,7 @@ impl Table {
         conditional(format!("removing the deferred key {object:?}"), deleted).map(|_| ())
     }
 
-    /// Returns some of the keys deferred in one partition, after `after`.
+    /// Returns one page of the keys that are deferred in a partition, after `after`.
     pub async fn deferred_keys(
         &self,
         rule: &RuleId,
@@ -88,7 +88,7 @@ impl Table {
         Ok(count)
     }
 
-    /// Removes every deferred key of a rule, and the marks of its replays.
+    /// Removes every deferred key of a rule, and the progress marks of its replays.
     pub async fn remove_all_deferred(&self, rule: &RuleId) -> Result<(), AwsError> {
         for partition in 0..DEFERRED_PARTITIONS {
             self.remove_all(&deferred_of(rule, partition)).await?;
@@ -96,7 +96,7 @@ impl Table {
         self.remove_all(&replays_of(rule)).await
     }
 
-    /// Returns the last sign of life of a partition's replay.
+    /// Returns the last progress mark of a partition's replay.
     pub async fn replay_mark(
         &self,
         rule: &RuleId,
@@ -105,7 +105,7 @@ impl Table {
         self.get(&replays_of(rule), &partition.to_string()).await
     }
 
-    /// Writes the sign of life of a partition's replay.
+    /// Writes the progress mark of a partition's replay.
     pub async fn mark_replay(
         &self,
         rule: &RuleId,

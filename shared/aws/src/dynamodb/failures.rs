@@ -1,4 +1,4 @@
-//! Objects that could not be replicated, each kept with its reason, in the table.
+//! Stores in the table the objects that failed to replicate, each with its reason.
 
 use std::collections::HashMap;
 
@@ -13,9 +13,9 @@ use tandem_replication::overwrite::Overwrite;
 use crate::AwsError;
 use crate::dynamodb::table::{Table, conditional, key, parsed, text};
 
-/// How many records are looked at by one request: less than 1 MB even of the longest keys and messages.
+/// How many records one request reads: less than 1 MB even with the longest keys and messages.
 const PAGE: i32 = 250;
-/// Bytes of a service's message that are kept.
+/// How many bytes of a service's message are stored.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// An object that failed and has not succeeded since.
@@ -23,41 +23,42 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 pub struct FailureRecord {
     /// Its rule.
     pub rule_id: RuleId,
-    /// What the table holds of it.
+    /// The record's item in the table.
     #[serde(flatten)]
     pub item: FailureItem,
 }
 
-/// A failure as the table holds it, under its rule. The source object may be missing: it is not always known.
+/// A failure as the table stores it, under its rule. The fields of the source object may be missing, because the source
+/// object is not always known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureItem {
     /// The object's key.
     pub key: ObjectKey,
     /// The version of the source object that failed last, in a versioned bucket.
     pub version_id: Option<VersionId>,
-    /// That object's `ETag`; none where nothing was known of it, or it was a delete that failed.
+    /// That object's `ETag`; `None` if the object was not known, or a delete failed.
     pub etag: Option<Etag>,
     /// Its size.
     pub bytes: Option<u64>,
     /// Why the last attempt failed.
     pub reason: String,
-    /// What was being done, and what the service said.
+    /// What was attempted, and what the service answered.
     pub message: String,
-    /// The first failure.
+    /// When the object failed first.
     pub first_at: Timestamp,
-    /// The last one.
+    /// When it failed last.
     pub last_at: Timestamp,
-    /// How many there were.
+    /// How often it failed.
     pub attempts: u64,
-    /// What another attempt may replace: what failed in a backfill keeps its mode.
+    /// What another attempt may overwrite. A failure of a backfill keeps the backfill's mode.
     #[serde(default, skip_serializing_if = "Overwrite::is_always")]
     pub overwrite: Overwrite,
-    /// Identifies the last write of the record; none in one that an older version wrote.
+    /// Identifies the last write of the record; `None` if an older version wrote it.
     #[serde(default, skip_serializing)]
     pub revision: Option<FailureRevision>,
 }
 
-/// The part of a record that a success has to know.
+/// The part of a record that a worker needs to clear it after a success.
 #[derive(Debug, Deserialize)]
 struct RevisionItem {
     key: ObjectKey,
@@ -74,7 +75,7 @@ impl RevisionItem {
 /// Stands for the revision of a record that an older version wrote.
 const UNREVISED: &str = "";
 
-/// The records that there were among some keys before their attempts began.
+/// The revisions of the records that some keys had before their attempts began.
 #[derive(Debug, Default)]
 pub struct SeenFailures(HashMap<ObjectKey, FailureRevision>);
 
@@ -85,21 +86,21 @@ impl SeenFailures {
     }
 }
 
-/// Which failures of a rule are meant.
+/// Selects failures of a rule.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FailureFilter {
-    /// Those whose key begins so.
+    /// Matches failures whose key begins with this prefix.
     pub key_prefix: Option<String>,
-    /// Those of this reason.
+    /// Matches failures with this reason.
     pub reason: Option<String>,
 }
 
-/// Some failures, in the order of their keys.
+/// A page of failures, in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailurePage {
-    /// Those that were meant, of the records that were looked at.
+    /// The records of the page that match the filter.
     pub failures: Vec<FailureRecord>,
-    /// The last key that was looked at, if there may be more behind it.
+    /// The last key that was read, if there may be more after it.
     pub next: Option<ObjectKey>,
 }
 
@@ -123,7 +124,7 @@ impl FailureRecord {
 }
 
 impl FailureFilter {
-    /// Whether this failure is meant.
+    /// Whether the filter matches this failure.
     pub fn means(&self, failure: &FailureRecord) -> bool {
         self.covers(failure.key())
             && self
@@ -132,7 +133,7 @@ impl FailureFilter {
                 .is_none_or(|reason| *reason == failure.item.reason)
     }
 
-    /// Whether a failure of this key could be meant.
+    /// Whether the filter could match a failure of this key.
     pub fn covers(&self, key: &ObjectKey) -> bool {
         self.key_prefix
             .as_ref()
@@ -141,8 +142,8 @@ impl FailureFilter {
 }
 
 impl Table {
-    /// Records that `object` failed at `at`; a further failure of the same object adds to its record.
-    /// Answers the record as it is now.
+    /// Records that `object` failed at `at`, and returns the new record. A further failure of the same object updates
+    /// its record.
     pub async fn record_failure(
         &self,
         rule: &RuleId,
@@ -152,7 +153,7 @@ impl Table {
         at: Timestamp,
     ) -> Result<FailureRecord, AwsError> {
         let pk = failures_of(rule);
-        // A live change that failed stays to be carried over, whatever a backfill keeps.
+        // A failed live change must still be replicated. So a backfill's mode does not replace its `always`.
         let mode = if overwrite.is_always() {
             ":overwrite"
         } else {
@@ -246,8 +247,8 @@ impl Table {
         Ok(item.map(RevisionItem::revision))
     }
 
-    /// Returns the revisions of the first records of keys from `from` on, as many as one request reads. The others are
-    /// not known: a success leaves them.
+    /// Returns the revisions of the first records of keys from `from` on, as many as one request reads. Later records
+    /// stay unknown, so a success does not clear them.
     pub async fn failure_revisions(
         &self,
         rule: &RuleId,
@@ -274,16 +275,16 @@ impl Table {
         let items = answer.items.unwrap_or_default().into_iter();
         let seen = items.filter_map(|item| match parsed::<RevisionItem>(&pk, item) {
             Ok(item) => Some((item.key.clone(), item.revision())),
-            // One record that cannot be read does not stop a page of others.
+            // One unreadable record must not fail the whole page.
             Err(error) => {
-                tracing::error!(rule.id = rule.as_str(), %error, "a failure record stays");
+                tracing::error!(rule.id = rule.as_str(), %error, "cannot read a failure record");
                 None
             }
         });
         Ok(SeenFailures(seen.collect()))
     }
 
-    /// The failure of one object, if it has failed and not succeeded since.
+    /// Returns the failure of one object, if the object has failed and not succeeded since.
     pub async fn failure(
         &self,
         rule: &RuleId,
@@ -293,7 +294,7 @@ impl Table {
         Ok(item.map(FailureRecord::of(rule)))
     }
 
-    /// Some of the failures of a rule that `filter` means, by key, after `after`.
+    /// Returns a page of the failures of a rule that `filter` matches, by key, after `after`.
     pub async fn failures(
         &self,
         rule: &RuleId,
@@ -344,18 +345,18 @@ impl Table {
         self.any(&failures_of(rule)).await
     }
 
-    /// How many objects of a rule have failed and not succeeded since.
+    /// Returns how many objects of a rule have failed and not succeeded since.
     pub async fn failure_count(&self, rule: &RuleId) -> Result<u64, AwsError> {
         self.count(&failures_of(rule)).await
     }
 
-    /// Forgets all failures of a rule.
+    /// Removes all failures of a rule.
     pub async fn remove_failures(&self, rule: &RuleId) -> Result<(), AwsError> {
         self.remove_all(&failures_of(rule)).await
     }
 }
 
-/// As much of a message as is kept.
+/// Returns the beginning of a message, as much as is stored.
 fn beginning(message: &str) -> &str {
     &message[..message.floor_char_boundary(MESSAGE_BYTES_MAX)]
 }

@@ -1,8 +1,8 @@
-//! Items as a newer version, an older one or a hand might have written them: they read as what they are, or
-//! not at all. Never a guess, never a panic.
+//! Reads items that a newer version, an older version or a person may have written. Each must either read as the value
+//! that it stores, or be an error. The reader must not guess or panic.
 //!
-//! There is only version 0.1.0, so what an older one may have left out is decided here, per attribute: what
-//! a value cannot be told without is required, what has a state before anything happened has that default.
+//! Version 0.1.0 is the only one so far. So this file decides for each attribute whether an older version may have left
+//! it out: an attribute is required if the item is ambiguous without it; otherwise its default is the initial state.
 
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -43,14 +43,14 @@ enum Kind {
     Request,
 }
 
-/// A kind of item: one as version 0.1.0 writes it, and what each attribute is when it is not there.
+/// A kind of item: an example as version 0.1.0 writes it, and how each missing attribute is read.
 struct Form {
     kind: Kind,
     written: Value,
     /// Attributes without which the item cannot be understood.
     required: &'static [&'static str],
-    /// Attributes that may be missing, as what they then read. Each means "not yet": no backfill asked for,
-    /// not paused, no plan, no bound, nothing done.
+    /// Attributes that may be missing, with the values that are then read. Each value is the initial state: no backfill
+    /// requested, not paused, no plan, no limit, no progress.
     defaults: Value,
 }
 
@@ -84,7 +84,7 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                 "options": {"storage_class": "GLACIER_IR", "tags": false},
                 "revision": 3, "created_at": at, "updated_at": at, "paused_at": at,
                 "destination_encryption": "aws:kms"}),
-            // A rule whose policy, state or scope is not known must not be acted on.
+            // No function may act on a rule whose policy, state or scope is unknown.
             &[
                 "id",
                 "source_bucket",
@@ -134,7 +134,7 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
                     "gzip": false, "from": 0, "until": 9,
                     "layout": {"separator": ";", "keys": "plain", "header": true,
                         "columns": {"bucket": 0, "key": 1, "is_latest": 3}}}}),
-            // Steps are conditional on `pages`, and counts that are not there cannot be added to.
+            // Steps are conditional on `pages`, and DynamoDB cannot add to counts that are missing.
             &[
                 "index",
                 "prefix",
@@ -156,14 +156,14 @@ fn forms_of_rules_and_jobs() -> Vec<Form> {
     ]
 }
 
-/// What is kept of single keys, and how far a rule has come.
+/// Items about single keys, and a rule's watermark.
 fn forms_of_keys() -> Vec<Form> {
     let at = "2026-11-22T21:00:00.123Z";
     vec![
         Form::of(
             Kind::Held,
             json!({"key": "a/1", "changed_at": at, "token": "t", "overwrite": "never"}),
-            // A key is let go by its token only.
+            // A deferred key is removed only by its token.
             &["key", "changed_at", "token"],
             json!({"overwrite": "always"}),
         ),
@@ -186,7 +186,7 @@ fn forms_of_keys() -> Vec<Form> {
     ]
 }
 
-/// What is kept of large objects while they are copied.
+/// Items about large objects while they are copied.
 fn forms_of_large_objects() -> Vec<Form> {
     let at = "2026-11-22T21:00:00.123Z";
     vec![
@@ -235,7 +235,7 @@ impl Form {
         self.written.as_object().unwrap().keys().cloned().collect()
     }
 
-    /// What an item of this kind reads as.
+    /// Returns what an item of this kind reads as.
     fn read(&self, item: Item) -> Result<String, AwsError> {
         fn shown<T: DeserializeOwned + std::fmt::Debug>(item: Item) -> Result<String, AwsError> {
             parsed::<T>("pk", item).map(|value| format!("{value:?}"))
@@ -259,7 +259,7 @@ impl Form {
     }
 }
 
-/// An error names the item, so that somebody can look at it.
+/// Asserts that an error names the item, so that an operator can find it.
 fn assert_names_it(error: &AwsError) {
     let said = error.to_string();
     assert!(said.contains("pk") && said.contains(SK), "{said}");
@@ -300,7 +300,7 @@ fn foreign_attribute() -> impl Strategy<Value = AttributeValue> + Clone {
     ]
 }
 
-/// The path to every attribute of an item and to everything inside it. The item's own key is left out.
+/// Returns the path to every attribute of an item and to everything inside it, without the item's own key.
 fn places(item: &Item) -> Vec<Vec<String>> {
     fn add(path: &[String], value: &AttributeValue, found: &mut Vec<Vec<String>>) {
         found.push(path.to_vec());
@@ -323,7 +323,7 @@ fn places(item: &Item) -> Vec<Vec<String>> {
     found
 }
 
-/// The value at the end of a path.
+/// Returns the value at the end of a path.
 fn value_at<'a>(item: &'a mut Item, path: &[String]) -> &'a mut AttributeValue {
     let first = item.get_mut(&path[0]).unwrap();
     path[1..].iter().fold(first, |value, step| match value {
@@ -423,7 +423,7 @@ proptest! {
     }
 
     #[test]
-    fn anything_under_any_attribute_is_read_or_refused(
+    fn an_item_with_arbitrary_values_is_read_or_refused(
         form in form(), values in prop::collection::vec((any::<Index>(), attribute()), 1..4),
     ) {
         let forms = forms();
@@ -441,7 +441,7 @@ proptest! {
     // Promise: An item with an attribute that is of another type, unknown to this version, or missing without a
     // default is an error that names the item.
     #[test]
-    fn a_word_that_nobody_knows_is_refused(word in "[a-zA-Z]{0,9}|append|archiving|Full|Source") {
+    fn an_unknown_word_is_refused(word in "[a-zA-Z]{0,9}|append|archiving|Full|Source") {
         for (kind, attribute, known) in [
             (Kind::Rule, "policy", &["full", "write"][..]),
             (Kind::Rule, "state", &["enabling", "enabled", "paused", "deleting"]),
@@ -467,7 +467,7 @@ proptest! {
     }
 
     #[test]
-    fn a_stored_scope_is_one_that_a_request_could_have_asked_for(
+    fn a_stored_scope_is_read_only_if_a_request_could_set_it(
         prefixes in prop::collection::vec("[ab/]{0,3}", 0..8),
     ) {
         let forms = forms();
@@ -479,9 +479,9 @@ proptest! {
     }
 }
 
-/// Serde reads bytes that are UTF-8 as text where fields are flattened.
+/// Where fields are flattened, serde would read bytes that are UTF-8 as text.
 #[test]
-fn the_bytes_of_a_text_are_refused_in_the_place_of_every_text() {
+fn binary_values_are_refused_in_place_of_text() {
     for form in forms() {
         for place in places(&form.item()) {
             let mut item = form.item();
@@ -521,7 +521,7 @@ fn an_item_without_an_attribute_reads_with_its_default_or_is_refused() {
 }
 
 #[test]
-fn names_in_an_item_are_names() {
+fn an_item_with_an_invalid_bucket_name_or_key_is_refused() {
     let long = "k".repeat(1_025);
     for (kind, attribute, value) in [
         (Kind::Rule, "source_bucket", ""),
@@ -540,9 +540,9 @@ fn names_in_an_item_are_names() {
     }
 }
 
-/// A scope with more to it than prefixes covers other keys than this version would think.
+/// A scope with fields besides prefixes covers other keys than this version assumes.
 #[test]
-fn a_scope_with_more_than_prefixes_is_refused() {
+fn a_scope_with_fields_besides_prefixes_is_refused() {
     let form = &forms()[0];
     let mut written = form.written.clone();
     written["scope"]["tags"] = json!({"archive": "yes"});

@@ -1,5 +1,5 @@
-//! What all shards of a job share, in the table: at what pace objects are begun, and how many may be
-//! deleted. Each is one number, moved on by conditional writes.
+//! Stores in the table the limits that all shards of a job share: the rate of objects, and how many objects the job may
+//! delete. Each limit is one number, which workers increase by conditional writes.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::TimeDelta;
@@ -10,7 +10,7 @@ use tandem_replication::names::JobId;
 use crate::AwsError;
 use crate::dynamodb::table::{Table, conditional, key};
 
-/// How often a number that others move on as well is tried to be moved on.
+/// How often a worker attempts to increase a number that other workers increase at the same time.
 const ATTEMPTS: usize = 50;
 
 #[derive(Debug, Deserialize)]
@@ -23,14 +23,14 @@ fn limits_of(job: &JobId) -> String {
 }
 
 impl Table {
-    /// Returns until when the job's rate is reserved for objects that were begun or are about to be.
+    /// Returns until when workers have reserved the job's rate for objects that they have begun or are about to begin.
     pub async fn rate_reserved_until(&self, job: &JobId) -> Result<Option<Timestamp>, AwsError> {
         let limit: Option<Limit> = self.get(&limits_of(job), "pace").await?;
         Ok(limit.and_then(|limit| Timestamp::from_timestamp_millis(limit.used)))
     }
 
-    /// Takes room for so many objects at `per_sec` objects a second, by all shards together. Returns when
-    /// the first of them may begin; the others follow evenly.
+    /// Reserves capacity for this many objects, at `per_sec` objects a second for all shards together. Returns when
+    /// the first object may begin. The others follow evenly.
     pub async fn reserve_rate(
         &self,
         job: &JobId,
@@ -50,7 +50,7 @@ impl Table {
         }
         Err(AwsError::unexpected(
             format!("reserving capacity under the rate limit of {job}"),
-            "other workers changed the reservation every time",
+            "other workers changed the reservation at every attempt",
         ))
     }
 
@@ -91,16 +91,19 @@ impl Table {
                 .condition_expression("used = :before")
                 .expression_attribute_values(":before", AttributeValue::N(before.to_string())),
         };
-        conditional(format!("moving the {which} of {job}"), write.send().await)
+        conditional(
+            format!("updating limit {which} of {job}"),
+            write.send().await,
+        )
     }
 
-    /// Forgets the limits of a job.
+    /// Removes the limits of a job.
     pub(crate) async fn remove_limits(&self, job: &JobId) -> Result<(), AwsError> {
         self.remove_all(&limits_of(job)).await
     }
 }
 
-/// A number of seconds as a span of time.
+/// Returns a number of seconds as a duration.
 fn millis(secs: f64) -> TimeDelta {
     #[allow(
         clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! Jobs, in the table: backfills, verifications and repairs. What a job's shards have done is in
+//! Stores jobs in the table: backfills, verifications and repairs. The progress of a job's shards is in
 //! [`crate::dynamodb::shards`].
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
@@ -14,42 +14,42 @@ use tandem_replication::shard_state::Shard;
 use crate::AwsError;
 use crate::dynamodb::table::{Table, conditional, item, key, parsed, text};
 
-/// For how long the table keeps a job that a schedule asked for, in days.
+/// For how many days the table keeps a job that a schedule started.
 const SCHEDULED_KEPT_DAYS: i64 = 35;
 
-/// A planner that has not come to its end by then has died: Lambda's own limit on an invocation.
+/// How long planning takes at most. This is Lambda's limit for an invocation, so a planner that takes longer has died.
 pub const PLANNING_MAX: TimeDelta = TimeDelta::minutes(15);
 
-/// A job as the table holds it.
+/// A job as the table stores it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its id; ids of later jobs sort after it.
     pub id: JobId,
     /// Its rule.
     pub rule_id: RuleId,
-    /// What it was asked to do.
+    /// What it has to do.
     #[serde(flatten)]
     pub spec: JobSpec,
-    /// Where it is. `Complete` and `Failed` are never stored: a job is over when its shards are.
+    /// Its state. `Complete` and `Failed` are never stored: [`Self::state_with`] derives them from the shards.
     pub state: JobState,
-    /// Which planner's shards are the job's; two may have been at work.
+    /// Identifies the planner whose shards belong to the job. Two planners may have worked at the same time.
     #[serde(default)]
     pub plan_id: Option<String>,
-    /// How many numbers were given to shards.
+    /// How many shard numbers have been assigned.
     #[serde(default)]
     pub shards: u32,
-    /// Whether the hourly maintenance has found it over, with nothing in flight: it is not visited again.
+    /// Whether the hourly maintenance has found that the job is over with nothing in flight. Maintenance then skips it.
     #[serde(default)]
     pub settled: bool,
     /// When it was started.
     pub started_at: Timestamp,
-    /// When the table may forget it, in seconds since 1970; never if it is missing.
+    /// When the table may delete it, in seconds since 1970; never if it is missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<i64>,
 }
 
 impl Job {
-    /// A job that nobody has begun.
+    /// Returns a job that has not begun.
     pub fn new(id: JobId, rule_id: RuleId, spec: JobSpec, at: Timestamp) -> Self {
         let expires_at = spec
             .scheduled
@@ -67,8 +67,8 @@ impl Job {
         }
     }
 
-    /// Returns where the job is, as its shards show. It is not over while anything of a shard is in flight, which a
-    /// recovery has to verify.
+    /// Returns the job's state, given its shards. The job is not over while a shard has a page in flight, because a
+    /// recovery has to verify that page.
     pub fn state_with(&self, shards: &[Shard]) -> JobState {
         let has_run = matches!(self.state, JobState::Running | JobState::Paused);
         let is_open = |shard: &Shard| !shard.has_ended() || shard.in_flight.is_some();
@@ -82,7 +82,7 @@ impl Job {
         }
     }
 
-    /// Since when part of the job stands still, if hourly maintenance has to help it on.
+    /// Returns since when part of the job has made no progress, if only the hourly maintenance can continue it.
     fn stalled_since(&self, shards: &[Shard], now: Timestamp) -> Option<Timestamp> {
         match self.state {
             JobState::Planning => Some(self.started_at).filter(|at| now - *at > PLANNING_MAX),
@@ -94,7 +94,7 @@ impl Job {
         }
     }
 
-    /// The job and its shards as callers see them at `now`.
+    /// Returns the job and its shards as callers see them at `now`.
     pub fn view(&self, shards: &[Shard], now: Timestamp) -> JobView {
         let mut counts = Counts::default();
         for shard in shards {
@@ -115,7 +115,7 @@ impl Job {
             fraction: if complete {
                 1.0
             } else {
-                // Not everything before everything is: an estimate never says so.
+                // An estimate never reports 100 % before the job is complete.
                 shards.iter().map(Shard::fraction).sum::<f64>().min(0.999)
             },
             shards: ShardCounts {
@@ -142,8 +142,8 @@ impl Table {
         self.put(&jobs_of(&job.rule_id), job.id.as_str(), job).await
     }
 
-    /// Stores a job that somebody else is about to be asked to begin, so that it is not lost if nobody does. Answers
-    /// whether it was new.
+    /// Stores a job before another function is asked to begin it, so that the job is not lost if that request is lost.
+    /// Returns whether the job was new.
     pub async fn note_job(&self, job: &Job) -> Result<bool, AwsError> {
         let pk = jobs_of(&job.rule_id);
         let written = self
@@ -154,44 +154,44 @@ impl Table {
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await;
-        conditional(format!("noting {}", job.id), written)
+        conditional(format!("storing {}", job.id), written)
     }
 
-    /// Forgets a job that nothing was done of.
+    /// Removes a job that has done nothing.
     pub async fn forget_job(&self, job: &Job) -> Result<(), AwsError> {
         self.delete(&jobs_of(&job.rule_id), job.id.as_str()).await
     }
 
-    /// A rule's job.
+    /// Returns a job of a rule.
     pub async fn job(&self, rule: &RuleId, job: &JobId) -> Result<Option<Job>, AwsError> {
         self.get(&jobs_of(rule), job.as_str()).await
     }
 
-    /// A rule's newest job of any kind.
+    /// Returns a rule's newest job of any kind.
     pub async fn newest_job(&self, rule: &RuleId) -> Result<Option<Job>, AwsError> {
         self.newest(&jobs_of(rule)).await
     }
 
-    /// The newest of a rule's jobs that carries its historical objects over.
+    /// Returns a rule's newest backfill.
     pub async fn newest_backfill(&self, rule: &RuleId) -> Result<Option<Job>, AwsError> {
         let jobs = self.jobs(rule).await?;
         let mut newest_first = jobs.into_iter().rev();
         Ok(newest_first.find(|job| job.spec.kind == JobKind::Backfill))
     }
 
-    /// The newest of a rule's jobs that its schedule asked for.
+    /// Returns a rule's newest job that its schedule started.
     pub async fn newest_scheduled(&self, rule: &RuleId) -> Result<Option<Job>, AwsError> {
         let jobs = self.jobs(rule).await?;
         Ok(jobs.into_iter().rev().find(|job| job.spec.scheduled))
     }
 
-    /// All jobs of a rule, the oldest first.
+    /// Returns all jobs of a rule, the oldest first.
     pub async fn jobs(&self, rule: &RuleId) -> Result<Vec<Job>, AwsError> {
         self.all(&jobs_of(rule)).await
     }
 
-    /// Lets a planned job run on the shards of `job.plan_id`. Answers whether it did: another planner may
-    /// have been faster, or the job was cancelled.
+    /// Starts a planned job on the shards of `job.plan_id`. Returns whether it did so: another planner may
+    /// have been faster, or the job may have been cancelled.
     pub async fn start_job(&self, job: &Job) -> Result<bool, AwsError> {
         let planned = Job {
             state: JobState::Running,
@@ -214,7 +214,7 @@ impl Table {
         conditional(format!("starting {}", job.id), written)
     }
 
-    /// Notes that a job is over, with nothing in flight.
+    /// Records that a job is over and nothing of it is in flight.
     pub async fn settle_job(&self, job: &Job) -> Result<(), AwsError> {
         let written = self
             .client
@@ -229,8 +229,9 @@ impl Table {
         conditional(format!("settling {}", job.id), written).map(|_| ())
     }
 
-    /// Brings a job from the state it was seen in to another. Answers whether it is there now: another request may have
-    /// changed it. The client sends a write again whose answer was lost, so the state may have been reached already.
+    /// Changes a job from the state in which it was read to another. Returns whether it has the new state now: another
+    /// request may have changed it. The job may have the new state before this write, because the client repeats a
+    /// write whose answer was lost.
     pub async fn change_job(&self, job: &Job, to: JobState) -> Result<bool, AwsError> {
         let written = self
             .client
@@ -244,10 +245,10 @@ impl Table {
             .expression_attribute_values(":to", text(to.as_str()))
             .send()
             .await;
-        conditional(format!("changing {}", job.id), written)
+        conditional(format!("changing the state of {}", job.id), written)
     }
 
-    /// A number for another shard of a job, greater than all before; `None` if the job is gone.
+    /// Returns the number of a new shard of a job, greater than all earlier ones, or `None` if the job does not exist.
     pub async fn next_shard_index(&self, job: &Job) -> Result<Option<u32>, AwsError> {
         let pk = jobs_of(&job.rule_id);
         let written = self
@@ -272,7 +273,7 @@ impl Table {
         }
     }
 
-    /// Forgets the jobs of a rule, and all that belongs to them.
+    /// Removes the jobs of a rule, with their shards and limits.
     pub async fn remove_jobs(&self, rule: &RuleId) -> Result<(), AwsError> {
         for job in self.jobs(rule).await? {
             self.remove_shards(&job).await?;
@@ -318,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jobs_fraction_never_goes_back_and_ends_at_one() {
+    fn a_jobs_fraction_never_decreases_and_ends_at_one() {
         let mut shards = vec![whole()];
         let mut last = 0.0;
         for key in ["k/0", "k/2", "k/4", "k/6"] {
@@ -337,7 +338,7 @@ mod tests {
             let fraction = job().view(&shards, Timestamp::UNIX_EPOCH).fraction;
             assert!(fraction >= last, "{fraction} after {last}");
             last = fraction;
-            // The other half goes on instead.
+            // The child shard continues instead.
             shards.swap(0, usize::try_from(index).unwrap());
         }
         for shard in &mut shards {
@@ -354,7 +355,7 @@ mod tests {
     // Promise: A shard that may not be listed makes its job `failed`, with the reason, and resuming carries the
     // job on.
     #[test]
-    fn a_job_with_a_shard_that_could_not_be_finished_has_failed_when_all_have_ended() {
+    fn a_job_with_a_failed_shard_has_failed_once_all_shards_have_ended() {
         let mut shards = [whole(), whole()];
         shards[0].ended_at = Some(Timestamp::UNIX_EPOCH);
         shards[0].error = Some("listing photos: AccessDenied".into());

@@ -1,4 +1,5 @@
-//! Stores in the table which rule or job a request with a token has made, so that its repetition means the same one.
+//! Stores in the table which rule or job a request with a token has created. A repetition of the request then refers to
+//! the same rule or job.
 
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
@@ -8,14 +9,14 @@ use crate::AwsError;
 use crate::dynamodb::table::{Table, conditional, item};
 
 const REQUESTS: &str = "request";
-/// For how long a token is remembered: much longer than any client repeats an invocation.
+/// For how long a token is stored: much longer than any client repeats an invocation.
 const REMEMBERED: TimeDelta = TimeDelta::days(1);
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RequestItem {
-    /// Of the rule or the job.
+    /// The id of the rule or the job.
     id: String,
-    /// When the table may forget it, in seconds since 1970.
+    /// When the table may delete it, in seconds since 1970.
     expires_at: i64,
 }
 
@@ -41,7 +42,7 @@ impl Table {
             .condition_expression("attribute_not_exists(pk)")
             .send()
             .await;
-        if conditional(format!("noting {REQUESTS} {request}"), written)? {
+        if conditional(format!("storing {REQUESTS} {request}"), written)? {
             return Ok(first.id);
         }
         let found: Option<RequestItem> = self.get(REQUESTS, &request).await?;

@@ -1,4 +1,4 @@
-//! Rules and the claims on their buckets, in the table.
+//! Stores rules and the claims on their buckets in the table.
 
 use std::collections::HashMap;
 
@@ -18,19 +18,19 @@ use tandem_replication::by_name;
 const RULES: &str = "rule";
 const BUCKETS: &str = "bucket";
 
-/// A conditional write of a rule that found something else.
+/// A write of a rule that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// A bucket is claimed already, or the rule was changed or deleted meanwhile.
-    #[error("{0} was changed meanwhile")]
+    /// Another rule has claimed a bucket, or another request has changed or deleted the rule.
+    #[error("another request has changed {0} or claimed one of its buckets")]
     Conflict(RuleId),
     /// DynamoDB failed or refused.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 
-/// A rule as the table holds it. Attributes that say "not yet" may be missing; those that a newer version
-/// adds are passed over, and lost when this one writes the rule.
+/// A rule as the table stores it. Attributes with an initial state may be missing. This version ignores attributes that
+/// a newer version has added, and removes them when it writes the rule.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct RuleItem {
     id: RuleId,
@@ -71,7 +71,7 @@ struct ListedClaim {
 }
 
 impl Table {
-    /// Stores a new rule and claims both its buckets, all or nothing.
+    /// Stores a new rule and claims both its buckets in one transaction.
     pub async fn create_rule(&self, rule: &Rule) -> Result<(), WriteError> {
         let mut writes = vec![self.new_item(item(
             RULES,
@@ -91,21 +91,22 @@ impl Table {
         self.transact(rule, writes).await
     }
 
-    /// Forgets a rule and its claims, all or nothing. Repeat-safe.
+    /// Removes a rule and its claims in one transaction, if the stored rule is still this revision. Idempotent.
     pub async fn remove_rule(&self, rule: &Rule) -> Result<(), WriteError> {
-        let mut writes = vec![
-            TransactWriteItem::builder()
-                .delete(self.deletion(RULES, rule.id.as_str(), None)?)
-                .build(),
-        ];
+        let revision = AttributeValue::N(rule.revision.to_string());
+        let mut deletions = vec![self.deletion(RULES, rule.id.as_str(), ("revision", revision))?];
         for bucket in [&rule.source, &rule.destination] {
-            let deletion = self.deletion(BUCKETS, bucket.name.as_str(), Some(&rule.id))?;
-            writes.push(TransactWriteItem::builder().delete(deletion).build());
+            let claimed_by = ("rule_id", AttributeValue::S(rule.id.as_str().to_owned()));
+            deletions.push(self.deletion(BUCKETS, bucket.name.as_str(), claimed_by)?);
         }
+        let writes = deletions
+            .into_iter()
+            .map(|deletion| TransactWriteItem::builder().delete(deletion).build())
+            .collect();
         self.transact(rule, writes).await
     }
 
-    /// Replaces a rule by its next revision, if it is still at the one before. Claims do not change.
+    /// Replaces a rule by its next revision, if the stored one is still the revision before. Claims do not change.
     pub async fn replace_rule(&self, next: &Rule) -> Result<(), WriteError> {
         let wanted = item(RULES, next.id.as_str(), &RuleItem::from(next.clone()))?;
         let written = self
@@ -123,9 +124,9 @@ impl Table {
         if conditional(format!("writing {}", next.id), written)? {
             return Ok(());
         }
-        // The client sends a write again whose answer was lost, and the second one meets the first.
+        // The client repeats a write whose answer was lost. The second write then finds the result of the first.
         let found = self.rule(&next.id).await?.map(|found| RuleItem {
-            // A check may have stored it since.
+            // A check may have stored the encryption since.
             destination_encryption: next.destination_encryption,
             ..RuleItem::from(found)
         });
@@ -137,14 +138,14 @@ impl Table {
         }
     }
 
-    /// Stores the default encryption of a rule's destination. This does not raise the rule's revision, because no
-    /// decision depends on it. It never makes a deleted rule again.
+    /// Stores the default encryption of a rule's destination. This does not increase the rule's revision, because no
+    /// decision depends on it. It does not recreate a deleted rule.
     pub async fn note_encryption(
         &self,
         rule: &RuleId,
         encryption: BucketEncryption,
     ) -> Result<(), AwsError> {
-        let doing = || format!("noting the default encryption of the destination of {rule}");
+        let doing = || format!("storing the default encryption of the destination of {rule}");
         let encryption = serde_dynamo::to_attribute_value(encryption)
             .map_err(|error| AwsError::unexpected(doing(), error))?;
         let noted = self
@@ -161,7 +162,7 @@ impl Table {
         Ok(())
     }
 
-    /// The rule of this id.
+    /// Returns the rule with this id.
     pub async fn rule(&self, id: &RuleId) -> Result<Option<Rule>, AwsError> {
         Ok(self
             .get::<RuleItem>(RULES, id.as_str())
@@ -169,7 +170,7 @@ impl Table {
             .map(Rule::from))
     }
 
-    /// All rules, in the order of their ids.
+    /// Returns all rules, in the order of their ids.
     pub async fn rules(&self) -> Result<Vec<Rule>, AwsError> {
         Ok(self
             .all::<RuleItem>(RULES)
@@ -179,13 +180,13 @@ impl Table {
             .collect())
     }
 
-    /// The bucket's one relationship, if it has one.
+    /// Returns the claim on a bucket, if a rule has claimed it.
     pub async fn claim(&self, bucket: &str) -> Result<Option<Claim>, AwsError> {
         let found: Option<ClaimItem> = self.get(BUCKETS, bucket).await?;
         Ok(found.map(Claim::from))
     }
 
-    /// The rule of this id, or with this bucket at either end.
+    /// Returns the rule with this id, or the rule that has this bucket as its source or destination.
     pub async fn rule_named(&self, id_or_bucket: &str) -> Result<Option<Rule>, AwsError> {
         if let Some(rule) = self.rule(&RuleId::new(id_or_bucket)).await? {
             return Ok(Some(rule));
@@ -196,7 +197,7 @@ impl Table {
         }
     }
 
-    /// All buckets that have a relationship.
+    /// Returns all buckets that rules have claimed.
     pub async fn claimed_buckets(&self) -> Result<HashMap<BucketName, RuleId>, AwsError> {
         let claims = self.all::<ListedClaim>(BUCKETS).await?;
         Ok(claims
@@ -205,7 +206,7 @@ impl Table {
             .collect())
     }
 
-    /// The rule that replicates from this bucket.
+    /// Returns the rule that replicates from this bucket.
     pub async fn rule_from(&self, bucket: &BucketName) -> Result<Option<Rule>, AwsError> {
         match self.claim(bucket.as_str()).await? {
             Some(Claim {
@@ -226,22 +227,24 @@ impl Table {
         Ok(TransactWriteItem::builder().put(put).build())
     }
 
-    fn deletion(&self, pk: &str, sk: &str, held_by: Option<&RuleId>) -> Result<Delete, AwsError> {
-        let mut delete = Delete::builder()
+    /// Deletes an item if its attribute still has this value, or if the item no longer exists.
+    fn deletion(
+        &self,
+        pk: &str,
+        sk: &str,
+        (attribute, value): (&str, AttributeValue),
+    ) -> Result<Delete, AwsError> {
+        Delete::builder()
             .table_name(&self.name)
-            .set_key(Some(key(pk, sk)));
-        if let Some(rule) = held_by {
-            delete = delete
-                .condition_expression("attribute_not_exists(pk) OR rule_id = :rule")
-                .expression_attribute_values(":rule", AttributeValue::S(rule.as_str().to_owned()));
-        }
-        delete
+            .set_key(Some(key(pk, sk)))
+            .condition_expression(format!("attribute_not_exists(pk) OR {attribute} = :wanted"))
+            .expression_attribute_values(":wanted", value)
             .build()
             .map_err(|error| AwsError::unexpected("deleting a rule", error))
     }
 
-    /// Writes all or nothing. Two transactions that meet are tried again: one of them then finds the
-    /// other's claim, or the bucket free.
+    /// Makes all writes in one transaction. Retries it if it conflicts with another transaction. It then finds the
+    /// other's claim, or finds the bucket unclaimed.
     async fn transact(
         &self,
         rule: &Rule,

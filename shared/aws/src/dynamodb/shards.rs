@@ -1,6 +1,6 @@
-//! The shards of jobs, in the table. Every write names the attributes that it changes, so that what a newer version
-//! has added stays, and depends on a [`Guard`]. A split writes both shards in one transaction, so that no key belongs
-//! to two shards or to none.
+//! Stores the shards of jobs in the table. Every write is conditional on a [`Guard`]. It names only the attributes that
+//! it changes, and so keeps those that a newer version has added. A split writes both shards in one transaction, so
+//! that every key belongs to exactly one shard.
 
 use std::collections::BTreeMap;
 
@@ -30,7 +30,7 @@ struct Expression {
 }
 
 impl Expression {
-    /// What changes `seen` into `next` where `guard` allows it; none if nothing differs.
+    /// Returns the update from `seen` to `next` if `guard` holds, or `None` if they are equal.
     fn of(guard: Guard<'_>, seen: &Item, next: &Item) -> Option<Self> {
         let mut expression = Self::default();
         let changed: BTreeMap<&String, &AttributeValue> = next
@@ -87,7 +87,7 @@ impl Expression {
         self.condition = format!("attribute_exists({pk}) AND {condition}");
     }
 
-    /// An item of an older version has no epoch, which counts as 0.
+    /// Returns the condition on the epoch. An item of an older version has no epoch, which counts as 0.
     fn epoch(&mut self, epoch: u64) -> String {
         let name = self.name("epoch");
         let value = self.value("epoch", AttributeValue::N(epoch.to_string()));
@@ -117,14 +117,14 @@ impl Expression {
 }
 
 impl Table {
-    /// Stores a planned shard. Nothing works on it before [`Self::start_job`] has chosen its plan.
+    /// Stores a planned shard. No worker processes it before [`Self::start_job`] has chosen its plan.
     pub async fn put_shard(&self, job: &Job, plan_id: &str, shard: &Shard) -> Result<(), AwsError> {
         self.put(&shards_of(job, plan_id), &number(shard.index), shard)
             .await
     }
 
-    /// Returns the shards of a job that has a plan, by their numbers. A shard comes before those that were split off
-    /// from it, so that a job never seems to be over while one is.
+    /// Returns the shards of a job that has a plan, by their numbers. A shard precedes those that were split off from
+    /// it. Otherwise a read during a split could miss the child shard, and the job could seem to be over.
     pub async fn shards(&self, job: &Job) -> Result<Vec<Shard>, AwsError> {
         match &job.plan_id {
             Some(plan_id) => self.all(&shards_of(job, plan_id)).await,
@@ -140,7 +140,7 @@ impl Table {
         }
     }
 
-    /// Writes what differs between `seen` and `next`, if `guard` allows it. Returns whether it did.
+    /// Writes the differences between `seen` and `next`, if `guard` holds. Returns whether it did so.
     pub async fn update_shard(
         &self,
         job: &Job,
@@ -173,8 +173,8 @@ impl Table {
         )
     }
 
-    /// Updates a shard as [`Self::update_shard`] does and stores the child that was split off: both or neither.
-    /// Returns whether it did.
+    /// Updates a shard as [`Self::update_shard`] does, and stores the child shard in the same transaction. Returns
+    /// whether it did so.
     pub async fn split_shard(
         &self,
         job: &Job,
@@ -217,7 +217,7 @@ impl Table {
         conditional(doing, written)
     }
 
-    /// Forgets the shards of a job.
+    /// Removes the shards of a job.
     pub(crate) async fn remove_shards(&self, job: &Job) -> Result<(), AwsError> {
         match &job.plan_id {
             Some(plan_id) => self.remove_all(&shards_of(job, plan_id)).await,
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_guard_names_what_it_uses() {
+    fn every_guard_uses_all_its_names_and_values() {
         let (seen, next) = items();
         for guard in [
             Guard::Epoch(0),

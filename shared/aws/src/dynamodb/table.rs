@@ -1,4 +1,4 @@
-//! The one table: its keys, and how items are read and written. Everything about an item's form stays in
+//! The table: the keys of its items, and how items are read and written. Everything about an item's form stays in
 //! this crate.
 //!
 //! | item | `pk` | `sk` |
@@ -9,10 +9,10 @@
 //! | shard of a job | `shard#` job id `#` plan id | six digits |
 //! | limits of a job | `limit#` job id | `pace`, `deletes` |
 //! | deferred key | `held#` rule id `#` partition | object key |
-//! | sign of life of a replay | `replay#` rule id | partition |
+//! | progress mark of a replay | `replay#` rule id | partition |
 //! | failure | `failure#` rule id | object key |
 //! | transfer | `transfer#` rule id | object key |
-//! | upload in parts | `upload#` rule id | the entry's id |
+//! | multipart upload | `upload#` rule id | the entry's id |
 //! | watermark | `watermark` | rule id |
 //!
 //! A sort key has at most 1,024 bytes, exactly as many as an object key.
@@ -31,7 +31,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{Aws, AwsError};
 
-/// An item as the table holds it.
+/// An item as the table stores it.
 pub type Item = HashMap<String, AttributeValue>;
 
 /// The table and its client. Every read is strongly consistent.
@@ -42,7 +42,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of this name.
+    /// Returns the table with this name.
     pub fn new(aws: &Aws, name: impl Into<String>) -> Self {
         Self {
             client: Client::new(aws.config()),
@@ -94,7 +94,7 @@ impl Table {
         Ok(())
     }
 
-    /// A query of one `pk`'s items, in the order of their `sk`.
+    /// Returns a query for the items of one `pk`, in the order of their `sk`.
     fn items_of(&self, pk: &str) -> QueryFluentBuilder {
         self.client
             .query()
@@ -104,7 +104,7 @@ impl Table {
             .expression_attribute_values(":pk", AttributeValue::S(pk.to_owned()))
     }
 
-    /// Items of one `pk` after `after`, in the order of their `sk`, at most `limit` of them.
+    /// Returns at most `limit` items of one `pk` after `after`, in the order of their `sk`.
     pub(crate) async fn page<T: DeserializeOwned>(
         &self,
         pk: &str,
@@ -134,11 +134,11 @@ impl Table {
             .limit(1)
             .send()
             .await
-            .map_err(|error| AwsError::request(format!("looking into {pk}"), error))?;
+            .map_err(|error| AwsError::request(format!("reading {pk}"), error))?;
         Ok(answer.count > 0)
     }
 
-    /// Deletes all items of one `pk`, whatever they hold.
+    /// Deletes all items of one `pk`. It does not parse them.
     pub(crate) async fn remove_all(&self, pk: &str) -> Result<(), AwsError> {
         let doing = || format!("removing {pk}");
         let mut pages = self
@@ -160,7 +160,7 @@ impl Table {
         Ok(())
     }
 
-    /// All items of one `pk`, in the order of their `sk`.
+    /// Returns all items of one `pk`, in the order of their `sk`.
     pub(crate) async fn all<T: DeserializeOwned>(&self, pk: &str) -> Result<Vec<T>, AwsError> {
         let mut pages = self.items_of(pk).into_paginator().items().send();
         let mut found = Vec::new();
@@ -171,7 +171,7 @@ impl Table {
         Ok(found)
     }
 
-    /// The item of one `pk` with the greatest `sk`.
+    /// Returns the item of one `pk` with the greatest `sk`.
     pub(crate) async fn newest<T: DeserializeOwned>(
         &self,
         pk: &str,
@@ -192,7 +192,7 @@ impl Table {
             .transpose()
     }
 
-    /// How many items one `pk` has.
+    /// Returns how many items one `pk` has.
     pub(crate) async fn count(&self, pk: &str) -> Result<u64, AwsError> {
         let mut pages = self
             .items_of(pk)
@@ -208,7 +208,7 @@ impl Table {
     }
 }
 
-/// The key of an item.
+/// Returns the key of an item.
 pub(crate) fn key(pk: &str, sk: &str) -> Item {
     HashMap::from([
         ("pk".to_owned(), AttributeValue::S(pk.to_owned())),
@@ -216,7 +216,7 @@ pub(crate) fn key(pk: &str, sk: &str) -> Item {
     ])
 }
 
-/// A value as an item, with its key.
+/// Returns a value as an item, with its key.
 pub(crate) fn item<T: Serialize>(pk: &str, sk: &str, value: &T) -> Result<Item, AwsError> {
     let mut item: Item = serde_dynamo::aws_sdk_dynamodb_1::to_item(value)
         .map_err(|error| AwsError::unexpected(format!("writing {pk} {sk}"), error))?;
@@ -224,8 +224,8 @@ pub(crate) fn item<T: Serialize>(pk: &str, sk: &str, value: &T) -> Result<Item, 
     Ok(item)
 }
 
-/// Returns an item as a value. It ignores attributes that this version does not know. A value that cannot be
-/// read is an error that names the item, and the attribute where that is known.
+/// Returns an item as a value. It ignores attributes that this version does not know. If a value cannot be read, the
+/// error names the item, and the attribute if it is known.
 pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, mut item: Item) -> Result<T, AwsError> {
     let sk = match item.get("sk") {
         Some(AttributeValue::S(sk)) => sk.clone(),
@@ -242,19 +242,19 @@ pub(crate) fn parsed<T: DeserializeOwned>(pk: &str, mut item: Item) -> Result<T,
     })
 }
 
-/// Bytes that are not UTF-8, so that no field of ours accepts them.
+/// Bytes that are not UTF-8, so that every field rejects them.
 const UNREADABLE: &[u8] = &[0xff];
 
 /// Replaces every value of a type that Tandem never writes (binary values, other sets, types of later SDKs) by one
-/// that no field accepts, and notes its path. Without this, serde reads binary values as text where fields are
-/// flattened, and sets as lists. Attributes that this version does not know may still have any type.
+/// that every field rejects, and adds its path to `foreign`. Without this, serde would read binary values as text where
+/// fields are flattened, and sets as lists. Attributes that this version does not know may still have any type.
 fn bar_foreign_types(path: &str, value: &mut AttributeValue, foreign: &mut Vec<String>) {
     match value {
         AttributeValue::S(_)
         | AttributeValue::N(_)
         | AttributeValue::Bool(_)
         | AttributeValue::Null(_) => {}
-        // The ranges of a transfer that are done: the only set that Tandem writes.
+        // The copied ranges of a transfer: the only set that Tandem writes.
         AttributeValue::Ns(_) if path == "done" => {}
         AttributeValue::L(values) => {
             for (at, value) in values.iter_mut().enumerate() {
@@ -273,8 +273,8 @@ fn bar_foreign_types(path: &str, value: &mut AttributeValue, foreign: &mut Vec<S
     }
 }
 
-/// Describes why an item cannot be read. Serde loses the attribute's name where fields are flattened; the
-/// attributes of foreign types are then the ones to check.
+/// Describes why an item cannot be read. Where fields are flattened, serde loses the attribute's name. The description
+/// then lists the attributes of foreign types.
 fn described(
     error: &serde_path_to_error::Error<serde_dynamo::Error>,
     foreign: &[String],
@@ -291,12 +291,12 @@ fn described(
     }
 }
 
-/// A text as an attribute.
+/// Returns a text as an attribute.
 pub(crate) fn text(text: &str) -> AttributeValue {
     AttributeValue::S(text.to_owned())
 }
 
-/// Whether a conditional write found what it was conditional on.
+/// Returns whether the condition of a write held.
 pub(crate) fn conditional<T, E>(
     doing: String,
     written: Result<T, SdkError<E, Response>>,

@@ -1,4 +1,4 @@
-//! The state of transfers in the table: one for a key at a time, every write conditional on its id.
+//! Stores the state of transfers in the table. A key has at most one transfer. Every write is conditional on its id.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ use tandem_replication::transfer::{Invalidated, LoggedUpload, Transfer, Transfer
 use crate::AwsError;
 use crate::dynamodb::table::{Item, Table, conditional, item, key, parsed, text};
 
-/// A transfer as the table holds it.
+/// A transfer as the table stores it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TransferItem {
     id: TransferId,
@@ -39,7 +39,7 @@ pub(crate) struct TransferItem {
     overwrite: Overwrite,
     #[serde(default)]
     hops: u32,
-    /// Why the transfer has to be restarted. The attribute keeps the name it had first.
+    /// Why the transfer has to be restarted. The attribute keeps its original name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     void: Option<Invalidated>,
     #[serde(
@@ -97,7 +97,7 @@ impl From<TransferItem> for Transfer {
     }
 }
 
-/// DynamoDB adds to number sets only what is one.
+/// Stores the copied ranges as a number set, because DynamoDB can add only a number set to a number set.
 mod done_ranges {
     use std::collections::BTreeSet;
 
@@ -122,7 +122,7 @@ fn transfers_of(rule: &RuleId) -> String {
 }
 
 impl Table {
-    /// The transfer of a key, if there is one.
+    /// Returns the transfer of a key, if there is one.
     pub async fn transfer(
         &self,
         rule: &RuleId,
@@ -132,13 +132,13 @@ impl Table {
         Ok(found.map(Transfer::from))
     }
 
-    /// All transfers of a rule, by key.
+    /// Returns all transfers of a rule, by key.
     pub async fn transfers(&self, rule: &RuleId) -> Result<Vec<Transfer>, AwsError> {
         let items: Vec<TransferItem> = self.all(&transfers_of(rule)).await?;
         Ok(items.into_iter().map(Transfer::from).collect())
     }
 
-    /// Stores a new transfer if its key has none. Answers whether it had none.
+    /// Stores a new transfer if its key has none. Returns whether it did so.
     pub async fn begin_transfer(
         &self,
         rule: &RuleId,
@@ -160,7 +160,7 @@ impl Table {
         conditional(format!("beginning the transfer of {object:?}"), written)
     }
 
-    /// Says whether every open range has a message. Answers whether it is still this transfer.
+    /// Stores whether every open range has a message. Returns whether the key still has this transfer.
     pub async fn mark_sent(
         &self,
         rule: &RuleId,
@@ -176,10 +176,10 @@ impl Table {
             .expression_attribute_values(":at", instant(at)?)
             .send()
             .await;
-        conditional(format!("marking the transfer of {object:?}"), written)
+        conditional(format!("updating the transfer of {object:?}"), written)
     }
 
-    /// Notes that a transfer has to be restarted. Returns whether it is still this one.
+    /// Records that a transfer has to be restarted, and why. Returns whether the key still has this transfer.
     pub async fn invalidate_transfer(
         &self,
         rule: &RuleId,
@@ -188,20 +188,20 @@ impl Table {
     ) -> Result<bool, AwsError> {
         let object = transfer.key.as_str();
         let void = serde_dynamo::aws_sdk_dynamodb_1::to_attribute_value(why)
-            .map_err(|error| AwsError::unexpected("marking a transfer", error))?;
+            .map_err(|error| AwsError::unexpected("invalidating a transfer", error))?;
         let written = self
             .update(rule, transfer)
-            // The first reason knows more than what follows from it.
+            // The first reason is the cause. Later ones may be its consequences.
             .update_expression("SET #void = if_not_exists(#void, :void)")
             .expression_attribute_names("#void", "void")
             .expression_attribute_values(":void", void)
             .send()
             .await;
-        conditional(format!("marking the transfer of {object:?}"), written)
+        conditional(format!("updating the transfer of {object:?}"), written)
     }
 
-    /// Notes that a range is done; once or many times is the same. Answers the transfer as it is then, or
-    /// `None` if it is over.
+    /// Records that a range has been copied. Idempotent. Returns the transfer after this, or `None` if the transfer is
+    /// over.
     pub async fn range_done(
         &self,
         rule: &RuleId,
@@ -225,13 +225,13 @@ impl Table {
                 parsed::<TransferItem>(&pk, item).map(|item| Some(Transfer::from(item)))
             }
             Err(error) => {
-                let doing = format!("noting a range of {object:?}");
+                let doing = format!("recording a copied range of {object:?}");
                 refused_is(None, AwsError::request(doing, error))
             }
         }
     }
 
-    /// Forgets a transfer, if it is still this one. Answers whether it was.
+    /// Removes a transfer, if the key still has this one. Returns whether it did so.
     pub async fn end_transfer(&self, rule: &RuleId, transfer: &Transfer) -> Result<bool, AwsError> {
         let object = transfer.key.as_str();
         let deleted = self
@@ -246,7 +246,7 @@ impl Table {
         conditional(format!("ending the transfer of {object:?}"), deleted)
     }
 
-    /// An update of this very transfer, if it is still there.
+    /// Returns an update that applies only if the key still has this transfer.
     fn update(&self, rule: &RuleId, transfer: &Transfer) -> UpdateItemFluentBuilder {
         self.client
             .update_item()
@@ -256,19 +256,19 @@ impl Table {
             .expression_attribute_values(":id", text(transfer.id.as_str()))
     }
 
-    /// Forgets every transfer of a rule.
+    /// Removes every transfer of a rule.
     pub async fn remove_transfers(&self, rule: &RuleId) -> Result<(), AwsError> {
         self.remove_all(&transfers_of(rule)).await
     }
 }
 
-/// An instant in the form in which items hold it.
+/// Returns an instant in the form in which items store it.
 fn instant(at: Timestamp) -> Result<AttributeValue, AwsError> {
     serde_dynamo::aws_sdk_dynamodb_1::to_attribute_value(at)
-        .map_err(|error| AwsError::unexpected("writing an instant", error))
+        .map_err(|error| AwsError::unexpected("serializing an instant", error))
 }
 
-/// A condition that did not hold is an answer, and no error.
+/// Returns `refused` if the condition of a write did not hold, and any other error as it is.
 fn refused_is<T>(refused: T, error: AwsError) -> Result<T, AwsError> {
     if error.is("ConditionalCheckFailedException") {
         Ok(refused)

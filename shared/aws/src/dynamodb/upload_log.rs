@@ -1,5 +1,5 @@
-//! The log of uploads in parts that are not over: noted before they begin, forgotten when they have ended,
-//! so that the uploads of a function that died can be found and aborted. Their parts cost money until then.
+//! The log of open multipart uploads. A function adds an upload before it begins it and removes it when it has ended.
+//! If the function dies, the sweep finds the upload in the log and aborts it. Its parts cost money until then.
 
 use tandem_replication::Timestamp;
 use tandem_replication::names::{ObjectKey, RuleId};
@@ -16,7 +16,7 @@ pub struct UploadLog {
 }
 
 impl UploadLog {
-    /// The log of this rule.
+    /// Returns the log of this rule.
     pub(crate) fn new(table: Table, rule_id: RuleId) -> Self {
         Self { table, rule_id }
     }
@@ -44,7 +44,7 @@ impl UploadLog {
         self.table.put(&self.pk(), &entry.id, entry).await
     }
 
-    /// Forgets an entry, if it is there.
+    /// Removes an entry, if it exists.
     pub(crate) async fn forget(&self, id: &str) -> Result<(), AwsError> {
         self.table.delete(&self.pk(), id).await
     }
@@ -59,12 +59,12 @@ fn log_of(rule: &RuleId) -> String {
 }
 
 impl Table {
-    /// The uploads of a rule that have not ended, as far as the log knows; the oldest first.
+    /// Returns the open uploads of a rule according to the log, the oldest first.
     pub async fn logged_uploads(&self, rule: &RuleId) -> Result<Vec<LoggedUpload>, AwsError> {
         self.all(&log_of(rule)).await
     }
 
-    /// Forgets the log of a rule.
+    /// Removes the log of a rule.
     pub async fn remove_upload_log(&self, rule: &RuleId) -> Result<(), AwsError> {
         self.remove_all(&log_of(rule)).await
     }

@@ -1,4 +1,4 @@
-//! The last watermark that was established for a rule, in the table: what was true once stays true.
+//! Stores the last watermark of a rule in the table. A watermark stays true once it has been established.
 
 use serde::{Deserialize, Serialize};
 use tandem_replication::Timestamp;
@@ -15,7 +15,7 @@ pub(crate) struct WatermarkItem {
 }
 
 impl Table {
-    /// Every change received before this instant is known to be replicated, or kept as a failure.
+    /// Returns the watermark. Every change received before it has been replicated or recorded as a failure.
     pub async fn watermark(&self, rule: &RuleId) -> Result<Option<Timestamp>, AwsError> {
         Ok(self
             .get::<WatermarkItem>(WATERMARKS, rule.as_str())
@@ -23,13 +23,13 @@ impl Table {
             .map(|item| item.watermark))
     }
 
-    /// Moves the watermark on.
+    /// Stores a later watermark.
     pub async fn put_watermark(&self, rule: &RuleId, watermark: Timestamp) -> Result<(), AwsError> {
         self.put(WATERMARKS, rule.as_str(), &WatermarkItem { watermark })
             .await
     }
 
-    /// Forgets the watermark of a rule.
+    /// Removes the watermark of a rule.
     pub async fn remove_watermark(&self, rule: &RuleId) -> Result<(), AwsError> {
         self.delete(WATERMARKS, rule.as_str()).await
     }

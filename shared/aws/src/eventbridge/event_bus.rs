@@ -1,4 +1,4 @@
-//! Failures, and rules that are broken, told to whoever listens: events on the account's default event bus.
+//! Publishes failures and broken rules as events on the account's default event bus.
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::types::PutEventsRequestEntry;
@@ -24,7 +24,7 @@ pub struct EventBus {
 }
 
 impl EventBus {
-    /// The event bus of this account and region.
+    /// Returns the event bus of this account and region.
     pub fn new(aws: &Aws) -> Self {
         Self {
             client: Client::new(aws.config()),
@@ -32,17 +32,17 @@ impl EventBus {
         }
     }
 
-    /// Tells that an object of `rule` has failed. The event's detail is the failure record; its resources
-    /// are the two buckets. May be told twice.
+    /// Publishes that an object of `rule` has failed. The event's detail is the failure record. Its resources
+    /// are the two buckets. An event may be published twice.
     pub async fn tell_failure(&self, rule: &Rule, failure: &FailureRecord) -> Result<(), AwsError> {
-        let doing = format!("telling the failure of {:?}", failure.key().as_str());
+        let doing = format!("publishing the failure of {:?}", failure.key().as_str());
         self.tell(rule, OBJECT_FAILED, failure, doing).await
     }
 
-    /// Tells that `rule` is broken; `finding`, the event's detail, says in which ways. Its resources are the two
-    /// buckets. May be told twice.
+    /// Publishes that `rule` is broken. `finding`, the event's detail, lists its problems. The resources are the two
+    /// buckets. An event may be published twice.
     pub async fn tell_broken(&self, rule: &Rule, finding: &impl Serialize) -> Result<(), AwsError> {
-        let doing = format!("telling that {} is broken", rule.id);
+        let doing = format!("publishing that {} is broken", rule.id);
         self.tell(rule, RULE_BROKEN, finding, doing).await
     }
 
@@ -80,7 +80,7 @@ impl EventBus {
     }
 }
 
-/// The group of regions that a region's ARNs name ("Amazon Resource Names", IAM user guide).
+/// Returns the partition that ARNs of a region name ("Amazon Resource Names", IAM user guide).
 fn partition(region: &Region) -> &'static str {
     match region.as_str() {
         name if name.starts_with("cn-") => "aws-cn",

@@ -1,5 +1,5 @@
-//! The EventBridge rules that send a source's events to Tandem's queues: two for each rule of Tandem, one for each
-//! queue. They are on the default event bus, to which S3 sends.
+//! The EventBridge rules that send a source's events to Tandem's queues. Each Tandem rule has two of them, one for each
+//! queue. They are on the default event bus, to which S3 sends its events.
 
 use std::fmt;
 
@@ -17,48 +17,48 @@ use crate::{Aws, AwsError};
 
 /// The longest name of a rule (EventBridge API reference, `PutRule`).
 const NAME_CHARS_MAX: usize = 64;
-/// How many digits replace a rule's id if the name would become too long. There is always room for them: a stack's name
-/// has 47 characters at most, because the name of its function `replicate-delete` has 64 at most.
+/// How many digits replace a rule's id if the name would become too long. They always fit: a stack's name has at most
+/// 47 characters, because the name of its function `replicate-delete` has at most 64.
 const SHORT_DIGITS: usize = 9;
 const LANES: [Lane; 2] = [Lane::Put, Lane::Delete];
 
-/// The rules of EventBridge that belong to one stack.
+/// The EventBridge rules of one stack.
 #[derive(Debug)]
 pub struct EventRules {
     client: Client,
     stack: String,
 }
 
-/// Whether something was written.
+/// Whether an attach had to write anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attached {
     /// Nothing had to be written.
     Before,
-    /// Something was written. EventBridge needs a while until it applies a rule that is new or was changed.
+    /// Something was written. EventBridge needs some time before it applies a new or changed rule.
     Now,
 }
 
-/// What is wrong with a rule of EventBridge.
+/// A fault of an EventBridge rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EventRuleFault {
     /// The name of the rule.
     pub name: String,
-    /// Whose events it should send.
+    /// The lane whose events it should send.
     pub lane: Lane,
     /// What is wrong.
     pub kind: EventRuleFaultKind,
 }
 
-/// In which way a rule of EventBridge is wrong.
+/// The kinds of faults of an EventBridge rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventRuleFaultKind {
     /// It does not exist.
     Missing,
-    /// It was disabled.
+    /// It is disabled.
     Disabled,
-    /// It chooses other events than the rule needs.
+    /// Its pattern does not match the events that the Tandem rule needs.
     OtherPattern,
-    /// The lane's queue is none of its targets, or gets only a part of the event.
+    /// The lane's queue is not one of its targets, or receives only a part of each event.
     NoTarget,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for EventRuleFault {
 }
 
 impl EventRules {
-    /// The rules of this stack, in its account and region.
+    /// Returns the EventBridge rules of this stack, in its account and region.
     pub fn new(aws: &Aws, stack: &str) -> Self {
         Self {
             client: Client::new(aws.config()),
@@ -89,7 +89,7 @@ impl EventRules {
         }
     }
 
-    /// Makes the rules send what `rule` needs. Writes nothing if they do so already. Repeat-safe.
+    /// Creates or corrects the EventBridge rules that `rule` needs. Writes nothing if they are correct. Idempotent.
     pub async fn attach(&self, queues: &LaneQueues, rule: &Rule) -> Result<Attached, AwsError> {
         let mut attached = Attached::Before;
         for lane in LANES {
@@ -101,7 +101,7 @@ impl EventRules {
         Ok(attached)
     }
 
-    /// Deletes the rules that were made for `rule`, with their targets. Repeat-safe; it succeeds if there are none.
+    /// Deletes the EventBridge rules of `rule`, with their targets. Idempotent: it succeeds if they do not exist.
     pub async fn detach(&self, rule: &Rule) -> Result<(), AwsError> {
         for lane in LANES {
             self.delete(&name(&self.stack, &rule.id, lane)).await?;
@@ -109,7 +109,7 @@ impl EventRules {
         Ok(())
     }
 
-    /// Returns what keeps the rules from sending what `rule` needs; one fault for each lane at most.
+    /// Returns why the EventBridge rules do not send the events that `rule` needs, at most one fault for each lane.
     pub async fn faults(
         &self,
         queues: &LaneQueues,
@@ -167,7 +167,7 @@ impl EventRules {
         }
     }
 
-    /// Writes a rule, enabled, and then its target.
+    /// Writes an enabled EventBridge rule, and then its target.
     async fn put(&self, queues: &LaneQueues, rule: &Rule, lane: Lane) -> Result<(), AwsError> {
         let name = name(&self.stack, &rule.id, lane);
         self.client
@@ -191,7 +191,7 @@ impl EventRules {
                 ))
             })?;
         let doing = format!(
-            "making the {} queue a target of the EventBridge rule {name}",
+            "adding the {} queue to the targets of the EventBridge rule {name}",
             lane.as_str()
         );
         let target = Target::builder()
@@ -217,7 +217,7 @@ impl EventRules {
         )
     }
 
-    /// Deletes a rule and its targets, without which it could not be deleted.
+    /// Deletes the targets of an EventBridge rule and then the rule. EventBridge refuses to delete a rule with targets.
     async fn delete(&self, name: &str) -> Result<(), AwsError> {
         let targets = match self.targets(name).await {
             Ok(targets) => targets,
@@ -258,7 +258,7 @@ impl EventRules {
         }
     }
 
-    /// A rule's targets. A rule has five at most, unless the account's quota was raised.
+    /// Returns the targets of an EventBridge rule. It has at most five, unless the account's quota was raised.
     async fn targets(&self, name: &str) -> Result<Vec<Target>, AwsError> {
         let answer = self.client.list_targets_by_rule().rule(name).send().await;
         let answer = answer.map_err(|error| {
@@ -274,7 +274,7 @@ impl EventRules {
 /// EventBridge's code for a rule that does not exist.
 const NOT_FOUND: &str = "ResourceNotFoundException";
 
-/// Whether a target is the queue, and gets the events as they are.
+/// Whether a target is the queue and receives whole events.
 fn sends_all(target: &Target, queue_arn: &str) -> bool {
     target.arn == queue_arn
         && target.input.is_none()
@@ -282,7 +282,7 @@ fn sends_all(target: &Target, queue_arn: &str) -> bool {
         && target.input_transformer.is_none()
 }
 
-/// The error of a request that succeeded, but failed for a target.
+/// Returns the error of a request that succeeded, but failed for a target.
 fn refused(
     doing: String,
     failed: i32,
@@ -292,29 +292,29 @@ fn refused(
     if failed == 0 {
         return Ok(());
     }
-    let said = message.or(code).unwrap_or("it failed without a reason");
+    let said = message.or(code).unwrap_or("EventBridge gave no reason");
     let code = code.map(str::to_owned);
     Err(AwsError::answered(doing, said, code, None))
 }
 
-/// Says which limit was reached, and what to do.
+/// Adds to an error which quota was reached, and what to do.
 ///
 /// Source: EventBridge user guide, "Amazon EventBridge quotas": "Rules", 300 for each event bus by default, adjustable.
 fn with_quota(mut error: AwsError) -> AwsError {
     if error.is("LimitExceededException") {
-        error.said += " (an event bus takes 300 rules unless the account's quota is higher, and every rule of Tandem that is \
-                       notified by EventBridge needs two; ask for a higher quota, or remove rules of the default event bus)";
+        error.said += " (an event bus takes 300 rules unless the account's quota is higher, and every Tandem rule \
+                       notified by it needs two; request a higher quota, or remove rules from the default event bus)";
     }
     error
 }
 
-/// How the descriptions of all of Tandem's rules for the events of a bucket begin, whichever stack made them.
+/// Returns how the descriptions of Tandem's EventBridge rules for a bucket begin. It is the same for all stacks.
 pub(crate) fn description_start(source: &BucketName) -> String {
     format!("Tandem - sends changes of {source} ")
 }
 
-/// The name of the EventBridge rule for one lane. It begins with the stack's name and `-rule-`, as the template's
-/// policies expect.
+/// Returns the name of the EventBridge rule for one lane. It begins with the stack's name and `-rule-`, as the
+/// template's policies expect.
 fn name(stack: &str, rule: &RuleId, lane: Lane) -> String {
     let whole = format!("{stack}-{rule}-{}", lane.as_str());
     if whole.len() <= NAME_CHARS_MAX && rule.as_str().starts_with("rule-") {
@@ -334,7 +334,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_short_enough_and_says_to_what_it_belongs() {
+    fn a_name_is_short_enough_and_names_its_stack() {
         let rule = RuleId::new("rule-0197f3c2a1b47c3e9d52");
         assert_eq!(
             name("tandem", &rule, Lane::Put),
@@ -358,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_gets_only_a_part_of_the_event_is_none() {
+    fn a_target_that_receives_only_a_part_of_the_event_does_not_count() {
         let target = Target::builder().id("put").arn("arn:put");
         let whole = target.clone().build().unwrap();
         assert!(sends_all(&whole, "arn:put") && !sends_all(&whole, "arn:delete"));
@@ -376,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_rules_is_named() {
+    fn an_error_at_the_quota_of_rules_names_the_quota() {
         let code = Some("LimitExceededException".to_owned());
         let limited = AwsError::answered("writing", "no", code, None);
         assert!(with_quota(limited).to_string().contains("takes 300 rules"));

@@ -1,4 +1,4 @@
-//! Tags, ACLs and locks: what is read and set beside an object, without its bytes.
+//! Reads and writes the tags, ACLs and locks of objects.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ use crate::s3::object_state::{date_time, legal_hold};
 use crate::s3::s3_pair::S3Pair;
 
 impl S3Pair {
-    /// What the rule carries over that no HEAD shows.
+    /// Reads the attributes that the rule replicates and a HEAD does not show: tags and grants.
     pub(crate) async fn read_attributes(
         &self,
         side: Side,
@@ -40,8 +40,8 @@ impl S3Pair {
         Ok(attributes)
     }
 
-    /// What an object grants to others than its owner, and than the replica's: owners have everything anyway.
-    /// Nothing is granted on what is not there.
+    /// Returns what an object grants to others than its owner and the replica's owner, who have every permission
+    /// anyway. A missing object has no grants.
     async fn read_grants(&self, side: Side, key: &ObjectKey) -> Result<BTreeSet<Grant>, Fault> {
         let Some(acl) = self.read_acl(side, key).await? else {
             return Ok(BTreeSet::new());
@@ -98,7 +98,7 @@ impl S3Pair {
         }
     }
 
-    /// Sets what is wanted on the replica that was seen; of a versioned bucket on that very version.
+    /// Sets the wanted attributes on the replica that was seen. In a versioned bucket it sets them on that version.
     pub(crate) async fn adjust_replica(
         &self,
         key: &ObjectKey,
@@ -201,7 +201,7 @@ impl S3Pair {
                 if Refused::of(&error).code.as_deref() == Some("AccessControlListNotSupported") =>
             {
                 let message = format!(
-                    "writing the replica's ACL of {:?}: the destination bucket has ACLs disabled",
+                    "writing the ACL of the replica {:?}: the destination bucket has ACLs disabled",
                     key.as_str()
                 );
                 Err(Fault::new(Reason::DstPutAclNotPermitted, message, error))
@@ -226,7 +226,7 @@ impl S3Pair {
         if let Some(retention) = &lock.retention
             && !wanted.is_within(&seen.lock)
         {
-            // The stricter and the longer of the two: neither can be taken back.
+            // Requests the stricter mode and the later date of the two, because neither can be reduced.
             let seen = seen.lock.retention.as_ref();
             let compliance = retention.compliance || seen.is_some_and(|seen| seen.compliance);
             let until = seen.map_or(retention.until, |seen| seen.until.max(retention.until));
@@ -275,7 +275,7 @@ impl S3Pair {
     }
 }
 
-/// Whether what was to be written to was still there.
+/// Returns whether the written object still existed.
 fn found<T, E>(
     doing: Doing,
     key: &ObjectKey,
@@ -291,7 +291,7 @@ where
     }
 }
 
-/// Whether S3 says that there is no such object, or that a delete marker hides it.
+/// Whether S3 answers that the object does not exist, or that a delete marker hides it.
 fn is_gone<E>(error: &SdkError<E, Response>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
@@ -317,7 +317,7 @@ fn tagging(tags: &Tags) -> Result<Tagging, BuildError> {
         .build()
 }
 
-/// What is granted to others than the owner.
+/// Returns what an ACL grants to others than the owner.
 fn grants(acl: &GetObjectAclOutput) -> BTreeSet<Grant> {
     acl.grants()
         .iter()

@@ -1,4 +1,4 @@
-//! What there is to know about a bucket before a rule is made for it.
+//! Examines a bucket before a rule is created for it.
 
 use aws_sdk_s3::operation::head_bucket::{HeadBucketError, HeadBucketOutput};
 use aws_sdk_s3::types::{ObjectLockEnabled, ObjectOwnership, ServerSideEncryption};
@@ -13,16 +13,16 @@ use tandem_replication::rule::{Bucket, BucketEncryption};
 use crate::error::Refused;
 use crate::{Aws, AwsError};
 
-/// What looking for a bucket found.
+/// The result of looking up a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// It is there, it is the account's that was asked for, and it can be listed.
+    /// It exists, the expected account owns it, and Tandem can list it.
     Readable(Region),
-    /// There is no such bucket.
+    /// It does not exist.
     Missing,
-    /// It belongs to another account than that.
+    /// Another account owns it.
     OtherOwner,
-    /// It belongs to another account, or may not be read; in S3's words.
+    /// Another account owns it, or Tandem has no permission to read it. Contains S3's message.
     NotAccessible(String),
 }
 
@@ -31,11 +31,11 @@ pub enum Found {
 pub struct OwnBucket {
     /// Its name.
     pub name: BucketName,
-    /// Its region, where it can be told.
+    /// Its region, if S3 returns it.
     pub region: Option<Region>,
 }
 
-/// Finds out where `bucket` is, whether it is the account `owner`'s, and whether it can be read.
+/// Determines the region of `bucket`, whether the account `owner` owns it, and whether Tandem can read it.
 pub async fn look_up(aws: &Aws, bucket: &BucketName, owner: &str) -> Result<Found, AwsError> {
     match locate(aws, bucket, Some(owner)).await {
         Ok(region) => listed(aws, bucket, owner, region).await,
@@ -43,7 +43,7 @@ pub async fn look_up(aws: &Aws, bucket: &BucketName, owner: &str) -> Result<Foun
     }
 }
 
-/// Whether a bucket of this region can be listed.
+/// Determines whether Tandem can list a bucket in this region.
 async fn listed(
     aws: &Aws,
     bucket: &BucketName,
@@ -67,8 +67,8 @@ async fn listed(
     }
 }
 
-/// Whether a bucket is a website, so that its objects' redirects are followed by somebody. Taken for one if
-/// nobody says.
+/// Whether a bucket is a website, so that its clients follow the redirects of its objects. Returns true if S3
+/// does not say.
 pub async fn is_website(aws: &Aws, bucket: &Bucket) -> bool {
     let answer = aws
         .s3(&bucket.region)
@@ -83,7 +83,7 @@ pub async fn is_website(aws: &Aws, bucket: &Bucket) -> bool {
     )
 }
 
-/// The account's buckets, sorted by name.
+/// Returns the account's buckets, sorted by name.
 pub async fn own_buckets(aws: &Aws) -> Result<Vec<OwnBucket>, AwsError> {
     let mut buckets = Vec::new();
     let mut pages = aws
@@ -110,20 +110,20 @@ pub async fn own_buckets(aws: &Aws) -> Result<Vec<OwnBucket>, AwsError> {
     Ok(buckets)
 }
 
-/// Whether the account's own buckets are known, and this is none of them.
+/// Whether S3 returns the list of the account's own buckets, and this bucket is not in it.
 async fn is_anothers(aws: &Aws, bucket: &BucketName) -> bool {
     let own = own_buckets(aws).await;
     own.is_ok_and(|own| own.iter().all(|own| own.name != *bucket))
 }
 
-/// Finds the bucket's region, if it may be looked at and, where one is named, this is its owner.
+/// Returns the bucket's region if Tandem may read the bucket and, if `owner` is given, this account owns it.
 async fn locate(aws: &Aws, bucket: &BucketName, owner: Option<&str>) -> Result<Region, HeadError> {
     match head(aws, aws.region(), bucket, owner).await {
         Ok(answer) => Ok(answer
             .bucket_region()
             .map_or_else(|| aws.region().clone(), Region::new)),
         Err(error) => match (bucket_region(&error), Refused::of(&error).status) {
-            // A redirect names the region; ask there who owns the bucket.
+            // A redirect names the region. A request to that region checks the owner.
             (Some(region), Some(301 | 307 | 400)) => {
                 head(aws, &region, bucket, owner).await.map(|_| region)
             }
@@ -132,8 +132,8 @@ async fn locate(aws: &Aws, bucket: &BucketName, owner: Option<&str>) -> Result<R
     }
 }
 
-/// Returns the region of one of the account's own buckets; none if there is no such bucket. A service that fails is an
-/// error: it says nothing about the bucket.
+/// Returns the region of one of the account's own buckets, or `None` if there is no such bucket. A failure of the
+/// service is an error, because it does not show whether the bucket exists.
 pub(crate) async fn region_of(aws: &Aws, bucket: &BucketName) -> Result<Option<Region>, AwsError> {
     match head(aws, aws.region(), bucket, Some(aws.account_id())).await {
         Ok(answer) => Ok(answer.bucket_region().map(Region::new)),
@@ -146,8 +146,7 @@ pub(crate) async fn region_of(aws: &Aws, bucket: &BucketName) -> Result<Option<R
     }
 }
 
-/// Finds out what `bucket` is set up for, as far as `options` depend on it. What S3 does not say, for whatever
-/// reason, stays unknown.
+/// Reads the setup of `bucket`, as far as `options` depend on it. A setting that S3 does not return stays unknown.
 pub async fn look_at_setup(
     aws: &Aws,
     bucket: &Bucket,
@@ -206,13 +205,13 @@ async fn has_acls(aws: &Aws, bucket: &Bucket, owner: &str) -> Option<bool> {
             let rule = answer.ownership_controls()?.rules().first()?;
             Some(*rule.object_ownership() != ObjectOwnership::BucketOwnerEnforced)
         }
-        // As it was before there were such controls.
+        // The bucket is older than ownership controls, and so has ACLs.
         Err(error) => is_unset(bucket, "OwnershipControlsNotFoundError", &error).then_some(true),
     }
 }
 
-/// Returns the default encryption of a bucket of the account `owner`; none if S3 does not return it, or returns a word
-/// that this version does not know.
+/// Returns the default encryption of a bucket of the account `owner`, or `None` if S3 does not return it, or returns a
+/// word that this version does not know.
 pub async fn default_encryption(
     aws: &Aws,
     bucket: &Bucket,
@@ -257,11 +256,11 @@ fn is_unset<E>(bucket: &Bucket, code: &str, error: &SdkError<E, Response>) -> bo
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let error = AwsError::described(format!("looking at the setup of {}", bucket.name), error);
+    let error = AwsError::described(format!("reading the setup of {}", bucket.name), error);
     if error.is(code) {
         return true;
     }
-    tracing::warn!(%error, "the bucket's setup is not known");
+    tracing::warn!(%error, "cannot read the bucket's setup; it stays unknown");
     false
 }
 
@@ -296,16 +295,16 @@ async fn refused(
 ) -> Result<Found, AwsError> {
     match Refused::of(error).status {
         Some(404) => Ok(Found::Missing),
-        // It may be looked at by whoever names no owner: the owner is what was refused.
+        // The request succeeds without an expected owner, so S3 refused the owner.
         Some(403) if locate(aws, bucket, None).await.is_ok() => Ok(Found::OtherOwner),
-        // The role denies every request to another account's bucket, so that only the list of the own ones can tell.
+        // The role denies every request to another account's bucket. Only the list of the own buckets shows the owner.
         Some(403) if owner == aws.account_id() && is_anothers(aws, bucket).await => {
             Ok(Found::OtherOwner)
         }
         status @ Some(400..=499) => {
             let said = AwsError::described("S3 answers", error).to_string();
             match (status, bucket_region(error)) {
-                // The answer to a HEAD has no message; that to a listing may say which policy denies it.
+                // The answer to a HEAD has no message. The answer to a listing may name the policy that denies it.
                 (Some(403), Some(region)) => match listed(aws, bucket, owner, region).await {
                     Ok(Found::NotAccessible(words)) => Ok(Found::NotAccessible(words)),
                     _ => Ok(Found::NotAccessible(said)),
@@ -313,6 +312,6 @@ async fn refused(
                 _ => Ok(Found::NotAccessible(said)),
             }
         }
-        _ => Err(AwsError::described(format!("looking for {bucket}"), error)),
+        _ => Err(AwsError::described(format!("looking up {bucket}"), error)),
     }
 }

@@ -1,27 +1,27 @@
-//! Why S3 said no. A 403 is the same whether a role lacks a permission or a bucket has changed hands, and a
-//! copy's whether the source may not be read or the replica not be written. Asked once more, S3 tells: at
-//! most six requests for an object that failed for good, none for one that did not.
+//! Determines why S3 denied a request. A 403 does not show whether a role lacks a permission or the bucket's owner has
+//! changed, and the 403 of a copy does not show which side denied it. Further requests show it: at most six for an
+//! object that failed permanently, and none for any other.
 
-use tandem_replication::bucket_pair::Side;
+use tandem_replication::bucket_pair::{BucketPair, Side};
 use tandem_replication::fault::{Fault, Reason};
 use tandem_replication::names::ObjectKey;
 
 use crate::error::Refused;
 use crate::s3::s3_pair::S3Pair;
 
-/// What became of a bucket.
+/// Whether a bucket still has its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ownership {
-    /// It is there and its owner's, or that cannot be told.
+    /// The bucket exists and has the expected owner, or S3 does not show whether it has.
     Unchanged,
-    /// It is another account's.
+    /// Another account owns it.
     AnotherAccounts,
     /// It does not exist.
     Gone,
 }
 
 impl S3Pair {
-    /// The same failure, with the reason that only another look can tell.
+    /// Returns the fault with a more exact reason, if further requests reveal one.
     pub async fn explained(&self, key: &ObjectKey, fault: Fault) -> Fault {
         for &side in in_doubt(fault.reason) {
             match (self.ownership(side).await, side) {
@@ -43,7 +43,7 @@ impl S3Pair {
         if fault.reason != Reason::CopyNotPermitted {
             return fault;
         }
-        match self.look(Side::Source, key).await {
+        match self.head(Side::Source, key).await {
             Err(looking) if looking.reason == Reason::SrcHeadObjectNotPermitted => {
                 fault.explained(Reason::SrcGetObjectNotPermitted)
             }
@@ -70,14 +70,14 @@ impl S3Pair {
         };
         match Refused::of(&error).status {
             Some(404) => Ownership::Gone,
-            // It may be looked at by whoever is no owner: the owner is what was refused.
+            // The request succeeds without an expected owner, so S3 refused the owner.
             Some(403) if look.send().await.is_ok() => Ownership::AnotherAccounts,
             _ => Ownership::Unchanged,
         }
     }
 }
 
-/// The buckets that may be the real reason behind this one.
+/// Returns the buckets whose owner or absence may be the real cause of a fault with this reason.
 fn in_doubt(reason: Reason) -> &'static [Side] {
     match reason {
         Reason::SrcHeadObjectNotPermitted

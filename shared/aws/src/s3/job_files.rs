@@ -1,4 +1,4 @@
-//! Objects in S3 that a job is told of besides its rule's buckets: the list of its keys, and its report.
+//! Reads and writes a job's files in S3: the list of its keys, and its report.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
@@ -19,7 +19,7 @@ pub struct Place {
     region: Region,
 }
 
-/// What a HEAD shows of an object there.
+/// What a HEAD shows of an object at a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Its `ETag`, unquoted.
@@ -33,7 +33,7 @@ pub struct Found {
 const CHUNK_BYTES: u64 = 4 << 20;
 /// How many bytes are requested if only the end of a line is needed.
 const TAIL_BYTES: u64 = 64 << 10;
-/// How often a chunk is requested if its answer breaks off.
+/// How often a chunk is requested if its answer is interrupted.
 const CHUNK_ATTEMPTS: u32 = 3;
 
 /// The bytes of an object, in chunks. A chunk is requested when it is needed, and read completely at once.
@@ -41,11 +41,11 @@ const CHUNK_ATTEMPTS: u32 = 3;
 pub struct Body {
     place: Place,
     etag: String,
-    /// The chunk that was read and not taken yet.
+    /// A chunk that was read and not returned yet.
     ready: Option<Chunk>,
     /// Where the next chunk begins.
     at: u64,
-    /// Up to where most of the bytes are wanted.
+    /// Before this position the caller needs most of the bytes.
     until: Option<u64>,
     /// The object's size, once an answer has shown it.
     size: Option<u64>,
@@ -60,7 +60,7 @@ struct Chunk {
 }
 
 impl Body {
-    /// The next bytes; `None` at the end. An error says that the connection failed: another read may succeed.
+    /// Returns the next bytes, or `None` at the end. After an error, another read may succeed.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, AwsError> {
         let chunk = match self.ready.take() {
             Some(chunk) => chunk,
@@ -82,7 +82,7 @@ impl Body {
         self.place.chunk(&self.etag, self.at, end).await
     }
 
-    /// All bytes.
+    /// Returns all bytes.
     pub async fn all(mut self) -> Result<Vec<u8>, AwsError> {
         let mut all = Vec::new();
         while let Some(bytes) = self.next().await? {
@@ -93,13 +93,13 @@ impl Body {
 }
 
 impl Place {
-    /// The place, if its bucket can be found.
+    /// Returns the place, if its bucket exists in this account.
     pub async fn find(aws: &Aws, uri: &S3Uri) -> Result<Option<Self>, AwsError> {
         let region = region_of(aws, &uri.bucket).await?;
         Ok(region.map(|region| Self::of(aws, uri.clone(), region)))
     }
 
-    /// The place in a bucket of this region.
+    /// Returns the place in a bucket of this region.
     pub fn of(aws: &Aws, uri: S3Uri, region: Region) -> Self {
         Self {
             client: aws.s3(&region),
@@ -119,7 +119,7 @@ impl Place {
         &self.uri
     }
 
-    /// What is there; `None` if there is no such object.
+    /// Returns what a HEAD shows of the object, or `None` if it does not exist.
     pub async fn head(&self) -> Result<Option<Found>, AwsError> {
         let request = self
             .client
@@ -135,20 +135,24 @@ impl Place {
                         bytes: head.bytes()?,
                     })
                 });
-                let unreadable = |error| AwsError::unexpected(self.doing("looking at"), error);
+                let unreadable =
+                    |error| AwsError::unexpected(self.doing("reading the headers of"), error);
                 found.map(Some).map_err(unreadable)
             }
             Err(error) if Refused::of(&error).status == Some(404) => Ok(None),
-            Err(error) => Err(AwsError::request(self.doing("looking at"), error)),
+            Err(error) => Err(AwsError::request(
+                self.doing("reading the headers of"),
+                error,
+            )),
         }
     }
 
-    /// The object's bytes from `from` on; refused if it is not the one of this `ETag` any more.
+    /// Returns the object's bytes from `from` on, or an error if the object no longer has this `ETag`.
     pub async fn read(&self, etag: &str, from: u64) -> Result<Body, AwsError> {
         self.read_until(etag, from, None).await
     }
 
-    /// The same, where hardly more is wanted than the bytes before `until`.
+    /// Returns the same bytes as [`Self::read`], but reads few of those after `until`.
     pub async fn read_until(
         &self,
         etag: &str,
@@ -167,12 +171,12 @@ impl Place {
         Ok(body)
     }
 
-    /// The object's first bytes, at most this many; an error if the object no longer has this `ETag`.
+    /// Returns at most this many of the object's first bytes, or an error if the object no longer has this `ETag`.
     pub async fn read_head(&self, etag: &str, bytes_max: u64) -> Result<Vec<u8>, AwsError> {
         Ok(self.chunk(etag, 0, bytes_max).await?.bytes)
     }
 
-    /// The bytes from `from` to before `end`, or to the object's end: none if it ends before `from`.
+    /// Returns the bytes from `from` to before `end`, or to the object's end. There are none if it ends before `from`.
     async fn chunk(&self, etag: &str, from: u64, end: u64) -> Result<Chunk, AwsError> {
         let mut attempt = 1;
         loop {
@@ -185,7 +189,7 @@ impl Place {
                 .range(format!("bytes={from}-{}", end.saturating_sub(1)))
                 .expected_bucket_owner(&self.owner);
             let answer = match request.send().await {
-                // No byte of the object is in the range, also if the object is empty.
+                // The range contains no byte of the object. This is also the answer for an empty object.
                 Err(error) if Refused::of(&error).status == Some(416) => {
                     return Ok(Chunk {
                         bytes: Vec::new(),
@@ -201,7 +205,7 @@ impl Place {
                 Ok(bytes) => {
                     let bytes = bytes.to_vec();
                     let size = range.as_deref().and_then(size_in).ok_or_else(|| {
-                        let problem = "the answer does not say which bytes it has";
+                        let problem = "the answer has no valid Content-Range";
                         AwsError::unexpected(self.doing("reading"), problem)
                     })?;
                     return Ok(Chunk { bytes, size });
@@ -214,7 +218,7 @@ impl Place {
         }
     }
 
-    /// Writes an object of this name within the place.
+    /// Writes an object with this name below the place.
     pub async fn write(&self, name: &str, body: Vec<u8>) -> Result<(), AwsError> {
         self.client
             .put_object()
@@ -233,7 +237,7 @@ impl Place {
     }
 }
 
-/// The object's size in a `Content-Range`, such as `bytes 0-9/10`.
+/// Returns the object's size in a `Content-Range`, such as `bytes 0-9/10`.
 fn size_in(content_range: &str) -> Option<u64> {
     content_range.rsplit_once('/')?.1.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! Pages of a bucket's listing, within a key range.
+//! Lists the objects of a bucket in a key range, page by page.
 
 use aws_sdk_s3::types::EncodingType;
 use aws_smithy_types::DateTime;
@@ -15,7 +15,7 @@ use crate::AwsError;
 use crate::s3::s3_pair::S3Pair;
 
 impl S3Pair {
-    /// The first page of `range` on one side: up to 1,000 objects, one request.
+    /// Returns the first page of `range` on one side: up to 1,000 objects, with one request.
     pub async fn list(&self, side: Side, range: &ShardRange) -> Result<ListingPage, AwsError> {
         self.list_at_most(side, range, None).await
     }
@@ -36,7 +36,7 @@ impl S3Pair {
             .set_prefix((!range.prefix.is_empty()).then(|| range.prefix.clone()))
             .set_start_after(range.after.clone())
             .set_max_keys(keys_max)
-            // Keys may hold characters that XML cannot.
+            // Keys may contain characters that XML cannot represent.
             .encoding_type(EncodingType::Url)
             .send()
             .await
@@ -50,7 +50,7 @@ impl S3Pair {
                 continue;
             }
             let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok());
-            // What a listing does not show, a HEAD has to.
+            // If the listing has no size, the `ETag` stays unknown too, and a HEAD has to read both.
             let etag = bytes.and_then(|_| object.e_tag());
             objects.push(Listed {
                 key,
@@ -72,13 +72,13 @@ impl S3Pair {
         })
     }
 
-    /// The first key of `range` at the source, one request.
+    /// Returns the first key of `range` at the source, with one request.
     pub async fn first_key(&self, range: &ShardRange) -> Result<Option<String>, AwsError> {
         let page = self.list_at_most(Side::Source, range, Some(1)).await?;
         Ok(page.objects.into_iter().next().map(|object| object.key))
     }
 
-    /// Every object of `range` on one side, page by page.
+    /// Returns every object of `range` on one side. It reads page by page.
     pub async fn list_all(&self, side: Side, range: &ShardRange) -> Result<Vec<Listed>, AwsError> {
         let mut range = range.clone();
         let mut objects: Vec<Listed> = Vec::new();
@@ -103,8 +103,8 @@ fn written_at(said: Option<&DateTime>) -> Timestamp {
         .unwrap_or(WRITTEN_AT_UNKNOWN)
 }
 
-/// A key as a listing writes it. A server that does not know `encoding-type` writes keys as they are, and does not name
-/// the encoding in its answer.
+/// Returns a key from a listing, decoded. A server that does not know `encoding-type` writes keys as they are, and does
+/// not name the encoding in its answer.
 pub(crate) fn listed_key(text: &str, encoding: Option<&EncodingType>) -> String {
     if encoding == Some(&EncodingType::Url) {
         decoded(text)
@@ -113,7 +113,7 @@ pub(crate) fn listed_key(text: &str, encoding: Option<&EncodingType>) -> String 
     }
 }
 
-/// A key as `encoding-type=url` writes it: percent-encoded, with `+` for a space.
+/// Decodes a key that `encoding-type=url` has encoded: percent-encoded, with `+` for a space.
 fn decoded(text: &str) -> String {
     let spaced = text.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8_lossy().into_owned()

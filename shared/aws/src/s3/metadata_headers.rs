@@ -1,5 +1,5 @@
-//! Writes metadata into requests as bytes. The SDK's request types take text only; HTTP allows other bytes, and S3 keeps
-//! what a client sent.
+//! Writes metadata into requests as bytes. The SDK's request types accept only text, but HTTP allows other bytes, and
+//! S3 keeps the bytes that a client sent.
 
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::interceptors::Intercept;
@@ -10,8 +10,8 @@ use aws_smithy_types::config_bag::ConfigBag;
 use http::{HeaderMap, HeaderName};
 use tandem_replication::object::Metadata;
 
-/// Writes an object's metadata into a request, each header byte for byte. Headers that are no text are sent without
-/// being part of the signature, which S3 allows for all but `x-amz-` headers ([`Metadata::unsendable`]).
+/// Writes an object's metadata into a request, each header byte for byte. Headers that are not text are not part of the
+/// signature, which S3 allows for all headers except `x-amz-` headers ([`Metadata::unsendable`]).
 #[derive(Debug)]
 pub(crate) struct WithMetadata(pub(crate) Metadata);
 
@@ -71,7 +71,8 @@ mod tests {
 
     use super::*;
 
-    /// What HTTP allows in a header's value: a tab, and every byte from a space on but DEL (RFC 9110, section 5.5).
+    /// The bytes that HTTP allows in a header's value: a tab, and every byte from a space on except DEL (RFC 9110,
+    /// section 5.5).
     fn values() -> impl Strategy<Value = Vec<u8>> {
         let byte = prop_oneof![Just(b'\t'), 0x20..=0x7e_u8, 0x80..=0xff_u8];
         proptest::collection::vec(byte, 0..40)

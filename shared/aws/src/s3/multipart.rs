@@ -1,4 +1,4 @@
-//! Uploads in parts, each part copied from the source: the domain's [`Uploads`] port, request by request.
+//! Multipart uploads whose parts are copied from the source. Implements the domain's [`Uploads`] port.
 
 use std::time::SystemTime;
 
@@ -30,7 +30,7 @@ use crate::s3::object_state::{date_time, hides_digest, legal_hold, lock_mode};
 use crate::s3::s3_pair::{S3Pair, check_sendable, conditions, copy_refused};
 use crate::s3::uploaded_part::{UploadedPart, copied, etag_of, listed, ordered_checksum};
 
-/// How many parts of one object are under way at once.
+/// How many parts of one object are copied at the same time.
 const PARTS_AT_ONCE: usize = 16;
 
 /// Why a part was not copied.
@@ -40,7 +40,7 @@ enum NotCopied {
 }
 
 impl S3Pair {
-    /// Copies `source` in these parts within this invocation.
+    /// Copies all parts of `source` within this invocation.
     pub(crate) async fn copy_in_parts(
         &self,
         key: &ObjectKey,
@@ -52,8 +52,8 @@ impl S3Pair {
         let began = moment();
         let copied = copy_in_parts(self, key, source, layout, record_etag, onto).await?;
         Ok(match copied {
-            // Metadata were read before the parts: only reading the source again can tell whether they still
-            // hold.
+            // The metadata were read before the parts were copied. The caller has to read the source again to check
+            // that they are still current.
             Ok(etag) => CopyOutcome::Landed(Landed {
                 etag,
                 version: None,
@@ -65,7 +65,7 @@ impl S3Pair {
         })
     }
 
-    /// Creates an upload. A server error may leave one that has no id here: the sweep finds it by the log.
+    /// Creates an upload. After a server error an upload may exist whose id is unknown. The sweep finds it by the log.
     async fn create_upload(
         &self,
         key: &ObjectKey,
@@ -99,7 +99,7 @@ impl S3Pair {
             .set_object_lock_legal_hold_status(lock.map(legal_hold))
             .set_tagging((!tags.is_empty()).then(|| as_query(tags)))
             .customize()
-            // An upload that nobody knows of would be left behind.
+            // A repeated request could create a second upload whose id is unknown.
             .config_override(never_blindly_again())
             .interceptor(WithMetadata(metadata))
             .send()
@@ -109,13 +109,13 @@ impl S3Pair {
         let id = answer.upload_id.map(UploadId::new).ok_or_else(|| {
             Fault::because(
                 Reason::ServiceFailed,
-                format!("copying {:?}: the answer names no upload", key.as_str()),
+                format!("copying {:?}: the answer has no upload id", key.as_str()),
             )
         })?;
         Ok(CreatedUpload { id, makes_digest })
     }
 
-    /// Copies these parts into an upload, several at a time.
+    /// Copies these parts into an upload, several at the same time.
     async fn copy_all_parts(
         &self,
         key: &ObjectKey,
@@ -157,7 +157,7 @@ impl S3Pair {
             .part_number(number)
             .copy_source(self.copy_source(key))
             .copy_source_if_match(etag.quoted())
-            // S3 takes no range of an object of 5 MiB or less, which has one part (API reference,
+            // S3 refuses a range of an object of 5 MiB or less. Such an object has one part (API reference,
             // "`UploadPartCopy`").
             .set_copy_source_range(
                 (!part.is_only).then(|| format!("bytes={}-{}", part.first, part.last)),
@@ -205,7 +205,7 @@ impl S3Pair {
                 if part.part_number() > last {
                     return Ok(Some(found));
                 }
-                // A marker that a server takes otherwise must not let a part appear twice.
+                // If a server interprets the marker in another way, a part must still not appear twice.
                 if part.part_number() >= first
                     && found.last().map(UploadedPart::part_number) < Some(part.part_number())
                 {
@@ -269,7 +269,7 @@ impl S3Pair {
             .ok_or_else(|| {
                 Fault::because(
                     Reason::ServiceFailed,
-                    format!("copying {:?}: the answer names no ETag", key.as_str()),
+                    format!("copying {:?}: the answer has no ETag", key.as_str()),
                 )
             })
     }
@@ -293,14 +293,14 @@ impl S3Pair {
     }
 
     async fn list_uploads(&self, key: &ObjectKey) -> Result<Vec<OpenUpload>, Fault> {
-        // The key itself is the first of all that begin with it.
+        // The key itself sorts first among all keys that begin with it.
         let answer = self
             .replica
             .client
             .list_multipart_uploads()
             .bucket(self.replica.name.as_str())
             .prefix(key.as_str())
-            // Keys that begin so may hold characters that XML cannot.
+            // Keys with this prefix may contain characters that XML cannot represent.
             .encoding_type(EncodingType::Url)
             .expected_bucket_owner(&self.replica.owner)
             .send()
@@ -314,14 +314,6 @@ impl S3Pair {
         };
         let of_this_key = answer.uploads().iter().filter(named);
         Ok(of_this_key.filter_map(open_upload).collect())
-    }
-
-    /// The same answer; a fault names the reason that only another request can tell.
-    async fn with_reason<T>(&self, key: &ObjectKey, answer: Answer<T>) -> Answer<T> {
-        match answer {
-            Err(fault) => Err(self.explained(key, fault).await),
-            answer => answer,
-        }
     }
 }
 
@@ -338,8 +330,7 @@ impl Uploads for S3Pair {
         if !self.options.tags {
             return Ok(Tags::new());
         }
-        let tags = self.read_tags(Side::Source, key).await;
-        self.with_reason(key, tags).await
+        self.read_tags(Side::Source, key).await
     }
 
     async fn exact_layout(
@@ -347,8 +338,7 @@ impl Uploads for S3Pair {
         key: &ObjectKey,
         source: &ObjectState,
     ) -> Answer<Option<PartLayout>> {
-        let layout = self.source_parts(key, source, true).await;
-        self.with_reason(key, layout).await
+        self.source_parts(key, source, true).await
     }
 
     async fn log(&self, key: &ObjectKey) -> Answer<LoggedUpload> {
@@ -378,8 +368,7 @@ impl Uploads for S3Pair {
         tags: &Tags,
         record_etag: bool,
     ) -> Answer<CreatedUpload> {
-        let created = self.create_upload(key, source, tags, record_etag).await;
-        self.with_reason(key, created).await
+        self.create_upload(key, source, tags, record_etag).await
     }
 
     async fn copy_parts(
@@ -389,8 +378,7 @@ impl Uploads for S3Pair {
         upload: &UploadId,
         parts: Vec<Part>,
     ) -> Answer<Filled<UploadedPart>> {
-        let filled = self.copy_all_parts(key, etag, upload, parts).await;
-        self.with_reason(key, filled).await
+        self.copy_all_parts(key, etag, upload, parts).await
     }
 
     async fn uploaded_parts(
@@ -400,8 +388,7 @@ impl Uploads for S3Pair {
         first: u32,
         last: u32,
     ) -> Answer<Option<Vec<UploadedPart>>> {
-        let parts = self.list_parts(key, upload, first, last).await;
-        self.with_reason(key, parts).await
+        self.list_parts(key, upload, first, last).await
     }
 
     async fn complete(
@@ -410,12 +397,11 @@ impl Uploads for S3Pair {
         upload: &UploadId,
         order: CompletionOrder<'_, UploadedPart>,
     ) -> Answer<Completed> {
-        let completed = self.complete_upload(key, upload, order).await;
-        self.with_reason(key, completed).await
+        self.complete_upload(key, upload, order).await
     }
 
     async fn abort(&self, key: &ObjectKey, upload: &UploadId) -> Answer<bool> {
-        // `configure-rule` aborts uploads too, and may not ask why S3 refuses that.
+        // `configure-rule` aborts uploads too. It has no permission for the requests that explain a fault.
         self.abort_upload(key, upload).await
     }
 
@@ -424,11 +410,11 @@ impl Uploads for S3Pair {
     }
 
     fn left_to_sweep(&self, entry: &LoggedUpload, fault: &Fault) {
-        tracing::warn!(object.key = entry.key.as_str(), error = %fault, "an upload is left to the sweep");
+        tracing::warn!(object.key = entry.key.as_str(), error = %fault, "cannot abort an upload; the sweep retries");
     }
 }
 
-/// Reads an upload off a listing.
+/// Returns an upload from a listing.
 fn open_upload(listed: &MultipartUpload) -> Option<OpenUpload> {
     let created_secs = listed.initiated()?.secs();
     Some(OpenUpload {
@@ -444,8 +430,8 @@ where
     Refused::of(error).code.as_deref() == Some("NoSuchUpload")
 }
 
-/// Whether the destination does not hold what the upload may replace. With 409, another write of the key came
-/// between. `If-Match` on a key that does not exist is answered 404 (user guide, "Conditional writes").
+/// Whether the destination is no longer what the upload may replace. A 409 means that another write of the key came
+/// between. S3 answers `If-Match` on a key that does not exist with 404 (user guide, "Conditional writes").
 fn is_overtaken<E>(error: &SdkError<E, Response>, onto: Onto<'_>) -> bool
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,

@@ -1,9 +1,9 @@
-//! A source bucket's notification configuration: our entries in, our entries out, and never anybody
-//! else's touched.
+//! Adds Tandem's entries to a source bucket's notification configuration and removes them. It does not change the
+//! entries of other writers.
 //!
-//! A bucket has one configuration, which can only be read and written whole. The rule's claim on the
-//! bucket keeps our own writers apart; a change that somebody else makes between our read and our write
-//! is lost, as it would be between any two writers: S3 offers no condition on this request.
+//! A bucket has one configuration, which can only be read and written as a whole. The rule's claim on the bucket
+//! prevents concurrent writes by Tandem. If another writer changes the configuration between our read and our write,
+//! that change is lost, because S3 has no conditional form of this request.
 
 use std::time::Duration;
 
@@ -25,16 +25,16 @@ use crate::{Aws, AwsError};
 /// The queues that S3 sends to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneQueues {
-    /// Of puts.
+    /// The queue of puts.
     pub put_arn: String,
-    /// Of deletes.
+    /// The queue of deletes.
     pub delete_arn: String,
-    /// Topics that deliver to either of them what S3 sends to the topic.
+    /// Topics that deliver S3's notifications to either of these queues.
     pub topic_arns: Vec<String>,
 }
 
 impl LaneQueues {
-    /// The queue of a lane.
+    /// Returns the queue of a lane.
     pub(crate) fn arn(&self, lane: Lane) -> &str {
         match lane {
             Lane::Put => &self.put_arn,
@@ -52,7 +52,7 @@ impl LaneQueues {
 /// An entry of another writer, and the ARN that it sends to.
 pub type OtherEntry = (String, Entry);
 
-/// Why a rule's notifications could not be attached.
+/// Why Tandem could not attach a rule's notifications.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// An entry of another writer asks for the same events of the same keys.
@@ -60,27 +60,27 @@ pub enum AttachError {
         .0.1.id, .0.0, .0.1.events.join(", "), .0.1.prefix.as_written(), .0.1.suffix.as_written())]
     Conflict(OtherEntry),
     /// S3 does not accept the configuration.
-    #[error("S3 does not accept the bucket's notifications: {refusal}; it has others: {}", named(.others))]
+    #[error("S3 does not accept the bucket's notifications: {refusal}; the bucket's other entries: {}", named(.others))]
     Invalid {
         /// What S3 answered.
         refusal: AwsError,
-        /// What it is about.
+        /// Which destination the refusal is about.
         at: Unusable,
         /// The entries that are not the rule's.
         others: Vec<OtherEntry>,
     },
-    /// The functions may not write the bucket's notifications: its policy or one of the organization forbids it.
-    #[error("the bucket's notifications may not be written: {0}")]
+    /// Access denied: the bucket's policy or a policy of the organization forbids writing the notifications.
+    #[error("access denied when writing the bucket's notifications: {0}")]
     Denied(AwsError),
     /// S3 failed or refused.
     #[error(transparent)]
     Aws(#[from] AwsError),
 }
 
-/// Which queue, topic or function S3 cannot send to.
+/// Whose queue, topic or function S3 cannot send to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unusable {
-    /// One of Tandem's queues: S3 names it, or there is no other.
+    /// Tandem's: S3 names one of its queues, or the configuration has no other destination.
     Ours,
     /// Another writer's, or the refusal is about something else.
     Another,
@@ -88,16 +88,16 @@ pub enum Unusable {
     Unnamed,
 }
 
-/// Whether S3 tries out the queues, topics and functions of a configuration before it takes it.
+/// Whether S3 validates the queues, topics and functions of a configuration before it accepts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Destinations {
-    /// S3 refuses the configuration if one of them is gone or does not let S3 send to it.
+    /// S3 refuses the configuration if one of them does not exist or does not allow S3 to send to it.
     TriedOut,
-    /// S3 takes them as they are.
+    /// S3 does not validate them.
     NotTriedOut,
 }
 
-/// The pauses between attempts to attach notifications to queues that S3 cannot send to yet: half a minute in all.
+/// The pauses between attempts to attach notifications to queues that S3 cannot send to yet: 30 seconds in total.
 /// After a deployment S3 may see a queue's policy only after some time. An invocation lasts a minute.
 ///
 /// Source: SQS API reference, "`SetQueueAttributes`": changes "can take up to 60 seconds to propagate".
@@ -111,8 +111,8 @@ pub const SETTLING: [Duration; 7] = [
     Duration::from_secs(7),
 ];
 
-/// Does the same as [`attach`] with destinations that S3 tests. While S3 cannot send to Tandem's own queues, it repeats
-/// the attempt after each of the `pauses`.
+/// Attaches a rule as [`attach`] does, with destinations that S3 validates. While S3 cannot send to Tandem's own
+/// queues, it repeats the attempt after each of the `pauses`.
 pub async fn attach_patiently(
     aws: &Aws,
     queues: &LaneQueues,
@@ -131,8 +131,8 @@ pub async fn attach_patiently(
     attach(aws, queues, rule, Destinations::TriedOut).await
 }
 
-/// Makes the source bucket's configuration hold exactly the entries that `rule` needs and that no topic forwards,
-/// besides those of other writers. Writes nothing if the configuration is so already. Repeat-safe.
+/// Writes the entries that `rule` needs and that no topic forwards into the source bucket's configuration. It removes
+/// other entries of the rule and keeps those of other writers. Writes nothing if the entries are correct. Idempotent.
 pub async fn attach(
     aws: &Aws,
     queues: &LaneQueues,
@@ -154,7 +154,7 @@ pub async fn attach(
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| AwsError::unexpected("writing a notification entry", error))?;
     match write(aws, rule, found, ours, destinations).await {
-        // S3's code for a destination that it cannot use, and for an entry that it does not understand.
+        // S3's code for a destination that it cannot use, and for an entry that is invalid.
         Err((refusal, body)) if refusal.is("InvalidArgument") => Err(AttachError::Invalid {
             at: unusable(&body, queues, &others),
             refusal,
@@ -165,8 +165,8 @@ pub async fn attach(
     }
 }
 
-/// What a refusal is about. Its message names no destination; an argument of the answer does (aws-cli issue 8162 shows
-/// one).
+/// Returns whose destination a refusal is about. The message does not name the destination, but an argument of the
+/// answer does (aws-cli issue 8162 shows one).
 fn unusable(body: &str, queues: &LaneQueues, others: &[OtherEntry]) -> Unusable {
     let names = |arn: &str| body.contains(arn);
     if !body.contains("Unable to validate the following destination configurations") {
@@ -208,7 +208,7 @@ fn is_attached(
             .all(|(lane, entry)| ours.contains(&sorted(queues.arn(*lane), entry)))
 }
 
-/// The entries, each by its name and where it sends to.
+/// Lists the entries, each with its id and its destination.
 fn named(entries: &[OtherEntry]) -> String {
     let names = entries.iter();
     let names = names.map(|(arn, entry)| format!("{:?} to {arn}", entry.id));
@@ -218,8 +218,8 @@ fn named(entries: &[OtherEntry]) -> String {
     }
 }
 
-/// Takes the entries of `rule` out of the source bucket's configuration. Repeat-safe; a bucket that is
-/// gone, or somebody else's by now, has none.
+/// Removes the entries of `rule` from the source bucket's configuration. Idempotent. Does nothing if the bucket no
+/// longer exists or another account owns it.
 pub async fn detach(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
     let found = match read(aws, rule).await {
         Ok(found) => found,
@@ -237,14 +237,14 @@ pub async fn detach(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
         .iter()
         .any(|entry| is_ours(entry, rule))
     {
-        // Another writer's queue or function that is gone keeps no rule from being deleted.
+        // Without validation, so that a missing queue or function of another writer does not prevent the detach.
         let written = write(aws, rule, found, Vec::new(), Destinations::NotTriedOut).await;
         written.map_err(|(error, _)| error)?;
     }
     Ok(())
 }
 
-/// What a source's notification configuration says besides the entries of other writers.
+/// What Tandem needs to know of a source's notification configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SourceSettings {
     /// Whether the bucket sends its notifications to EventBridge.
@@ -266,7 +266,7 @@ pub async fn settings(aws: &Aws, rule: &Rule) -> Result<SourceSettings, AwsError
     })
 }
 
-/// Makes the source bucket send its notifications to EventBridge too, and leaves everything else as it is. Repeat-safe.
+/// Turns on the source bucket's notifications to EventBridge, and changes nothing else. Idempotent.
 pub async fn turn_eventbridge_on(aws: &Aws, rule: &Rule) -> Result<(), AwsError> {
     let mut found = read(aws, rule).await?;
     if found.event_bridge_configuration.is_some() {
@@ -282,7 +282,7 @@ pub async fn turn_eventbridge_on(aws: &Aws, rule: &Rule) -> Result<(), AwsError>
     written.map_err(|(error, _)| error)
 }
 
-/// What `rule` needs to be told, and its source bucket does not send.
+/// Returns the notifications that `rule` needs and its source bucket does not send.
 pub async fn unsent(aws: &Aws, queues: &LaneQueues, rule: &Rule) -> Result<Vec<Gap>, AwsError> {
     let found = read(aws, rule).await?;
     let to_queues = found.queue_configurations().iter().filter_map(|found| {
@@ -297,7 +297,7 @@ pub async fn unsent(aws: &Aws, queues: &LaneQueues, rule: &Rule) -> Result<Vec<G
     Ok(gaps(&entries(rule), &to_us))
 }
 
-/// The entries that send to a topic which delivers to Tandem's queues.
+/// Returns the entries that send to a topic which delivers to Tandem's queues.
 fn forwarded(found: &GetBucketNotificationConfigurationOutput, queues: &LaneQueues) -> Vec<Entry> {
     let topics = found.topic_configurations().iter();
     topics
@@ -395,7 +395,7 @@ fn written(
         .build()
 }
 
-/// The entries of the configuration that are not the rule's own, whatever they send to.
+/// Returns all entries of the configuration that do not belong to the rule.
 fn others(found: &GetBucketNotificationConfigurationOutput, rule: &Rule) -> Vec<OtherEntry> {
     let other = |arn: &str, id, events, filter| (arn.to_owned(), told(id, events, filter));
     let queues = found
@@ -414,7 +414,7 @@ fn others(found: &GetBucketNotificationConfigurationOutput, rule: &Rule) -> Vec<
     queues.chain(topics).chain(functions).collect()
 }
 
-/// An entry, as S3 tells it.
+/// Returns an entry that S3 describes by these values.
 fn told(
     id: Option<&str>,
     events: &[Event],

@@ -1,14 +1,14 @@
-//! An object's encryption and its lock in S3's words. No I/O.
+//! Converts an object's encryption and lock to and from S3's values, without I/O.
 
 use aws_sdk_s3::types::{ObjectLockLegalHoldStatus, ObjectLockMode, ServerSideEncryption};
 use aws_smithy_types::DateTime;
 use tandem_replication::Timestamp;
 use tandem_replication::object::{Lock, Retention};
 
-/// Whether an `ETag` that comes with this encryption is no digest of the bytes.
+/// Whether, under this encryption, an `ETag` is not a digest of the bytes.
 ///
-/// Source: S3 API reference, "Object": objects encrypted with KMS or customer's keys have `ETag`s that
-/// are not.
+/// Source: S3 API reference, "Object": objects encrypted with KMS or customer's keys have `ETag`s that are not
+/// digests.
 pub(crate) fn hides_digest(encryption: Option<&ServerSideEncryption>) -> bool {
     matches!(
         encryption,
@@ -16,7 +16,7 @@ pub(crate) fn hides_digest(encryption: Option<&ServerSideEncryption>) -> bool {
     )
 }
 
-/// A lock's mode, as a copy is told it.
+/// Returns a lock's mode as S3's value for a copy.
 pub(crate) fn lock_mode(retention: &Retention) -> ObjectLockMode {
     if retention.compliance {
         ObjectLockMode::Compliance
@@ -25,7 +25,7 @@ pub(crate) fn lock_mode(retention: &Retention) -> ObjectLockMode {
     }
 }
 
-/// A lock's legal hold, by S3's word.
+/// Returns a lock's legal hold as S3's value.
 pub(crate) fn legal_hold(lock: &Lock) -> ObjectLockLegalHoldStatus {
     if lock.legal_hold {
         ObjectLockLegalHoldStatus::On
@@ -34,7 +34,7 @@ pub(crate) fn legal_hold(lock: &Lock) -> ObjectLockLegalHoldStatus {
     }
 }
 
-/// A time as the SDK takes it.
+/// Returns a time as the SDK's type.
 pub(crate) fn date_time(at: Timestamp) -> DateTime {
     DateTime::from_secs_and_nanos(at.timestamp(), at.timestamp_subsec_nanos())
 }

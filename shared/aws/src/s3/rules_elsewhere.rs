@@ -1,5 +1,5 @@
-//! The rules of other stacks that replicate from a bucket, as far as AWS shows them: each stack knows its own rules only,
-//! and a bucket that is a destination here and a source there may belong to a circle of rules.
+//! Finds rules of other stacks that replicate from a bucket, as far as AWS shows them. A stack knows only its own
+//! rules. A bucket that is a destination of this stack and a source of another may belong to a circle of rules.
 
 use aws_sdk_eventbridge::types::Rule as EventRule;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -11,9 +11,9 @@ use crate::Aws;
 use crate::eventbridge::event_rules::description_start;
 use crate::s3::notifications::LaneQueues;
 
-/// Returns what shows that another stack replicates from `bucket`, in a few words: its notification configuration, or
-/// EventBridge rules in its region. Only the stack's own account shows the latter. If Tandem may not read something, it
-/// counts as nothing found.
+/// Returns a short description of what shows that another stack replicates from `bucket`: an entry of its notification
+/// configuration, or an EventBridge rule in its region. EventBridge rules are visible only in the stack's own account.
+/// If Tandem has no permission to read one of them, the result is `None`.
 pub async fn shown_as_source(
     aws: &Aws,
     own: &LaneQueues,
@@ -73,6 +73,6 @@ fn unknown(bucket: &Bucket, code: Option<&str>) {
     tracing::info!(
         bucket = bucket.name.as_str(),
         code,
-        "whether another stack replicates from the destination is not known"
+        "cannot determine whether another stack replicates from the destination"
     );
 }

@@ -1,4 +1,4 @@
-//! The two buckets of a rule in S3: the protocol's port, request by request.
+//! The two buckets of a rule in S3. Implements the protocol's port.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -41,7 +41,7 @@ use crate::s3::metadata_headers::WithMetadata;
 use crate::s3::object_state::{date_time, legal_hold, lock_mode};
 use tandem_raw_head::head;
 
-/// The source and the destination of one rule, each through a client of its own region.
+/// The source and the destination of one rule, each with a client of its own region.
 #[derive(Debug, Clone)]
 pub struct S3Pair {
     pub(crate) source: S3Bucket,
@@ -59,7 +59,7 @@ pub(crate) struct S3Bucket {
 }
 
 impl S3Pair {
-    /// The buckets of `rule`. Uploads in parts are noted in `table`.
+    /// Returns the buckets of `rule`. The log of multipart uploads is in `table`.
     pub fn of_rule(aws: &Aws, table: &Table, rule: &Rule) -> Self {
         let bucket = |bucket: &tandem_replication::rule::Bucket, owner: &str| S3Bucket {
             client: aws.s3(&bucket.region),
@@ -83,7 +83,7 @@ impl S3Pair {
         }
     }
 
-    /// The source object as `x-amz-copy-source` wants it.
+    /// Returns the source object in the form of `x-amz-copy-source`.
     pub(crate) fn copy_source(&self, key: &ObjectKey) -> String {
         format!(
             "{}/{}",
@@ -92,7 +92,8 @@ impl S3Pair {
         )
     }
 
-    /// One `CopyObject` of whatever bears this `ETag`, with what `known` shows of it, if anything.
+    /// Copies the source object with this `ETag` by one `CopyObject`. If `known` is given, the request sets its
+    /// redirect, its lock and, if needed, its metadata.
     async fn copy_whole(
         &self,
         key: &ObjectKey,
@@ -134,7 +135,7 @@ impl S3Pair {
                     )
                     .object_lock_legal_hold_status(legal_hold(lock));
             }
-            // Without the mark S3 copies the metadata itself, whatever they are.
+            // If the replica does not have to record the source's `ETag`, S3 copies the metadata itself.
             if let Some(marked) = known.marked_metadata().filter(|_| record_etag) {
                 metadata = marked;
                 request = request.metadata_directive(MetadataDirective::Replace);
@@ -157,7 +158,7 @@ impl S3Pair {
                 let Some(etag) = etag else {
                     return Err(Fault::because(
                         Reason::ServiceFailed,
-                        format!("copying {:?}: the answer names no ETag", key.as_str()),
+                        format!("copying {:?}: the answer has no ETag", key.as_str()),
                     ));
                 };
                 Ok(CopyOutcome::Landed(Landed {
@@ -172,8 +173,8 @@ impl S3Pair {
         }
     }
 
-    /// The class to name in an order for a source of the class `source`; none for the one that S3 takes by
-    /// itself, unless the rule says it.
+    /// Returns the class that a request names for a source of the class `source`, or `None` if the rule keeps classes
+    /// and S3 uses the class by default.
     pub(crate) fn ordered_class(&self, source: &Class) -> Option<StorageClass> {
         let class = self.options.class_for(source);
         let by_itself =
@@ -181,8 +182,8 @@ impl S3Pair {
         (!by_itself).then(|| StorageClass::from(class.as_str()))
     }
 
-    /// The encryption that every copy and upload names, because a bucket policy may require it. None uses the bucket's
-    /// default.
+    /// Returns the encryption that every copy and upload names, because a bucket policy may require it. `None` uses the
+    /// bucket's default.
     pub(crate) fn ordered_encryption(&self) -> Option<ServerSideEncryption> {
         match self.options.asked_encryption() {
             EncryptionChoice::Bucket => None,
@@ -195,13 +196,14 @@ impl S3Pair {
         self.options.kms_key.as_ref().map(ToString::to_string)
     }
 
-    /// In another account's bucket the replica would otherwise belong to us.
+    /// Returns the ACL that a request names. In a bucket of another account it gives that account full control, because
+    /// the replica would otherwise belong to the stack's account.
     pub(crate) fn ordered_acl(&self) -> Option<ObjectCannedAcl> {
         let elsewhere = self.options.destination_account.is_some();
         elsewhere.then_some(ObjectCannedAcl::BucketOwnerFullControl)
     }
 
-    /// The lock to order, where the rule keeps locks and there is one.
+    /// Returns the lock that a request sets, if the rule keeps locks and the source has one.
     pub(crate) fn ordered_lock<'a>(&self, known: &'a ObjectState) -> Option<&'a Lock> {
         let keeps = self.options.object_lock == LockChoice::Keep;
         (keeps && known.lock != Lock::default()).then_some(&known.lock)
@@ -219,7 +221,7 @@ pub(crate) fn check_sendable(key: &ObjectKey, metadata: &Metadata) -> Result<(),
     }
 }
 
-/// What a write may land on, as `If-Match` and `If-None-Match`.
+/// Returns the condition on the destination as `If-Match` and `If-None-Match`.
 pub(crate) fn conditions(onto: Onto<'_>) -> (Option<String>, Option<String>) {
     match onto {
         Onto::Anything => (None, None),
@@ -228,9 +230,9 @@ pub(crate) fn conditions(onto: Onto<'_>) -> (Option<String>, Option<String>) {
     }
 }
 
-/// What a refused copy means: the pinned object is not there any more, the destination is not what it may land
-/// on, or a fault. With `If-Match` on the destination, `NoSuchKey` is about either side, so both have to be read
-/// again.
+/// Returns what a refused copy means: the pinned source object no longer exists, the condition on the destination does
+/// not hold, or a fault. With `If-Match` on the destination, `NoSuchKey` may be about either side, so both have to be
+/// read again.
 pub(crate) fn copy_refused<E>(
     doing: Doing,
     key: &ObjectKey,
@@ -257,80 +259,13 @@ where
 
 impl BucketPair for S3Pair {
     async fn head(&self, side: Side, key: &ObjectKey) -> Result<Option<ObjectState>, Fault> {
-        match self.look(side, key).await {
-            Err(fault) => Err(self.explained(key, fault).await),
-            looked => looked,
-        }
-    }
-
-    async fn attributes(&self, side: Side, key: &ObjectKey) -> Result<Attributes, Fault> {
-        match self.read_attributes(side, key).await {
-            Err(fault) => Err(self.explained(key, fault).await),
-            read => read,
-        }
-    }
-
-    async fn part_layout(
-        &self,
-        key: &ObjectKey,
-        source: &ObjectState,
-    ) -> Result<Option<PartLayout>, Fault> {
-        match self.source_parts(key, source, false).await {
-            Err(fault) => Err(self.explained(key, fault).await),
-            looked => looked,
-        }
-    }
-
-    async fn adjust(
-        &self,
-        key: &ObjectKey,
-        seen: &ObjectState,
-        wanted: Adjustment<'_>,
-    ) -> Result<AdjustOutcome, Fault> {
-        match self.adjust_replica(key, seen, wanted).await {
-            Err(fault) => Err(self.explained(key, fault).await),
-            adjusted => adjusted,
-        }
-    }
-
-    async fn announce(&self, _key: &ObjectKey, _etag: &Etag) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    async fn copy(
-        &self,
-        key: &ObjectKey,
-        order: CopyOrder<'_>,
-        onto: Onto<'_>,
-    ) -> Result<CopyOutcome, Fault> {
-        match self.carry_out(key, order, onto).await {
-            Err(fault) => Err(self.explained(key, fault).await),
-            carried_out => carried_out,
-        }
-    }
-
-    async fn delete_replica(&self, key: &ObjectKey, seen: &Etag) -> Result<DeleteOutcome, Fault> {
-        match self.delete_seen(key, seen).await {
-            Err(fault) => Err(self.explained(key, fault).await),
-            deleted => deleted,
-        }
-    }
-}
-
-/// The port's requests, as S3 answers them.
-impl S3Pair {
-    pub(crate) async fn look(
-        &self,
-        side: Side,
-        key: &ObjectKey,
-    ) -> Result<Option<ObjectState>, Fault> {
         let bucket = self.bucket(side);
         let request = bucket
             .client
             .head_object()
             .bucket(bucket.name.as_str())
             .key(key.as_str())
-            // An upload in parts has to be told which checksum to make.
+            // A multipart upload has to name the algorithm of its checksum.
             .set_checksum_mode((side == Side::Source).then_some(ChecksumMode::Enabled))
             .expected_bucket_owner(&bucket.owner);
         let doing = Doing::Head(side);
@@ -343,14 +278,39 @@ impl S3Pair {
                     Fault::new(Reason::ServiceFailed, message, unreadable)
                 })
             }
-            // A HEAD's 404 has no body to tell a missing key from a missing bucket. Either way there is no
-            // such object: S3 deletes a bucket only when it is empty, and another owner's answers 403.
+            // A HEAD's 404 has no body that distinguishes a missing key from a missing bucket. In both cases the
+            // object does not exist: S3 deletes only empty buckets, and a bucket of another owner answers 403.
             Err(error) if Refused::of(&error).status == Some(404) => Ok(None),
             Err(error) => Err(fault(doing, key, error)),
         }
     }
 
-    async fn carry_out(
+    async fn attributes(&self, side: Side, key: &ObjectKey) -> Result<Attributes, Fault> {
+        self.read_attributes(side, key).await
+    }
+
+    async fn part_layout(
+        &self,
+        key: &ObjectKey,
+        source: &ObjectState,
+    ) -> Result<Option<PartLayout>, Fault> {
+        self.source_parts(key, source, false).await
+    }
+
+    async fn adjust(
+        &self,
+        key: &ObjectKey,
+        seen: &ObjectState,
+        wanted: Adjustment<'_>,
+    ) -> Result<AdjustOutcome, Fault> {
+        self.adjust_replica(key, seen, wanted).await
+    }
+
+    async fn announce(&self, _key: &ObjectKey, _etag: &Etag) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn copy(
         &self,
         key: &ObjectKey,
         order: CopyOrder<'_>,
@@ -380,7 +340,7 @@ impl S3Pair {
         }
     }
 
-    async fn delete_seen(&self, key: &ObjectKey, seen: &Etag) -> Result<DeleteOutcome, Fault> {
+    async fn delete_replica(&self, key: &ObjectKey, seen: &Etag) -> Result<DeleteOutcome, Fault> {
         let request = self
             .replica
             .client
@@ -394,7 +354,7 @@ impl S3Pair {
             .send()
             .await
         {
-            // A server without conditional deletes says so; the protocol holds without them.
+            // A server without conditional deletes answers 501. The protocol is correct without them.
             Err(error) if Refused::of(&error).status == Some(501) => {
                 let unconditional = request.customize();
                 unconditional
@@ -415,7 +375,7 @@ impl S3Pair {
     }
 }
 
-/// Letters, digits and `-._~/` stand for themselves.
+/// All characters except letters, digits and `-._~/`.
 const COPY_SOURCE_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -423,14 +383,14 @@ const COPY_SOURCE_ESCAPES: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~')
     .remove(b'/');
 
-/// Reads the service's clock off an answer.
+/// Reads the service's clock from an answer.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServiceClock(Arc<Mutex<Option<Timestamp>>>);
 
 impl ServiceClock {
-    /// An instant of the service's clock before which a request sent at `sent` cannot have begun: the
-    /// answer's `Date` (whole seconds, rounded down) less the time that the request took, by the clock that shows
-    /// more. None if a clock was set back meanwhile.
+    /// Returns an instant of the service's clock before which a request sent at `sent` cannot have begun: the answer's
+    /// `Date` (whole seconds, rounded down) minus the time that the request took, by the clock that shows more. Returns
+    /// `None` if a clock was set back meanwhile.
     pub(crate) fn before(&self, sent: Moment) -> Option<Timestamp> {
         let answered = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         answered?.checked_sub_signed(took(sent))

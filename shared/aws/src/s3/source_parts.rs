@@ -1,5 +1,5 @@
-//! How a source object is cut into parts. S3 lists the parts of objects that were uploaded with checksums;
-//! of all others it tells one part's size at a time.
+//! Determines the parts of a source object. S3 lists the parts of objects that were uploaded with checksums. For all
+//! other objects it returns the size of one part at a time.
 
 use aws_sdk_s3::types::ObjectAttributes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -14,15 +14,15 @@ use crate::error::{Refused, fault};
 use crate::s3::s3_pair::S3Pair;
 use tandem_raw_head::head;
 
-/// How many parts are looked at at once.
+/// How many HEAD requests for parts are sent at the same time.
 const LOOKS_AT_ONCE: usize = 16;
 
 impl S3Pair {
-    /// The layout of a source that was uploaded in parts; `None` if the server does not tell, or if it is
-    /// another object by now.
+    /// Returns the layout of a source that was uploaded in parts, or `None` if the server does not show it, or if the
+    /// object has been replaced.
     ///
-    /// One request where S3 lists the parts, or where there is one part; two where the first and the last
-    /// part show that all are alike, and `every_part` is not asked for; else one a part.
+    /// Sends one request if S3 lists the parts or there is one part. Sends two if `every_part` is false and the first
+    /// and the last part show that all parts have the same size. Otherwise it sends one request for each part.
     pub async fn source_parts(
         &self,
         key: &ObjectKey,
@@ -63,7 +63,7 @@ impl S3Pair {
         Ok(sizes.map(PartLayout::of_sizes).filter(fits))
     }
 
-    /// All parts in one list, if S3 has it.
+    /// Returns all parts, if S3 lists them.
     async fn listed_parts(
         &self,
         key: &ObjectKey,
@@ -86,7 +86,7 @@ impl S3Pair {
                 .await;
             let answer = match answer {
                 Ok(answer) => answer,
-                // Whatever else may be wrong, the looks at single parts will say.
+                // If something else is wrong, the HEAD requests for single parts report it.
                 Err(error) if Refused::of(&error).status.is_some() => return Ok(None),
                 Err(error) => return Err(fault(Doing::Head(Side::Source), key, error)),
             };
@@ -109,7 +109,7 @@ impl S3Pair {
         }
     }
 
-    /// One part's size, if the server tells.
+    /// Returns the size of one part, if the server shows it.
     async fn part_bytes(
         &self,
         key: &ObjectKey,
@@ -126,9 +126,9 @@ impl S3Pair {
             .if_match(etag.quoted())
             .expected_bucket_owner(&self.source.owner);
         match head(request).await {
-            // A server that does not know parts answers for the whole object, without a count of parts.
+            // A server without support for parts answers for the whole object, without a count of parts.
             Ok(head) => Ok(head.parts_count().and_then(|_| head.bytes().ok())),
-            // The copy is pinned too and will find out what changed.
+            // The copy is pinned to the same `ETag`, so it detects the change.
             Err(error) if matches!(Refused::of(&error).status, Some(404 | 412 | 416)) => Ok(None),
             Err(error) => Err(fault(Doing::Head(Side::Source), key, error)),
         }

@@ -1,5 +1,5 @@
-//! A part that is in its upload, as S3 tells of it and wants it back; and what an object of such parts will
-//! be called. No I/O.
+//! Converts S3's description of an uploaded part to the form that a completion needs, and computes the `ETag` of an
+//! object of such parts. No I/O.
 
 use aws_sdk_s3::operation::upload_part_copy::UploadPartCopyOutput;
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedPart, Part as ListedPart};
@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 use tandem_replication::names::Etag;
 use tandem_replication::object::Checksum;
 
-/// A part that is in its upload.
+/// A part that has been uploaded.
 #[derive(Debug, Clone)]
 pub struct UploadedPart(pub(crate) CompletedPart);
 
@@ -56,8 +56,8 @@ pub(crate) fn ordered_checksum(checksum: &Checksum) -> (ChecksumAlgorithm, Check
     (ChecksumAlgorithm::from(checksum.algorithm.as_str()), kind)
 }
 
-/// The `ETag` that S3 gives to an object of these parts: the digest of their digests, and their number.
-/// `None` where their `ETag`s are no digests.
+/// Returns the `ETag` that S3 gives to an object of these parts: the digest of their digests, and their number.
+/// Returns `None` if their `ETag`s are not digests.
 pub(crate) fn etag_of(parts: &[UploadedPart]) -> Option<Etag> {
     let mut digest = Md5::new();
     for part in parts {
@@ -70,7 +70,7 @@ pub(crate) fn etag_of(parts: &[UploadedPart]) -> Option<Etag> {
     Some(Etag::new(&format!("{hex}-{}", parts.len())))
 }
 
-/// The 16 bytes that an `ETag` of 32 hexadecimal digits stands for.
+/// Returns the 16 bytes that the 32 hexadecimal digits of an `ETag` encode.
 fn digest_of(etag: &str) -> Option<Vec<u8>> {
     let digits = etag.trim_matches('"');
     if digits.len() != 32 || !digits.is_ascii() {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn the_etag_of_parts_is_known_before_they_are_completed() {
-        // Of "hello" and " world", each its own part.
+        // The `ETag`s of "hello" and " world", each in its own part.
         let parts = [
             part("\"5d41402abc4b2a76b9719d911017c592\""),
             part("7e9f4e1b45b0cbf4b7a9fba14d5d9d6f"),

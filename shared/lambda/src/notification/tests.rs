@@ -1,4 +1,4 @@
-//! What S3, EventBridge and SNS write, as it is read.
+//! Tests that parse documents of S3, EventBridge and SNS.
 
 use serde_json::json;
 
@@ -20,7 +20,7 @@ fn every_record_is_read_and_keys_are_form_decoded() {
 }
 
 #[test]
-fn eventbridge_keys_are_taken_as_they_are() {
+fn eventbridge_keys_are_not_decoded() {
     let events = parse(json!({"detail-type": "Object Created", "time": "2026-11-22T21:00:00Z",
         "detail": {"bucket": {"name": "photos"}, "object": {"key": "a+b%20c", "etag": "abc", "size": 1}}}))
     .unwrap();
@@ -29,7 +29,7 @@ fn eventbridge_keys_are_taken_as_they_are() {
 
 // Promise: An object that a copy created is compared with its replica first, and nothing is written if they agree.
 #[test]
-fn only_a_put_is_known_not_to_be_a_copy_of_tandems() {
+fn every_creation_except_a_put_or_post_may_be_tandems_own_copy() {
     let by = |event: &ObjectEvent| match event.change {
         Change::Created { by, .. } => by,
         _ => panic!("{event:?}"),
@@ -64,7 +64,7 @@ fn bridged(detail_type: &str, detail: &Value) -> ObjectEvent {
 
 /// The events are those of the S3 user guide, "EventBridge event message structure".
 #[test]
-fn every_event_of_eventbridge_is_read_for_what_it_is() {
+fn every_event_type_of_eventbridge_is_read_as_its_change() {
     let created = bridged(
         "Object Created",
         &json!({"reason": "CompleteMultipartUpload"}),
@@ -103,7 +103,7 @@ fn every_event_of_eventbridge_is_read_for_what_it_is() {
 }
 
 #[test]
-fn a_change_of_tags_is_as_late_as_its_second_allows() {
+fn a_change_of_tags_from_eventbridge_is_at_the_end_of_its_second() {
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
     let tagged = bridged("Object Tags Added", &json!({}));
     assert_eq!(tagged.event_time, at("2026-11-22T21:00:01Z"));
@@ -114,13 +114,13 @@ fn a_change_of_tags_is_as_late_as_its_second_allows() {
 // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
 // (`lifecycle_deletes`).
 #[test]
-fn a_lifecycle_expiration_is_told_from_a_delete() {
+fn a_lifecycle_expiration_is_distinguished_from_a_delete() {
     let events = parse(json!({"Records": [record("LifecycleExpiration:Delete", "a")]})).unwrap();
     assert_eq!(events[0].change, Change::Expired);
 }
 
 #[test]
-fn a_test_event_is_no_object_event() {
+fn a_test_event_has_no_object_events() {
     let events =
         parse(json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"}))
             .unwrap();
@@ -136,7 +136,7 @@ fn in_sns(message: &str) -> Value {
 // Promise: A notification that an SNS topic delivers is read like one that S3 sends itself, with and without raw
 // message delivery.
 #[test]
-fn what_sns_delivers_is_what_it_was_sent() {
+fn a_message_of_sns_is_read_like_the_notification_in_it() {
     let test_event = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "photos"});
     let bridge = json!({"detail-type": "Object Deleted", "time": "2026-11-22T21:00:00Z",
         "detail": {"bucket": {"name": "photos"}, "object": {"key": "a+b"}}});
@@ -157,7 +157,7 @@ fn what_sns_delivers_is_what_it_was_sent() {
 }
 
 #[test]
-fn what_sns_delivers_and_is_no_notification_is_refused_with_its_topic() {
+fn an_error_about_a_message_of_sns_names_the_topic() {
     let twice = in_sns(&in_sns("{}").to_string()).to_string();
     for (message, said) in [
         ("", "EOF"),
@@ -179,7 +179,7 @@ fn what_sns_delivers_and_is_no_notification_is_refused_with_its_topic() {
 }
 
 #[test]
-fn a_subscription_that_waits_for_its_confirmation_is_no_object_event() {
+fn a_subscription_confirmation_is_an_error_that_names_the_subscribe_url() {
     for kind in ["SubscriptionConfirmation", "UnsubscribeConfirmation"] {
         let mut asks = in_sns("You have chosen to subscribe to the topic");
         asks["Type"] = json!(kind);
@@ -194,14 +194,14 @@ fn a_subscription_that_waits_for_its_confirmation_is_no_object_event() {
 }
 
 #[test]
-fn an_envelope_around_records_is_no_envelope() {
+fn a_document_with_records_and_sns_fields_is_read_as_a_notification() {
     let mut document = in_sns("{}");
     document["Records"] = json!([record("ObjectCreated:Put", "a")]);
     assert_eq!(parse(document).unwrap().len(), 1);
 }
 
 #[test]
-fn what_is_no_notification_is_refused_with_a_reason() {
+fn an_invalid_document_is_refused_with_a_reason() {
     for (document, said) in [
         (json!({}), "neither"),
         (json!([1]), "neither"),

@@ -1,4 +1,4 @@
-//! Which events the patterns choose.
+//! Tests of which events the patterns match.
 
 use proptest::prelude::*;
 
@@ -28,8 +28,8 @@ fn rule(scope: Scope, policy: Policy, options: Options) -> Rule {
     }
 }
 
-/// Whether EventBridge would choose an event by a pattern. It knows what these patterns use: a field is one of the
-/// texts, begins with a prefix, or exists and is anything but a text.
+/// Returns whether EventBridge would match an event with a pattern. It supports what these patterns use: a field is one
+/// of the texts, begins with a prefix, or exists and is anything but a text.
 fn chooses(pattern: &Value, event: &Value) -> bool {
     match pattern {
         Value::Object(fields) => fields
@@ -59,7 +59,7 @@ fn event(detail_type: &str, key: &str, deletion_type: &str, reason: &str) -> Val
     })
 }
 
-/// In which lanes an event is sent.
+/// Returns the queues to which an event is sent.
 fn lanes(rule: &Rule, event: &Value) -> Vec<Lane> {
     let chosen = |lane: &Lane| {
         let pattern: Value = serde_json::from_str(&pattern(rule, *lane)).unwrap();
@@ -72,7 +72,7 @@ fn lanes(rule: &Rule, event: &Value) -> Vec<Lane> {
 }
 
 #[test]
-fn a_pattern_is_as_eventbridge_wants_it() {
+fn a_pattern_has_the_form_that_eventbridge_expects() {
     let scope = Scope::prefixes_of(vec!["photos/".into(), "a b=ü/".into()]).unwrap();
     let rule = rule(scope, Policy::Full, Options::default());
     let read = |lane| serde_json::from_str::<Value>(&pattern(&rule, lane)).unwrap();
@@ -170,7 +170,7 @@ proptest! {
     // Promise: Prefixes that are too long for a pattern of EventBridge are shortened there; the rule covers the same
     // keys.
     #[test]
-    fn a_pattern_is_never_too_long_and_chooses_every_key_that_the_rule_covers(
+    fn a_pattern_is_never_too_long_and_matches_every_key_that_the_rule_covers(
         prefixes in prop::collection::vec(
             prop_oneof!["[a-c/\"\\\\ü\u{1}]{1,8}", "[a-c/\"\\\\ü\u{1}]{100,500}", "[a-b]{1024}"], 1..=5),
         rest in "[a-c/]{0,3}",

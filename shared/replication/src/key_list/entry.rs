@@ -1,4 +1,4 @@
-//! Which key a record names.
+//! Finds the key that a record names.
 
 use std::str::Utf8Error;
 
@@ -12,13 +12,13 @@ use crate::names::{BucketName, ObjectKey};
 /// What a record is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// It names a key.
+    /// The record names a key.
     Key(NamedKey),
-    /// It names the columns.
+    /// The record names the columns.
     Header,
-    /// It is a blank line.
+    /// The record is a blank line.
     Blank,
-    /// It names no key of the rule's source. It fails alone.
+    /// The record names no key of the rule's source. Only this record fails.
     Wrong(LineProblem),
 }
 
@@ -28,20 +28,20 @@ pub struct NamedKey {
     /// The key.
     pub key: ObjectKey,
     /// Whether the record itself says that the source may have no such object: it is about a delete marker, about an
-    /// older version, or about an object that is at the destination only.
+    /// older version, or about an object that only the destination has.
     pub may_be_absent: bool,
 }
 
 /// Why a record names no key of the rule's source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LineProblem {
-    /// Another bucket.
+    /// It names another bucket.
     #[error("the bucket is not the rule's source")]
     OtherBucket,
-    /// Too few columns.
-    #[error("it has no column for the key")]
+    /// It has too few columns.
+    #[error("the line has no column for the key")]
     NoKey,
-    /// An empty key, or one that is too long.
+    /// The key is empty, or too long.
     #[error("a key has 1 to 1,024 bytes")]
     KeyLength,
     /// The decoded key is not text.
@@ -50,7 +50,8 @@ pub enum LineProblem {
 }
 
 impl Layout {
-    /// Returns which key of the bucket `source` a record names. A record that contradicts the layout refuses the list.
+    /// Returns which key of the bucket `source` a record names. If a record contradicts the layout, the list is
+    /// refused.
     pub fn entry(&self, record: &Record, source: &BucketName) -> Result<Entry, Refused> {
         if self.header && record.at == 0 {
             return Ok(Entry::Header);
@@ -114,8 +115,8 @@ impl Layout {
     }
 }
 
-/// Refuses what is no bucket's name: then the separator is part of a key. So it is with a name that only buckets from
-/// before 2018 have, if it is not the source's: text such as `Red` is rather a part of a key.
+/// Refuses a text that is not a bucket's name, because then the separator is part of a key. Also refuses a name that
+/// only buckets from before 2018 have, unless it is the source's: a text such as `Red` is more likely part of a key.
 fn check_bucket(field: &Field, source: &BucketName) -> Result<(), Refused> {
     if field.says(source.as_str()) {
         return Ok(());
@@ -135,10 +136,10 @@ fn utf8(field: &Field) -> Result<&str, Refused> {
     })
 }
 
-/// Decodes a key as in a URL. The inner error is a key that is not UTF-8 when it is decoded.
+/// Decodes a key that is encoded as in a URL. The inner error means that the decoded key is not UTF-8.
 ///
-/// A text without `%` and `+` is the same key however it is written. Any other has to be what an encoder writes:
-/// otherwise the list is not encoded, and decoding would name other keys.
+/// A text without `%` and `+` is the same key with or without encoding. Any other text has to be what an encoder
+/// writes. Otherwise the list is not encoded, and decoding would yield other keys.
 fn decoded(field: &Field, text: &str) -> Result<Result<String, Utf8Error>, Refused> {
     if !field.is_quoted && (text.starts_with(' ') || text.ends_with(' ')) {
         return Err(Refused::at(field.place, Problem::OuterSpace));
@@ -163,7 +164,7 @@ fn decoded(field: &Field, text: &str) -> Result<Result<String, Utf8Error>, Refus
     Ok(decoded.map(std::borrow::Cow::into_owned))
 }
 
-/// Whether every encoder of URLs encodes this character: RFC 3986 allows it nowhere.
+/// Returns whether every encoder of URLs encodes this character, because RFC 3986 allows it nowhere in a URL.
 fn is_always_encoded(character: char) -> bool {
     !character.is_ascii_graphic()
         || matches!(

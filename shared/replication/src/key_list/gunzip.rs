@@ -1,5 +1,5 @@
-//! Decompression of a gzip file that comes in pieces, with all its members. Nothing that follows a member is skipped:
-//! it is another member, the zeros that tapes and tar pad files with, or refused.
+//! Decompresses a gzip file that arrives in pieces, with all its members. After a member only another member may
+//! follow, or zeros, with which tapes and tar pad files. Anything else is refused, not skipped.
 //! Source: RFC 1952, section 2.2: a gzip file is a series of members.
 
 use std::io::{BufRead, ErrorKind, Read};
@@ -8,10 +8,10 @@ use flate2::bufread::GzDecoder;
 
 use super::refused::{Problem, Refused};
 
-/// With what a gzip member begins. Source: RFC 1952, section 2.3.1.
+/// The first bytes of a gzip member. Source: RFC 1952, section 2.3.1.
 pub(super) const MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// Bytes that have come and are not used up, and whether more will come.
+/// Bytes that have arrived and are not used up, and whether more will arrive.
 #[derive(Debug, Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
@@ -65,7 +65,7 @@ impl BufRead for Input {
     }
 }
 
-/// What a read of decompressed bytes came to.
+/// The result of reading decompressed bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Decompressed {
     Bytes(usize),
@@ -77,7 +77,7 @@ pub(super) enum Decompressed {
 #[derive(Debug)]
 pub(super) struct Gunzip {
     state: State,
-    /// Whether a member has come to its end.
+    /// Whether at least one member has ended.
     any: bool,
 }
 
@@ -134,7 +134,7 @@ impl Gunzip {
     }
 }
 
-/// Looks at what follows: `None` before a member. Zeros after a member are padding.
+/// Checks what follows. Returns `None` if it is a member. Zeros after a member are padding.
 fn before_member(input: &mut Input, any: bool) -> Result<Option<Decompressed>, Refused> {
     if any {
         input.skip_zeros();

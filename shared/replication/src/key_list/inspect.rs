@@ -1,4 +1,4 @@
-//! What a list is, by its first bytes.
+//! Finds out what a list is from its first bytes.
 
 use super::gunzip::{Decompressed, Gunzip, MAGIC};
 use super::reader::{ListReader, Read, Start};
@@ -13,7 +13,7 @@ pub const HEAD_BYTES: u64 = 64 << 10;
 /// How many decompressed bytes an inspection reads.
 const TEXT_BYTES_MAX: usize = 256 << 10;
 
-/// How many records tell which separator a list has.
+/// How many records are read to find a list's separator.
 const RECORDS: usize = 100;
 
 /// The beginning of a list.
@@ -21,13 +21,13 @@ const RECORDS: usize = 100;
 pub struct Head<'a> {
     /// Its first bytes.
     pub bytes: &'a [u8],
-    /// Whether these are all.
+    /// Whether these are all bytes of the list.
     pub is_whole: bool,
-    /// Whether the list's name promises gzip.
+    /// Whether the list's name says that it is gzip.
     pub is_named_gzip: bool,
 }
 
-/// With what files begin that are no list. Sources: RFC 8878 (zstd), the formats' own specifications.
+/// The first bytes of files that are not lists. Sources: RFC 8878 (zstd), the formats' own specifications.
 const FORMATS: [(&[u8], &str); 16] = [
     (b"\xFF\xFE", "UTF-16 or UTF-32 text"),
     (b"\xFE\xFF", "UTF-16 text"),
@@ -47,9 +47,9 @@ const FORMATS: [(&[u8], &str); 16] = [
     (b"<?xml", "XML"),
 ];
 
-/// Finds out how a list is compressed and laid out. Refuses what is no list of keys, and a list whose beginning
-/// cannot be read. `columns` are those that an inventory's manifest names. Returns whether the list is compressed by
-/// gzip, whatever its name says, and its layout.
+/// Finds out how a list is compressed and laid out. Refuses a file that is not a list of keys, and a list whose
+/// beginning cannot be read. `columns` are those that an inventory's manifest names. Returns whether the list is
+/// compressed by gzip, whatever its name says, and its layout.
 pub fn inspect(
     head: Head<'_>,
     source: &BucketName,
@@ -110,7 +110,8 @@ fn refuse_other_formats(text: &[u8]) -> Result<(), Refused> {
     }
 }
 
-/// Whether letters with which a file of another format begins are followed by what a key may go on with.
+/// Returns whether a text that begins with the letters of another format may be a key: what follows the letters may
+/// occur in a key.
 fn may_begin_a_key(text: &[u8]) -> bool {
     let after = |letters: &str| {
         let rest = text.strip_prefix(letters.as_bytes())?;
@@ -127,7 +128,8 @@ fn may_begin_a_key(text: &[u8]) -> bool {
     next.is_some_and(|byte| byte.is_ascii_graphic())
 }
 
-/// The columns are known; a program may have written their names all the same.
+/// Returns the layout of an inventory's list. Its columns are known, but a program may still have written their names
+/// as a header.
 fn layout_of_inventory(
     text: &[u8],
     source: &BucketName,
@@ -147,7 +149,7 @@ fn layout_of_inventory(
     }
 }
 
-/// Finds the separator by the rows that begin with the source's name, or by a header.
+/// Returns the layout of a list. Finds the separator by the rows that begin with the source's name, or by a header.
 fn layout_of(text: &[u8], source: &BucketName, keys: KeyEncoding) -> Layout {
     for separator in [',', ';', '\t'] {
         let layout = Layout {
@@ -193,7 +195,7 @@ fn is_row_of(record: &Record, source: &BucketName) -> bool {
     }
 }
 
-/// Returns the layout that a header names. One column alone is no header: it may be a key.
+/// Returns the layout that a header names. A single column is not taken for a header, because it may be a key.
 fn with_header(layout: &Layout, first: &Record, source: &BucketName) -> Option<Layout> {
     if first.fields.len() < 2 || is_row_of(first, source) {
         return None;

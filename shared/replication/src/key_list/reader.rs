@@ -1,4 +1,4 @@
-//! Reads a list that comes in pieces of any size.
+//! Reads a list that arrives in pieces of any size.
 
 use super::Layout;
 use super::gunzip::{Decompressed, Gunzip, Input};
@@ -8,23 +8,23 @@ use super::refused::Refused;
 /// How many bytes are decompressed at once.
 const BUFFER_BYTES: usize = 32 << 10;
 
-/// Where the bytes begin that a reader is fed.
+/// Where in the list the bytes begin that a reader is fed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Start {
-    /// With this byte of the list, which begins a line; 0 is the list's beginning.
+    /// At this byte of the list, which begins a line; 0 is the list's beginning.
     LineAt(u64),
-    /// With the byte before this one. The first record is the first one that begins at this byte or later.
+    /// At the byte before this one. The first record is the first one that begins at this byte or later.
     AfterByte(u64),
 }
 
-/// What a reader has.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Read {
     /// The next record.
     Record(Record),
-    /// Nothing until it is fed more bytes, or told that there are none.
+    /// No record until the reader is fed more bytes, or [`ListReader::end`] is called.
     NeedsMore,
-    /// Nothing more: every byte has been read.
+    /// No more records: every byte has been read.
     End,
 }
 
@@ -33,12 +33,12 @@ pub enum Read {
 pub struct ListReader {
     source: Source,
     splitter: Splitter,
-    /// Bytes that are decompressed and not cut yet.
+    /// Bytes that are decompressed and not yet split into records.
     buffer: Vec<u8>,
     used: usize,
-    /// Whether the rest of a line has to be passed over, which belongs to what comes before.
+    /// Whether the reader still has to skip the rest of a line that begins before its part of the list.
     is_in_line_before: bool,
-    /// The byte at which the line begins that the reader counts as the first.
+    /// The byte at which the line begins that the reader counts as line 1.
     first_line_at: u64,
     has_ended: bool,
 }
@@ -50,7 +50,7 @@ enum Source {
 }
 
 impl ListReader {
-    /// A reader of a list, compressed by gzip or not. A compressed list is read from its beginning.
+    /// Creates a reader of a list, compressed by gzip or not. A compressed list is read from its beginning.
     pub fn new(layout: &Layout, gzip: bool, start: Start) -> Self {
         let (at, is_in_line_before) = match start {
             Start::LineAt(at) => (at, false),
@@ -76,7 +76,7 @@ impl ListReader {
         self.input().feed(bytes);
     }
 
-    /// Says that no bytes follow.
+    /// Marks the end of the list: no bytes follow.
     pub fn end(&mut self) {
         self.input().end();
     }
@@ -88,17 +88,17 @@ impl ListReader {
         }
     }
 
-    /// The byte of the decompressed list at which the next record begins.
+    /// Returns the byte of the decompressed list at which the next record begins.
     pub fn at(&self) -> u64 {
         self.splitter.at()
     }
 
-    /// The byte of the decompressed list at which the line begins that refusals call line 1.
+    /// Returns the byte of the decompressed list at which the line begins that refusals call line 1.
     pub fn first_line_at(&self) -> u64 {
         self.first_line_at
     }
 
-    /// Returns the next record. After a refusal nothing more is read.
+    /// Returns the next record. After a refusal the reader reads nothing more.
     pub fn read(&mut self) -> Result<Read, Refused> {
         loop {
             while let Some(byte) = self.buffer.get(self.used).copied() {
@@ -148,7 +148,7 @@ fn plain(input: &mut Input, into: &mut [u8]) -> Decompressed {
     match std::io::Read::read(input, into) {
         Ok(0) => Decompressed::End,
         Ok(bytes) => Decompressed::Bytes(bytes),
-        // The one error that `Input` has.
+        // The only error of `Input`.
         Err(_) => Decompressed::NeedsMore,
     }
 }

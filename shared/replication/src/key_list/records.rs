@@ -1,15 +1,15 @@
-//! The records of a list: lines, cut into columns, byte by byte. It is CSV as RFC 4180 has it, with another separator
-//! where the list has one. A general CSV reader would pass over what is malformed; this one refuses it with its place.
+//! Splits a list into records and columns, byte by byte. The format is the CSV of RFC 4180, with the list's own
+//! separator. A general CSV reader would skip malformed text. This one refuses it and reports the place.
 
 use super::refused::{Place, Problem, Refused};
 use super::{KeyEncoding, Layout};
 
-/// A longer line is none: a key of 1,024 bytes takes 3 KiB encoded, an inventory's column of grants some 20 KiB.
+/// The maximum length of a line. A key of 1,024 bytes takes 3 KiB encoded, an inventory's column of grants some 20 KiB.
 pub const RECORD_BYTES_MAX: usize = 64 << 10;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// One record: a line, or several where line breaks are quoted.
+/// One record: a line, or several lines if line breaks are quoted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// Its columns; a blank line has one empty column.
@@ -21,7 +21,7 @@ pub struct Record {
 /// One column of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Field {
-    /// What it says, without its quotes.
+    /// Its text, without the quotes.
     pub text: Vec<u8>,
     /// Whether it was quoted.
     pub is_quoted: bool,
@@ -30,7 +30,7 @@ pub struct Field {
 }
 
 impl Field {
-    /// Returns where the byte of this index in the text stands.
+    /// Returns the place in the list of the byte with this index in the text.
     pub fn place_of(&self, index: usize) -> Place {
         let mut place = self.place;
         for byte in self.text.iter().take(index) {
@@ -39,7 +39,7 @@ impl Field {
                     place.line += 1;
                     place.column = 1;
                 }
-                // Written as two.
+                // The list has two quotes for this one.
                 b'"' if self.is_quoted => place.column += 2,
                 byte if is_first_of_character(*byte) => place.column += 1,
                 _ => {}
@@ -48,12 +48,12 @@ impl Field {
         place
     }
 
-    /// Whether the column says this, spaces around it aside.
+    /// Returns whether the column is this word, apart from spaces around it.
     pub fn says(&self, word: &str) -> bool {
         self.without_spaces() == word.as_bytes()
     }
 
-    /// What the column says, without spaces around it. A tab may be a separator, and stays.
+    /// Returns the text without spaces around it. A tab may be a separator, so it is kept.
     pub(super) fn without_spaces(&self) -> &[u8] {
         let is_text = |byte: &u8| *byte != b' ';
         let first = self.text.iter().position(is_text);
@@ -73,15 +73,15 @@ impl Field {
     }
 }
 
-/// Every byte of a character of UTF-8 but its first is 10xxxxxx.
+/// Returns whether the byte is the first of a UTF-8 character. All other bytes of a character are 10xxxxxx.
 fn is_first_of_character(byte: u8) -> bool {
     byte & 0b1100_0000 != 0b1000_0000
 }
 
-/// Where in a column the next byte stands.
+/// The position of the next byte in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// At its beginning, or in one that is not quoted.
+    /// At the column's beginning, or in a column that is not quoted.
     Unquoted,
     /// Within quotes, which were opened here.
     Quoted(Place),
@@ -91,18 +91,18 @@ enum State {
     Closed,
 }
 
-/// Cuts bytes into records.
+/// Splits bytes into records.
 #[derive(Debug)]
 pub(super) struct Splitter {
     separator: u8,
-    /// Whether line breaks may be quoted, and quotes may stand in columns that are not.
+    /// Whether line breaks may be quoted, and columns that are not quoted may contain quotes.
     allows_breaks: bool,
     state: State,
     fields: Vec<Field>,
     field: Field,
     /// A carriage return that a line feed has to follow.
     pending_return: Option<Place>,
-    /// Where the next byte stands.
+    /// The place of the next byte.
     place: Place,
     /// The number of the next byte.
     at: u64,
@@ -111,12 +111,12 @@ pub(super) struct Splitter {
 }
 
 impl Splitter {
-    /// Cuts what begins at byte `at`.
+    /// Creates a splitter for bytes that begin at byte `at` of the list.
     pub(super) fn new(layout: &Layout, at: u64) -> Self {
         let place = Place { line: 1, column: 1 };
         Self {
             separator: u8::try_from(layout.separator).unwrap_or(b','),
-            // Where keys are encoded, a list can be cut at every line break.
+            // A list of encoded keys can be cut at every line break, because none is quoted.
             allows_breaks: layout.keys != KeyEncoding::Encoded,
             state: State::Unquoted,
             fields: Vec::new(),
@@ -128,18 +128,18 @@ impl Splitter {
         }
     }
 
-    /// Where the next record begins, between two records.
+    /// Returns the byte at which the next record begins. Call it only between two records.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Passes over a byte before the first record.
+    /// Skips a byte before the first record.
     pub(super) fn pass_over(&mut self) {
         self.at += 1;
         self.began_at = self.at;
     }
 
-    /// Takes one byte. Returns the record that it ends.
+    /// Takes one byte. Returns a record if the byte ends it.
     pub(super) fn push(&mut self, byte: u8) -> Result<Option<Record>, Refused> {
         let place = self.place;
         self.at += 1;
@@ -212,7 +212,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// Takes a byte order mark off the list's beginning.
+    /// Removes a byte order mark from the list's beginning.
     fn strip_byte_order_mark(&mut self) -> Result<(), Refused> {
         if !self.fields.is_empty() || self.field.text != BYTE_ORDER_MARK {
             return Ok(());
@@ -225,7 +225,7 @@ impl Splitter {
         Ok(())
     }
 
-    /// Takes the list's end. Returns the last record, if no line break ended it.
+    /// Ends the list. Returns the last record if no line break ended it.
     pub(super) fn finish(&mut self) -> Result<Option<Record>, Refused> {
         if let Some(at) = self.pending_return {
             return Err(Refused::at(at, Problem::LoneReturn));

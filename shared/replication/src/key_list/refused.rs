@@ -7,13 +7,13 @@ use super::RECORD_BYTES_MAX;
 /// A list that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Refused {
-    /// Where; `None` if the problem is the whole list's.
+    /// Where the problem is; `None` if it concerns the whole list.
     pub place: Option<Place>,
-    /// Why.
+    /// What the problem is.
     pub problem: Problem,
 }
 
-/// A place in a list, for people.
+/// A place in a list, as it is shown to users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
     /// The number of the line, from 1.
@@ -23,7 +23,7 @@ pub struct Place {
 }
 
 impl Refused {
-    /// Refuses the list as a whole.
+    /// Creates a refusal of the whole list.
     pub fn whole(problem: Problem) -> Self {
         Self {
             place: None,
@@ -31,7 +31,7 @@ impl Refused {
         }
     }
 
-    /// Refuses what stands at `place`.
+    /// Creates a refusal of the text at `place`.
     pub fn at(place: Place, problem: Problem) -> Self {
         Self {
             place: Some(place),
@@ -39,7 +39,7 @@ impl Refused {
         }
     }
 
-    /// The refusal of a reader that did not begin with the list, but after so many lines.
+    /// Returns the refusal with its place moved down, for a reader that began after this many lines of the list.
     #[must_use]
     pub fn after_lines(mut self, lines: u64) -> Self {
         if let Some(place) = &mut self.place {
@@ -58,10 +58,10 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What makes a list unreadable, and what helps.
+/// Why a list cannot be read, and how to fix it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The name promises gzip.
+    /// The name says gzip, but the bytes do not.
     #[error(
         "its name ends in .gz, but it is not gzip; compress it, or store it under another name"
     )]
@@ -75,13 +75,13 @@ pub enum Problem {
     /// Something else follows the last gzip member.
     #[error("bytes that are not gzip follow its gzip data; remove them")]
     AfterGzip,
-    /// Another format.
+    /// The file has another format.
     #[error("it is {0}; give a CSV in UTF-8, plain or compressed by gzip")]
     Foreign(&'static str),
-    /// JSON, but no inventory's manifest.
+    /// The file is JSON, but not an inventory's manifest.
     #[error("it is JSON; give a CSV, or the manifest.json of an inventory")]
     Json,
-    /// A byte that text does not have.
+    /// A NUL byte, which text does not have.
     #[error(
         "there is a NUL byte; save the list as UTF-8 text, and write this character of a key as %00"
     )]
@@ -102,7 +102,7 @@ pub enum Problem {
         "a quote stands in a column that does not begin with one; write it as %22, or give `keys` as \"plain\""
     )]
     StrayQuote,
-    /// Something between a closing quote and the next separator.
+    /// A text between a closing quote and the next separator.
     #[error("text follows a closing quote; double the quotes within a quoted column")]
     AfterQuote,
     /// A quote that is never closed.
@@ -113,7 +113,7 @@ pub enum Problem {
     /// A line break within quotes.
     #[error("a line break stands within quotes; write it as %0A, or give `keys` as \"plain\"")]
     QuotedLineBreak,
-    /// A line that no list has.
+    /// A line that is too long.
     #[error("the line has more than {RECORD_BYTES_MAX} bytes; give a list of one key a line")]
     LongLine,
     /// A character that every encoder encodes, in a key with `%` or `+`.
@@ -132,9 +132,9 @@ pub enum Problem {
     /// A URI in place of a key.
     #[error("this is a URI; give the key alone, or the bucket and the key as two columns")]
     Uri,
-    /// A first column that is no bucket's name.
+    /// A first column that is not a bucket's name.
     #[error(
-        "the first of several columns is no bucket's name; quote a key that contains the separator"
+        "the first of several columns is not a bucket's name; quote a key that contains the separator"
     )]
     NotABucket,
 }

@@ -1,9 +1,8 @@
-//! Keys and other text in the cells of a CSV report, so that no spreadsheet takes them for formulas, and so that a
-//! report can be read back as a list of keys.
+//! Writes keys and other text into the cells of a CSV report, so that no spreadsheet takes them for formulas, and so
+//! that a report can be read back as a list of keys.
 //!
-//! An apostrophe is put in front of a text that begins like a formula, and in front of a text that begins with an
-//! apostrophe. Reading takes one apostrophe away. No two texts are written alike. Source of what begins a formula:
-//! OWASP, "CSV Injection".
+//! A text that begins like a formula or with an apostrophe gets an apostrophe in front. Reading removes one apostrophe.
+//! No two texts have the same cell. Source of what begins a formula: OWASP, "CSV Injection".
 
 use std::borrow::Cow;
 
@@ -20,10 +19,10 @@ pub const COLUMNS: [&str; 9] = [
     "destination_modified_at",
 ];
 
-/// What a row says of an object that is at the destination only.
+/// The kind of a row about an object that only the destination has.
 pub const EXTRA: &str = "extra";
 
-/// The mark in front of a text that is not to be taken for a formula.
+/// The mark in front of a text that must not be taken for a formula.
 const MARK: char = '\'';
 
 /// Returns the cell for a text.
@@ -40,8 +39,8 @@ pub fn text(cell: &str) -> &str {
     cell.strip_prefix(MARK).unwrap_or(cell)
 }
 
-/// Whether a spreadsheet may take a cell that begins with this character for a formula. Excel skips white space, and
-/// East Asian versions read full-width signs like ASCII ones.
+/// Returns whether a spreadsheet may take a cell that begins with this character for a formula. Excel skips white
+/// space, and East Asian versions read full-width signs like ASCII ones.
 fn begins_a_formula(first: char) -> bool {
     matches!(
         first,
@@ -79,7 +78,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_text_comes_back_from_its_cell(key in "[-=+@'|\\t a]{0,3}\\PC{0,4}") {
+        fn every_text_can_be_read_back_from_its_cell(key in "[-=+@'|\\t a]{0,3}\\PC{0,4}") {
             let written = cell(&key);
             prop_assert_eq!(text(&written), key.as_str());
             prop_assert!(!written.starts_with(begins_a_formula), "{:?}", written);

@@ -1,8 +1,8 @@
-//! How a replica is recognised, and what S3 takes of its metadata.
+//! Tests of how a replica is recognised, and of the metadata that S3 accepts.
 
 use super::*;
 
-/// An object of three bytes without anything else.
+/// Returns an object of three bytes without metadata, tags or lock.
 pub(crate) fn object(etag: &str) -> ObjectState {
     ObjectState {
         etag: Etag::new(etag),
@@ -27,7 +27,7 @@ fn a_recorded_source_etag_stands_for_the_etag_itself() {
     assert_eq!(replica.metadata.visible(), Metadata::default());
 }
 
-/// A copy of `source` in a bucket whose encryption gives it this `ETag`.
+/// Returns a copy of `source` in a bucket whose encryption gives it this `ETag`.
 fn encrypted_copy(source: &ObjectState, etag: &str) -> ObjectState {
     ObjectState {
         etag: Etag::new(etag),
@@ -55,19 +55,19 @@ fn a_ring_under_kms_closes_after_one_round() {
 }
 
 #[test]
-fn a_mark_counts_for_nothing_where_etags_tell_that_the_bytes_differ() {
+fn a_mark_is_ignored_if_the_etags_show_that_the_bytes_differ() {
     let replica = object("old");
     let mut source = object("new");
-    // Somebody read the replica, changed it, and put it with the metadata that it had.
+    // A user read the replica, changed its bytes, and put it with the metadata that it had.
     source.metadata = source.metadata.marked(&Etag::new("old"));
     assert!(!replica.is_copy_of(&source));
-    assert_eq!(source.origin(), Etag::new("new"), "it is not passed on");
+    assert_eq!(source.origin(), Etag::new("new"), "the mark is ignored");
     let mut marked = object("older");
     marked.metadata = source.metadata.clone();
     assert!(!marked.is_copy_of(&source), "the same mark, other bytes");
 }
 
-/// An object with so many bytes of user metadata.
+/// Returns an object with this many bytes of user metadata.
 fn with_metadata(etag: &str, bytes: usize) -> ObjectState {
     let mut object = object(etag);
     let value = "v".repeat(bytes - 1);
@@ -76,7 +76,7 @@ fn with_metadata(etag: &str, bytes: usize) -> ObjectState {
 }
 
 #[test]
-fn the_mark_is_left_out_where_s3_would_refuse_the_metadata() {
+fn the_mark_is_left_out_if_s3_would_refuse_the_metadata() {
     let etag = Etag::new(&"e".repeat(32));
     let mark_bytes = PROVENANCE_KEY.len() + 32;
     let fits = |bytes| with_metadata("e", bytes).metadata.can_be_marked(&etag);
@@ -85,7 +85,7 @@ fn the_mark_is_left_out_where_s3_would_refuse_the_metadata() {
 }
 
 #[test]
-fn metadata_that_cannot_be_sent_name_their_header() {
+fn metadata_that_cannot_be_sent_are_reported_with_their_header() {
     let bytes = || HeaderValue::new(*b"1 \xa9");
     let named = |metadata: Metadata| metadata.unsendable().map(|found| found.header);
     let disposition = Metadata {
@@ -166,7 +166,7 @@ fn an_unmarked_copy_is_known_by_size_metadata_and_time() {
     let begun_early = in_parts("b-2", 1);
     assert!(
         !in_parts("a-2", 12).is_copy_of(&begun_early),
-        "the time of an object in parts is when its upload was begun"
+        "the time of an object in parts is when its upload began"
     );
     let key = ObjectKey::parse("a").unwrap();
     assert!(begun_early.check_recognisable(&key).is_err());
@@ -183,7 +183,7 @@ fn an_unmarked_copy_is_known_by_size_metadata_and_time() {
 }
 
 #[test]
-fn a_lock_is_within_one_that_holds_as_strictly_and_as_long() {
+fn a_lock_is_within_one_that_protects_as_strictly_and_as_long() {
     let lock = |compliance, days| Lock {
         retention: Some(Retention {
             compliance,

@@ -6,10 +6,10 @@ use crate::object::ObjectState;
 
 use super::{Depth, Outcome, QUICK_COPY};
 
-/// What the rounds of one attempt have found out, and what they have done.
+/// What the rounds of one attempt have found out and done.
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
-    /// The replica's `ETag` differs from the source's, so it has to name the source's.
+    /// Whether the replica's `ETag` differs from the source's, so that the replica has to name the source's.
     pub(super) record_etag: bool,
     /// How much of a replica that looks equal is compared.
     pub(super) depth: Depth,
@@ -21,7 +21,7 @@ pub(super) struct Attempt {
     wrote: Option<Written>,
 }
 
-/// What an attempt did to the replica, the more important last.
+/// What an attempt did to the replica, in order of importance. The most important is last.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Done {
     #[default]
@@ -38,12 +38,12 @@ struct Written {
     etag: Etag,
     /// Its version, in a destination that has versions.
     version: Option<VersionId>,
-    /// The `ETag` of the source that it was ordered for.
+    /// The `ETag` of the source for which the copy was ordered.
     ordered: Etag,
 }
 
 impl Attempt {
-    /// An attempt that has done nothing yet.
+    /// Creates an attempt that has done nothing yet and compares replicas to this depth.
     pub(super) fn comparing(depth: Depth) -> Self {
         Self {
             depth,
@@ -51,14 +51,14 @@ impl Attempt {
         }
     }
 
-    /// The same attempt, at an object of this `ETag` that a user put.
+    /// Returns the attempt for an object with this `ETag` that a user put.
     pub(super) fn of_put(self, etag: &Etag) -> Self {
         let put = Some(etag.clone());
         Self { put, ..self }
     }
 
-    /// The source as the attempt has to see it. A user who puts an object with the metadata of a replica puts its mark
-    /// as well. That mark says nothing about the new object.
+    /// Returns the source without its mark, if a user put it. A user who puts an object with the metadata of a replica
+    /// puts its mark as well. That mark says nothing about the new object.
     pub(super) fn read(&self, mut source: ObjectState) -> ObjectState {
         if self.put.as_ref() == Some(&source.etag) {
             source.metadata = source.metadata.visible();
@@ -66,7 +66,8 @@ impl Attempt {
         source
     }
 
-    /// A copy landed that was ordered for a source of this `ETag`. Tags that it read long ago are to be read again.
+    /// Records that a copy landed, which was ordered for a source with this `ETag`. If the copy was not quick, the tags
+    /// that it read have to be read again.
     pub(super) fn landed(&mut self, landed: &Landed, ordered: &Etag) {
         self.depth = if landed.took > QUICK_COPY {
             Depth::Attributes
@@ -81,12 +82,12 @@ impl Attempt {
         });
     }
 
-    /// Tags, grants or a lock were set.
+    /// Records that tags, grants or a lock were set.
     pub(super) fn adjusted(&mut self) {
         self.done = self.done.max(Done::Adjusted);
     }
 
-    /// Whether this replica is the one that the attempt's last copy wrote.
+    /// Returns whether this replica is the one that the attempt's last copy wrote.
     pub(super) fn wrote(&self, replica: &ObjectState) -> bool {
         self.wrote.as_ref().is_some_and(|written| {
             let same_version = match (&written.version, &replica.version_id) {
@@ -97,13 +98,14 @@ impl Attempt {
         })
     }
 
-    /// Whether this replica is the attempt's own copy of another source than this one, whatever the two look like.
+    /// Returns whether this replica is the attempt's own copy of another source than this one, even if the two look
+    /// alike.
     pub(super) fn wrote_another(&self, replica: &ObjectState, source: &Etag) -> bool {
         let ordered = self.wrote.as_ref().map(|written| &written.ordered);
         self.wrote(replica) && ordered != Some(source) && !replica.stands_for(source)
     }
 
-    /// What to call the end of an attempt that found both sides in agreement.
+    /// Returns the outcome of an attempt that found both sides in agreement.
     pub(super) fn outcome(&self, bytes: u64) -> Outcome {
         match self.done {
             Done::Copied => Outcome::Replicated { bytes },

@@ -1,4 +1,4 @@
-//! Rule 5: rounds of reconciling. Each round reads both sides, decides, acts and reads the source again.
+//! Rounds of reconciling (rule 4). Each round reads both sides, decides, acts and reads the source again.
 
 use crate::bucket_pair::{
     AdjustOutcome, Adjustment, BucketPair, CopyOrder, CopyOutcome, DeleteOutcome, Landed, Onto,
@@ -21,8 +21,8 @@ impl<P: BucketPair> Replicator<'_, P> {
         self.rounds_from(key, None, attempt).await
     }
 
-    /// The same, the first round from what a HEAD of the source has just shown. A missing source is not passed in:
-    /// only a HEAD of this very round may be a reason to delete.
+    /// Reconciles the key in rounds. The first round uses `seen`, which a HEAD of the source has just shown. A missing
+    /// source is not passed in: only a HEAD of the same round may be a reason to delete.
     pub(super) async fn rounds_from(
         &self,
         key: &ObjectKey,
@@ -49,13 +49,14 @@ impl<P: BucketPair> Replicator<'_, P> {
         Err(Fault::because(
             Reason::KeptChanging,
             format!(
-                "{key:?} kept changing through {ROUNDS_MAX} rounds; it is tried again later",
+                "cannot settle {key:?}: it kept changing through {ROUNDS_MAX} rounds; it is tried again later",
                 key = key.as_str()
             ),
         ))
     }
 
-    /// One round of reconciling, from what a HEAD of the source has shown; `None` if another one is needed.
+    /// Runs one round of reconciling, from what a HEAD of the source has shown. Returns `None` if another one is
+    /// needed.
     async fn round(
         &self,
         key: &ObjectKey,
@@ -80,12 +81,12 @@ impl<P: BucketPair> Replicator<'_, P> {
             }
             (Decision::Delete, _, Some(replica)) => self.delete(key, &replica, attempt).await,
             (Decision::Keep(reason), ..) => Ok(Some(Outcome::Kept(reason))),
-            // In sync because there is nothing on either side; the other pairs cannot be.
+            // In sync because neither side has an object. Other combinations cannot occur.
             (_, _, _) => Ok(Some(Outcome::BothAbsent)),
         }
     }
 
-    /// The replica holds the source's object: sets what else differs.
+    /// Sets what else differs, if the replica has the source's object.
     async fn agree_on_attributes(
         &self,
         key: &ObjectKey,
@@ -114,7 +115,7 @@ impl<P: BucketPair> Replicator<'_, P> {
         Ok(None)
     }
 
-    /// The replica is missing or holds another object: copies the source over, if the mode allows it.
+    /// Copies the source, if the replica is missing or is another object, and if the mode allows it.
     async fn replace(
         &self,
         key: &ObjectKey,
@@ -136,8 +137,8 @@ impl<P: BucketPair> Replicator<'_, P> {
         Ok(copied.map(|bytes| Outcome::Replicated { bytes }))
     }
 
-    /// Rule 11: the source has no object. Deletes the replica, unless it is another writer's and the attempt
-    /// belongs to a job.
+    /// Deletes the replica of a source that has no object, unless the replica is another writer's and the attempt
+    /// belongs to a job (rule 5).
     async fn delete(
         &self,
         key: &ObjectKey,
@@ -153,8 +154,8 @@ impl<P: BucketPair> Replicator<'_, P> {
         Ok(done.then_some(Outcome::Deleted))
     }
 
-    /// Rule 13: returns what a copy may land on, or why the replica is kept. A mode that protects the
-    /// destination's objects leaves a replica of this attempt's own to it, and no other.
+    /// Returns what a copy may replace, or why the replica is kept. In a mode that protects the destination's objects,
+    /// an attempt may replace only its own replica (rule 7).
     fn onto<'r>(
         &self,
         key: &ObjectKey,
@@ -172,13 +173,13 @@ impl<P: BucketPair> Replicator<'_, P> {
         self.overwrite.onto(source.last_modified, seen)
     }
 
-    /// Whether this attempt wrote the replica, or an earlier attempt of its job may have.
+    /// Returns whether this attempt wrote the replica, or an earlier attempt of its job may have.
     fn is_own(&self, key: &ObjectKey, replica: &ObjectState, attempt: &Attempt) -> bool {
         let announced = self.own.as_ref();
         attempt.wrote(replica) || announced.is_some_and(|own| own.include(key, replica))
     }
 
-    /// Sets what differs on the replica without copying bytes. The caller looks at both sides again.
+    /// Sets what differs on the replica without copying bytes. The caller has to read both sides again.
     async fn adjust(
         &self,
         key: &ObjectKey,
@@ -201,7 +202,7 @@ impl<P: BucketPair> Replicator<'_, P> {
         Ok(())
     }
 
-    /// Copies what a HEAD has shown. Returns the size if the source still holds it afterwards.
+    /// Copies the object that a HEAD has shown. Returns its size if the source still has it afterwards.
     async fn copy_known(
         &self,
         key: &ObjectKey,
@@ -233,15 +234,15 @@ impl<P: BucketPair> Replicator<'_, P> {
         let Some(landed) = self.copy(key, &source.etag, order, onto, attempt).await? else {
             return Ok(None);
         };
-        // Only what could have been kept says something of the destination.
+        // Only an `ETag` that could have been kept says something about the destination.
         if source.etag_is_digest
             && source.etag.parts().is_none()
             && let Some(hint) = self.hint
         {
             hint.saw_etag(landed.etag == source.etag);
         }
-        // An upload has the tags that it was begun with, not those of the moment when it copied. More rounds, if they
-        // are needed, have to compare the attributes too. A quick copy brought the present ones.
+        // An upload has the tags of the moment when it began, not of the moment when it copied. Further rounds have to
+        // compare the attributes too. A quick whole copy has the present attributes.
         if parts.is_some() {
             attempt.depth = Depth::Attributes;
         }
@@ -255,14 +256,14 @@ impl<P: BucketPair> Replicator<'_, P> {
         }
     }
 
-    /// Whether a replica is expected to have another `ETag` than its source. An hint refuses nothing: if the
-    /// `ETag` has to be kept, the copy itself shows whether it was.
+    /// Returns whether a replica is expected to have another `ETag` than its source. A hint alone never refuses an
+    /// object: if the replica cannot name the source's `ETag`, the copy itself shows whether the `ETag` was kept.
     fn expects_another_etag(&self, key: &ObjectKey, source: &ObjectState) -> bool {
         !self.present_hint().keeps_etag && source.check_recognisable(key).is_ok()
     }
 
-    /// Sends one copy of the source's object of this `ETag`, and remembers what it wrote. An attempt of a job
-    /// announces the copy first. Returns `None` where nothing landed.
+    /// Sends one copy of the source's object with this `ETag`, and remembers what it wrote. An attempt of a job
+    /// announces the copy first. Returns `None` if nothing landed.
     pub(super) async fn copy(
         &self,
         key: &ObjectKey,

@@ -1,4 +1,4 @@
-//! Rule 3: after a write, the source is read again. Only what the source still holds is done.
+//! Rule 3: after a write, the source is read again. The key is settled only if the source still has what was written.
 
 use chrono::TimeDelta;
 
@@ -13,19 +13,19 @@ use crate::options::{AclChoice, LockChoice};
 use super::attempt::Attempt;
 use super::{Depth, Replicator};
 
-/// `Last-Modified` is given in whole seconds.
+/// The resolution of `Last-Modified`, which is given in whole seconds.
 const LAST_MODIFIED_RESOLUTION: TimeDelta = TimeDelta::seconds(1);
 
-/// How the copy was ordered that landed.
+/// What the copy that landed was ordered for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Ordered<'a> {
-    /// For a source of this `ETag` and class; no HEAD had shown it.
+    /// A source with this `ETag` and class, which no HEAD had shown.
     Unseen(&'a Etag, &'a StorageClass),
-    /// For a source that looked like this.
+    /// A source that a HEAD had shown like this.
     Seen(&'a ObjectState),
 }
 
-/// Whether what landed is what the source holds now.
+/// Whether what landed is what the source has now.
 pub(super) enum Verified {
     /// It is; the size is the source's.
     Settled { bytes: u64 },
@@ -34,11 +34,10 @@ pub(super) enum Verified {
 }
 
 impl<P: BucketPair> Replicator<'_, P> {
-    /// Reads the source again after something landed.
+    /// Reads the source again after a copy landed.
     ///
-    /// The same `ETag` does not rule out that the same bytes were written with other metadata since. A
-    /// version tells for certain, and so does a `Last-Modified` before the copy began; where neither
-    /// does, the replica is read too.
+    /// An equal `ETag` is not enough: the same bytes may have been written with other metadata since. A version is
+    /// conclusive, and so is a `Last-Modified` before the copy began. If there is neither, the replica is read too.
     pub(super) async fn verify_after_write(
         &self,
         key: &ObjectKey,
@@ -89,8 +88,8 @@ impl<P: BucketPair> Replicator<'_, P> {
         })
     }
 
-    /// Returns the source's tags and grants, if the replica has others. Where neither has tags as far as a HEAD
-    /// shows, tags are read only at [`Depth::Attributes`].
+    /// Returns the source's tags and grants, if the replica has others. If a HEAD shows no tags of the source, tags are
+    /// read only at [`Depth::Attributes`].
     pub(super) async fn wanted_attributes(
         &self,
         key: &ObjectKey,
@@ -106,14 +105,14 @@ impl<P: BucketPair> Replicator<'_, P> {
         Ok((wanted != found).then_some(wanted))
     }
 
-    /// Whether [`crate::bucket_pair::CopyOrder::Pinned`] for this class orders what the source needs.
+    /// Returns whether [`crate::bucket_pair::CopyOrder::Pinned`] with this class orders the copy that the source needs.
     fn would_copy_alike_unseen(&self, class: &StorageClass, source: &ObjectState) -> bool {
         source.metadata.website_redirect.is_none()
             && self.options.class_for(&source.storage_class) == self.options.class_for(class)
             && (self.options.object_lock == LockChoice::Bucket || source.lock == Lock::default())
     }
 
-    /// Whether the copy ordered for `known` is the one that `source` needs.
+    /// Returns whether the copy ordered for `known` is the one that `source` needs.
     fn would_copy_alike(&self, known: &ObjectState, source: &ObjectState) -> bool {
         source.etag == known.etag
             && source.metadata == known.metadata
@@ -123,26 +122,27 @@ impl<P: BucketPair> Replicator<'_, P> {
     }
 }
 
-/// A replica that names no source is known by having been written later than its source, in whole seconds.
+/// Returns the failure of a copy that landed in the second in which its source was written. A replica that names no
+/// source is recognised by a later time than its source's, in whole seconds.
 fn too_early(key: &ObjectKey) -> Fault {
     let message = format!(
-        "copied {:?} within the second in which its source was written: its metadata leave no room for the source's \
-         ETag, so that the copy cannot be told from an older one; it is copied again",
+        "cannot settle {:?}: it was copied within the second in which its source was written, and its metadata leave no \
+         room for the source's ETag, so the copy cannot be distinguished from an older one; it is copied again",
         key.as_str()
     );
     Fault::because(Reason::KeptChanging, message)
 }
 
-/// Whether the source as it is now must be what the copy read.
+/// Returns whether the present source is certainly what the copy read.
 fn read_for_certain(source: &ObjectState, landed: &Landed) -> bool {
     if landed.source_version.is_some() && source.version_id.is_some() {
         return landed.source_version == source.version_id;
     }
-    // An object in parts bears the time at which its upload was begun, which tells nothing.
+    // The time of an object in parts is when its upload began, which proves nothing.
     source.etag.parts().is_none() && was_written_before(source.last_modified, landed)
 }
 
-/// Whether what was last modified then had been written before the copy that landed began.
+/// Returns whether an object that was last modified then had been written before the copy that landed began.
 pub(super) fn was_written_before(last_modified: Timestamp, landed: &Landed) -> bool {
     let began_after = landed.began_after;
     began_after.is_some_and(|began_after| last_modified + LAST_MODIFIED_RESOLUTION <= began_after)

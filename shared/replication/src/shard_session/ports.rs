@@ -1,4 +1,4 @@
-//! What a session of a shard needs from outside, and what goes in and out.
+//! The ports of a shard's session, and its input and results.
 
 use std::future::Future;
 
@@ -6,14 +6,14 @@ use super::Session;
 use crate::Timestamp;
 use crate::shard_state::{Guard, Shard, Step};
 
-/// Whether the rule and the job let a shard go on.
+/// Whether the rule and the job let a shard continue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Gate {
     /// The rule is enabled, and the job is running.
     Open,
-    /// The rule is enabled, but the job is paused, cancelled or not planned: only recoveries go on.
+    /// The rule is enabled, but the job is paused, cancelled or not planned: only recoveries continue.
     Recoveries,
-    /// The rule is not enabled: nothing goes on. A resume wakes the shard.
+    /// The rule is not enabled: nothing continues. A resume wakes the shard.
     Shut,
     /// There is no such rule or job.
     Gone,
@@ -24,7 +24,7 @@ pub trait ShardPorts: Sync {
     /// Why a request failed.
     type Error: std::fmt::Display + Send;
 
-    /// Returns whether the shards of the job may go on. Strongly consistent.
+    /// Returns whether the shards of the job may continue. Strongly consistent.
     fn gate(&self) -> impl Future<Output = Result<Gate, Self::Error>> + Send;
 
     /// Returns a shard. Strongly consistent.
@@ -42,7 +42,7 @@ pub trait ShardPorts: Sync {
         next: &Shard,
     ) -> impl Future<Output = Result<bool, Self::Error>> + Send;
 
-    /// Returns an index that no shard of the job has; none if the job is gone.
+    /// Returns an index that no shard of the job has; `None` if the job is gone.
     fn new_index(&self) -> impl Future<Output = Result<Option<u32>, Self::Error>> + Send;
 
     /// Updates a shard as [`Self::update`] does and stores its child: both or neither.
@@ -62,16 +62,16 @@ pub trait ShardPorts: Sync {
         delay_secs: i32,
     ) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// How many shards of the job are worked on at once.
+    /// Returns how many shards of the job are processed at once.
     fn concurrency(&self) -> usize;
 
-    /// The present.
+    /// Returns the present time.
     fn now(&self) -> Timestamp;
 }
 
-/// The pages of a shard.
+/// The work on the pages of a shard.
 pub trait PageWork<P: ShardPorts>: Sync {
-    /// Does one page of the session's shard, or as much of it as time allows.
+    /// Processes one page of the session's shard, or as much of it as time allows.
     fn page(
         &self,
         session: &Session<'_, P>,
@@ -83,23 +83,23 @@ pub trait PageWork<P: ShardPorts>: Sync {
         session: &Session<'_, P>,
     ) -> impl Future<Output = Result<Recovered, SessionError<P::Error>>>;
 
-    /// Whether there is time for another page.
+    /// Returns whether there is time for another page.
     fn has_time(&self) -> bool;
 
-    /// Whether every write that was sent has been answered, so that nothing of this session can be in flight.
+    /// Returns whether every write that was sent has been answered, so that nothing of this session can be in flight.
     fn all_answered(&self) -> bool;
 }
 
-/// Where a page leaves its shard.
+/// The result of a page.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Paged {
-    /// This much is done.
+    /// This step is done.
     Done(Step),
-    /// The rate limit lets nothing begin before so many seconds are over.
+    /// The rate limit lets nothing begin before this many seconds have passed.
     Limited(i32),
 }
 
-/// How far a recovery came.
+/// The result of a recovery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recovered {
     /// Everything that was in flight is verified.
@@ -111,24 +111,24 @@ pub enum Recovered {
 /// A message of a shard, as one worker received it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardDelivery {
-    /// Which shard.
+    /// The shard's index.
     pub index: u32,
-    /// The message's epoch; none where the worker was invoked by hand, or by an older version.
+    /// The message's epoch; `None` if the worker was invoked by hand, or by an older version.
     pub epoch: Option<u64>,
-    /// The message's id; none where the worker was invoked by hand.
+    /// The message's id; `None` if the worker was invoked by hand.
     pub message: Option<String>,
     /// The invocation.
     pub invocation: String,
     /// Whether the message was received before.
     pub is_redelivery: bool,
-    /// Whether the message is not received again.
+    /// Whether this is the message's last delivery.
     pub is_last: bool,
-    /// When nothing of this invocation can be in flight any more, for a reader whose clock is ahead.
+    /// When nothing of this invocation can be in flight any more, even for a reader whose clock is ahead.
     pub lease_until: Timestamp,
 }
 
 impl ShardDelivery {
-    /// By what a successor recognises what this worker was about to send.
+    /// Returns the id by which a successor recognises what this worker was about to send.
     pub(super) fn sender(&self) -> &str {
         self.message.as_deref().unwrap_or(&self.invocation)
     }
@@ -139,7 +139,8 @@ impl ShardDelivery {
 pub enum Ended {
     /// Delete it.
     Acknowledge,
-    /// Delete it, and raise the alarm: messages followed one another without progress, and the shard was given up.
+    /// Delete it, and raise the alarm: messages followed one another without progress, and the shard was marked as
+    /// failed.
     Stopped(String),
     /// Let it be redelivered when the lease of an earlier delivery has expired.
     RedeliverAt(Timestamp),
@@ -149,12 +150,12 @@ pub enum Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError<E> {
     /// The lease is gone: it expired, or the item was replaced.
-    #[error("another worker has taken shard {0} over")]
+    #[error("lost the lease of shard {0}: another worker has taken the shard over")]
     Lost(u32),
     /// A request failed. A redelivery may succeed.
     #[error(transparent)]
     Failed(#[from] E),
-    /// Something is wrong that no redelivery can improve, such as a list of keys that cannot be read.
+    /// A permanent error, which no redelivery can fix, such as a list of keys that cannot be read.
     #[error("{0}")]
     Final(E),
 }

@@ -1,14 +1,15 @@
-//! Which shards get a message, and how: the epoch is raised first.
+//! Sends messages to the shards that need one. The epoch is raised first.
 
 use super::ports::{Gate, SessionError, ShardDelivery, ShardPorts};
 use super::{Need, need};
 use crate::Timestamp;
 use crate::shard_state::{Guard, Shard};
 
-/// A shard under way that has not moved for longer has lost its message.
+/// A shard under way that has made no progress for longer than this has lost its message.
 pub const STALLED_AFTER: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
-/// Sends again what an earlier delivery of the same message raised and may have died before sending.
+/// Sends the messages of shards whose epoch was raised at an earlier delivery of the same message: the worker of that
+/// delivery may have died before it sent them.
 pub(super) async fn send_what_a_predecessor_did_not<P: ShardPorts>(
     ports: &P,
     delivery: &ShardDelivery,
@@ -25,18 +26,18 @@ pub(super) async fn send_what_a_predecessor_did_not<P: ShardPorts>(
     Ok(())
 }
 
-/// Sends messages to shards that have had none, while fewer than the job's concurrency are under way.
+/// Sends messages to shards that have had none, up to the job's concurrency.
 pub async fn release_waiting<P: ShardPorts>(
     ports: &P,
     sender: &str,
 ) -> Result<(), SessionError<P::Error>> {
     let shards = ports.shards().await?;
     let under_way = shards.iter().filter(|shard| shard.is_under_way()).count();
-    let room = ports.concurrency().saturating_sub(under_way);
+    let capacity = ports.concurrency().saturating_sub(under_way);
     let waiting = shards
         .iter()
         .filter(|shard| !shard.sent && !shard.has_ended());
-    for shard in waiting.take(room) {
+    for shard in waiting.take(capacity) {
         raise(ports, shard, Guard::Unsent(shard.epoch), sender).await?;
     }
     Ok(())
@@ -47,12 +48,12 @@ pub async fn release_waiting<P: ShardPorts>(
 pub enum Wake {
     /// Those whose worker died or whose message is lost: for the hourly maintenance.
     Stalled,
-    /// All that have had a message and have not ended, and those with pages in flight: after a resume, which acknowledged
-    /// messages do not survive.
+    /// All that have had a message and have not ended, and those with pages in flight: for a resume, because messages
+    /// were acknowledged during the pause.
     All,
 }
 
-/// Sends messages for shards that need one. Returns how many. A sender that repeats itself raises no epoch twice.
+/// Sends messages for shards that need one. Returns how many. A sender that repeats the call raises no epoch twice.
 pub async fn wake<P: ShardPorts>(
     ports: &P,
     sender: &str,

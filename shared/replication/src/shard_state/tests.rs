@@ -89,7 +89,7 @@ fn places_of_a_manifest_are_numbers() {
 }
 
 #[test]
-fn a_guard_lets_only_its_own_through() {
+fn a_guard_allows_only_writes_that_meet_its_condition() {
     let at = Timestamp::UNIX_EPOCH;
     let later = at + chrono::TimeDelta::seconds(1);
     let lease = |until| Lease {

@@ -1,4 +1,4 @@
-//! Which notifications a rule asks for beside those that are there.
+//! Tests of the notifications that a rule asks for, beside those that exist already.
 
 use super::*;
 use crate::Timestamp;
@@ -37,9 +37,9 @@ fn their(events: &str, prefix: &str, suffix: &str) -> Entry {
 }
 
 #[test]
-fn prefixes_are_pushed_down_into_the_entries() {
+fn entries_filter_by_the_prefixes_of_the_scope() {
     let entries = entries(&rule(scope(&["logs/", "img/"]), Policy::Full));
-    let told: Vec<_> = entries
+    let found: Vec<_> = entries
         .iter()
         .map(|(lane, entry)| (*lane, entry.prefix.as_written()))
         .collect();
@@ -49,7 +49,7 @@ fn prefixes_are_pushed_down_into_the_entries() {
         (Lane::Delete, "img/"),
         (Lane::Delete, "logs/"),
     ];
-    assert_eq!(told, wanted);
+    assert_eq!(found, wanted);
 }
 
 // Promise: If the current version of a source object is deleted by its id, the version that becomes current
@@ -79,7 +79,7 @@ fn a_write_rule_from_before_it_asked_for_deletes_has_a_gap() {
 }
 
 #[test]
-fn what_a_full_rule_asks_for_is_enough_for_a_write_rule_and_not_the_other_way_round() {
+fn the_events_of_a_full_rule_are_enough_for_a_write_rule_but_not_the_other_way_round() {
     let full = entries(&rule(Scope::All, Policy::Full));
     let write = entries(&rule(Scope::All, Policy::Write));
     assert_eq!(gaps(&write, &full), []);
@@ -87,7 +87,7 @@ fn what_a_full_rule_asks_for_is_enough_for_a_write_rule_and_not_the_other_way_ro
 }
 
 #[test]
-fn options_ask_for_more_and_fewer_events() {
+fn options_add_and_remove_events() {
     let options = Options {
         tags: false,
         acl: AclChoice::Keep,
@@ -115,7 +115,7 @@ fn filters(prefixes: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn special_characters_are_encoded_and_shorten_no_filter() {
+fn special_characters_are_encoded_and_do_not_shorten_a_filter() {
     assert_eq!(
         filters(&["a b/", "a c/", "x+y", "ü/"]),
         ["a+b/", "a+c/", "x%2By", "%C3%BC/"]
@@ -129,7 +129,7 @@ fn filters_that_have_to_be_shortened_never_overlap() {
     assert_eq!(filters(&["é", "z"]), ["z", "%C3%A9"]);
 }
 
-/// What a notification for `filter` and a rule for `prefix` have to do with each other.
+/// Returns whether a notification for `filter` and `suffix` conflicts with a rule for `prefix`.
 fn conflicts(prefix: &str, filter: &str, suffix: &str) -> bool {
     let ours = entries(&rule(scope(&[prefix]), Policy::Full));
     let theirs = [((), their("s3:ObjectCreated:*", filter, suffix))];
@@ -166,7 +166,7 @@ fn filters_are_compared_by_the_keys_they_mean() {
 
 // Promise: Events that a bucket sends to a topic in `NotificationTopics` are not attached a second time.
 #[test]
-fn what_a_topic_forwards_is_not_attached_again() {
+fn events_that_a_topic_forwards_are_not_attached_again() {
     let wanted = || entries(&rule(scope(&["logs/", "img/"]), Policy::Full));
     let events_left = |forwarded: &[Entry]| {
         let left = not_forwarded(wanted(), forwarded).into_iter();
@@ -213,7 +213,7 @@ fn what_a_topic_forwards_is_not_attached_again() {
 }
 
 #[test]
-fn all_types_of_a_family_are_the_family() {
+fn a_list_of_all_types_equals_their_wildcard() {
     let listed = Entry {
         events: ["Put", "Post", "Copy", "CompleteMultipartUpload"]
             .map(|kind| format!("s3:ObjectCreated:{kind}"))
@@ -249,7 +249,7 @@ fn a_filter_that_matches_nothing_leaves_a_gap() {
 }
 
 #[test]
-fn an_entrys_name_tells_its_rule() {
+fn an_entrys_name_contains_its_rule() {
     for (_, entry) in entries(&rule(scope(&["a", "b"]), Policy::Full)) {
         assert_eq!(rule_of_entry(&entry.id), Some(RuleId::new("rule-1")));
     }
@@ -280,27 +280,27 @@ fn overlapping_entries_of_others_are_found() {
     }
 }
 #[test]
-fn what_nothing_sends_is_a_gap() {
+fn an_event_that_no_entry_sends_is_a_gap() {
     let wanted = entries(&rule(scope(&["logs/"]), Policy::Full));
     assert_eq!(gaps(&wanted, &wanted), []);
-    let told = |found: &[(Lane, Entry)]| {
+    let shown = |found: &[(Lane, Entry)]| {
         let gaps = gaps(&wanted, found);
         gaps.iter().map(Gap::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(told(&[]).len(), 4);
+    assert_eq!(shown(&[]).len(), 4);
     let only_puts: Vec<_> = wanted
         .iter()
         .filter(|(lane, _)| *lane == Lane::Put)
         .cloned()
         .collect();
     assert_eq!(
-        told(&only_puts),
+        shown(&only_puts),
         ["s3:ObjectRemoved:* of keys that begin with \"logs/\" is not sent to the delete queue"]
     );
 }
 
 #[test]
-fn entries_of_any_name_that_send_as_much_leave_no_gap() {
+fn entries_of_any_name_that_send_the_same_events_leave_no_gap() {
     let wanted: Vec<_> = entries(&rule(scope(&["logs/"]), Policy::Write))
         .into_iter()
         .filter(|(lane, _)| *lane == Lane::Put)

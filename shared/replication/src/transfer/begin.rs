@@ -1,6 +1,6 @@
-//! The beginning of a transfer: an object that one invocation cannot copy is cut into ranges of parts. What is
-//! written here lasts: the upload in its log, the transfer in the table, a message for every range. Only then
-//! is the object's own message acknowledged.
+//! The beginning of a transfer: an object that one invocation cannot copy is cut into ranges of parts. Three things are
+//! stored durably: the upload in its log, the transfer in the table, and a message for every range. Only then is the
+//! object's own message acknowledged.
 
 use std::collections::BTreeSet;
 
@@ -19,10 +19,10 @@ use crate::transfer::ports::{Answer, TransferPorts, Uploads};
 use crate::transfer::uploads::{Aborted, abandon, abort_logged, begin_upload};
 use crate::transfer::{Invalidated, Transfer, TransferSource};
 
-/// How often a beginning that meets another one is tried again.
+/// How often a worker tries to begin a transfer, if another worker begins one for the same key.
 const BEGINNINGS_MAX: usize = 4;
 
-/// What begins, carries on and ends the transfers of one rule.
+/// Begins, continues and ends the transfers of one rule.
 #[derive(Debug)]
 pub struct Transferrer<'a, P> {
     pub(super) ports: &'a P,
@@ -31,12 +31,12 @@ pub struct Transferrer<'a, P> {
     pub(super) range_bytes: u64,
 }
 
-/// A key that is to be carried over.
+/// A key that is to be replicated.
 #[derive(Debug, Clone)]
 pub struct KeyChange<'a> {
     /// The key.
     pub key: &'a ObjectKey,
-    /// When it changed, if a notification reported the change; none in jobs.
+    /// When it changed, if a notification reported the change; `None` in jobs.
     pub event_time: Option<Timestamp>,
     /// What may be replaced.
     pub overwrite: Overwrite,
@@ -44,17 +44,16 @@ pub struct KeyChange<'a> {
     pub depth: Depth,
     /// How many transfers of the object were restarted before.
     pub hops: u32,
-    /// What brings the change.
+    /// Where the change comes from.
     pub origin: Origin,
 }
 
-/// What brings a change.
+/// Where a change comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A notification, or work that stands for one. A replica whose source is gone is deleted.
     Live,
-    /// A job. Where the source is gone, only a replica that this attempt or a predecessor may have written is
-    /// deleted.
+    /// A job. If the source is gone, only a replica that this attempt or a predecessor may have written is deleted.
     Job {
         /// What a predecessor may have written.
         own: OwnWrites,
@@ -62,7 +61,7 @@ pub enum Origin {
 }
 
 impl<'a, P: TransferPorts> Transferrer<'a, P> {
-    /// The transfers of `rule`, planned by these limits.
+    /// Creates the transferrer of `rule`, which plans transfers by these limits.
     pub fn new(ports: &'a P, rule: &'a Rule, limits: CopyLimits, range_bytes: u64) -> Self {
         Self {
             ports,
@@ -73,13 +72,13 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
     }
 
     /// Makes one key's replica agree with its source, whatever its size. [`Outcome::TooLargeHere`] means that a
-    /// transfer does it.
+    /// transfer copies the object.
     pub async fn carry(&self, change: &KeyChange<'_>) -> Answer<Outcome> {
         let replicator = self.replicator(change, self.limits);
         self.carry_with(&replicator, change).await
     }
 
-    /// As [`Self::carry`], by this replicator of the same rule and overwrite mode.
+    /// Does the same as [`Self::carry`], with this replicator, which has the same rule and overwrite mode.
     pub async fn carry_with(
         &self,
         replicator: &Replicator<'_, P::Pair>,
@@ -98,8 +97,8 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         Err(kept_changing(change.key))
     }
 
-    /// Begins the transfer of an object that was found too large for one invocation, or joins the one that goes
-    /// on.
+    /// Begins the transfer of an object that was found too large for one invocation, or joins the transfer that is
+    /// under way.
     pub async fn begin(&self, change: &KeyChange<'_>) -> Answer<Outcome> {
         match self.try_begin(change).await? {
             Some(outcome) => Ok(outcome),
@@ -107,7 +106,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         }
     }
 
-    /// As [`Self::begin`]; `None` if the source has no object any more.
+    /// Does the same as [`Self::begin`]. Returns `None` if the source no longer has an object.
     async fn try_begin(&self, change: &KeyChange<'_>) -> Answer<Option<Outcome>> {
         let (pair, key) = (self.ports.pair(), change.key);
         for _ in 0..BEGINNINGS_MAX {
@@ -127,7 +126,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
             }
             let planned = self.planned(change, &source, record_etag).await;
             let Some(transfer) = planned.map_err(|fault| fault.of(&source))? else {
-                // One request copies it whole: its parts are not known.
+                // One request copies it whole, because its parts are not known.
                 let unlimited = CopyLimits {
                     part_bytes: self.limits.part_bytes,
                     ..CopyLimits::default()
@@ -160,7 +159,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         }
     }
 
-    /// Plans a transfer and begins its upload; `None` if the object is copied whole.
+    /// Plans a transfer and begins its upload. Returns `None` if the object is copied whole.
     async fn planned(
         &self,
         change: &KeyChange<'_>,
@@ -200,7 +199,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         }))
     }
 
-    /// Makes sure that a transfer which is going on will be finished.
+    /// Makes sure that a transfer that is under way will be finished.
     async fn help_on(&self, transfer: &Transfer) -> Answer<()> {
         if transfer.sent && !transfer.is_stalled(self.ports.now()) {
             return Ok(());
@@ -208,7 +207,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         self.send(transfer).await
     }
 
-    /// Sends a message for every open range, then notes that they are sent.
+    /// Sends a message for every open range, then records that they are sent.
     async fn send(&self, transfer: &Transfer) -> Answer<()> {
         let ranges = transfer.ranges_to_send();
         let ranges = ranges.iter().map(|range| range.index).collect();
@@ -219,9 +218,9 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         Ok(())
     }
 
-    /// Ends the transfer of a key whose replica needs none, if no worker will do that: one that is invalidated
-    /// or stalled. A transfer without messages was deferred while its rule was paused, or is just being begun
-    /// for a later change; it ends only if the replica already is what the transfer is for.
+    /// Cleans up a key's transfer that is no longer needed, if no other worker will: a transfer that is invalidated or
+    /// stalled. A transfer without messages was deferred while its rule was paused, or is just beginning for a later
+    /// change. It is ended only if the replica already is what the transfer would make it.
     pub async fn end_if_unneeded(&self, key: &ObjectKey) -> Answer<Seen> {
         let Some(found) = self.ports.transfer(key).await? else {
             return Ok(Seen::Still);
@@ -236,8 +235,8 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         Ok(Seen::Still)
     }
 
-    /// Ends a transfer of which nothing is wanted any more. Its upload is aborted first, so that a completion
-    /// which is still in flight cannot land later.
+    /// Ends a transfer that is no longer needed. Its upload is aborted first, so that a completion that is still in
+    /// flight cannot land later.
     pub async fn end(&self, transfer: &Transfer) -> Answer<Ended> {
         let aborted = abort_logged(self.ports.pair(), &transfer.upload, self.ports.now()).await?;
         let was_current = self.ports.remove(transfer).await?;
@@ -248,7 +247,7 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
         Ok(Ended { was_current, seen })
     }
 
-    /// Whether the replica already is what a transfer is to make it.
+    /// Returns whether the replica already is what the transfer would make it.
     async fn is_met(&self, transfer: &Transfer) -> Answer<bool> {
         let pair = self.ports.pair();
         let source = pair.head(Side::Source, &transfer.key).await?;
@@ -262,16 +261,16 @@ impl<'a, P: TransferPorts> Transferrer<'a, P> {
     }
 }
 
-/// What ending a transfer has found.
+/// The result of ending a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
-    /// Whether the table still held this transfer, so that it counts now.
+    /// Whether the table still had this transfer. Only then does its end count.
     pub was_current: bool,
-    /// Whether what was seen before still holds.
+    /// Whether what was read before is still true.
     pub seen: Seen,
 }
 
-/// Whether what was seen of the two buckets before still holds, as far as a transfer is concerned.
+/// Whether what was read from the two buckets before is still true, as far as a transfer is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seen {
     /// Nothing has landed through the transfer since.
@@ -280,14 +279,14 @@ pub enum Seen {
     MayHaveLanded,
 }
 
-/// Whether a change may rely on a transfer that goes on. A live change does not join a copy that a condition
-/// may keep from landing.
+/// Returns whether a change may rely on a transfer that is under way. A live change does not join a copy that a
+/// condition may prevent from landing.
 fn can_join(found: &Transfer, source: &ObjectState, overwrite: Overwrite) -> bool {
     let lands = found.overwrite.is_always() || found.overwrite == overwrite;
     found.source == TransferSource::of(source) && found.invalidated.is_none() && lands
 }
 
 fn kept_changing(key: &ObjectKey) -> Fault {
-    let said = format!("the transfer of {:?} kept changing", key.as_str());
+    let said = format!("cannot transfer {:?}: it kept changing", key.as_str());
     Fault::because(Reason::KeptChanging, said)
 }

@@ -1,5 +1,5 @@
 //! One range of a transfer: the parts that its upload does not have yet are copied, each pinned to the source's
-//! `ETag`. Any range may be copied twice; the worker that does the last one completes the upload.
+//! `ETag`. Any range may be copied twice. The worker that finishes the last range completes the upload.
 
 use std::collections::HashSet;
 
@@ -13,15 +13,15 @@ use crate::transfer::begin::Transferrer;
 use crate::transfer::ports::{Answer, Filled, TransferPorts, UploadedPart, Uploads};
 use crate::transfer::{Invalidated, PartRange, Transfer};
 
-/// How many parts are begun before the time that is left is checked again.
+/// How many parts are begun before the remaining time is checked again.
 const PARTS_AT_A_TIME: usize = 32;
 
-/// Where an attempt at a range leaves its transfer.
+/// The state of a transfer after an attempt at one of its ranges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Other ranges have still to be copied.
+    /// Other ranges still have to be copied.
     Open,
-    /// The transfer is finished; this became of the object.
+    /// The transfer is finished, and this is the object's outcome.
     Finished(Outcome),
     /// The transfer has to be restarted by [`Transferrer::restart`].
     Invalid(Invalidated),
@@ -38,7 +38,7 @@ pub struct RangeMessage<'a> {
     pub key: &'a ObjectKey,
     /// The transfer.
     pub transfer_id: &'a TransferId,
-    /// Which of its ranges.
+    /// The index of the range.
     pub index: u32,
     /// What the transfer may replace.
     pub overwrite: Overwrite,
@@ -51,9 +51,9 @@ pub struct RangeMessage<'a> {
 pub enum Received {
     /// Nothing: the message is acknowledged.
     Done,
-    /// The rule is paused and the transfer without messages: the key has to be deferred.
+    /// The rule is paused, and the transfer has no messages any more: the key has to be deferred.
     Paused(Transfer),
-    /// The rule does not cover the key any more: the transfer has to be ended by [`Transferrer::end`].
+    /// The rule no longer covers the key: the transfer has to be ended by [`Transferrer::end`].
     NotCovered(Transfer),
     /// The transfer is finished: the outcome has to be recorded, then the transfer ended by
     /// [`Transferrer::end`].
@@ -75,7 +75,7 @@ enum RangeFilled {
 }
 
 impl<P: TransferPorts> Transferrer<'_, P> {
-    /// Processes one message. The rule has to be freshly read.
+    /// Processes one message. The caller has to read the rule just before.
     pub async fn receive_range(&self, message: RangeMessage<'_>) -> Answer<Received> {
         let found = self.ports.transfer(message.key).await?;
         let Some(transfer) = found.filter(|transfer| transfer.id == *message.transfer_id) else {
@@ -129,12 +129,12 @@ impl<P: TransferPorts> Transferrer<'_, P> {
                 RangeFilled::SourceChanged => {
                     return Ok(Progress::Invalid(Invalidated::Overtaken));
                 }
-                // The worker that completed it may have died before it read the source again.
+                // The worker that completed the upload may have died before it read the source again.
                 RangeFilled::NoUpload => return self.read_again(transfer, None).await,
                 RangeFilled::NoTime => return Ok(Progress::NoTime),
             }
         }
-        // Only now: the worker that reads that all ranges are done completes the upload.
+        // Recorded only now, because the worker that reads that all ranges are done completes the upload.
         let now = self.ports.now();
         match self.ports.range_done(transfer, range.index, now).await? {
             None => Ok(Progress::Gone),

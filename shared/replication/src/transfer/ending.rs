@@ -1,5 +1,5 @@
-//! How transfers end: completed and compared with the source again, or restarted. Each step may be repeated by
-//! another worker, so that a worker may die between any two of them.
+//! How transfers end: they are completed and compared with the source again, or restarted. Another worker may repeat
+//! each step, so a worker may die between any two steps.
 
 use crate::bucket_pair::{BucketPair, Onto, Side};
 use crate::decide::KeepReason;
@@ -17,7 +17,7 @@ use crate::transfer::uploads::{Aborted, abort_logged};
 use crate::transfer::{Invalidated, Transfer, TransferSource};
 
 impl<P: TransferPorts> Transferrer<'_, P> {
-    /// Makes the parts an object, if no worker has done that, and reads the source again.
+    /// Completes the upload, if no worker has done that, and reads the source again.
     pub(super) async fn complete(
         &self,
         transfer: &Transfer,
@@ -39,7 +39,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
         };
         if !parts.iter().map(UploadedPart::number).eq(1..=count) {
             let said = format!(
-                "the upload to {:?} does not list all its parts",
+                "cannot complete the upload to {:?}: S3 does not list all its parts",
                 key.as_str()
             );
             return Err(Fault::because(Reason::ServiceFailed, said));
@@ -57,7 +57,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
             Completed::Overtaken => Err(Fault::because(
                 Reason::KeptChanging,
                 format!(
-                    "the destination's {:?} changed while its transfer was completed",
+                    "cannot complete the transfer of {:?}: the destination's object changed in the meantime",
                     key.as_str()
                 ),
             )),
@@ -67,7 +67,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
 
     async fn landed(&self, transfer: &Transfer, etag: Etag) -> Answer<Progress> {
         match self.read_again(transfer, Some(etag)).await? {
-            // Copied again in the same way it would differ again.
+            // Another copy in the same way would differ again.
             Progress::Invalid(_) if self.is_still_the_source(transfer).await? => {
                 Ok(Progress::Invalid(Invalidated::OtherEtag))
             }
@@ -75,8 +75,8 @@ impl<P: TransferPorts> Transferrer<'_, P> {
         }
     }
 
-    /// After the upload has landed, or may have: the source's present state decides. Under a condition only
-    /// what this transfer wrote may be replaced.
+    /// Reconciles the key after the upload has landed, or may have landed: the source's present state decides. In a
+    /// mode that protects the destination's objects, only what this transfer wrote may be replaced.
     pub(super) async fn read_again(
         &self,
         transfer: &Transfer,
@@ -105,8 +105,8 @@ impl<P: TransferPorts> Transferrer<'_, P> {
         }
     }
 
-    /// Leaves the destination's object. The upload is aborted, so that no completion lands after this decision;
-    /// if it was gone already, it may have landed before.
+    /// Keeps the destination's object. The upload is aborted, so that no completion lands after this decision. If the
+    /// upload was already gone, it may have landed before.
     async fn keep(&self, transfer: &Transfer, reason: KeepReason) -> Answer<Progress> {
         match abort_logged(self.ports.pair(), &transfer.upload, self.ports.now()).await? {
             Aborted::Uploads(_) => Ok(Progress::Finished(Outcome::Kept(reason))),
@@ -119,23 +119,23 @@ impl<P: TransferPorts> Transferrer<'_, P> {
         Ok(source.is_some_and(|source| TransferSource::of(&source) == transfer.source))
     }
 
-    /// Lets the object be reconciled from the beginning. The transfer is invalidated before that is sent, so
-    /// that the receiver does not join it; and its upload is aborted before, so that nothing lands through it
-    /// after the receiver has read both sides.
+    /// Restarts a transfer: its object is sent, to be reconciled from the beginning. The transfer is invalidated before
+    /// the message is sent, so that the receiver does not join it. Its upload is aborted before as well, so that
+    /// nothing lands through it after the receiver has read both sides.
     pub async fn restart(&self, transfer: &Transfer, why: Invalidated) -> Answer<()> {
         let is_current = self.ports.invalidate(transfer, why).await?;
         abort_logged(self.ports.pair(), &transfer.upload, self.ports.now()).await?;
-        // Even if another transfer has taken its place: what was completed here may have landed on top of it.
+        // The object is sent even if another transfer has replaced this one: what this one completed may have landed on
+        // top of it.
         self.send_object(transfer, transfer.hops + 1).await?;
-        // The receiver has to know of the other ETag.
+        // After `OtherEtag` the transfer stays, because the receiver has to know about the other ETag.
         if is_current && why == Invalidated::Overtaken {
             self.ports.remove(transfer).await?;
         }
         Ok(())
     }
 
-    /// Lets the object of a transfer be reconciled.
-    /// It begins a new chain of messages.
+    /// Sends the object of a transfer, to be reconciled. This begins a new chain of messages.
     pub async fn send_object_of(&self, transfer: &Transfer) -> Answer<()> {
         self.send_object(transfer, 0).await
     }
@@ -148,8 +148,8 @@ impl<P: TransferPorts> Transferrer<'_, P> {
             .await
     }
 
-    /// Notes that a transfer's messages are gone, because its key was deferred or its last delivery failed. The
-    /// parts stay: the next change of the key, or the sweep, carries the transfer on.
+    /// Records that a transfer's messages are gone, because its key was deferred or its last delivery failed. The parts
+    /// stay: the next change of the key, or the sweep, continues the transfer.
     pub async fn without_messages(&self, transfer: &Transfer) -> Answer<()> {
         let now = self.ports.now();
         self.ports.mark_sent(transfer, false, now).await?;
@@ -157,7 +157,7 @@ impl<P: TransferPorts> Transferrer<'_, P> {
     }
 }
 
-/// What the completion may replace, or why the replica is kept.
+/// Returns what the completion may replace, or why the replica is kept.
 fn onto<'r>(transfer: &Transfer, replica: Option<&'r ObjectState>) -> Result<Onto<'r>, KeepReason> {
     let seen = replica.map(|replica| (&replica.etag, replica.last_modified));
     transfer.overwrite.onto(transfer.source.last_modified, seen)

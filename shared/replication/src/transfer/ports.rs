@@ -26,7 +26,7 @@ pub trait Transfers: Sync {
     /// Stores a new transfer if its key has none. Returns whether it was stored.
     fn store(&self, transfer: &Transfer) -> impl Future<Output = Answer<bool>> + Send;
 
-    /// Notes whether every open range has a message. Returns whether it is still this transfer.
+    /// Records whether every open range has a message. Returns whether the table still has this transfer.
     fn mark_sent(
         &self,
         transfer: &Transfer,
@@ -34,7 +34,7 @@ pub trait Transfers: Sync {
         at: Timestamp,
     ) -> impl Future<Output = Answer<bool>> + Send;
 
-    /// Notes that a transfer has to be restarted; the first reason stays. Returns whether it is still this
+    /// Records that a transfer has to be restarted. The first reason stays. Returns whether the table still has this
     /// transfer.
     fn invalidate(
         &self,
@@ -42,7 +42,7 @@ pub trait Transfers: Sync {
         why: Invalidated,
     ) -> impl Future<Output = Answer<bool>> + Send;
 
-    /// Notes that a range is done. Returns the transfer as it is then, or `None` if it is another one or gone.
+    /// Records that a range is done. Returns the transfer as it is then, or `None` if it is gone or another one.
     fn range_done(
         &self,
         transfer: &Transfer,
@@ -50,13 +50,13 @@ pub trait Transfers: Sync {
         at: Timestamp,
     ) -> impl Future<Output = Answer<Option<Transfer>>> + Send;
 
-    /// Removes a transfer if it is still this one. Returns whether it was.
+    /// Removes a transfer if the table still has it. Returns whether it was removed.
     fn remove(&self, transfer: &Transfer) -> impl Future<Output = Answer<bool>> + Send;
 }
 
 /// A part that is in an upload.
 pub trait UploadedPart: Send + Sync {
-    /// The part's number, from 1.
+    /// Returns the part's number, from 1.
     fn number(&self) -> u32;
 }
 
@@ -69,7 +69,7 @@ pub struct OpenUpload {
     pub created_at: Timestamp,
 }
 
-/// What a creation's answer says.
+/// What the answer to a creation says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreatedUpload {
     /// S3's id.
@@ -103,14 +103,14 @@ pub enum Completed {
     Overtaken,
 }
 
-/// What a completion is ordered with.
+/// What is sent with a completion.
 #[derive(Debug)]
 pub struct CompletionOrder<'a, P> {
     /// All parts, in order.
     pub parts: Vec<P>,
     /// The checksum that S3 makes of the parts.
     pub checksum: Option<&'a Checksum>,
-    /// The `ETag` that the object has to get, where that can be told beforehand; none for any.
+    /// The `ETag` that the object has to get, if that is known beforehand; `None` for any.
     pub wanted: Option<&'a Etag>,
     /// What the object may replace.
     pub onto: Onto<'a>,
@@ -121,11 +121,11 @@ pub trait Uploads: Sync {
     /// A part that is in an upload.
     type Part: UploadedPart;
 
-    /// Returns the source's tags, as far as the rule carries them.
+    /// Returns the source's tags, if the rule replicates tags.
     fn source_tags(&self, key: &ObjectKey) -> impl Future<Output = Answer<Tags>> + Send;
 
-    /// Returns how the source is cut into parts; `None` if the server does not tell. Asks for each part where
-    /// anything less would be a guess.
+    /// Returns how the source is cut into parts; `None` if the server does not say. Asks for each part if anything less
+    /// would be a guess.
     fn exact_layout(
         &self,
         key: &ObjectKey,
@@ -172,8 +172,8 @@ pub trait Uploads: Sync {
         last: u32,
     ) -> impl Future<Output = Answer<Option<Vec<Self::Part>>>> + Send;
 
-    /// Makes the upload's parts an object. A fault may mean that it was done, or will be. A completed upload
-    /// does not exist any more, so that it lands at most once.
+    /// Makes the upload's parts an object. After a fault, that may still have happened or happen later. A completed
+    /// upload no longer exists, so it lands at most once.
     fn complete(
         &self,
         key: &ObjectKey,
@@ -196,7 +196,7 @@ pub trait Uploads: Sync {
     fn left_to_sweep(&self, entry: &LoggedUpload, fault: &Fault);
 }
 
-/// The queues, for the work of one rule.
+/// The queues, for messages of one rule.
 pub trait TransferQueue: Sync {
     /// Sends a message for each of these ranges of a transfer.
     fn send_ranges(
@@ -205,7 +205,7 @@ pub trait TransferQueue: Sync {
         ranges: Vec<u32>,
     ) -> impl Future<Output = Answer<()>> + Send;
 
-    /// Lets an object be reconciled from the beginning. `hops` transfers of it were restarted before.
+    /// Sends an object, to be reconciled from the beginning. `hops` is how many of its transfers were restarted before.
     fn send_object(
         &self,
         key: &ObjectKey,
@@ -215,18 +215,18 @@ pub trait TransferQueue: Sync {
     ) -> impl Future<Output = Answer<()>> + Send;
 }
 
-/// The running invocation: its clock, and what is left of its time.
+/// The running invocation: its clock, and its remaining time.
 pub trait Invocation: Sync {
-    /// The present.
+    /// Returns the present time.
     fn now(&self) -> Timestamp;
 
-    /// Makes an id that no other transfer has.
+    /// Returns an id that no other transfer has.
     fn new_transfer_id(&self) -> TransferId;
 
-    /// Whether there is time to begin with more parts.
+    /// Returns whether there is time to begin more parts.
     fn has_time_for_parts(&self) -> bool;
 
-    /// Whether there is time to sweep on.
+    /// Returns whether there is time to continue the sweep.
     fn has_time_to_sweep(&self) -> bool;
 }
 
@@ -235,6 +235,6 @@ pub trait TransferPorts: Transfers + TransferQueue + Invocation {
     /// The two buckets.
     type Pair: BucketPair + Uploads;
 
-    /// The two buckets.
+    /// Returns the two buckets.
     fn pair(&self) -> &Self::Pair;
 }

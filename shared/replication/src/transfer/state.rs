@@ -1,4 +1,4 @@
-//! What the table holds of a transfer and of an upload. No I/O.
+//! What the table stores about a transfer and about an upload. No I/O.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ pub struct Transfer {
     pub progressed_at: Timestamp,
     /// Whether every range that is not done has a message.
     pub sent: bool,
-    /// When the object changed, if a notification reported the change; none in jobs.
+    /// When the object changed, if a notification reported the change; `None` in jobs.
     pub event_time: Option<Timestamp>,
     /// What the transfer may replace.
     pub overwrite: Overwrite,
@@ -62,14 +62,14 @@ pub enum Invalidated {
     OtherEtag,
 }
 
-/// An upload in the log: noted before it is created, forgotten when there is nothing left to abort.
+/// An upload in the log. It is logged before it is created, and removed when there is nothing left to abort.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct LoggedUpload {
     /// The entry's own id.
     pub id: String,
     /// The object's key.
     pub key: ObjectKey,
-    /// S3's id, once it is known: a function may die between the creation and the note of the id.
+    /// S3's id, once it is known: a function may die after it created the upload and before it logged the id.
     pub upload_id: Option<UploadId>,
     /// When the entry was made.
     pub began_at: Timestamp,
@@ -81,8 +81,8 @@ impl Transfer {
         ranges(&self.layout, self.range_bytes)
     }
 
-    /// Returns the ranges that need a message: those that are not done or, where all are done, the last one, so
-    /// that a worker completes the upload.
+    /// Returns the ranges that need a message: those that are not done or, if all are done, the last one, so that a
+    /// worker completes the upload.
     pub fn ranges_to_send(&self) -> Vec<PartRange> {
         let ranges = self.ranges();
         let is_open = |range: &&PartRange| !self.done.contains(&range.index);
@@ -93,19 +93,19 @@ impl Transfer {
         open
     }
 
-    /// Whether the transfer has made no progress for longer than the part queue hides a dead worker's message.
+    /// Returns whether the transfer has made no progress for longer than the part queue hides a dead worker's message.
     pub fn is_stalled(&self, at: Timestamp) -> bool {
         at - self.progressed_at > STALLED_AFTER
     }
 
-    /// Whether every range is done.
+    /// Returns whether every range is done.
     pub fn is_filled(&self) -> bool {
         self.ranges()
             .iter()
             .all(|range| self.done.contains(&range.index))
     }
 
-    /// When its object changed, as far as is known.
+    /// Returns when its object changed, as far as is known.
     pub fn changed_at(&self) -> Timestamp {
         self.event_time.unwrap_or(self.started_at)
     }

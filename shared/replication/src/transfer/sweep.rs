@@ -1,5 +1,5 @@
-//! The sweep: aborts the uploads that functions left behind when they died, and helps on transfers that have
-//! stalled. Only uploads that the log names are aborted; others are another writer's.
+//! The sweep: aborts the uploads that functions left behind when they died, and continues transfers that have stalled.
+//! It aborts only uploads that the log names, because all others are another writer's.
 
 use std::collections::HashSet;
 
@@ -17,17 +17,17 @@ use crate::transfer::uploads::abort_logged;
 pub struct Swept {
     /// How many uploads were aborted.
     pub aborted: usize,
-    /// The keys of the transfers that had stalled and were helped on.
+    /// The keys of the transfers that had stalled and were continued.
     pub helped_on: Vec<ObjectKey>,
     /// The entries of the log that could not be processed. The next sweep tries them again.
     pub failed: Vec<(LoggedUpload, Fault)>,
 }
 
 impl<P: TransferPorts> Transferrer<'_, P> {
-    /// Sweeps the rule's log, but for entries made after `before`.
+    /// Sweeps the rule's log, except for entries made after `before`.
     pub async fn sweep(&self, before: Timestamp) -> Answer<Swept> {
         let mut swept = Swept::default();
-        // The log first: an upload is in it before a transfer has it.
+        // The log is read first, because an upload is in it before a transfer has the upload.
         let entries = self.ports.pair().logged().await?;
         let transfers = self.ports.transfers().await?;
         let in_use: HashSet<&str> = transfers

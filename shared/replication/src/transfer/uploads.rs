@@ -1,5 +1,5 @@
-//! Uploads, whether or not they belong to a transfer: begun, aborted, and one large object copied through an
-//! upload within one invocation.
+//! Begins and aborts uploads, whether or not they belong to a transfer, and copies one large object through an upload
+//! within one invocation.
 
 use std::collections::HashSet;
 
@@ -37,14 +37,14 @@ pub struct Upload {
 /// Whether aborting found something to abort.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aborted {
-    /// So many uploads were aborted. Nothing has landed through them.
+    /// This many uploads were aborted. Nothing has landed through them.
     Uploads(usize),
-    /// There was none: it was completed or aborted before. Its completion may have landed a moment ago.
+    /// There was no upload: it was completed or aborted before. Its completion may have landed a moment ago.
     NoUpload,
 }
 
 impl Aborted {
-    /// How many uploads were aborted.
+    /// Returns how many uploads were aborted.
     pub fn count(self) -> usize {
         match self {
             Self::Uploads(count) => count,
@@ -53,8 +53,8 @@ impl Aborted {
     }
 }
 
-/// Logs an upload for an object that looks like `source`, then creates it. The object will name the source's
-/// `ETag` if that is wanted, or if the destination's encryption turns out to hide digests.
+/// Logs an upload for an object that looks like `source`, then creates it. The object will name the source's `ETag` if
+/// `record_etag` asks for that, or if the destination's encryption turns out to hide digests.
 pub async fn begin_upload<U: Uploads>(
     uploads: &U,
     key: &ObjectKey,
@@ -86,9 +86,9 @@ pub async fn begin_upload<U: Uploads>(
 
 /// Aborts a logged upload. Repeat-safe.
 ///
-/// The entry is forgotten only when nothing was left to abort: parts that were in flight may land in an upload
-/// that is just being aborted (API reference, "`AbortMultipartUpload`"). An entry without an id is not
-/// forgotten while its upload may still be created.
+/// The entry is removed from the log only when nothing was left to abort: parts that were in flight may land in an
+/// upload that is just being aborted (API reference, "`AbortMultipartUpload`"). An entry without an id stays while its
+/// upload may still be created.
 pub async fn abort_logged<U: Uploads>(
     uploads: &U,
     entry: &LoggedUpload,
@@ -119,9 +119,9 @@ pub async fn abandon<U: Uploads>(uploads: &U, entry: &LoggedUpload) {
     }
 }
 
-/// Returns the uploads that must have been created for an entry whose upload id was never noted: they are for
-/// that very key, were created when the entry was made, and belong to no other entry. Other uploads to the
-/// destination are another writer's.
+/// Returns the uploads that must have been created for an entry whose upload id was never logged: they are for that
+/// very key, were created when the entry was made, and belong to no other entry. All other uploads to the destination
+/// are another writer's.
 async fn created_for<U: Uploads>(uploads: &U, entry: &LoggedUpload) -> Answer<Vec<UploadId>> {
     let logged = uploads.logged().await?;
     let of_others: HashSet<&UploadId> = logged
@@ -167,7 +167,7 @@ pub async fn copy_in_parts<U: Uploads>(
             Ok(_) => {
                 return Err(Fault::because(
                     Reason::ServiceFailed,
-                    format!("copying {:?}: the upload was aborted", key.as_str()),
+                    format!("cannot copy {:?}: its upload was aborted", key.as_str()),
                 ));
             }
             Err(outcome) => return Ok(Err(outcome)),

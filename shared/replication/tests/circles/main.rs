@@ -1,5 +1,5 @@
-//! Rules of several stacks in a circle, which no stack can see as a whole. An object that a user puts goes round once:
-//! Tandem recognises the copy that comes back to its origin, and writes nothing more.
+//! Rules of several stacks that form a circle, which no stack can see as a whole. An object that a user puts goes round
+//! once: Tandem recognises the copy that arrives at its origin, and writes nothing more.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -31,13 +31,13 @@ const RINGS: [&[Encryption]; 7] = [
     &[Kms, Kms, Kms],
 ];
 
-/// How often every bucket of a ring is written at most if two writers write at once: ten rounds of both contents, and
-/// half of that again, because a function's first copy into a bucket with encryption is written twice.
+/// The upper bound for writes per bucket if two writers write at once: ten rounds of both contents, and half of that
+/// again, because a function writes its first copy into a bucket with encryption twice.
 const WRITES_MAX: usize = 30;
 
 type Running = Pin<Box<dyn Future<Output = Option<(usize, Event)>>>>;
 
-/// Processes one event as a function does; a failed event is delivered again.
+/// Processes one event as a function does. Returns the event if it failed, to be delivered again.
 async fn received(
     ring: Ring,
     hint: std::rc::Rc<PutHint>,
@@ -58,8 +58,8 @@ async fn received(
     done.err().map(|_| (source, event))
 }
 
-/// Lets functions work until nothing is left to do. `choices`, which are used again and again, decide which function
-/// goes on next.
+/// Runs the functions until no event is left. `choices`, repeated as often as needed, decide which function continues
+/// next.
 fn run_dry(ring: &Ring, choices: &[u8]) {
     let rules = ring.contents().len();
     let put_hints: Vec<_> = (0..rules)
@@ -88,11 +88,7 @@ fn run_dry(ring: &Ring, choices: &[u8]) {
             }
         }
         steps += 1;
-        assert!(
-            steps < 100_000,
-            "it goes round for ever: {:?}",
-            ring.state()
-        );
+        assert!(steps < 100_000, "the events never end: {:?}", ring.state());
     }
 }
 
@@ -112,8 +108,8 @@ fn a_put_goes_round_once() {
             ring.contents().iter().all(|content| *content == Some(1)),
             "{buckets:?}"
         );
-        // Each bucket twice, where the first copy shows that encryption gives it another ETag; and once more round a ring
-        // with both kinds of encryption.
+        // Each bucket is written twice where the first copy shows that encryption changes the ETag; a ring with both
+        // kinds of encryption takes one round more.
         assert!(
             writes(&ring) <= 4 * buckets.len(),
             "{buckets:?}: {}",
@@ -131,13 +127,13 @@ fn a_put_goes_round_once() {
 }
 
 #[test]
-fn a_change_at_any_place_of_a_settled_ring_goes_round() {
+fn a_change_at_any_place_of_a_settled_ring_reaches_every_bucket() {
     for buckets in RINGS {
         for place in 0..buckets.len() {
             let ring = Ring::new(buckets);
             ring.put(0, 1, None);
             run_dry(&ring, &[0]);
-            // With the mark of the object that it replaces, as a tool writes it that keeps metadata.
+            // With the mark of the object that it replaces, as a tool that keeps metadata writes it.
             let mark: Etag = ring.etag(0);
             ring.put(place, 2, Some(&mark));
             run_dry(&ring, &[0]);

@@ -1,5 +1,5 @@
-//! Buckets in a ring, one key in each. A rule replicates from each bucket to the next. Every write, Tandem's too, is an
-//! event of the rule whose source was written.
+//! Buckets in a ring, with one key in each. A rule replicates from each bucket to the next. Every write, including
+//! Tandem's, is an event for the rule whose source was written.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -24,13 +24,13 @@ const REQUEST: TimeDelta = TimeDelta::milliseconds(70);
 /// How a bucket's service makes `ETag`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encryption {
-    /// Of the bytes.
+    /// From the bytes.
     S3,
-    /// Another one for every write.
+    /// A new one for every write.
     Kms,
 }
 
-/// What an event says about a rule's source.
+/// What an event reports about a rule's source.
 #[derive(Debug, Clone)]
 pub enum Event {
     Created { etag: Etag, by: CreatedBy },
@@ -50,13 +50,13 @@ pub struct State {
     buckets: Vec<(Encryption, Option<Stored>)>,
     clock: Timestamp,
     made: u32,
-    /// Events that no function has received, with the number of the bucket.
+    /// Events that no function has received yet, with the number of their bucket.
     pub events: VecDeque<(usize, Event)>,
     /// How many copies and deletes Tandem has made.
     pub writes: u32,
 }
 
-/// A ring that several functions work on.
+/// A ring that several functions share.
 #[derive(Debug, Clone)]
 pub struct Ring(Arc<Mutex<State>>);
 
@@ -76,7 +76,7 @@ impl Ring {
         self.0.lock().unwrap()
     }
 
-    /// Another writer puts this content, with the mark that it has read somewhere if it has one.
+    /// Another writer puts this content, with a mark that it has read somewhere, if given.
     pub fn put(&self, bucket: usize, content: u32, mark: Option<&Etag>) {
         let mut metadata = Metadata::default();
         if let Some(mark) = mark {
@@ -107,7 +107,7 @@ impl Ring {
         stored.unwrap().state.etag.clone()
     }
 
-    /// The two buckets of the rule whose source is this one.
+    /// The two buckets of the rule that has this source.
     pub fn pair(&self, source: usize) -> Pair {
         let buckets = self.state().buckets.len();
         Pair {
@@ -177,7 +177,7 @@ impl Pair {
         }
     }
 
-    /// Lets other functions go on, and time pass.
+    /// Lets other functions continue, and time pass.
     async fn take_time(&self) {
         let mut waited = false;
         poll_fn(|context| {

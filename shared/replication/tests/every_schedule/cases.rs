@@ -18,7 +18,7 @@ pub const S3: Service = Service {
     encrypts: false,
 };
 
-/// Two workers, and nothing that happens.
+/// Two workers, and no faults.
 pub fn scenario(writes: &[Write]) -> Scenario {
     Scenario {
         source: None,
@@ -37,7 +37,7 @@ pub fn scenario(writes: &[Write]) -> Scenario {
     }
 }
 
-/// The same bytes come back with other metadata, so that an equal `ETag` is no proof; and with another tag.
+/// The same bytes come back with other metadata, so that an equal `ETag` proves nothing; and with another tag.
 pub const WRITES: [Write; 7] = [
     Write::Put('x', '1', None),
     Write::Put('x', '2', Some('1')),
@@ -53,7 +53,7 @@ pub fn pairs(writes: &[Write]) -> Vec<Vec<Write>> {
     writes.iter().flat_map(of).collect()
 }
 
-/// Searches every scenario whole, and prints what it has seen. `name` is the test's.
+/// Searches every scenario completely, and prints what the search covered. `name` is the test's.
 pub fn exhaust(name: &str, scenarios: impl IntoIterator<Item = Scenario>) -> Searched {
     let began = Instant::now();
     let (mut cases, mut all, mut largest) = (0, Searched::default(), 0);
@@ -145,7 +145,7 @@ fn three_writes_with_two_workers_converge() {
     exhaust("three_writes_with_two_workers_converge", scenarios);
 }
 
-/// The number of tags does not tell their values.
+/// The number of tags does not show their values.
 // Promise: An equal `ETag` does not prove an equal object: other metadata and other tags of the same bytes
 // arrive.
 #[test]
@@ -171,10 +171,10 @@ fn the_same_object_put_with_other_tags_converges_with_a_crash() {
     );
 }
 
-/// A server whose HEAD does not tell how many tags there are. For the same object put with other tags, see
+/// A server whose HEAD does not count tags. For the same object put with other tags, see
 /// `not_promised_the_same_object_put_with_other_tags_in_one_second_where_no_head_counts_them`.
 #[test]
-fn tags_that_no_head_counts_converge_with_a_crash() {
+fn tags_converge_with_a_crash_where_no_head_counts_them() {
     let writes = [
         Write::Put('x', '1', Some('1')),
         Write::Put('x', '2', None),
@@ -190,7 +190,10 @@ fn tags_that_no_head_counts_converge_with_a_crash() {
         },
         ..scenario(&writes)
     });
-    exhaust("tags_that_no_head_counts_converge_with_a_crash", scenarios);
+    exhaust(
+        "tags_converge_with_a_crash_where_no_head_counts_them",
+        scenarios,
+    );
 }
 
 // Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal although a
@@ -273,7 +276,7 @@ fn an_older_version_that_becomes_current_converges() {
     exhaust("an_older_version_that_becomes_current_converges", scenarios);
 }
 
-/// What errors are explored with.
+/// The writes that the tests of servers without conditions explore.
 const CHANGES: [Write; 4] = [
     Write::Put('x', '1', None),
     Write::Put('x', '2', Some('1')),
@@ -284,7 +287,7 @@ const CHANGES: [Write; 4] = [
 // Promise: S3 may refuse a request, leave it unanswered, or carry it out and answer with an error: the replica
 // becomes equal all the same.
 #[test]
-fn a_request_that_is_refused_while_its_sender_lives_is_made_good() {
+fn a_refused_request_of_a_live_worker_converges() {
     let scenarios = pairs(&WRITES).into_iter().map(|writes| Scenario {
         budget: Budget {
             refusals: 1,
@@ -293,17 +296,14 @@ fn a_request_that_is_refused_while_its_sender_lives_is_made_good() {
         },
         ..scenario(&writes)
     });
-    exhaust(
-        "a_request_that_is_refused_while_its_sender_lives_is_made_good",
-        scenarios,
-    );
+    exhaust("a_refused_request_of_a_live_worker_converges", scenarios);
 }
 
-/// Its sender gets no answer, or a 5xx; the request lands before, later or never.
+/// The sender gets no answer, or a 5xx. The request lands before that, later or never.
 // Promise: S3 may refuse a request, leave it unanswered, or carry it out and answer with an error: the replica
 // becomes equal all the same.
 #[test]
-fn a_write_without_an_answer_is_made_good() {
+fn a_write_without_an_answer_converges() {
     let mut scenarios = Vec::new();
     for writes in pairs(&WRITES) {
         for versioned in [false, true] {
@@ -318,13 +318,13 @@ fn a_write_without_an_answer_is_made_good() {
             });
         }
     }
-    exhaust("a_write_without_an_answer_is_made_good", scenarios);
+    exhaust("a_write_without_an_answer_converges", scenarios);
 }
 
 // Promise: On a server that ignores the pin of a copy or the conditions on its destination, the replica becomes
 // equal too.
 #[test]
-fn a_server_that_ignores_pins_and_conditions_is_borne() {
+fn a_server_that_ignores_pins_and_conditions_converges() {
     let mut scenarios = Vec::new();
     for writes in pairs(&CHANGES) {
         for (honours_pins, honours_conditions) in [(false, true), (true, false), (false, false)] {
@@ -341,7 +341,7 @@ fn a_server_that_ignores_pins_and_conditions_is_borne() {
         }
     }
     exhaust(
-        "a_server_that_ignores_pins_and_conditions_is_borne",
+        "a_server_that_ignores_pins_and_conditions_converges",
         scenarios,
     );
 }
@@ -349,7 +349,7 @@ fn a_server_that_ignores_pins_and_conditions_is_borne() {
 /// SQS delivers one message to two workers, and both live.
 // Promise: SQS may give one message to two workers at once: as long as both live, the replica becomes equal.
 #[test]
-fn one_message_at_two_workers_that_live_converges() {
+fn one_message_at_two_live_workers_converges() {
     let scenarios = pairs(&WRITES).into_iter().map(|writes| Scenario {
         budget: Budget {
             shared: 1,
@@ -358,7 +358,7 @@ fn one_message_at_two_workers_that_live_converges() {
         },
         ..scenario(&writes)
     });
-    exhaust("one_message_at_two_workers_that_live_converges", scenarios);
+    exhaust("one_message_at_two_live_workers_converges", scenarios);
 }
 
 /// A large case: four writes, two or three workers, a job, crashes, duplicates and errors.

@@ -1,4 +1,4 @@
-//! Jobs: keys that are listed or named, another writer's objects at the destination, and the modes that protect them.
+//! Jobs: listed or named keys, another writer's objects at the destination, and the modes that protect those objects.
 
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::Policy;
@@ -9,7 +9,7 @@ use super::model::{Budget, Job, JobKind, Object, Scenario, Service, Write};
 pub const KINDS: [JobKind; 3] = [JobKind::Backfill, JobKind::Repair, JobKind::Named];
 const MODES: [Overwrite; 3] = [Overwrite::Always, Overwrite::IfOlder, Overwrite::Never];
 
-/// A job that has an object to copy, and changes meanwhile.
+/// A job that has an object to copy while these writes happen.
 pub fn job(kind: JobKind, overwrite: Overwrite, writes: &[Write]) -> Scenario {
     Scenario {
         source: Some(Object::old('x', '0')),
@@ -56,7 +56,7 @@ fn a_job_and_two_changes_converge() {
     let mut scenarios = Vec::new();
     for writes in pairs(&writes) {
         for kind in [JobKind::Backfill, JobKind::Named] {
-            // What the job copies is older than the second in which everything happens.
+            // What the job copies is older than the second in which all writes happen.
             scenarios.push(Scenario {
                 budget: Budget::default(),
                 ..job(kind, Overwrite::Always, &writes)
@@ -133,7 +133,7 @@ fn a_job_on_a_source_with_tags_in_parts_or_without_counted_tags_converges_with_a
     );
 }
 
-/// The object that a job lists is deleted by its version's id, and one of the same bytes becomes current.
+/// The object that a job lists is deleted by its version id, and one with the same bytes becomes current.
 // Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
 // replica becomes equal all the same.
 #[test]
@@ -166,11 +166,11 @@ fn a_job_and_an_older_version_that_becomes_current_converge() {
     );
 }
 
-/// Another writer's object is at the destination before the job, or comes at any time.
+/// Another writer's object is at the destination before the job, or arrives at any time.
 // Promise: The modes `never` and `if-older` are conditions on the write itself: an object that another writer
 // puts between the listing and the write stays.
 #[test]
-fn a_job_keeps_another_writers_object_as_its_mode_says() {
+fn a_job_keeps_another_writers_object_if_its_mode_protects_it() {
     let changes: [&[Write]; 4] = [
         &[],
         &[Write::Put('x', '1', None)],
@@ -196,12 +196,12 @@ fn a_job_keeps_another_writers_object_as_its_mode_says() {
         }
     }
     exhaust(
-        "a_job_keeps_another_writers_object_as_its_mode_says",
+        "a_job_keeps_another_writers_object_if_its_mode_protects_it",
         scenarios,
     );
 }
 
-/// Of a key that the source does not have, a job that is no repair deletes nothing.
+/// If the source does not have a key, a job other than a repair deletes nothing.
 // Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
 // the source has the key.
 #[test]
@@ -233,7 +233,7 @@ fn a_job_keeps_another_writers_object_of_a_key_without_a_source() {
     );
 }
 
-/// Another writer's object may then be lost. What the job and the live changes write still converges.
+/// On such a server, another writer's object may be lost. What the job and the live changes write still converges.
 // Promise: On a server that ignores the pin of a copy or the conditions on its destination, the replica becomes
 // equal too.
 #[test]
@@ -260,7 +260,7 @@ fn a_job_converges_on_a_server_that_ignores_conditions() {
     );
 }
 
-/// Without a crash. With one, see `an_unmarked_replica_of_a_dead_job_is_not_recognised`.
+/// Without a crash. For a crash, see `not_promised_an_unmarked_replica_of_a_dead_job_is_not_recognised`.
 // Promise: Where the destination's default encryption or the rule's key changes `ETag`s, the replica names its
 // source's `ETag` and becomes equal too.
 #[test]

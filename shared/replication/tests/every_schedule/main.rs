@@ -1,9 +1,8 @@
-//! The promise of the protocol, shown on the code that runs in the functions: whatever the order of
-//! notifications, duplicates, crashes and interleavings, in the end the replica is what the source is.
+//! Shows, on the code that the functions run, that the protocol converges: whatever the order of notifications,
+//! duplicates, crashes and interleavings, in the end the replica is what the source is.
 //!
-//! Each case is searched whole: every state that it can reach is visited, and no state is left unvisited. A search
-//! that stops before that fails. [`removed_rules`] shows that the search can fail: without each of the protocol's
-//! rules it finds what goes wrong.
+//! The search of a case visits every state that the case can reach; a search that stops earlier fails.
+//! [`removed_rules`] shows that the search can fail: without any one of the protocol's rules, it finds a violation.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 

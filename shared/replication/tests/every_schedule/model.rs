@@ -1,4 +1,4 @@
-//! The words of the search: objects, requests and what answers them, and the scenario that is searched.
+//! The vocabulary of the search: objects, requests and their answers, and the scenario that is searched.
 //!
 //! Times are seconds since the start of the scenario.
 
@@ -10,29 +10,29 @@ use tandem_replication::object::{Lock, Metadata, ObjectState, PROVENANCE_KEY};
 use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::Policy;
 
-/// A time step: longer than [`tandem_replication::replicator::QUICK_COPY`], so that a copy that is under way at a
-/// tick is slow, and one that is not is quick.
+/// A time step. It is longer than [`tandem_replication::replicator::QUICK_COPY`], so a copy that is under way during a
+/// tick is slow, and any other copy is quick.
 pub const TICK_SECS: u8 = 6;
-/// When a scenario begins. Objects that are there from the beginning are older.
+/// The start of a scenario. Objects that exist at the start are older.
 pub const START_SECS: u8 = 10;
-/// Two parts, the first of which is as large as S3 asks for.
+/// Two parts, the first of which has S3's minimum size.
 pub const IN_PARTS_BYTES: u64 = 6 << 20;
 
-/// An `ETag`: which bytes, and how they are stored.
+/// An `ETag`: it depends on the bytes and on how they are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tagged {
-    /// Which bytes.
+    /// The bytes.
     pub content: char,
     pub stored: Stored,
 }
 
-/// How bytes are stored, as far as an `ETag` depends on it.
+/// How bytes are stored, as far as it changes the `ETag`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Stored {
     Whole,
     /// In two parts.
     InParts,
-    /// By a KMS key, which makes the `ETag` another one.
+    /// Encrypted by a KMS key, which changes the `ETag`.
     Encrypted,
 }
 
@@ -43,20 +43,20 @@ pub struct Object {
     pub metadata: char,
     /// The value of its one tag.
     pub tag: Option<char>,
-    /// The `ETag` that it names as its source's.
+    /// The `ETag` that the object names as its source's.
     pub mark: Option<Tagged>,
     pub version: u8,
     pub at: u8,
 }
 
-/// What is done at the source.
+/// A write at the source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Write {
     /// Puts an object: its bytes, its metadata and its tag.
     Put(char, char, Option<char>),
-    /// The same in two parts.
+    /// Puts the same in two parts.
     PutInParts(char, char, Option<char>),
-    /// Gives the object this tag, or none.
+    /// Sets the object's only tag, or removes it.
     Tag(Option<char>),
     /// Deletes the object.
     Delete,
@@ -69,13 +69,13 @@ pub enum Write {
 pub enum Request {
     Head(Bucket),
     Attributes(Bucket),
-    /// One page of a listing; it shows what a HEAD shows, but for the metadata and the version.
+    /// One page of a listing. It shows what a HEAD shows, except the metadata and the version.
     List(Bucket),
     Layout,
     Announce(Tagged),
     Copy {
         pin: Tagged,
-        /// The metadata to write; none for those of the source as the copy reads it.
+        /// The metadata to write; `None` keeps the source's metadata at the time of the copy.
         metadata: Option<char>,
         in_parts: bool,
         mark: bool,
@@ -103,14 +103,14 @@ pub enum Landable {
     Seen(Tagged),
 }
 
-/// What answers a request.
+/// The answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// To a HEAD or a listing.
     Shown(Option<Object>),
     /// To a request for attributes.
     Tag(Option<char>),
-    /// Done, where nothing more is to be said.
+    /// The request was carried out, and its answer has no content.
     Done,
     /// A copy read `read` and landed as `landed`, `took` seconds after it was sent at `sent`.
     Landed {
@@ -126,7 +126,7 @@ pub enum Answer {
     Gone,
     /// 503: nothing was done.
     Throttled,
-    /// No answer, or a 5xx: the request may have been carried out, or may be later.
+    /// No answer, or a 5xx: the request may have been carried out, or may still be.
     NotAnswered,
 }
 
@@ -143,7 +143,7 @@ pub enum Start {
     Listed,
     /// A list of keys names the key.
     Named,
-    /// A job whose last attempt at the key did not end well: what it announced.
+    /// A job whose last attempt at the key failed; the attempt announced these `ETag`s.
     Successor(Vec<Tagged>),
 }
 
@@ -155,35 +155,35 @@ pub enum Start {
 )]
 pub struct Service {
     pub versioned: bool,
-    /// A HEAD tells how many tags there are, as S3's does and others' do not.
+    /// A HEAD returns the number of tags. S3 does this; other services do not.
     pub counts_tags: bool,
-    /// A copy is refused if the source is not the one that it is pinned to.
+    /// A copy is refused if the source is not the object that the copy is pinned to.
     pub honours_pins: bool,
-    /// A copy or delete is refused if the destination is not what its condition says.
+    /// A copy or delete is refused if the destination does not meet its condition.
     pub honours_conditions: bool,
-    /// The destination encrypts by a KMS key.
+    /// The destination encrypts objects with a KMS key.
     pub encrypts: bool,
 }
 
-/// A job that has the key.
+/// A job that includes the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Job {
     pub kind: JobKind,
     pub overwrite: Overwrite,
 }
 
-/// How a job comes to the key.
+/// How a job reaches the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobKind {
-    /// By a listing; what only the destination has stays.
+    /// By a listing; objects that only the destination has stay.
     Backfill,
-    /// By a listing; what only the destination has is reconciled.
+    /// By a listing; objects that only the destination has are reconciled.
     Repair,
     /// By a list of keys.
     Named,
 }
 
-/// How often something may happen in a run.
+/// How often each event may happen in a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Budget {
     /// A worker dies.
@@ -194,27 +194,27 @@ pub struct Budget {
     pub shared: u8,
     /// A request is answered 503.
     pub refusals: u8,
-    /// A request is not answered while its sender lives.
+    /// A request gets no answer while its sender lives.
     pub timeouts: u8,
     /// Time passes.
     pub ticks: u8,
 }
 
-/// A rule that is removed, to see that the search notices.
+/// A rule of the protocol that is removed, to show that the search notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
     Nothing,
-    /// 1: a notification of a delete is believed without reading the source.
+    /// 1: a notification of a delete is trusted without reading the source.
     StateDecides,
     /// 3: after a copy, the source is not read again.
     ReadAgain,
-    /// 3: an equal `ETag` is believed to be an equal object.
+    /// 3: an equal `ETag` is taken as proof of an equal object.
     EqualEtagIsNoProof,
-    /// 4: a refused copy is taken for success.
+    /// 4: a refused copy counts as a success.
     RefusedIsNoSuccess,
-    /// 5: an attempt that did not settle its key is acknowledged, instead of going back to the queue.
+    /// 5: an attempt that did not settle its key is acknowledged instead of returned to the queue.
     BackToTheQueue,
-    /// 6: any answer to a HEAD of the source but an object is taken for 404.
+    /// 6: any answer to a HEAD of the source that is not an object counts as a 404.
     OnlyThe404Deletes,
     /// 6: after a delete, the source is not read again.
     ReadAgainAfterDelete,
@@ -222,9 +222,9 @@ pub enum Removed {
     DeleteIfMatch,
     /// 6: a change of tags is processed as soon as its notification arrives.
     AttributesSettle,
-    /// 6: every copy is believed to be quick.
+    /// 6: every copy is assumed to be quick.
     SlowCopiesReadOldTags,
-    /// 6: a redelivery believes a HEAD.
+    /// 6: a redelivery compares only what a HEAD shows.
     RedeliveriesCompareAttributes,
     /// 8: a message is redelivered while a request of its dead worker is in flight.
     VisibilityTimeout,
@@ -232,7 +232,7 @@ pub enum Removed {
     NewestOfBatch,
     /// 9: a change of tags is coalesced with the other changes of its key.
     AttributesStayApart,
-    /// 10: a settling listing without the key is a reason to delete.
+    /// 10: the key's absence from a settling listing is a reason to delete.
     ListingDoesNotDelete,
     /// 11: an attempt of a job keeps what it wrote (it reconciles under policy `write`).
     OwnIsDeleted,
@@ -244,7 +244,7 @@ pub enum Removed {
     Announce,
     /// 13: the rounds after the first copy have no conditions.
     ConditionsStay,
-    /// 16: after a 5xx the message is processed again at once, and no more.
+    /// 16: after a 5xx the message is processed again at once, and never again after that.
     NoBlindRepeat,
 }
 
@@ -253,9 +253,9 @@ pub enum Removed {
 pub struct Scenario {
     pub source: Option<Object>,
     pub replica: Option<Object>,
-    /// At the source, one after the other.
+    /// The writes at the source, in order.
     pub writes: Vec<Write>,
-    /// What another writer puts at the destination, one after the other.
+    /// The objects that another writer puts at the destination, in order.
     pub others: Vec<Object>,
     pub job: Option<Job>,
     pub policy: Policy,
@@ -282,7 +282,7 @@ impl Tagged {
         Etag::new(&text)
     }
 
-    /// The `ETag` back from its text.
+    /// Reads an `ETag` from its text.
     pub fn of(etag: &Etag) -> Self {
         let text = etag.as_str();
         let content = text.chars().next().unwrap();
@@ -290,7 +290,7 @@ impl Tagged {
             "" => Stored::Whole,
             "-2" => Stored::InParts,
             ".kms" => Stored::Encrypted,
-            other => panic!("{other:?} ends no ETag of the model"),
+            other => panic!("{other:?} is not a suffix of an ETag of the model"),
         };
         Self { content, stored }
     }
@@ -305,7 +305,7 @@ impl Tagged {
 }
 
 impl Object {
-    /// An object that is there from the beginning.
+    /// An object that exists from the start.
     pub fn old(content: char, metadata: char) -> Self {
         Self {
             etag: Tagged::whole(content),
@@ -317,7 +317,7 @@ impl Object {
         }
     }
 
-    /// Another writer's object, of bytes that the source never has.
+    /// Another writer's object, with bytes that the source never has.
     pub fn others() -> Self {
         Self {
             version: 99,
@@ -329,7 +329,7 @@ impl Object {
         self.etag.content == 'o'
     }
 
-    /// How many bytes it has. Whole copies of objects in parts have another `ETag`, but the same size.
+    /// The size. A whole copy of an object in parts has another `ETag`, but the same size.
     fn bytes(&self) -> u64 {
         self.mark.unwrap_or(self.etag).bytes()
     }

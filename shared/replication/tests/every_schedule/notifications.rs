@@ -1,4 +1,4 @@
-//! What a worker does with a batch of notifications before it sends a request, by the real code: coalescing and
+//! The steps of a worker between a batch of notifications and its first request, in the real code: coalescing and
 //! admission.
 
 use tandem_replication::Timestamp;
@@ -10,14 +10,14 @@ use tandem_replication::rule::{Bucket, Rule, RuleState, Scope};
 use super::model::{Removed, Scenario, Start, Stored, Tagged, Write, time};
 use super::world::{About, Message};
 
-/// The one change that these messages are about; none if they are about two.
+/// The one change that these messages report; `None` if they report two.
 pub fn coalesced(scenario: &Scenario, messages: &[Message]) -> Option<ObjectEvent> {
     let events: Vec<ObjectEvent> = messages
         .iter()
         .map(|message| event(scenario, message))
         .collect::<Option<_>>()?;
     if scenario.removed == Removed::NewestOfBatch {
-        // Sequencers in the opposite order.
+        // As if the sequencers had the opposite order.
         return events.into_iter().next();
     }
     let mut changes = coalesce(events.into_iter().map(|event| (event, ())));
@@ -30,7 +30,7 @@ pub fn coalesced(scenario: &Scenario, messages: &[Message]) -> Option<ObjectEven
     }
 }
 
-/// How the attempt at these messages starts; none if the rule does not admit their change.
+/// How the attempt at these messages starts; `None` if the rule does not admit their change.
 pub fn admitted(scenario: &Scenario, messages: &[Message]) -> Option<Start> {
     let event = coalesced(scenario, messages)?;
     if admit(Some(&rule(scenario)), &event) != Admission::Replicate {

@@ -1,8 +1,8 @@
 //! The real code as a function from answers to the next request.
 //!
-//! An attempt is a future, which cannot be copied. But it depends on nothing but the answers it has had, so the
-//! search keeps those instead: a history is a node in a tree of answers. To find out what an attempt with a new
-//! history does next, the real code is run from its start on the answers of that history. This is done once per
+//! An attempt is a future and cannot be copied. But it depends only on the answers that it has received, so the
+//! search keeps those instead: a history is a node in a tree of answers. To find the next request of an attempt
+//! with a new history, the real code is run from its start on the answers of that history. This is done once per
 //! history.
 
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ use super::model::{
     Tagged, time,
 };
 
-/// A history of an attempt.
+/// A node of the tree: the history of an attempt.
 pub type Node = u32;
 
 /// What an attempt does next.
@@ -50,7 +50,7 @@ pub enum Ended {
     Failed(Reason),
 }
 
-/// Every history that was met, with what the real code does next.
+/// Every history that the search has met, with the next step of the real code.
 pub struct Program<'a> {
     scenario: &'a Scenario,
     starts: HashMap<(Start, Depth), Node>,
@@ -75,7 +75,7 @@ impl<'a> Program<'a> {
         }
     }
 
-    /// The history of an attempt that begins.
+    /// The history of an attempt that starts.
     pub fn start(&mut self, start: Start, depth: Depth) -> Node {
         let known = (start, depth);
         if let Some(&node) = self.starts.get(&known) {
@@ -86,7 +86,7 @@ impl<'a> Program<'a> {
         node
     }
 
-    /// The history that becomes of this one by an answer.
+    /// The history that results when this answer follows.
     pub fn answered(&mut self, node: Node, answer: Answer) -> Node {
         if let Some(&child) = self.children.get(&(node, answer)) {
             return child;
@@ -110,7 +110,7 @@ impl<'a> Program<'a> {
         )
     }
 
-    /// How many histories there are.
+    /// The number of histories.
     pub fn len(&self) -> usize {
         self.histories.len()
     }
@@ -138,7 +138,7 @@ fn at(node: Node) -> usize {
     usize::try_from(node).unwrap()
 }
 
-/// Runs the real code on these answers up to the first request that none of them answers.
+/// Runs the real code on these answers, up to the first request that has no answer.
 fn run(scenario: &Scenario, start: &Start, depth: Depth, answers: Vec<Answer>) -> Next {
     let pair = Replayed {
         scenario,
@@ -252,11 +252,11 @@ async fn listed(
     }
 }
 
-/// What a weakened protocol believes of the source without asking.
+/// What a weakened protocol assumes about the source without asking.
 #[derive(Debug, Clone, Copy)]
 enum Believed {
     Nothing,
-    /// That it holds this object, or none.
+    /// The source holds this object, or none.
     Source(Option<Object>),
 }
 
@@ -308,7 +308,7 @@ impl Replayed<'_> {
         *self.believed.lock().unwrap() = Believed::Source(source);
     }
 
-    /// What a copy's answer says of the replica, as far as the protocol is not weakened.
+    /// The outcome that a copy's answer reports, falsified where the protocol is weakened.
     fn landed(&self, answer: Answer) -> CopyOutcome {
         let Answer::Landed {
             read,
@@ -349,7 +349,7 @@ impl Replayed<'_> {
         CopyOutcome::Landed(answer)
     }
 
-    /// The refusal of a copy is taken for success.
+    /// The outcome of a refused copy where the protocol takes it for a success.
     fn taken_for_success(&self, pin: Tagged) -> CopyOutcome {
         let ordered = Object {
             etag: pin,
@@ -395,7 +395,7 @@ impl BucketPair for Replayed<'_> {
             Side::Replica => Bucket::Replica,
         };
         let Answer::Tag(tag) = self.ask(Request::Attributes(bucket)).await? else {
-            unreachable!("labels are a tag")
+            unreachable!("the attributes are a tag")
         };
         let tags = tag.map(|tag| ("t".to_owned(), tag.to_string()));
         Ok(Attributes {
@@ -447,7 +447,7 @@ impl BucketPair for Replayed<'_> {
                 parts,
                 record_etag,
             } => {
-                // Only a copy in parts, or one that records the ETag, writes the metadata that a HEAD has shown.
+                // Only a copy in parts, or one that records the ETag, writes the metadata from an earlier HEAD.
                 let known = source.metadata.user["m"].as_str();
                 let known = known.and_then(|text| text.chars().next());
                 Request::Copy {

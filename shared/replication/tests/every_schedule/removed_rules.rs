@@ -1,4 +1,5 @@
-//! The search can fail: without each rule of the protocol it finds what goes wrong. And what is not promised.
+//! Shows that the search can fail: without any one rule of the protocol, it finds a violation. Also shows what is not
+//! promised.
 
 use tandem_replication::diff::{Finding, Verdict, diff};
 use tandem_replication::overwrite::Overwrite;
@@ -13,7 +14,7 @@ const PUT_Y: Write = Write::Put('y', '1', None);
 
 const NOT_RIGHT: &str = "the source holds";
 
-/// Finds what goes wrong without a rule; and nothing with it.
+/// Asserts that the search finds a violation without a rule, and none with it.
 fn fails_without(removed: Removed, scenario: Scenario, wrong: &str) -> Box<Violation> {
     exhaust(&format!("with {removed:?}"), [scenario.clone()]);
     let found = search(&Scenario {
@@ -21,7 +22,7 @@ fn fails_without(removed: Removed, scenario: Scenario, wrong: &str) -> Box<Viola
         ..scenario
     });
     let violation = match found {
-        Ok(searched) => panic!("without {removed:?} nothing goes wrong: {searched:?}"),
+        Ok(searched) => panic!("no violation without {removed:?}: {searched:?}"),
         Err(violation) => violation,
     };
     assert!(violation.wrong.contains(wrong), "{}", violation.wrong);
@@ -46,7 +47,7 @@ fn rule_1_the_sources_state_decides_and_not_the_notification() {
 // Promise: On a server that ignores the pin of a copy or the conditions on its destination, the replica becomes
 // equal too.
 #[test]
-fn rule_2_a_pin_is_not_needed_where_the_source_is_read_again() {
+fn rule_2_without_pins_reading_the_source_again_is_enough() {
     let unpinned = Scenario {
         service: Service {
             honours_pins: false,
@@ -77,7 +78,7 @@ fn rule_3_an_equal_etag_does_not_prove_an_equal_object() {
 // once, its replica equals the source as the rule's options say; under policy `full` there is no replica where
 // the source has no object.
 #[test]
-fn rule_4_a_refused_copy_is_no_success() {
+fn rule_4_a_refused_copy_is_not_a_success() {
     let crashed = Scenario {
         budget: CRASH,
         ..scenario(&[PUT_X, PUT_Y])
@@ -88,7 +89,7 @@ fn rule_4_a_refused_copy_is_no_success() {
 // Promise: S3 may refuse a request, leave it unanswered, or carry it out and answer with an error: the replica
 // becomes equal all the same.
 #[test]
-fn rule_5_an_attempt_that_did_not_settle_goes_back_to_the_queue() {
+fn rule_5_the_message_of_an_unsettled_attempt_returns_to_the_queue() {
     let refused = Scenario {
         budget: Budget {
             refusals: 1,
@@ -102,7 +103,7 @@ fn rule_5_an_attempt_that_did_not_settle_goes_back_to_the_queue() {
 // Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
 // key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[test]
-fn rule_6_only_a_404_of_the_source_is_a_reason_to_delete() {
+fn rule_6_only_a_404_from_the_source_deletes_the_replica() {
     let refused = Scenario {
         source: Some(Object::old('x', '0')),
         replica: Some(Object::old('x', '0')),
@@ -180,7 +181,7 @@ fn rule_6_a_redelivery_reads_the_tags() {
 // Promise: A worker may die at any step, and S3 may send a notification twice: the replica becomes equal all
 // the same.
 #[test]
-fn rule_8_a_message_is_redelivered_when_nothing_of_its_dead_worker_is_in_flight() {
+fn rule_8_a_message_is_redelivered_only_when_its_dead_worker_has_nothing_in_flight() {
     let crashed = Scenario {
         budget: CRASH,
         ..scenario(&[PUT_X, PUT_Y])
@@ -190,7 +191,7 @@ fn rule_8_a_message_is_redelivered_when_nothing_of_its_dead_worker_is_in_flight(
 
 // Promise: A change of tags and a put of one key in one batch do not replace each other.
 #[test]
-fn rule_9_a_change_of_tags_stays_apart_from_the_puts_of_its_batch() {
+fn rule_9_a_change_of_tags_is_not_coalesced_with_the_puts_of_its_batch() {
     let twice = Scenario {
         budget: Budget {
             duplicates: 1,
@@ -208,10 +209,10 @@ fn rule_9_a_change_of_tags_stays_apart_from_the_puts_of_its_batch() {
     fails_without(Removed::AttributesStayApart, twice, NOT_RIGHT);
 }
 
-/// Any of a key's messages would do, since its source decides. The newest costs the fewest requests.
+/// Any message of a key would do, since the source's state decides. The newest needs the fewest requests.
 // Promise: Notifications may come in any order, late, and more than once: the source's present state decides.
 #[test]
-fn rule_9_the_promise_does_not_rest_on_which_message_of_a_batch_is_kept() {
+fn rule_9_convergence_does_not_depend_on_which_message_of_a_batch_is_kept() {
     let changes = [PUT_X, PUT_Y, Write::Delete];
     let oldest = super::cases::pairs(&changes)
         .into_iter()
@@ -221,7 +222,7 @@ fn rule_9_the_promise_does_not_rest_on_which_message_of_a_batch_is_kept() {
             ..scenario(&writes)
         });
     exhaust(
-        "rule_9_the_promise_does_not_rest_on_which_message_of_a_batch_is_kept",
+        "rule_9_convergence_does_not_depend_on_which_message_of_a_batch_is_kept",
         oldest,
     );
 }
@@ -229,7 +230,7 @@ fn rule_9_the_promise_does_not_rest_on_which_message_of_a_batch_is_kept() {
 // Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
 // key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[test]
-fn rule_10_a_listing_is_no_reason_to_delete() {
+fn rule_10_absence_from_a_listing_deletes_no_replica() {
     let put_again = job(
         JobKind::Backfill,
         Overwrite::Always,
@@ -251,7 +252,7 @@ fn rule_11_a_job_deletes_its_own_copy_of_a_key_that_is_deleted_meanwhile() {
 // Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
 // the source has the key.
 #[test]
-fn rule_11_a_job_keeps_what_it_did_not_write() {
+fn rule_11_a_job_deletes_only_what_it_wrote() {
     let extra = Scenario {
         source: None,
         replica: Some(Object::others()),
@@ -296,7 +297,7 @@ fn rule_13_a_protecting_mode_has_conditions_in_every_round() {
 // 200, may have been carried out: its attempt does not repeat it, and its message is redelivered after the
 // visibility timeout.
 #[test]
-fn rule_16_a_write_that_was_not_answered_is_not_repeated_at_once() {
+fn rule_16_an_unanswered_write_is_not_repeated_at_once() {
     let carried_out = Scenario {
         budget: Budget {
             timeouts: 1,
@@ -307,19 +308,19 @@ fn rule_16_a_write_that_was_not_answered_is_not_repeated_at_once() {
     fails_without(Removed::NoBlindRepeat, carried_out, NOT_RIGHT);
 }
 
-/// SQS deletes a message for both workers that have it. If one acknowledges it and the other dies with its copy in
-/// flight, no message is left when that copy lands.
+/// SQS deletes a message for both workers that have received it. If one acknowledges it and the other dies with its
+/// copy in flight, no message remains when that copy lands.
 fn one_message_at_two_workers(writes: &[Write]) -> Box<Violation> {
     let shared = Scenario {
         budget: Budget { shared: 1, ..CRASH },
         ..scenario(writes)
     };
-    let violation = search(&shared).expect_err("this has become a promise: say so");
+    let violation = search(&shared).expect_err("no violation found: add this to the promises");
     println!("{}\n{}", violation.wrong, violation.schedule);
     violation
 }
 
-/// What two listings, those of a job, say of the key in the end.
+/// Whether the listings of both sides, as a job compares them, differ at the end.
 fn listings_differ(violation: &Violation) -> bool {
     let listed = |object: Option<Object>| -> Vec<_> { object.iter().map(Object::listed).collect() };
     let end = &violation.end;
@@ -337,7 +338,7 @@ fn listings_differ(violation: &Violation) -> bool {
 }
 
 #[test]
-fn not_promised_one_message_at_two_workers_of_which_one_dies() {
+fn not_promised_one_message_at_two_workers_one_of_which_dies() {
     let other_bytes = one_message_at_two_workers(&[PUT_X, PUT_Y]);
     assert!(listings_differ(&other_bytes), "a repair finds it");
     let deleted = one_message_at_two_workers(&[PUT_X, Write::Delete]);
@@ -346,8 +347,8 @@ fn not_promised_one_message_at_two_workers_of_which_one_dies() {
     assert!(!listings_differ(&same_bytes), "no listing shows it");
 }
 
-/// The first copy to a destination that encrypts by its own default has an `ETag` that nobody announced, and no
-/// mark yet. If its worker dies then and the source is deleted, the successor takes the replica for another
+/// The first copy to a destination with default encryption has an `ETag` that was never announced, and no mark yet.
+/// If its worker dies at that moment and the source is deleted, the successor takes the replica for another
 /// writer's. A repair deletes it.
 #[test]
 fn not_promised_an_unmarked_replica_of_a_dead_job_is_not_recognised() {
@@ -359,13 +360,13 @@ fn not_promised_an_unmarked_replica_of_a_dead_job_is_not_recognised() {
         },
         ..job(JobKind::Backfill, Overwrite::Always, &[Write::Delete])
     };
-    let violation = search(&encrypting).expect_err("this has become a promise: say so");
+    let violation = search(&encrypting).expect_err("no violation found: add this to the promises");
     println!("{}\n{}", violation.wrong, violation.schedule);
     assert!(listings_differ(&violation), "a repair finds it");
 }
 
-/// S3's HEAD counts tags. On a server whose HEAD does not, a copy that began in the second in which the same bytes
-/// were put with other tags is not seen to be old. Its tags stay until the next attempt that reads tags.
+/// S3's HEAD counts tags. On a server whose HEAD does not, a copy is not recognised as old if it began in the second in
+/// which the same bytes were put with other tags. Its tags stay until the next attempt that reads tags.
 #[test]
 fn not_promised_the_same_object_put_with_other_tags_in_one_second_where_no_head_counts_them() {
     let again = |counts_tags| Scenario {
@@ -376,7 +377,8 @@ fn not_promised_the_same_object_put_with_other_tags_in_one_second_where_no_head_
         ])
     };
     exhaust("the same object put with other tags", [again(true)]);
-    let violation = search(&again(false)).expect_err("this has become a promise: say so");
+    let violation =
+        search(&again(false)).expect_err("no violation found: add this to the promises");
     println!("{}\n{}", violation.wrong, violation.schedule);
     assert!(violation.wrong.contains(NOT_RIGHT));
 }

@@ -8,22 +8,22 @@ use super::model::Scenario;
 use super::program::{Next, Program};
 use super::world::{Event, State};
 
-/// States at which a search gives up.
+/// The number of states at which a search stops.
 const STATES_MAX: usize = 6_000_000;
 
-/// What a search has seen.
+/// What a search covered.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Searched {
     pub states: usize,
-    /// How many of them are ends: nothing can happen any more.
+    /// How many of the states are ends, where nothing more can happen.
     pub ends: usize,
-    /// How many histories of attempts were run through the real code.
+    /// How many histories of attempts the search ran through the real code.
     pub histories: usize,
-    /// How many states were met and not expanded. None, or the search is not exhausted.
+    /// How many states were met and not expanded. If this is not 0, the search is not exhausted.
     pub frontier: usize,
 }
 
-/// A schedule that ends wrong, the shortest there is.
+/// The shortest schedule that ends in a violation.
 #[derive(Debug)]
 pub struct Violation {
     pub wrong: String,
@@ -35,7 +35,7 @@ pub struct Violation {
 pub fn search(scenario: &Scenario) -> Result<Searched, Box<Violation>> {
     let mut program = Program::new(scenario);
     let first = State::first(scenario);
-    // How each state was first reached; by digests, which are 128 bits long.
+    // How each state was first reached, by the states' 128-bit digests.
     let mut reached: Digests<Option<(u128, Event)>> = Digests::default();
     reached.insert(digest(&first), None);
     let mut frontier = VecDeque::from([first]);
@@ -91,7 +91,7 @@ pub fn search(scenario: &Scenario) -> Result<Searched, Box<Violation>> {
     })
 }
 
-/// Goes one way through a scenario to its end, chosen by `seed`.
+/// Follows one path through a scenario to its end, chosen by `seed`.
 pub fn walk(scenario: &Scenario, program: &mut Program<'_>, seed: u64) -> Result<(), String> {
     let (mut state, mut random) = (State::first(scenario), seed);
     let mut events = state.events(scenario);
@@ -124,7 +124,7 @@ fn digest(state: &State) -> u128 {
     u128::from(digest.high) << 64 | u128::from(digest.low)
 }
 
-/// 128 bits in one pass: two lanes, each mixed as `SplitMix64` does.
+/// 128 bits in one pass: two halves, each mixed as `SplitMix64` does.
 #[derive(Default)]
 struct Digest {
     low: u64,
@@ -179,10 +179,10 @@ impl Hasher for Digest {
     }
 }
 
-/// The digests are digests already.
+/// A map whose keys are digests already, so that they are not hashed again.
 type Digests<V> = HashMap<u128, V, BuildHasherDefault<Digest>>;
 
-/// Goes the way to a state again, and writes down what happens on it.
+/// Follows the path to a state again, and records its events.
 fn violation(
     scenario: &Scenario,
     program: &mut Program<'_>,

@@ -1,9 +1,9 @@
-//! The state that is searched: both buckets, the queue, the attempts and what is in flight; and what may happen
-//! next in it.
+//! The state that is searched (both buckets, the queue, the attempts and what is in flight), and the events that
+//! may happen next in it.
 //!
-//! A request that reads is carried out at one instant. One that writes reads what it needs at one instant and lands
-//! at a later one. Entries without an order of their own are kept sorted, so that states that differ in nothing but
-//! that order are one.
+//! A read request is carried out at one instant. A write request reads what it needs at one instant and lands at a
+//! later one. Lists whose order has no meaning are kept sorted, so that states that differ only in that order are
+//! equal.
 
 use tandem_replication::decide::KeepReason;
 use tandem_replication::fault::Reason;
@@ -22,17 +22,18 @@ use super::program::{Ended, Next, Node, Program};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct State {
     pub now: u8,
-    /// How many of the scenario's writes are done.
+    /// How many of the scenario's writes have happened.
     pub written: usize,
-    /// How many of the other writer's are.
+    /// How many of the other writer's puts have happened.
     pub put_by_others: usize,
     pub source: Option<Object>,
     pub replica: Option<Object>,
-    /// What attempts of the job have announced.
+    /// The `ETag`s that attempts of the job have announced.
     pub announced: Vec<Tagged>,
     pub queue: Vec<Message>,
     pub running: Vec<Running>,
-    /// Requests whose senders are gone, and the messages that are redelivered once these have landed or are lost.
+    /// Requests whose senders are dead or have stopped waiting. Their messages are redelivered once the request has
+    /// landed or is lost.
     pub orphans: Vec<Orphan>,
     pub left: Budget,
 }
@@ -40,7 +41,7 @@ pub struct State {
 /// A message of a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Message {
-    /// Which message it is, where one may be delivered twice.
+    /// Identifies a message that may be delivered twice.
     pub id: u8,
     pub about: About,
     /// When a change of tags happened.
@@ -65,14 +66,14 @@ pub struct Running {
     pub flight: Option<Flight>,
 }
 
-/// A request whose sender is gone.
+/// A request whose sender is dead or has stopped waiting.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Orphan {
     pub messages: Vec<Message>,
     pub flight: Flight,
 }
 
-/// A request that was carried out in part: what lands.
+/// A write request that has been carried out in part, and what lands later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flight {
     pub lands: Lands,
@@ -80,7 +81,7 @@ pub struct Flight {
     pub is_of_job: bool,
 }
 
-/// What lands.
+/// What lands later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lands {
     Copy {
@@ -96,10 +97,10 @@ pub enum Lands {
     Delete(Tagged),
 }
 
-/// One thing that happens. Numbers are places in the state's lists.
+/// One thing that happens. Numbers are indices in the state's lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// The next write at the source; S3 notifies of it this often.
+    /// The next write at the source. S3 sends this many notifications of it.
     Write {
         notifications: u8,
     },
@@ -118,7 +119,7 @@ pub enum Event {
     Step {
         running: usize,
     },
-    /// It is answered 503 instead.
+    /// A request is answered 503 instead.
     Refuse {
         running: usize,
     },
@@ -167,7 +168,7 @@ impl State {
         }
     }
 
-    /// What may happen next; nothing in the end.
+    /// The events that may happen next; empty at the end.
     pub fn events(&self, scenario: &Scenario) -> Vec<Event> {
         let mut events = Vec::new();
         if self.written < scenario.writes.len() {
@@ -220,7 +221,7 @@ impl State {
                 second: None,
             });
             for &second in &due[place + 1..] {
-                // Two changes of a batch that stay apart are processed as if two workers had received them.
+                // Two changes of a batch that are not coalesced are processed as if two workers had received them.
                 let batch = [self.queue[first], self.queue[second]];
                 if notifications::coalesced(scenario, &batch).is_some() {
                     events.push(Event::Deliver {
@@ -267,7 +268,7 @@ impl State {
         self.now >= due(message, scenario)
     }
 
-    /// The state after an event; or what is wrong with it.
+    /// The state after an event, or the violation.
     pub fn after(
         &self,
         event: Event,
@@ -394,7 +395,7 @@ impl State {
         self.begin(messages, program, scenario);
     }
 
-    /// An attempt begins, if the rule admits it.
+    /// Starts an attempt, if the rule admits it.
     fn begin(&mut self, messages: Vec<Message>, program: &mut Program<'_>, scenario: &Scenario) {
         let tried = messages.iter().any(|message| message.tried);
         let start = match (messages[0].about, scenario.job) {
@@ -422,7 +423,7 @@ impl State {
         }
     }
 
-    /// A request is carried out, or as much of it as is done at once.
+    /// Carries out a request, or the part of it that happens at once.
     fn step(
         &mut self,
         at: usize,
@@ -431,7 +432,7 @@ impl State {
     ) -> Result<(), String> {
         let history = self.running[at].history;
         let Next::Sends(request) = program.next(history) else {
-            return Err("an attempt that has ended takes no step".to_owned());
+            return Err("an attempt that has ended took a step".to_owned());
         };
         let answer = match request {
             Request::Head(bucket) | Request::List(bucket) => Answer::Shown(self.object(bucket)),
@@ -466,7 +467,7 @@ impl State {
         self.answer(at, answer, program, scenario)
     }
 
-    /// What a write puts into flight, or its answer where it is refused at once.
+    /// What a write puts into flight, or its answer if it is refused at once.
     fn sent(&self, request: Request, scenario: &Scenario) -> Result<Lands, Answer> {
         match request {
             Request::Copy {
@@ -510,7 +511,7 @@ impl State {
         }
     }
 
-    /// What is in flight takes effect. Returns the answer for its sender, or what is wrong.
+    /// Lands what is in flight. Returns the answer for its sender, or the violation.
     fn land(&mut self, flight: Flight, scenario: &Scenario) -> Result<Answer, String> {
         let honours = scenario.service.honours_conditions;
         match flight.lands {
@@ -529,7 +530,7 @@ impl State {
                     return Ok(Answer::Refused);
                 }
                 self.may_replace(flight, &read, scenario)?;
-                // When a replica was written counts only where what is older is replaced.
+                // The time of a write matters only in the mode that replaces older objects.
                 let mode = scenario.job.map(|job| job.overwrite);
                 let at = if mode == Some(Overwrite::IfOlder) {
                     self.now
@@ -559,7 +560,7 @@ impl State {
                 if other && honours && scenario.removed != Removed::DeleteIfMatch {
                     return Ok(Answer::Refused);
                 }
-                // What only the destination has is what a repair is for.
+                // A repair may delete what only the destination has.
                 let repairs = scenario.job.is_some_and(|job| job.kind == JobKind::Repair);
                 let others = self.replica.is_some_and(|replica| replica.is_others());
                 if flight.is_of_job && !repairs && honours && others {
@@ -571,7 +572,7 @@ impl State {
         }
     }
 
-    /// Whether the mode lets this copy of a job replace what is there, on a server that honours conditions.
+    /// Returns an error if a copy of a job replaced what its mode protects, on a server that honours conditions.
     fn may_replace(
         &self,
         flight: Flight,
@@ -596,7 +597,7 @@ impl State {
         Ok(())
     }
 
-    /// An attempt gets an answer, and ends if that was the last one.
+    /// Delivers an answer to an attempt, which ends if that was the last one.
     fn answer(
         &mut self,
         at: usize,
@@ -639,7 +640,7 @@ impl State {
         }
     }
 
-    /// SQS deletes the messages, whoever else has received them.
+    /// SQS deletes the messages for all workers that have received them.
     fn acknowledge(&mut self, messages: &[Message]) {
         let gone =
             |message: &Message| message.id != 0 && messages.iter().any(|it| it.id == message.id);
@@ -652,7 +653,7 @@ impl State {
         }
     }
 
-    /// The messages are redelivered when nothing of their attempt is in flight any more.
+    /// Redelivers the messages once no request of their attempt is in flight.
     fn redeliver_after(
         &mut self,
         mut messages: Vec<Message>,
@@ -684,7 +685,7 @@ impl State {
         }
     }
 
-    /// What is wrong when nothing can happen any more, if anything is.
+    /// The violation in a state where nothing more can happen, if there is one.
     pub fn verdict(&self, scenario: &Scenario) -> Option<String> {
         let content = |object: &Object| (object.etag.content, object.metadata, object.tag);
         let wanted = self.source.as_ref().map(content);
@@ -709,7 +710,7 @@ impl State {
     }
 }
 
-/// When a message may be processed: at once, but for a change of tags.
+/// The time from which a message may be processed: the start, except for a change of tags.
 fn due(message: &Message, scenario: &Scenario) -> u8 {
     let is_of_tags =
         matches!(message.about, About::Write(at) if matches!(scenario.writes[at], Write::Tag(_)));

@@ -1,4 +1,4 @@
-//! Lists of keys as people, spreadsheets, scripts and inventories write them, and as any bytes.
+//! Lists of keys as people, spreadsheets, scripts and inventories write them, and lists of arbitrary bytes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says why")]
 
@@ -24,7 +24,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Reads a list that comes in these pieces.
+/// Reads a list that arrives in these pieces.
 fn entries_of<'a>(
     layout: &Layout,
     is_gzip: bool,
@@ -45,7 +45,7 @@ fn entries_of<'a>(
     }
 }
 
-/// Inspects a list and reads it whole.
+/// Inspects a list and reads all of it.
 fn entries(list: &[u8], keys: KeyEncoding) -> Result<Vec<Entry>, Refused> {
     let head = Head {
         bytes: list,
@@ -56,7 +56,7 @@ fn entries(list: &[u8], keys: KeyEncoding) -> Result<Vec<Entry>, Refused> {
     entries_of(&layout, is_gzip, [list])
 }
 
-/// The keys of a list, none of whose lines may be wrong.
+/// The keys of a list that has no bad line.
 fn keys(list: &[u8], keys: KeyEncoding) -> Result<Vec<String>, Refused> {
     let entries = entries(list, keys)?;
     Ok(entries.iter().filter_map(key_of).collect())
@@ -106,7 +106,7 @@ fn lists_as_spreadsheets_scripts_and_inventories_write_them_are_read() {
             b"\"Key\",\"ETag\",\"Bucket\"\n\"a\",\"e\",\"photos\"\n",
             &["a"],
         ),
-        // One column is no header.
+        // One column is not a header.
         (b"key\nbucket\n", &["key", "bucket"]),
         (
             b"ORCHID.jpg\nPAR.jpg\nBZ.jpg\n",
@@ -262,7 +262,7 @@ fn other_formats_are_refused_by_name() {
     assert_eq!(twice, Refused::whole(Problem::Foreign("gzip within gzip")));
 }
 
-/// Capitals make no bucket's name since 2018, but the source's may be older.
+/// Bucket names have had no capitals since 2018, but the source may be older.
 #[test]
 fn a_list_may_name_a_source_with_an_old_name() {
     let source = BucketName::parse("ABCD_Central_1").unwrap();
@@ -311,7 +311,7 @@ fn a_line_that_names_no_key_of_the_source_fails_alone() {
 }
 
 #[test]
-fn rows_of_old_versions_and_delete_markers_say_that_their_object_may_be_absent() {
+fn objects_of_rows_of_old_versions_and_delete_markers_may_be_absent() {
     let list = b"\"photos\",\"a\",\"v3\",\"true\",\"false\"\n\"photos\",\"a\",\"v2\",\"false\",\"false\"\n\
                  \"photos\",\"b\",\"v9\",\"true\",\"true\"\n\"photos\",\"c\",\"null\",\"\",\"\"\n";
     let schema = "Bucket, Key, VersionId, IsLatest, IsDeleteMarker";
@@ -332,7 +332,7 @@ fn rows_of_old_versions_and_delete_markers_say_that_their_object_may_be_absent()
         .collect();
     let expected = [("a", false), ("a", true), ("b", true), ("c", false)];
     assert_eq!(said, expected.map(|(key, absent)| (key.to_owned(), absent)));
-    // Some programs write the columns' names into an inventory's files, too.
+    // Some programs also write the names of the columns into an inventory's files.
     let with_names = b"Bucket,Key,VersionId,IsLatest,IsDeleteMarker\nphotos,a,v3,true,false\n";
     let head = Head {
         bytes: with_names,
@@ -344,7 +344,7 @@ fn rows_of_old_versions_and_delete_markers_say_that_their_object_may_be_absent()
         layout.header && layout.keys == KeyEncoding::Plain,
         "{layout:?}"
     );
-    // The same columns as a header.
+    // The same columns, named by a header.
     let list = b"Bucket,Key,IsLatest\nphotos,a,FALSE\nphotos,b,TRUE\n";
     let found = entries(list, KeyEncoding::Encoded).unwrap();
     let absent = |entry: &Entry| matches!(entry, Entry::Key(named) if named.may_be_absent);
@@ -376,7 +376,7 @@ fn zeros_after_a_gzip_are_padding_and_anything_else_is_refused() {
 }
 
 #[test]
-fn a_list_that_is_named_gz_and_is_not_gzip_is_refused() {
+fn a_list_named_gz_that_is_not_gzip_is_refused() {
     for bytes in [b"photos,a\n".as_slice(), b"", b"\x1f"] {
         let head = Head {
             bytes,

@@ -1,4 +1,4 @@
-//! Lists of any bytes, and any keys in lists.
+//! Lists of arbitrary bytes, and lists of arbitrary keys.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -10,7 +10,7 @@ use super::{entries, entries_of, gzip, keys, photos};
 
 const CASES: u32 = 2_000;
 
-/// Bytes that look like lists, more or less.
+/// Bytes that resemble lists, more or less.
 fn list_bytes() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         Just(b"photos".to_vec()),
@@ -58,7 +58,7 @@ proptest! {
     // separator, byte order mark, header, quotes and compression are recognised by its content, and no byte of it is
     // passed over.
     #[test]
-    fn any_bytes_are_read_alike_however_they_are_cut_and_compressed(
+    fn any_bytes_are_read_the_same_however_they_are_cut_and_compressed(
         list in list_bytes(), keys in encoding(), cuts in vec(any::<prop::sample::Index>(), 0..5),
         members in vec(any::<prop::sample::Index>(), 0..4), padding in 0..3_usize,
     ) {
@@ -100,9 +100,9 @@ proptest! {
         let mut bad = whole.clone();
         if is_cut { bad.truncate(at) } else { bad[at] ^= 1 << bit }
         match entries_of(&layout, true, [bad.as_slice()]) {
-            // Between two members a cut cannot be told.
+            // A cut between two members cannot be detected.
             Ok(_) if is_cut => prop_assert!(at == members[0].len()),
-            // Headers have bytes that say nothing about the content.
+            // The gzip header has bytes that do not affect the content.
             Ok(read) => prop_assert_eq!(read, good),
             Err(_) => {}
         }
@@ -140,7 +140,7 @@ proptest! {
     }
 
     #[test]
-    fn every_key_comes_back_from_a_list_that_quotes_it(
+    fn every_key_survives_quoting_in_a_list(
         wanted in vec(any_key(), 1..6), separator in prop::sample::select(&b",;\t"[..]),
     ) {
         let mut writer = csv::WriterBuilder::new().delimiter(separator).from_writer(Vec::new());
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn every_key_comes_back_from_a_list_that_encodes_it(wanted in vec(any_key(), 1..6), plus in any::<bool>()) {
+    fn every_key_survives_encoding_in_a_list(wanted in vec(any_key(), 1..6), plus in any::<bool>()) {
         let encoded = |key: &String| {
             let text = percent_encoding::utf8_percent_encode(key, percent_encoding::NON_ALPHANUMERIC).to_string();
             if plus { text.replace("%20", "+") } else { text }
@@ -166,7 +166,7 @@ proptest! {
 
     // Promise: A CSV report can be given back as a list of keys, and no cell of it begins like a spreadsheet's formula.
     #[test]
-    fn every_key_comes_back_from_a_report(wanted in vec(any_key(), 1..6), asked in encoding()) {
+    fn every_key_survives_a_report(wanted in vec(any_key(), 1..6), asked in encoding()) {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(report::COLUMNS).unwrap();
         for key in &wanted {

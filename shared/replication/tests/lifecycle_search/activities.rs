@@ -1,4 +1,4 @@
-//! What one process does with a message, and what the administrator and the maintenance do: the real code.
+//! What one process does with a message, and what the administrator and the maintenance do. All of it is the real code.
 
 use tandem_replication::deferral::{
     DeferredKey, REPLAY_STALLED_AFTER, Replayed, Rules, replay_page, resume, send_replays,
@@ -57,7 +57,7 @@ pub(super) async fn large(process: Process, object: DeferredKey, began: Began) -
     ended(&settled)
 }
 
-/// Why a key of a replay is still deferred.
+/// A key of a replay that is still deferred.
 struct NotReplayed;
 
 impl From<Fault> for NotReplayed {
@@ -103,7 +103,7 @@ pub(super) async fn replay(process: Process, began: Began) -> Ended {
     }
 }
 
-/// One operation of the administrator, who does not repeat it if it fails.
+/// One operation of the administrator, which is not repeated if it fails.
 pub(super) async fn operate(process: Process, op: Op) -> Ended {
     let done = match op {
         Op::Pause => process.change_rule(Some(RuleState::Paused), None).await,

@@ -1,10 +1,10 @@
 //! Runs the real code of one key's life under every schedule: admission, deferral, replay, resume and failure
-//! records. Every request to the table, the queue and the buckets is a step, and between any two steps anything else
-//! may happen.
+//! records. Every request to the table, the queue and the buckets is a step. Anything else may happen between any two
+//! steps.
 //!
-//! The interface to the other search (`every_schedule.rs`): there, one attempt at a key under one rule is shown to make
-//! the replica what the source is. Here such an attempt reads the source, writes the replica, and begins again until
-//! the source is what it wrote.
+//! The interface to the other search (`every_schedule`): that search shows that one attempt at a key under one rule
+//! makes the replica what the source is. Here such an attempt reads the source, writes the replica, and starts again
+//! until the source is what it wrote.
 
 mod activities;
 pub mod process;

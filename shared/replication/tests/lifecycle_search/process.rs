@@ -1,4 +1,4 @@
-//! One process: its requests, its clocks and what it remembers.
+//! One process: its requests, its clocks and its memory.
 
 use std::fmt::Debug;
 use std::future::poll_fn;
@@ -25,17 +25,17 @@ use super::world::{Answer, Began, Message, Without, World, key, time};
 pub struct Memory {
     by_bucket: RuleMemory<BucketName, Known>,
     by_id: RuleMemory<RuleId, Rule>,
-    /// The rule as it was read last.
+    /// The rule as the process last read it.
     last_read: Option<Rule>,
-    /// The rule as it was read before the key was deferred.
+    /// The rule as the process read it before it deferred the key.
     when_deferred: Option<Rule>,
-    /// What is remembered, in short.
+    /// A summary of the memory.
     digest: [Option<(Moment, Brief)>; 2],
-    /// The latest that the wall clock has shown.
+    /// The latest time that the wall clock has shown.
     latest_wall: i64,
 }
 
-/// What matters of a rule: its revision, and whether it has failures.
+/// The parts of a rule that matter here: its revision, and whether it has failures.
 type Brief = (u64, bool);
 
 fn brief(rule: &Rule) -> Brief {
@@ -48,11 +48,11 @@ fn brief_of_known(known: &Known) -> Brief {
 }
 
 impl Memory {
-    /// Stands for all that is remembered between attempts.
+    /// Stands for everything that is remembered between attempts.
     pub fn digest(&self) -> impl Hash + use<> {
         self.digest
     }
-    /// Forgets what only one attempt knows.
+    /// Forgets what only one attempt may know.
     pub fn forget_deferral(&mut self) {
         self.when_deferred = None;
     }
@@ -63,7 +63,7 @@ pub struct Process {
     pub id: usize,
     pub world: Arc<Mutex<World>>,
     pub memory: Arc<Mutex<Memory>>,
-    /// A digest of all that the attempt under way has seen.
+    /// A digest of everything that the running attempt has seen.
     pub seen: Arc<Mutex<u64>>,
 }
 
@@ -84,7 +84,7 @@ impl Process {
         *seen = hasher.finish();
     }
 
-    /// One request: it takes effect at one instant, and is answered as the schedule says.
+    /// Sends one request. It takes effect at one instant, and gets the answer that the schedule says.
     async fn request<T: Debug + Clone>(
         &self,
         name: &str,
@@ -93,7 +93,7 @@ impl Process {
         self.request_in_short(name, T::clone, effect).await
     }
 
-    /// As `request`, where `in_short` is all that matters of the answer.
+    /// Sends one request as `request` does; only the result of `in_short` matters of the answer.
     async fn request_in_short<T, D: Debug>(
         &self,
         name: &str,
@@ -139,7 +139,7 @@ impl Process {
         self.world.lock().unwrap().without == rule
     }
 
-    /// One attempt at the key under a rule, as the protocol's own search shows it.
+    /// One attempt at the key under a rule, with the behaviour that the protocol's own search shows.
     pub async fn carry(&self, rule: &Rule, began: Began) -> Result<Carried, Fault> {
         loop {
             let source = self.request("read source", |world| world.source).await?;
@@ -208,7 +208,7 @@ impl Process {
     }
 }
 
-/// Lets anything else happen first.
+/// Lets any other event happen first.
 async fn step() {
     let mut waited = false;
     poll_fn(|context| {

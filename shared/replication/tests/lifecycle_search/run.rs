@@ -1,4 +1,4 @@
-//! One run: changes, deliveries, the administrator, deaths, freezes and clocks, in the order that `choose` says.
+//! One run: changes, deliveries, the administrator, deaths, freezes and clocks, in the order that `choose` selects.
 
 use std::future::Future;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,14 +14,14 @@ use super::activities::{large, live, maintain, operate, replay};
 use super::process::Process;
 use super::world::{Answer, Delivery, Message, Object, Record, Without, World, key, rule, time};
 
-/// What the administrator does, one after the other.
+/// The administrator's operations, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     Pause,
     Resume,
     Policy(Policy),
     Delete,
-    /// The replica may not be written any more, or again.
+    /// Forbids writes of the replica, or allows them again.
     Deny(bool),
 }
 
@@ -29,7 +29,7 @@ pub enum Op {
 #[derive(Debug, Clone)]
 pub struct Case {
     pub without: Without,
-    /// Objects that are put one after the other; 0 deletes.
+    /// The objects that are put in this order; 0 deletes the object.
     pub writes: Vec<Object>,
     pub ops: Vec<Op>,
     pub state: RuleState,
@@ -37,21 +37,21 @@ pub struct Case {
     pub workers: usize,
     /// Deaths of workers.
     pub crashes: u32,
-    /// Deaths of the administrator in the middle of an operation, which is not repeated then.
+    /// Deaths of the administrator in the middle of an operation, which is then not repeated.
     pub half_ops: u32,
-    /// Deliveries of a message that stays in the queue.
+    /// Additional deliveries of a message that stays in the queue.
     pub duplicates: u32,
     /// Requests that are refused, or whose answer is lost.
     pub errors: u32,
     /// Idle processes that are frozen for an hour.
     pub freezes: u32,
-    /// Times that the wall clock is set back.
+    /// How often the wall clock is set back.
     pub set_backs: u32,
     /// Whether the key has failed before.
     pub failed_before: bool,
-    /// A message of the work queue, besides the notifications.
+    /// Whether there is a message of the work queue besides the notifications.
     pub object: bool,
-    /// How often the hourly maintenance runs in the end, at most.
+    /// The maximum number of maintenance runs at the end.
     pub maintenance_max: u32,
 }
 
@@ -104,7 +104,7 @@ pub enum Event {
     Freeze {
         worker: usize,
     },
-    /// The process is frozen for an hour and the wall clock set back, to before or after what it showed.
+    /// The process is frozen for an hour and the wall clock is set back, to before or after its last reading.
     SetBack {
         worker: usize,
         secs: i64,
@@ -115,17 +115,17 @@ pub enum Event {
 
 type Work = Pin<Box<dyn Future<Output = Ended>>>;
 
-/// How work on a message ended.
+/// How the work on a message ended.
 pub(super) enum Ended {
     Acknowledged,
-    /// It is delivered again after so many seconds.
+    /// The message is delivered again after this number of seconds.
     After(i64),
 }
 
 struct Run<'a> {
     case: &'a Case,
     world: Arc<Mutex<World>>,
-    /// The workers, and the administrator behind them.
+    /// The workers, followed by the administrator.
     processes: Vec<Process>,
     work: Vec<Option<(Option<Delivery>, Work)>>,
     written: usize,
@@ -140,11 +140,11 @@ struct Run<'a> {
 }
 
 const HOUR: u32 = 3_600;
-/// As `ComesAgain::SECOND_LOOK` and the first retry have it.
+/// The delay of `RetryAfter::SECOND_ATTEMPT`, which is also that of the first retry.
 pub(super) const SECOND_ATTEMPT_SECS: i64 = 10;
 
 /// Plays the case to its end. `choose` picks one of the events that can happen next, or stops. Returns what happened,
-/// and what is wrong in the end, if anything is.
+/// and the violation at the end, if there is one.
 pub fn play(
     case: &Case,
     mut choose: impl FnMut(usize, &dyn Fn() -> u64) -> Option<usize>,
@@ -350,7 +350,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Time passes, or clocks are set.
+    /// Lets time pass, or sets clocks.
     fn pass(&mut self, event: Event) {
         let mut world = self.world.lock().unwrap();
         match event {
@@ -364,7 +364,7 @@ impl<'a> Run<'a> {
                 world.pass(HOUR);
                 world.wall += secs - i64::from(HOUR);
                 if secs < 0 {
-                    // No clock shows the hour, but one of them shows that it cannot be believed.
+                    // No clock shows the hour, but one of them shows that the clocks cannot be trusted.
                     world.monotonic[worker] -= u64::from(HOUR);
                 }
             }
@@ -442,7 +442,7 @@ impl<'a> Run<'a> {
         world.queue.sort_unstable();
     }
 
-    /// What is wrong now that nothing can happen any more.
+    /// The violation in a state where nothing more can happen, if there is one.
     fn verdict(&self) -> Option<String> {
         let world = self.world.lock().unwrap();
         let Some(rule) = &world.rule else {
@@ -457,11 +457,11 @@ impl<'a> Run<'a> {
         let stored = rule.state == RuleState::Paused && world.deferred.is_some();
         if !in_sync && !stored && world.record.is_none() {
             return Some(format!(
-                "the source holds {source}, the replica {replica}, and nothing says so"
+                "the source holds {source}, the replica {replica}, and no record shows it"
             ));
         }
         if in_sync && world.record.is_some() && !keeps {
-            return Some("a failure is shown of a key that is in sync".to_owned());
+            return Some("a failure is recorded for a key that is in sync".to_owned());
         }
         if rule.state == RuleState::Enabled && world.deferred.is_some() {
             return Some("a key is deferred though the rule is enabled".to_owned());

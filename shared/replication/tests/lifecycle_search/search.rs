@@ -1,11 +1,11 @@
-//! Plays every schedule of a case. A state that was seen before is not explored again.
+//! Plays every schedule of a case. A state that was reached before is not explored again.
 
 use std::collections::HashSet;
 use std::fmt;
 
 use super::run::{Case, Event, play};
 
-/// A schedule that ended wrong.
+/// A schedule that ended in a violation.
 #[derive(Debug)]
 pub struct Violation {
     pub schedule: Vec<Event>,
@@ -23,13 +23,13 @@ impl fmt::Display for Violation {
 pub struct Explored {
     pub states: usize,
     pub runs: u64,
-    /// States that were reached and whose successors were not all explored.
+    /// States that were reached without exploring all their successors.
     pub frontier: usize,
 }
 
-/// Plays every schedule of a case, but no more than `runs_max`.
+/// Plays every schedule of a case, but at most `runs_max`.
 pub fn exhaust(case: &Case, runs_max: u64) -> Result<Explored, Box<Violation>> {
-    // The choices of the last schedule, each with the number of events there were to choose from.
+    // The choices of the last schedule, each with the number of events to choose from.
     let mut path: Vec<(usize, usize)> = Vec::new();
     let mut visited = HashSet::new();
     let mut runs = 0;

@@ -1,4 +1,4 @@
-//! What all processes share: one key in two buckets, its rule, what the table holds of it, and the queue.
+//! The state that all processes share: one key in two buckets, its rule, its items in the table, and the queue.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -9,38 +9,38 @@ use tandem_replication::deferral::{DeferredKey, ReplayMark};
 use tandem_replication::names::{BucketName, Etag, ObjectKey, Region, RuleId};
 use tandem_replication::rule::{Bucket, Policy, Rule, RuleState};
 
-/// A rule of the protocol that a case does without.
+/// The rule of the protocol that a case leaves out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Without {
-    /// Every rule holds.
+    /// No rule is left out.
     Nothing,
-    /// After a key is deferred, the rule is not read again: what was read before counts.
+    /// After a key is deferred, the rule is not read again; the earlier read counts.
     ReadingAfterDeferring,
-    /// After a key is deferred, only whether the rule is paused is asked.
+    /// After a key is deferred, the code checks only whether the rule is paused.
     CheckingAfterDeferring,
-    /// A remembered rule may skip and defer too.
+    /// A remembered rule may also decide to skip or defer.
     ReadingBeforeSkipping,
-    /// A key is removed though it was deferred again.
+    /// A key is removed although it was deferred again meanwhile.
     Tokens,
     /// A failure is stored after its message is acknowledged.
     RecordBeforeAcknowledging,
-    /// A success clears whatever record there is.
+    /// A success clears any record of the key.
     RevisionOfRecords,
-    /// A success that could not clear the record is no reason for another attempt.
+    /// A success that could not clear the record does not lead to another attempt.
     AttemptAfterChangedRecord,
-    /// A failure is not attempted once more.
+    /// A failure is not attempted a second time.
     SecondAttempt,
-    /// Ages are those of the monotonic clock.
+    /// Ages are measured by the monotonic clock only.
     WallClock,
-    /// Ages are those of the wall clock.
+    /// Ages are measured by the wall clock only.
     MonotonicClock,
-    /// A resume looks for keys before it writes the rule.
+    /// A resume searches for keys before it writes the rule.
     RuleBeforeKeys,
-    /// A clock that was set back counts as one that stood still.
+    /// A clock that was set back is treated as one that stood still.
     UnknownAges,
 }
 
-/// An object, or none (0). Every put has other bytes.
+/// An object, or none (0). Every put has different bytes.
 pub type Object = u8;
 
 /// A message of the queue.
@@ -50,35 +50,35 @@ pub enum Message {
     Live(Object),
     /// A large object is handed to the work queue.
     Object,
-    /// The deferred keys are to be replayed.
+    /// Replay the deferred keys.
     Replay,
 }
 
-/// A message that waits.
+/// A message that waits in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Delivery {
     pub message: Message,
     /// How often it was received.
     pub receives: u32,
-    /// From when on it is visible.
+    /// The time from which it is visible.
     pub due: i64,
 }
 
-/// A failure record: which write of it, and how many failures.
+/// A failure record: the number of the write that stored it, and its number of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Record {
     pub revision: u32,
     pub attempts: u32,
 }
 
-/// What becomes of the next request of a process.
+/// The answer to the next request of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Answer {
     #[default]
     Given,
-    /// It is refused, and has no effect.
+    /// The request is refused, and has no effect.
     Refused,
-    /// It has its effect, but the answer is lost.
+    /// The request takes effect, but its answer is lost.
     Lost,
 }
 
@@ -87,9 +87,9 @@ pub struct World {
     pub without: Without,
     pub source: Object,
     pub replica: Object,
-    /// Whether the replica may not be written.
+    /// Whether writes of the replica are denied.
     pub denied: bool,
-    /// Whether the replica outlives the object: the rule was not to follow deletes.
+    /// Whether the replica outlives the object, because the rule did not replicate deletes.
     pub kept: bool,
     pub rule: Option<Rule>,
     /// Every revision of the rule, with its state and when it was replaced.
@@ -104,12 +104,12 @@ pub struct World {
     pub tokens: u32,
     /// Real time, in seconds.
     pub real: i64,
-    /// What the wall clock shows.
+    /// The time that the wall clock shows.
     pub wall: i64,
-    /// What the monotonic clock of each process shows.
+    /// The time that the monotonic clock of each process shows.
     pub monotonic: Vec<u64>,
     pub answers: Vec<Answer>,
-    /// What has gone wrong on the way.
+    /// The violation that happened during the run, if any.
     pub wrong: Option<String>,
 }
 
@@ -146,7 +146,7 @@ pub fn rule(state: RuleState, policy: Policy) -> Rule {
 pub struct Began {
     /// By the real time, in seconds.
     pub at: i64,
-    /// The revision that the rule had.
+    /// The rule's revision at that time.
     pub revision: Option<u64>,
 }
 
@@ -198,7 +198,7 @@ impl World {
         });
     }
 
-    /// What an attempt that begins now has to know later.
+    /// The state at the start of an attempt, which its later writes are checked against.
     pub fn began(&self) -> Began {
         Began {
             at: self.real,
@@ -210,8 +210,8 @@ impl World {
     pub fn write_replica(&mut self, rule: &Rule, began: Began, object: Object) {
         const IN_FORCE_SECS: i64 = 5;
         if object == 0 && rule.policy == Policy::Write {
-            // An attempt that is under way when the rule changes ends under the rule as it was. One that began
-            // afterwards must not.
+            // An attempt that is under way when the rule changes ends under the old rule. An attempt that began after
+            // the change must not.
             self.kept |= began.revision <= Some(rule.revision);
             return;
         }
@@ -224,13 +224,13 @@ impl World {
         if replaced_at.is_some_and(|at| at + IN_FORCE_SECS < began.at) {
             let old = rule.revision;
             self.wrong = Some(format!(
-                "an attempt follows revision {old}, which is long gone"
+                "an attempt follows revision {old}, which was replaced long before"
             ));
         }
         self.replica = object;
     }
 
-    /// Stands for all that the world is.
+    /// Stands for the whole state of the world.
     pub fn digest(&self) -> impl Hash + use<> {
         let deferred = self.deferred.as_ref().map(|key| key.token.clone());
         let mark = self.mark.as_ref().map(|mark| (mark.revision, mark.at));

@@ -1,5 +1,5 @@
-//! A pair of buckets in memory, each with one key. A test scripts what other writers do just before or just after
-//! a request. Every request is answered at once.
+//! A pair of buckets in memory, each with one key. A test scripts the actions of other writers just before or just
+//! after a request. Every request is answered at once.
 
 use std::future::Future;
 use std::pin::pin;
@@ -18,7 +18,7 @@ use tandem_replication::names::{Etag, ObjectKey, StorageClass, VersionId};
 use tandem_replication::object::{Attributes, Lock, Metadata, ObjectState, PROVENANCE_KEY, Tags};
 use tandem_replication::part_layout::PartLayout;
 
-/// A request that a script can wait for.
+/// A request before or after which a script can act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
     HeadSource,
@@ -41,19 +41,19 @@ pub struct Stored {
 pub struct State {
     pub source: Option<Stored>,
     pub replica: Option<Stored>,
-    /// The destination encrypts by a KMS key: a replica's `ETag` is its own.
+    /// Whether the destination encrypts objects with a KMS key, so that a replica has its own `ETag`.
     pub encrypts: bool,
-    /// For how long a copy is under way.
+    /// How long a copy takes.
     pub took: TimeDelta,
-    /// When a copy begins; none if the answer does not tell.
+    /// The time at which a copy begins; `None` if the answer does not contain it.
     pub began_after: Option<Timestamp>,
-    /// The versions of the replicas, where the destination has versions.
+    /// The number of the last replica's version, if the destination is versioned.
     pub versions: Option<u32>,
     /// How the source is cut into parts.
     pub layout: Option<PartLayout>,
-    /// Whether a HEAD tells how many tags there are, as S3's does and others' do not.
+    /// Whether a HEAD returns the number of tags. S3 does this; other services do not.
     pub counts_tags: bool,
-    /// What was sent, in order.
+    /// The requests that were sent, in order.
     pub sent: Vec<String>,
 }
 
@@ -150,7 +150,7 @@ impl Scripted {
         self
     }
 
-    /// Before the request of this kind after `skip` others, somebody does this.
+    /// Runs `change`, as another writer, before the request of this kind that follows `skip` others.
     pub fn before(
         self,
         request: Request,
@@ -160,7 +160,7 @@ impl Scripted {
         self.hook(request, skip, When::Before, Box::new(change))
     }
 
-    /// After the request of this kind after `skip` others was carried out, somebody does this.
+    /// Runs `change`, as another writer, after the request of this kind that follows `skip` others.
     pub fn after(
         self,
         request: Request,
@@ -179,7 +179,7 @@ impl Scripted {
             .map(|stored| stored.state.etag.as_str().to_owned())
     }
 
-    /// What was sent so far.
+    /// The requests that were sent so far.
     pub fn sent(&self) -> Vec<String> {
         self.state.lock().unwrap().sent.clone()
     }
@@ -206,7 +206,7 @@ impl Scripted {
         self
     }
 
-    /// Carries one request out, with what the script has around it.
+    /// Carries out one request, with the scripted changes before and after it.
     fn at<T>(&self, request: Request, sent: String, carry_out: impl FnOnce(&mut State) -> T) -> T {
         let mut due = Vec::new();
         let mut hooks = self.hooks.lock().unwrap();
@@ -316,14 +316,16 @@ impl BucketPair for Scripted {
     }
 
     async fn attributes(&self, side: Side, _key: &ObjectKey) -> Result<Attributes, Fault> {
-        Ok(
-            self.at(Request::Attributes, format!("labels {side:?}"), |state| {
+        Ok(self.at(
+            Request::Attributes,
+            format!("attributes {side:?}"),
+            |state| {
                 state
                     .side(side)
                     .map(|stored| stored.attributes.clone())
                     .unwrap_or_default()
-            }),
-        )
+            },
+        ))
     }
 
     async fn part_layout(

@@ -1,5 +1,5 @@
-//! A job of one rule, simulated: its table, its queue and its two buckets, and every order in which they can be used.
-//! The workers run the real session, the real page plan and the real replicator.
+//! A simulated job of one rule, with its table, its queue and its two buckets, in every order in which they can be
+//! used. The workers run the real session, the real page plan and the real replicator.
 
 pub mod pages;
 pub mod run;

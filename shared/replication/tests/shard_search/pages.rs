@@ -29,7 +29,7 @@ use tandem_replication::shard_state::Step;
 
 use super::world::{Copying, Failed, Key, Object, Ports, Weakness, World, step};
 
-/// The keys that there may be.
+/// All keys that may exist.
 pub const KEYS: [Key; 3] = ["a", "b", "c"];
 
 /// The pages of one worker.
@@ -40,11 +40,11 @@ pub struct Pages {
     pub count_max: u32,
     /// How many keys a listing shows.
     pub page_keys: usize,
-    /// How many tasks of a page it has time for.
+    /// How many tasks of a page the worker has time for.
     pub tasks_max: usize,
     pub begun: std::sync::atomic::AtomicU32,
     pub unanswered: AtomicBool,
-    /// Whether a request that fails would fail again at any redelivery.
+    /// Whether a failing request would fail again at every redelivery.
     pub fails_for_good: bool,
 }
 
@@ -93,7 +93,7 @@ fn listed(key: Key, object: &Object) -> Listed {
 }
 
 impl Pages {
-    /// The first objects of a side in the range.
+    /// The first objects of one side in the range.
     async fn list(&self, side: Side, range: &ShardRange) -> Result<ListingPage, Failed> {
         step().await;
         let mut world = self.ports.world.lock().unwrap();
@@ -118,7 +118,7 @@ impl Pages {
         })
     }
 
-    /// Does the tasks one after the other; what landed is settled by one more listing.
+    /// Carries out the tasks one after the other, and settles what landed by one more listing.
     async fn work_off(
         &self,
         session: &Session<'_, Ports>,

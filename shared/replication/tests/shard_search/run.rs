@@ -1,4 +1,4 @@
-//! One run: changes of the buckets, deliveries, workers, deaths and the maintenance, in the order that a schedule says.
+//! One run: changes of the buckets, deliveries, workers, deaths and the maintenance, in the order of a schedule.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ mod verdict;
 use super::pages::Pages;
 use super::world::{FOREIGN, Key, Message, MessageState, Object, Ports, Weakness, World};
 
-/// What happens from outside, one after the other.
+/// The changes from outside the job, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// The source gets an object of these bytes and metadata.
@@ -30,40 +30,40 @@ pub enum Change {
     Delete(Key),
     /// Another writer puts an object at the destination.
     Foreign(Key),
-    /// The job or the rule is stopped: this is what its gate says from now on.
+    /// The job or the rule is stopped. From now on its gate has this value.
     Stop(Gate),
-    /// It goes on, and its shards are woken.
+    /// The job or the rule is resumed, and its shards are woken.
     Resume,
 }
 
-/// How often a message may be received before something is wrong.
+/// How often a message may be received before the run fails.
 const RECEIVES_MAX: u32 = 7;
-/// How often the maintenance runs when nothing else is left to happen.
+/// How often maintenance runs when nothing else can happen.
 const MAINTENANCE_MAX: u32 = 5;
 
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// What the source holds in the beginning.
+    /// The source's keys at the start.
     pub keys: &'static [Key],
     pub changes: Vec<Change>,
     pub workers: usize,
     pub deaths: u32,
-    /// How often a message that a worker has is delivered to another one as well.
+    /// How often a message that a worker has received is delivered to another worker too.
     pub duplicates: u32,
-    /// How often the maintenance runs in the middle of the work, and takes every shard for stalled.
+    /// How often maintenance runs in the middle of the work, and treats every shard as stalled.
     pub maintenance: u32,
     pub failures: u32,
     pub splits: u32,
     /// How many pages a worker has time for.
     pub pages_max: u32,
-    /// How many keys a listing shows, to the first worker of a message and to its successors.
+    /// How many keys a listing shows: to the first worker of a message, and to its successors.
     pub page_keys: [usize; 2],
     /// How many tasks of a page a successor has time for.
     pub tasks_max: usize,
-    /// The keys are shared out among so many shards from the beginning, so many of them at once.
+    /// The number of shards at the start. The keys are divided among them, and `concurrency` of them run at once.
     pub shards: u32,
     pub concurrency: usize,
-    /// Whether the maintenance runs when nothing else is left to happen.
+    /// Whether maintenance runs when nothing else can happen.
     pub maintained: bool,
     pub weakness: Weakness,
 }
@@ -185,14 +185,14 @@ impl<'s> Run<'s> {
         }
     }
 
-    /// Lets a worker receive the last delivery of the shard's newest message while every listing fails. Returns the shard
-    /// as it is then.
+    /// Lets a worker receive the last delivery of the shard's newest message while every listing fails. Returns the
+    /// shard afterwards.
     pub fn fail_for_the_last_time(&mut self) -> Shard {
         self.fail(true, false)
     }
 
-    /// Lets a worker receive the first delivery of the shard's newest message while every listing fails, and would fail
-    /// at any other delivery. Returns the shard as it is then.
+    /// Lets a worker receive the first delivery of the shard's newest message while every listing fails with an error
+    /// that no redelivery would resolve. Returns the shard afterwards.
     pub fn fail_for_good(&mut self) -> Shard {
         self.fail(false, true)
     }
@@ -228,7 +228,7 @@ impl<'s> Run<'s> {
         self.world.lock().unwrap().shards[&0].clone()
     }
 
-    /// Takes this object for in flight, as if a worker had died.
+    /// Records this object as in flight, as if a worker had died.
     pub fn leave_in_flight(&mut self, key: Key) {
         let mut world = self.world.lock().unwrap();
         let shard = world.shards[&0].clone();
@@ -236,7 +236,7 @@ impl<'s> Run<'s> {
         world.shards.insert(0, shard.with_in_flight(page));
     }
 
-    /// What can happen next; nothing at the end.
+    /// The events that can happen next; empty at the end.
     pub fn events(&self) -> Vec<Event> {
         let mut events = self.events_but_maintenance();
         let idle = self.idle();
@@ -287,7 +287,7 @@ impl<'s> Run<'s> {
         events.extend(world.copying.keys().map(|&copy| Event::Land { copy }));
         for (worker, running) in self.running.iter().enumerate() {
             if running.is_some() {
-                // A worker whose copy is under way waits for its answer.
+                // A worker whose copy is in flight waits for its answer.
                 if !is_copying(&world, worker) {
                     events.push(Event::Step { worker });
                 }
@@ -308,13 +308,13 @@ impl<'s> Run<'s> {
         self.idle_in(&self.world.lock().unwrap())
     }
 
-    /// Idle workers are alike. Not one of whose predecessor something is in flight.
+    /// An idle worker; all idle workers are alike. A worker whose predecessor has something in flight does not count.
     fn idle_in(&self, world: &World) -> Option<usize> {
         let mut workers = 0..self.running.len();
         workers.find(|&worker| self.running[worker].is_none() && !is_copying(world, worker))
     }
 
-    /// Whether a lease's holder has died and nothing of it is in flight any more.
+    /// Whether the holder of a lease has died and has nothing in flight any more.
     fn holder_is_dead(&self, world: &World, shard: &Shard) -> bool {
         let Some(lease) = &shard.lease else {
             return false;
@@ -380,7 +380,7 @@ impl<'s> Run<'s> {
         self.changes_done += 1;
         let mut world = self.world.lock().unwrap();
         let written_secs = world.clock_secs;
-        // So that a copy that begins later can tell.
+        // So that a later copy has a later time.
         world.clock_secs += 2;
         match change {
             Change::Put(key, etag, metadata) => {
@@ -408,7 +408,7 @@ impl<'s> Run<'s> {
             Change::Resume => {
                 world.gate = Gate::Open;
                 drop(world);
-                // Whoever resumes is done before anything else happens to them.
+                // A resume finishes before anything else happens to the shards.
                 let woken = self.woken(Wake::All, 0);
                 finish(woken);
             }
@@ -530,7 +530,7 @@ impl<'s> Run<'s> {
         }
     }
 
-    /// One of the message's workers is not done with it.
+    /// One of the message's workers stops without acknowledging it.
     fn give_back(&self, message: &str) {
         let mut world = self.world.lock().unwrap();
         let found = world.messages.iter_mut().find(|other| other.id == message);
@@ -559,7 +559,7 @@ impl<'s> Run<'s> {
     }
 }
 
-/// A message is hidden for longer than a lease lasts.
+/// Whether the message can be received again. A message is hidden for longer than a lease lasts.
 fn may_come_back(world: &World, message: &Message) -> bool {
     let of_message = |shard: &&Shard| {
         let lease = shard.lease.as_ref();
@@ -579,7 +579,7 @@ fn poll(attempt: &mut Attempt) -> Poll<Option<Ended>> {
         .poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Polls what waits for nothing but its own steps.
+/// Polls a future that waits only for its own steps.
 fn finish(mut attempt: Attempt) {
     while poll(&mut attempt).is_pending() {}
 }

@@ -1,11 +1,11 @@
-//! The search through every schedule: depth first, from the beginning for every one, and never twice on from a state
-//! that was seen.
+//! The depth-first search through every schedule. It plays every schedule from the beginning, and never continues from
+//! a state that it has seen.
 
 use std::collections::HashSet;
 
 use super::run::{Event, Run, Scenario};
 
-/// A schedule that went wrong.
+/// A schedule that ended in a violation.
 #[derive(Debug)]
 pub struct Violation {
     pub schedule: Vec<Event>,
@@ -24,7 +24,7 @@ impl std::fmt::Display for Violation {
 /// Plays every schedule of a scenario. Returns the number of states.
 pub fn exhaust(scenario: &Scenario) -> Result<usize, Box<Violation>> {
     let mut visited = HashSet::new();
-    // The choices of the present schedule, each with the number of events there were to choose from.
+    // The choices of the current schedule, each with the number of events to choose from.
     let mut path: Vec<(usize, usize)> = Vec::new();
     loop {
         play(scenario, &mut path, &mut visited)?;

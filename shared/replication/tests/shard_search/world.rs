@@ -1,7 +1,7 @@
-//! The table, the queue and the two buckets. Every request is atomic at one instant, but a copy reads at one instant
-//! and lands at a later one.
+//! The table, the queue and the two buckets. Every request is atomic at one instant, except a copy, which reads at one
+//! instant and lands at a later one.
 //!
-//! A live change is taken for atomic: that the live path converges is shown by the search of single keys.
+//! A live change is treated as atomic: the search of single keys shows that the live path converges.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,25 +30,25 @@ pub struct Object {
     pub written_secs: i64,
 }
 
-/// Which rule of the protocol is removed, to see that the search notices.
+/// The rule of the protocol that is removed, to show that the search notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Weakness {
     None,
-    /// A page does not store what it may write.
+    /// A page does not record what it may write.
     PageNotRecorded,
-    /// A successor takes every leftover for Tandem's own.
+    /// A successor treats every leftover as Tandem's own.
     EveryLeftoverIsOwn,
-    /// The lease keeps no other worker away.
+    /// The lease does not exclude other workers.
     NoLease,
-    /// A lease is taken over before nothing of its holder can be in flight.
+    /// A lease is taken over while its holder may still have something in flight.
     LeaseEndsAtOnce,
     /// A release does not notice that the epoch was raised.
     ReleaseIgnoresEpoch,
-    /// A successor does not send what its predecessor raised.
+    /// A successor does not send the message for the epoch that its predecessor raised.
     NothingSentAgain,
-    /// A step forgets what was in flight before it.
+    /// A step forgets the objects that were in flight before it.
     StepForgetsSuspects,
-    /// A child inherits nothing.
+    /// A child shard inherits nothing.
     ChildInheritsNothing,
 }
 
@@ -65,9 +65,9 @@ pub struct Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageState {
     Visible,
-    /// Workers have it; so many of them.
+    /// This many workers have it.
     Received(u32),
-    /// Its last worker failed or died: it comes back when the shard has no lease of this message any more.
+    /// Its last worker failed or died. It can be received again when no lease on the shard is for this message.
     Hidden,
 }
 
@@ -93,18 +93,18 @@ pub struct World {
     pub changed: Vec<Key>,
     pub clock_secs: i64,
     pub weakness: Weakness,
-    /// Of each worker: a digest of all that it has observed since it began.
+    /// For each worker, a digest of everything that it has observed since it began.
     pub observed: Vec<u64>,
-    /// Keys whose object of another writer a live change, or a copy that was under way, has replaced or deleted: nothing
-    /// fences the destination.
+    /// Keys whose object of another writer was replaced or deleted by a live change, or by a copy in flight. Nothing
+    /// protects the destination from these.
     pub excused: BTreeSet<Key>,
-    /// How many more requests of pages fail.
+    /// How many more requests of pages will fail.
     pub failures: u32,
     pub splits: u32,
     pub concurrency: usize,
 }
 
-/// What a request of a page answers when it fails.
+/// The error of a page's request that fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the service failed")]
 pub struct Failed;
@@ -173,7 +173,7 @@ impl World {
         });
     }
 
-    /// Whether every shard has come to its end and nothing of it is in flight, as the job shows it.
+    /// Whether the job reports completion: every shard has ended and has nothing in flight.
     pub fn is_complete(&self) -> bool {
         let mut shards = self.shards.values();
         shards.all(|shard| shard.has_ended() && shard.in_flight.is_none())
@@ -187,7 +187,7 @@ impl World {
         counts
     }
 
-    /// What decides how the world goes on, without the times that differ between equal schedules.
+    /// Hashes everything that decides how the world continues, without the times that differ between equal schedules.
     pub fn digest(&self, hasher: &mut impl Hasher) {
         for shard in self.shards.values() {
             let lease = shard.lease.as_ref();
@@ -350,7 +350,7 @@ impl World {
         }
     }
 
-    /// Writes the attributes that differ, and no others.
+    /// Writes only the attributes that differ.
     fn change(&mut self, seen: &Shard, next: &Shard) {
         let Some(shard) = self.shards.get_mut(&seen.index) else {
             return;

@@ -1,4 +1,4 @@
-//! The ports, as one attempt of one worker sees the simulated world. Every request is a step of the schedule.
+//! The ports of one attempt of one worker to the simulated world. Every request is a step of the schedule.
 
 use std::future::poll_fn;
 use std::hash::Hash;
@@ -35,7 +35,7 @@ pub struct Ports {
     pub worker: usize,
 }
 
-/// A part that is in an upload.
+/// A part that has been uploaded.
 #[derive(Debug, Hash)]
 pub struct SimulatedPart(u32);
 
@@ -77,8 +77,8 @@ impl Ports {
         self.request(carry_out, digest).await
     }
 
-    /// One request that no other actor can tell from the one before it, and that cannot tell what others did
-    /// meanwhile. It takes effect at once, unless its worker dies before.
+    /// Sends one request that does not interact with other actors: none can observe it, and it observes none of them.
+    /// It takes effect at once, unless its worker dies first.
     pub async fn alone<T>(
         &self,
         is_alone: bool,
@@ -94,12 +94,12 @@ impl Ports {
         answer
     }
 
-    /// Whether an upload is gone, for ever.
+    /// Whether an upload no longer exists. It never exists again.
     fn is_gone(&self, upload: u32) -> bool {
         !self.world.lock().unwrap().uploads.contains_key(&upload)
     }
 
-    /// Changes a transfer, if it is still this one. A transfer that is gone stays gone.
+    /// Changes the transfer if the table still has it with this id. A removed transfer stays removed.
     async fn change(&self, transfer: &Transfer, change: impl FnOnce(&mut Transfer)) -> bool {
         let is_current = {
             let world = self.world.lock().unwrap();
@@ -110,7 +110,7 @@ impl Ports {
         self.alone(!is_current, update, digest).await
     }
 
-    /// Whether a request about the log concerns this worker alone.
+    /// Whether a request about the log affects only this worker.
     fn is_log_unread(&self) -> bool {
         self.world.lock().unwrap().is_log_unread()
     }
@@ -139,7 +139,7 @@ pub fn digest(value: &impl Hash) -> u64 {
 
 impl BucketPair for Ports {
     async fn head(&self, side: Side, _key: &ObjectKey) -> Answer<Option<ObjectState>> {
-        // A source that is not written any more looks the same at any time.
+        // Once the source has had its last write, a HEAD shows the same at any time.
         let is_final = side == Side::Source && self.world.lock().unwrap().is_source_final;
         let look = |world: &mut World| self.object(world, side);
         let object = self.alone(is_final, look, digest).await;
@@ -363,7 +363,7 @@ impl Uploads for Ports {
                 let Some(open) = world.uploads.get_mut(&upload) else {
                     return Err(None);
                 };
-                // A range is one part here.
+                // Here a range is one part.
                 assert_eq!(parts.len(), 1);
                 let number = parts[0].number;
                 if removed == Removed::PartsBeforeNote {
@@ -429,7 +429,7 @@ impl Uploads for Ports {
             world.completions.insert(self.worker, completion);
         })
         .await;
-        // The answer comes when the schedule says so.
+        // The schedule decides when the answer arrives.
         let answer = poll_fn(|_| {
             let mut world = self.world.lock().unwrap();
             match world.answers.remove(&self.worker) {
@@ -597,7 +597,7 @@ impl TransferQueue for Ports {
         _key: &ObjectKey,
         changed_at: Timestamp,
         overwrite: Overwrite,
-        // Would make every restart a new state.
+        // Ignored: it would make every restart a new state.
         _hops: u32,
     ) -> Answer<()> {
         let send = |world: &mut World| {

@@ -1,4 +1,4 @@
-//! One run: users, workers, crashes, duplicates, pauses and sweeps, in the order that `choose` says.
+//! One run: users, workers, crashes, duplicates, pauses and sweeps, in the order that `choose` selects.
 
 use std::collections::hash_map::DefaultHasher;
 use std::future::Future;
@@ -26,7 +26,7 @@ use super::world::{
 
 /// How often a message may be received, as in production.
 const RECEIVES_MAX: u32 = 8;
-/// How often the world comes to rest before the end is checked: the sweep aborts, then forgets.
+/// How often the world comes to rest before the final check: one sweep aborts, a later one removes the log entry.
 const RESTS: u32 = 4;
 
 /// What a user does to the source, or another writer to the destination.
@@ -42,18 +42,18 @@ pub enum Write {
     AbortUploads,
 }
 
-/// What brings the first object.
+/// How the first object arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Began {
-    /// A live change; nothing has been done for it yet.
+    /// By a live change for which nothing has been done yet.
     Live,
-    /// A live change whose transfer has just been begun.
+    /// By a live change whose transfer has just begun.
     LiveTransfer,
-    /// The same, with one of the two ranges done.
+    /// The same, after one of the two ranges.
     LiveLastRange,
-    /// A job with the scenario's mode whose transfer has just been begun.
+    /// By a job in the scenario's mode whose transfer has just begun.
     JobTransfer,
-    /// The same, with one of the two ranges done.
+    /// The same, after one of the two ranges.
     JobLastRange,
 }
 
@@ -63,22 +63,22 @@ pub struct Scenario {
     pub began: Began,
     pub mode: Overwrite,
     pub policy: Policy,
-    /// Another writer's object that is at the destination from the beginning.
+    /// Whether another writer's object is at the destination from the start.
     pub has_replica: bool,
     pub writes: &'static [Write],
     pub workers: usize,
     pub crashes: u32,
-    /// How often a message may be at two workers.
+    /// How often a message may be delivered to a second worker.
     pub duplicates: u32,
     pub sweeps: u32,
     pub pauses: u32,
-    /// How many completions may be carried out without an answer.
+    /// How many completions may take effect without an answer.
     pub unanswered: u32,
     pub etags: Etags,
     pub removed: Removed,
 }
 
-/// How often each fault may still happen.
+/// The remaining number of each fault.
 #[derive(Debug, Clone, Copy, Hash)]
 struct Budget {
     written: usize,
@@ -110,18 +110,18 @@ pub enum Event {
     Land {
         worker: usize,
     },
-    /// A completion takes effect; the answer is lost.
+    /// A completion takes effect, and its answer is lost.
     LandUnanswered {
         worker: usize,
     },
-    /// A worker gives up waiting; the completion takes effect later.
+    /// A worker stops waiting, and its completion takes effect later.
     GiveUp {
         worker: usize,
     },
     Crash {
         worker: usize,
     },
-    /// A part lands late that was noted before.
+    /// A part that was noted before its upload is uploaded late.
     SendPart {
         worker: usize,
     },
@@ -133,7 +133,7 @@ pub enum Event {
 
 type Attempt = Pin<Box<dyn Future<Output = Answer<()>>>>;
 
-/// One run under way.
+/// A run in progress.
 struct Run<'a> {
     scenario: &'a Scenario,
     world: Arc<Mutex<World>>,
@@ -143,8 +143,8 @@ struct Run<'a> {
     budget: Budget,
 }
 
-/// Plays the scenario to its end. `choose` gets the number of possible events and the state's digest, and picks
-/// one event, or none to stop there. Returns what happened, and what is wrong, if anything is.
+/// Plays the scenario to its end. `choose` gets the number of possible events and the state's digest, and picks one
+/// event, or `None` to stop there. Returns the events, and the violation, if there is one.
 pub fn play(
     scenario: &Scenario,
     mut choose: impl FnMut(usize, &dyn Fn() -> u64) -> Option<usize>,
@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
         self.world.lock().unwrap()
     }
 
-    /// Messages of attempts that ended badly become visible once nothing of the attempt is in flight.
+    /// Makes the messages of failed attempts visible again once no request of the attempt is in flight.
     fn redeliver(&mut self) {
         let world = self.world.clone();
         let mut world = world.lock().unwrap();
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
     fn possible(&self) -> Vec<Event> {
         let (world, budget) = (self.world(), self.budget);
         if let Some(worker) = world.alone {
-            // Before or after what others do is the same.
+            // It makes no difference whether this request comes before or after those of others.
             let crash = (budget.crashes > 0).then_some(Event::Crash { worker });
             return [Event::Step { worker }].into_iter().chain(crash).collect();
         }
@@ -266,7 +266,7 @@ impl<'a> Run<'a> {
         // Idle workers are alike.
         if let Some(worker) = (0..self.attempts.len()).find(is_idle) {
             for (message, queued) in world.queue.iter().enumerate() {
-                // Messages that say the same are alike.
+                // Messages with the same content are alike.
                 if world.queue[..message].contains(queued) {
                     continue;
                 }
@@ -308,7 +308,7 @@ impl<'a> Run<'a> {
         if budget.sweeps > 0 {
             events.push(Event::Sweep);
         }
-        // Sweeps and pauses need not happen.
+        // Sweeps and pauses are optional events.
         let is_quiet = |event: &Event| matches!(event, Event::Sweep | Event::Pause);
         let is_clean = world.log.is_empty()
             && world.transfer.is_none()
@@ -381,7 +381,7 @@ impl<'a> Run<'a> {
                 let mut world = self.world();
                 world.rest();
                 world.send(Body::Sweep);
-                // The hourly maintenance replays what a dead worker left deferred.
+                // Hourly maintenance replays a key that a dead worker left deferred.
                 if world.deferred.is_some() {
                     world.send(Body::Replay);
                 }
@@ -389,7 +389,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Notes whether any write of the source is left.
+    /// Records whether the source will be written again.
     fn note_if_final(&mut self) {
         let left = &self.scenario.writes[self.budget.written..];
         let writes_source = |write: &Write| matches!(write, Write::Put(_) | Write::Delete);
@@ -402,7 +402,7 @@ impl<'a> Run<'a> {
         match write {
             Write::Put(content) => {
                 world.source = Some(world.written(content, Writer::User));
-                // A live function does nothing about a large object but to hand it over.
+                // A live function only hands a large object over.
                 let changed_at = Some(at(world.now_secs));
                 let overwrite = Overwrite::Always;
                 world.send(if bytes_of(content) > 1 {
@@ -418,7 +418,7 @@ impl<'a> Run<'a> {
                 world.source = None;
                 world.send(Body::Notification);
             }
-            // Other bytes than before: a condition cannot tell the same bytes written again.
+            // Other bytes than before, because a condition cannot detect that the same bytes were written again.
             Write::PutReplica => world.replica = Some(world.written("theirs too", Writer::Another)),
             Write::DeleteReplica => {
                 world.replica = None;
@@ -448,7 +448,7 @@ impl<'a> Run<'a> {
         self.attempts[worker] = Some(Box::pin(async move {
             process(&ports, policy, &body, receives > 1).await
         }));
-        // Up to its first request, which is not sent yet.
+        // Runs up to the first request, which is not sent yet.
         self.step(worker);
     }
 
@@ -463,7 +463,7 @@ impl<'a> Run<'a> {
         self.attempts[worker] = None;
         let mut world = self.world();
         world.believed.remove(&worker);
-        // A part that was to be sent is sent.
+        // If a part was still to be uploaded, it is uploaded now.
         if let Some((upload, number, content)) = world.unsent_parts.remove(&worker)
             && let Some(open) = world.uploads.get_mut(&upload)
         {
@@ -510,7 +510,7 @@ impl<'a> Run<'a> {
         hasher.finish()
     }
 
-    /// What is wrong at the end.
+    /// The violation at the end, if there is one.
     fn verdict(&self) -> Option<String> {
         let world = self.world();
         let ours = world
@@ -657,7 +657,7 @@ async fn read_state(ports: &Ports) -> RuleState {
         .await
 }
 
-/// A function for live changes: it copies and deletes, and hands over what is too large.
+/// A live function: it copies and deletes, and hands over what is too large for it.
 async fn notified(ports: &Ports, rule: &Rule) -> Answer<()> {
     let now = ports.now();
     if rule.state == RuleState::Paused {
@@ -699,7 +699,7 @@ fn change(
     }
 }
 
-/// Defers the key; a live change takes the place of a job's. Returns the token.
+/// Defers the key; a live change replaces a job's. Returns the token.
 async fn defer(
     ports: &Ports,
     changed_at: tandem_replication::Timestamp,

@@ -1,11 +1,11 @@
-//! Plays every schedule of a scenario. A state that was visited before is not played again: what follows it
-//! has been played.
+//! Plays every schedule of a scenario. A state that was visited before is not played again, because everything that
+//! follows it has been played.
 
 use std::collections::HashSet;
 
 use super::run::{Event, Scenario, play};
 
-/// A schedule that ended wrong.
+/// A schedule that ended in a violation.
 #[derive(Debug)]
 pub struct Violation {
     pub schedule: Vec<Event>,
@@ -15,18 +15,18 @@ pub struct Violation {
 /// What a search has covered.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Covered {
-    /// Different states in which there was a choice.
+    /// The number of different states in which there was a choice.
     pub states: usize,
-    /// Schedules that were played, in full or up to a state that was visited before.
+    /// The number of schedules that were played, completely or up to a state that was visited before.
     pub runs: usize,
-    /// States whose events were not all played.
+    /// The number of states whose events were not all played.
     pub frontier: usize,
 }
 
-/// Plays every schedule, but for those beyond `states_max` states: then the frontier is not empty.
+/// Plays every schedule, up to `states_max` states. If there are more, the frontier is not empty.
 pub fn exhaust(scenario: &Scenario, states_max: usize) -> Result<Covered, Box<Violation>> {
     let mut visited: HashSet<u64> = HashSet::new();
-    // The choices of the last run, each with the number of events there were to choose from.
+    // The choices of the last run, each with the number of events to choose from.
     let mut path: Vec<(usize, usize)> = Vec::new();
     let mut runs = 0;
     loop {

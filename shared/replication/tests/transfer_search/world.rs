@@ -12,17 +12,17 @@ use tandem_replication::overwrite::Overwrite;
 use tandem_replication::rule::RuleState;
 use tandem_replication::transfer::{LoggedUpload, Transfer};
 
-/// A part's size: the smallest that S3 takes.
+/// The size of a part: S3's minimum.
 pub const PART_BYTES: u64 = 5 << 20;
-/// When a run begins.
+/// The time at which a run begins.
 const START_SECS: i64 = 1_000_000;
-/// For how long nothing happens at rest: longer than a transfer may stall and than a creation may be in flight.
+/// How long nothing happens at rest. This is longer than a transfer may stall, and than a creation may be in flight.
 const REST_SECS: i64 = 3 * 3_600;
 
-/// An object at either side.
+/// An object on either side.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Object {
-    /// The `ETag` of the source object whose content this is; another writer's has one of its own.
+    /// The `ETag` of the source object that has this content. Another writer's object has its own content.
     pub content: &'static str,
     /// The object's own `ETag`.
     pub etag: String,
@@ -49,12 +49,12 @@ pub struct OpenUpload {
     pub parts: BTreeMap<u32, &'static str>,
 }
 
-/// What a message says.
+/// The content of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// A notification, to a function that copies nothing large.
+    /// A notification, for a function that copies no large objects.
     Notification,
-    /// Reconcile the object, whatever its size. In jobs there is no time of the change.
+    /// Reconciles the object, whatever its size. Jobs send no time of the change.
     Object {
         changed_at: Option<Timestamp>,
         overwrite: Overwrite,
@@ -69,16 +69,16 @@ pub enum Body {
     Sweep,
 }
 
-/// One message: it may be at two workers.
+/// A message, which may be at two workers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Message {
     pub body: Body,
     pub receives: u32,
-    /// The workers that have it.
+    /// The workers that have received it.
     pub holders: BTreeSet<usize>,
 }
 
-/// What gets an id of its own.
+/// The things that have ids.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     Entry,
@@ -87,7 +87,7 @@ pub enum Kind {
     Token,
 }
 
-/// A completion that was sent by a worker and has not taken effect.
+/// A completion that a worker has sent and that has not taken effect yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Completion {
     pub upload: u32,
@@ -102,7 +102,7 @@ pub enum Condition {
     Seen(String),
 }
 
-/// How a completion ended, for a worker that waits for its answer.
+/// The result of a completion, for a worker that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Answered {
     Landed(String),
@@ -120,18 +120,18 @@ pub struct Deferred {
     pub overwrite: Overwrite,
 }
 
-/// What the destination's `ETag`s are like.
+/// How the destination makes `ETag`s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Etags {
-    /// Digests of the parts.
+    /// They are digests of the parts.
     Digests,
-    /// No digests, as the answer to the creation says.
+    /// They are no digests, and the answer to the creation shows this.
     Hidden,
-    /// No digests, as only the completed object shows.
+    /// They are no digests, and only the completed object shows this.
     HiddenUnannounced,
 }
 
-/// A rule of transfers that is removed, to see that the search notices.
+/// A rule of transfers that is removed, to show that the search notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
     Nothing,
@@ -139,15 +139,15 @@ pub enum Removed {
     LogBeforeCreation,
     /// A range is noted as done before its parts are in the upload.
     PartsBeforeNote,
-    /// After a completion, the source is believed to hold what was copied.
+    /// After a completion, the source is assumed to hold what was copied.
     ReadAfterCompletion,
     /// A restarted transfer is not invalidated.
     InvalidateBeforeSending,
-    /// The upload of a transfer that is given up is left to the sweep.
+    /// The upload of an abandoned transfer is left to the sweep.
     AbortBeforeDecision,
     /// The sweep aborts every upload to the key.
     OnlyLoggedUploads,
-    /// A completion replaces whatever is there.
+    /// A completion replaces any object.
     Conditions,
 }
 
@@ -164,23 +164,23 @@ pub struct World {
     pub deferred: Option<Deferred>,
     pub state: RuleState,
     pub completions: BTreeMap<usize, Completion>,
-    /// The answers that workers have not read yet.
+    /// The answers that workers have not received yet.
     pub answers: BTreeMap<usize, Answered>,
-    /// How many entries, uploads, transfers and tokens were made. Counted apart, so that states which differ
-    /// in nothing else are one.
+    /// The number of entries, uploads, transfers and tokens so far. The counters are separate, so that states that
+    /// differ in nothing else are equal.
     pub made: [u32; 4],
     pub etags: Etags,
     pub removed: Removed,
     /// What a job's transfer may replace; live changes replace anything.
     pub mode: Overwrite,
-    /// What each worker has observed since its attempt began.
+    /// For each worker, a digest of what it has observed since its attempt began.
     pub observed: Vec<u64>,
-    /// What a worker without rule 3 believes of the source.
+    /// What a worker without rule 3 assumes about the source.
     pub believed: BTreeMap<usize, Object>,
     /// Parts that a worker without rule 2 has yet to copy.
     pub unsent_parts: BTreeMap<usize, (u32, u32, &'static str)>,
     pub deleted_by_another: bool,
-    /// The worker whose next request concerns nobody else.
+    /// The worker whose next request concerns no other actor.
     pub alone: Option<usize>,
     /// Whether sweeps read the log.
     pub is_log_read: bool,
@@ -188,7 +188,7 @@ pub struct World {
     pub may_be_aborted: bool,
     /// Whether the rule's state may change.
     pub may_pause: bool,
-    /// Whether the source is not written any more.
+    /// Whether the source has had its last write.
     pub is_source_final: bool,
     pub wrong: Option<String>,
 }
@@ -358,7 +358,7 @@ impl World {
         self.observed[worker] = hasher.finish();
     }
 
-    /// What tells this state from others.
+    /// Hashes everything that distinguishes this state from others.
     pub fn digest(&self, hasher: &mut impl Hasher) {
         (self.now_secs, &self.source, &self.replica, &self.uploads).hash(hasher);
         (&self.log, &self.deferred, self.made).hash(hasher);

@@ -9,7 +9,7 @@ use tandem_memory_s3::server::ACCOUNT_ID;
 use crate::{EAST, WEST, client, code, refused, stage};
 
 #[tokio::test]
-async fn a_bucket_is_asked_in_its_own_region() {
+async fn a_bucket_answers_only_in_its_own_region() {
     let stage = stage().await;
     let west = client(&stage.server, WEST);
     let configuration = CreateBucketConfiguration::builder()
@@ -44,7 +44,7 @@ async fn a_bucket_is_asked_in_its_own_region() {
         .filter_map(|bucket| bucket.name())
         .collect();
     assert_eq!(all, ["one", "three", "two"]);
-    // A copy is asked where it lands.
+    // A copy is sent to the region of its destination.
     stage.put("a", "a").await;
     let copy = west
         .copy_object()
@@ -57,7 +57,7 @@ async fn a_bucket_is_asked_in_its_own_region() {
 }
 
 #[tokio::test]
-async fn another_owner_than_expected_is_refused() {
+async fn a_bucket_of_an_unexpected_owner_is_refused() {
     let stage = stage().await;
     stage.put("a", "a").await;
     stage.server.set_account("111122223333");
@@ -80,7 +80,7 @@ async fn another_owner_than_expected_is_refused() {
 }
 
 #[tokio::test]
-async fn notifications_are_kept_as_they_were_put() {
+async fn a_notification_configuration_is_returned_unchanged() {
     let stage = stage().await;
     let get = || {
         let get = stage.s3.get_bucket_notification_configuration();

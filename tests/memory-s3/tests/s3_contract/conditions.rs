@@ -1,9 +1,9 @@
-//! Conditional requests, those of the destination among them.
+//! Conditional requests, including conditions on the destination.
 
 use crate::{PART, code, refused, stage};
 
 #[tokio::test]
-async fn a_put_holds_to_its_conditions() {
+async fn a_put_obeys_its_conditions() {
     let stage = stage().await;
     let put = |body: &str| {
         let put = stage.s3.put_object().bucket("one").key("a");
@@ -24,7 +24,7 @@ async fn a_put_holds_to_its_conditions() {
 }
 
 #[tokio::test]
-async fn a_copy_holds_to_the_conditions_of_both_sides() {
+async fn a_copy_obeys_the_conditions_of_both_sides() {
     let stage = stage().await;
     let source = stage.put("a", "a").await;
     let other = stage.put("other", "other").await;
@@ -47,7 +47,7 @@ async fn a_copy_holds_to_the_conditions_of_both_sides() {
 }
 
 #[tokio::test]
-async fn a_delete_holds_to_its_condition() {
+async fn a_delete_obeys_its_condition() {
     let stage = stage().await;
     let etag = stage.put("a", "a").await;
     let delete = |etag: &str| {
@@ -61,7 +61,7 @@ async fn a_delete_holds_to_its_condition() {
 }
 
 #[tokio::test]
-async fn a_complete_holds_to_its_conditions_and_can_be_tried_again() {
+async fn a_complete_obeys_its_conditions_and_can_be_repeated() {
     let stage = stage().await;
     let id = stage.begin("a").await;
     let parts = [stage.part("a", &id, 1, "p".repeat(PART)).await];
@@ -76,7 +76,7 @@ async fn a_complete_holds_to_its_conditions_and_can_be_tried_again() {
 }
 
 #[tokio::test]
-async fn reads_hold_to_their_conditions() {
+async fn reads_obey_their_conditions() {
     let stage = stage().await;
     let etag = stage.put("a", "a").await;
     let head = || stage.s3.head_object().bucket("one").key("a");

@@ -1,4 +1,4 @@
-//! Copies in one.
+//! Copies in one request.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -52,7 +52,7 @@ async fn a_copy_has_its_sources_metadata_and_tags_but_not_its_class_or_redirect(
 }
 
 #[tokio::test]
-async fn a_copy_under_a_kms_key_has_an_etag_that_is_no_digest_of_its_bytes() {
+async fn a_copy_under_a_kms_key_has_an_etag_that_is_not_a_digest() {
     let stage = stage().await;
     stage.put("a", "a").await;
     let copied = |key: &'static str, from: &'static str| {
@@ -64,7 +64,11 @@ async fn a_copy_under_a_kms_key_has_an_etag_that_is_no_digest_of_its_bytes() {
     copied("c", "b").send().await.unwrap();
     let etag = |key| stage.server.object("one", key).unwrap().etag().to_owned();
     assert_ne!(etag("a"), etag("b"));
-    assert_eq!(etag("a"), etag("c"), "a copy is not encrypted by itself");
+    assert_eq!(
+        etag("a"),
+        etag("c"),
+        "a copy does not keep the source's encryption"
+    );
     let head = stage.s3.head_object().bucket("one").key("b").send().await;
     let head = head.unwrap();
     assert_eq!(
@@ -74,7 +78,7 @@ async fn a_copy_under_a_kms_key_has_an_etag_that_is_no_digest_of_its_bytes() {
 }
 
 #[tokio::test]
-async fn a_bucket_encrypts_by_default_what_names_no_encryption() {
+async fn a_bucket_applies_its_default_to_writes_that_name_no_encryption() {
     let stage = stage().await;
     stage.put("a", "a").await;
     let default = || async {
@@ -117,7 +121,7 @@ async fn a_bucket_encrypts_by_default_what_names_no_encryption() {
 }
 
 #[tokio::test]
-async fn user_metadata_of_more_than_2_kib_are_refused_however_they_are_written() {
+async fn user_metadata_of_more_than_2_kib_is_refused_in_every_write() {
     let stage = stage().await;
     stage.put("a", "a").await;
     let value = |bytes: usize| "v".repeat(bytes - "name".len());

@@ -5,7 +5,7 @@ use aws_sdk_s3::types::EncodingType;
 use crate::{code, refused, stage};
 
 #[tokio::test]
-async fn odd_keys_are_kept_and_listed_in_the_order_of_their_bytes() {
+async fn odd_keys_are_stored_and_listed_in_the_order_of_their_bytes() {
     let stage = stage().await;
     let mut keys = [
         "a+b %2B&<c>\"'.jpg",
@@ -38,7 +38,7 @@ async fn odd_keys_are_kept_and_listed_in_the_order_of_their_bytes() {
 }
 
 #[tokio::test]
-async fn keys_that_xml_cannot_hold_are_listed_url_encoded() {
+async fn keys_that_xml_cannot_contain_are_listed_url_encoded() {
     let stage = stage().await;
     stage.put("a\n\u{1}b +c/*", "").await;
     let list = stage.s3.list_objects_v2().bucket("one");
@@ -48,7 +48,7 @@ async fn keys_that_xml_cannot_hold_are_listed_url_encoded() {
 }
 
 #[tokio::test]
-async fn a_listing_keeps_to_its_prefix_start_delimiter_and_size() {
+async fn a_listing_obeys_its_prefix_start_delimiter_and_size() {
     let stage = stage().await;
     for key in ["a", "a/1", "a/2", "a/b/1", "a0", "b/1", "b/2", "c"] {
         stage.put(key, key).await;

@@ -1,4 +1,4 @@
-//! What the memory S3 promises, asked with the AWS SDK.
+//! The contract of the S3 in memory, checked with the AWS SDK.
 
 #![allow(
     clippy::expect_used,
@@ -45,7 +45,7 @@ fn client(server: &MemoryS3, region: &'static str) -> Client {
     Client::from_conf(config)
 }
 
-/// With two empty buckets, `one` and `two`.
+/// Starts a server with two empty buckets, `one` and `two`.
 async fn stage() -> Stage {
     let server = MemoryS3::start().await.unwrap();
     server.set_part_bytes_min(PART as u64);
@@ -58,7 +58,7 @@ async fn stage() -> Stage {
     }
 }
 
-/// The code and the status of what has to have failed.
+/// The code and the status of a request that has to fail.
 fn refused<T: std::fmt::Debug, E>(
     answer: Result<T, SdkError<E, aws_sdk_s3::config::http::HttpResponse>>,
 ) -> (String, u16)

@@ -1,4 +1,4 @@
-//! Objects: put, read, deleted, tagged; and what is refused.
+//! Puts, reads, deletes and tags of objects, and refused requests.
 
 use std::time::Duration;
 use std::time::SystemTime;
@@ -28,7 +28,7 @@ async fn an_object_is_read_as_it_was_put() {
         .send()
         .await
         .unwrap();
-    // The digest that anybody gets of these bytes.
+    // The MD5 digest of these bytes.
     let etag = "\"781e5e245d69b566979b86e28d23f2c7\"";
     assert_eq!(put.e_tag(), Some(etag));
     let head = stage.s3.head_object().bucket("one").key("a");
@@ -50,7 +50,7 @@ async fn an_object_is_read_as_it_was_put() {
 #[tokio::test]
 async fn a_body_in_signed_chunks_with_a_trailer_is_its_bytes() {
     let stage = stage().await;
-    // The SDK sends bodies so that it has to stream: of more than one chunk, in this case.
+    // The SDK streams a body of more than one chunk; this body has more.
     let folder = std::env::temp_dir().join(format!("tandem-memory-s3-{}", std::process::id()));
     std::fs::write(&folder, "x".repeat(200_000)).unwrap();
     let body = ByteStream::from_path(&folder).await.unwrap();
@@ -83,7 +83,7 @@ async fn ranges_of_an_object_are_read() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_said_with_its_code() {
+async fn missing_things_are_answered_with_their_code() {
     let stage = stage().await;
     let s3 = &stage.s3;
     let get = s3.get_object().bucket("one").key("none").send().await;
@@ -102,7 +102,7 @@ async fn what_is_not_there_is_said_with_its_code() {
 }
 
 #[tokio::test]
-async fn what_is_not_implemented_is_never_guessed() {
+async fn unimplemented_requests_are_answered_501() {
     let stage = stage().await;
     stage.put("a", "a").await;
     let s3 = &stage.s3;
@@ -132,7 +132,7 @@ async fn objects_are_deleted_one_by_one_and_many_at_once() {
     let s3 = &stage.s3;
     for _ in 0..2 {
         let delete = s3.delete_object().bucket("one").key("c").send().await;
-        delete.expect("deleting what is gone is fine");
+        delete.expect("deleting a missing object succeeds");
     }
     let named = |key: &str, etag: &str| {
         let named = ObjectIdentifier::builder().key(key).e_tag(etag);

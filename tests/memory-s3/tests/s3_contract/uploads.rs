@@ -1,4 +1,4 @@
-//! Uploads in parts.
+//! Multipart uploads.
 
 use std::time::SystemTime;
 
@@ -41,8 +41,11 @@ async fn an_upload_in_parts_has_the_etag_of_its_parts_and_shows_them() {
     let attributes = attributes.send().await.unwrap();
     let shown = attributes.object_parts().unwrap();
     assert_eq!(shown.total_parts_count(), Some(3));
-    assert!(shown.parts().is_empty(), "as they have no checksums");
-    // Copied in one, it is another one.
+    assert!(
+        shown.parts().is_empty(),
+        "S3 lists parts only if they have checksums"
+    );
+    // A copy in one request has another ETag.
     let copy = stage
         .s3
         .copy_object()
@@ -100,7 +103,7 @@ async fn parts_are_copied_from_ranges_pinned_to_the_source() {
 }
 
 #[tokio::test]
-async fn an_upload_is_completed_of_its_own_parts_in_order_only() {
+async fn an_upload_is_completed_only_from_its_own_parts_in_order() {
     let stage = stage().await;
     let id = stage.begin("a").await;
     let one = stage.part("a", &id, 1, "x".repeat(PART)).await;

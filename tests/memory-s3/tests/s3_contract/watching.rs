@@ -1,4 +1,4 @@
-//! What tests and the bench see and set without HTTP.
+//! The interface for tests and the bench that needs no HTTP.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::{refused, stage};
 
 #[tokio::test]
-async fn requests_are_counted_and_noted() {
+async fn requests_are_counted_and_recorded() {
     let stage = stage().await;
     stage.server.keep_journal();
     stage.put("a", "a").await;
@@ -44,7 +44,7 @@ async fn requests_are_counted_and_noted() {
 }
 
 #[tokio::test]
-async fn latency_is_that_of_the_operation() {
+async fn each_operation_has_its_own_latency() {
     let stage = stage().await;
     stage.server.set_latency_of_all(Duration::from_mins(10));
     stage
@@ -84,7 +84,7 @@ async fn fixtures_share_their_bytes() {
 }
 
 #[tokio::test]
-async fn changes_are_followed_in_their_order() {
+async fn changes_are_published_in_their_order() {
     let stage = stage().await;
     let mut changes = stage.server.follow_changes();
     stage.put("a", "first").await;
@@ -93,7 +93,7 @@ async fn changes_are_followed_in_their_order() {
     copy.copy_source("one/a").send().await.unwrap();
     let tags = stage.s3.delete_object_tagging().bucket("one").key("a");
     tags.send().await.unwrap();
-    // Nothing is there to be removed.
+    // There is nothing to remove.
     for key in ["none", "a"] {
         let delete = stage.s3.delete_object().bucket("one").key(key);
         delete.send().await.unwrap();
@@ -129,7 +129,7 @@ async fn changes_are_followed_in_their_order() {
 }
 
 #[tokio::test]
-async fn the_body_of_an_answer_can_come_later_than_its_headers() {
+async fn the_body_of_an_answer_can_be_delayed_after_its_headers() {
     let stage = stage().await;
     stage.put("a", "a").await;
     let delay = Duration::from_millis(700);
@@ -159,5 +159,5 @@ async fn the_body_of_an_answer_can_come_later_than_its_headers() {
     assert!(ended >= delay, "{ended:?}");
     let (refusal, _, _, ended) = ask("none").await;
     assert!(refusal.starts_with("HTTP/1.1 404"), "{refusal}");
-    assert!(ended < delay, "a refusal is not late: {ended:?}");
+    assert!(ended < delay, "a refusal is not delayed: {ended:?}");
 }

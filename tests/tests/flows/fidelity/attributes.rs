@@ -113,7 +113,7 @@ async fn acls_are_reset_or_kept() {
 }
 
 #[tokio::test]
-async fn tags_of_what_may_not_be_replaced_stay() {
+async fn tags_of_a_protected_object_stay() {
     let pair = Pair::new(Server::Strict, Kind::Plain, Options::default()).await;
     pair.write("a", WHOLE, &Dress::default()).await;
     pair.carry("a").await;
@@ -182,7 +182,7 @@ async fn another_accounts_bucket_owns_its_replicas() {
             .replicator(&buckets)
             .put(&ObjectKey::parse(key).expect("a key"), &etag, 9)
             .await;
-        ended.expect("carried over");
+        ended.expect("the object is replicated");
         let (mut written, replica) = (0, pair.rule.destination.name.as_str());
         for seen in pair.proxy.take() {
             let header = |name: &str| seen.headers.get(name).and_then(|value| value.to_str().ok());

@@ -11,7 +11,7 @@ use tandem_replication::options::Options;
 // Promise: An object in parts is copied in the same parts, and so keeps its `ETag`; it becomes equal although a
 // worker dies.
 #[tokio::test]
-async fn bytes_size_and_etag_however_it_was_cut() {
+async fn bytes_size_and_etag_whatever_the_parts() {
     let pair = strict().await;
     for (n, cut) in CUTS.into_iter().enumerate() {
         let key = format!("cut {n}");
@@ -30,7 +30,7 @@ async fn bytes_size_and_etag_however_it_was_cut() {
             "{cut:?}: {metadata:?}"
         );
     }
-    // Where S3 lists the parts, nobody looks at each.
+    // Where S3 lists the parts, no HEAD of each part is sent.
     let listed = Dress {
         checksum: Some((ChecksumAlgorithm::Sha256, ChecksumType::Composite)),
         ..Dress::default()
@@ -76,7 +76,7 @@ async fn content_headers() {
 
 #[tokio::test]
 async fn expires() {
-    // The stricter S3 forgets it in a copy.
+    // The stricter S3 loses this header in a copy.
     for (server, key, cut) in [
         (Server::Emulator, "whole", WHOLE),
         (Server::Strict, "parts", IN_PARTS),
@@ -94,13 +94,13 @@ async fn expires() {
 }
 
 #[tokio::test]
-async fn user_metadata_unicode_too() {
+async fn user_metadata_including_unicode() {
     let pair = strict().await;
     let dress = Dress {
         metadata: vec![
             ("plain", "a=b; c+d %20"),
             ("empty", ""),
-            // As S3 gives back what is not ASCII: encoded by RFC 2047.
+            // S3 returns what is not ASCII in this form: encoded by RFC 2047.
             ("unicode", "=?UTF-8?B?5pel5pys6KqeIMO8?="),
             ("x-with.odd_name-1", "1"),
         ],

@@ -1,8 +1,8 @@
-//! What a replica has of its source, row by row of `docs/fidelity.md`: the real adapter and protocol against
-//! real servers, for objects written by one request and in parts alike.
+//! What a replica takes from its source, row by row of `docs/fidelity.md`: the real adapter and protocol against
+//! real servers, for objects written in one request and in parts alike.
 //!
-//! Most rows are tried on the stricter S3, which knows parts, locks and archives; those that it cannot carry,
-//! on the local cloud's.
+//! Most rows are tested on the stricter S3, which knows parts, locks and archives; the rows that it does not support,
+//! on the S3 of the local cloud.
 
 mod attributes;
 mod content;
@@ -35,7 +35,7 @@ use tandem_tests::endpoint;
 use tandem_tests::proxy::Proxy;
 
 const PART_BYTES: usize = 5 << 20;
-/// How an object is written: whole, in one part, in equal parts, in uneven ones.
+/// The ways to write an object: whole, in one part, in equal parts, in uneven parts.
 const CUTS: [&[usize]; 4] = [
     &[],
     &[700],
@@ -49,13 +49,13 @@ const ACCOUNT: &str = "000000000000";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Server {
-    /// The one that knows parts, locks and archives.
+    /// The S3 that knows parts, locks and archives.
     Strict,
-    /// The local cloud's.
+    /// The S3 of the local cloud.
     Emulator,
 }
 
-/// Which buckets a test wants.
+/// The kind of buckets that a test needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Plain,
@@ -74,7 +74,7 @@ struct Pair {
     hint: PutHint,
 }
 
-/// What a source object is given besides its bytes.
+/// The attributes of a source object besides its bytes.
 #[derive(Debug, Clone, Default)]
 struct Dress {
     content_type: Option<String>,
@@ -93,7 +93,7 @@ struct Dress {
     legal_hold: bool,
 }
 
-/// Both ways of writing take the same words.
+/// Sets the attributes of a request; both ways of writing have the same methods.
 macro_rules! dressed {
     ($request:expr, $dress:expr) => {{
         let expires = $dress.expires.clone();
@@ -171,7 +171,7 @@ impl Pair {
         pair
     }
 
-    /// Writes a source object; answers its `ETag`.
+    /// Writes a source object. Returns its `ETag`.
     async fn write(&self, key: &str, cut: &[usize], dress: &Dress) -> String {
         let (client, bucket) = (&self.source, self.rule.source.name.as_str());
         if cut.is_empty() {
@@ -219,7 +219,7 @@ impl Pair {
         written.expect("an object").e_tag.expect("an ETag")
     }
 
-    /// Carries a key over as its notification would let it be.
+    /// Replicates a key as a notification of its put would.
     async fn try_carry(&self, key: &str) -> Result<Outcome, Fault> {
         let source = self.head(&self.source, &self.rule.source, key).await;
         let etag = Etag::new(source.e_tag().unwrap_or_default());
@@ -242,9 +242,9 @@ impl Pair {
         .with_hint(&self.hint)
     }
 
-    /// Carries a key over; answers what both sides look like then.
+    /// Replicates a key. Returns the HEADs of both sides.
     async fn carry(&self, key: &str) -> (HeadObjectOutput, HeadObjectOutput) {
-        let outcome = self.try_carry(key).await.expect("carried over");
+        let outcome = self.try_carry(key).await.expect("the object is replicated");
         assert!(matches!(outcome, Outcome::Replicated { .. }), "{outcome:?}");
         self.both(key).await
     }
@@ -308,7 +308,7 @@ impl Pair {
         grants
     }
 
-    /// How many requests of this operation the last attempt took.
+    /// The number of requests of this operation in the last attempt.
     fn sent(&self, operation: &str) -> usize {
         let counts = self.proxy.take_counts();
         counts.get(operation).copied().unwrap_or_default()

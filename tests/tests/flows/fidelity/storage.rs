@@ -15,7 +15,7 @@ use tandem_replication::replicator::Outcome;
 
 // Promise: A replica has the storage class of its source when it was copied, or the rule's.
 #[tokio::test]
-async fn storage_class_as_the_source_has_it_or_as_the_rule_says() {
+async fn storage_class_of_the_source_or_of_the_rule() {
     let always = ClassChoice::Always(Class::new("GLACIER_IR"));
     for (choice, of_the_rule) in [(ClassChoice::Keep, None), (always, Some("GLACIER_IR"))] {
         let options = Options {
@@ -41,9 +41,9 @@ async fn storage_class_as_the_source_has_it_or_as_the_rule_says() {
     }
 }
 
-/// Classes that are paid for by the month are never guessed.
+/// The put hint never guesses a class that is paid for by the month.
 #[tokio::test]
-async fn a_class_that_comes_again_costs_one_copy() {
+async fn a_storage_class_that_was_seen_before_costs_one_copy() {
     let pair = strict().await;
     for (n, class, copies) in [
         (0, "INTELLIGENT_TIERING", 2),
@@ -69,7 +69,7 @@ async fn a_class_that_comes_again_costs_one_copy() {
 // Promise: An archived source counts as equal to a replica of another class; without a replica it is recorded
 // as a failure, and carried over once it is restored.
 #[tokio::test]
-async fn an_archived_source_is_parked_and_carried_when_it_is_restored() {
+async fn an_archived_source_is_parked_and_copied_when_it_is_restored() {
     let pair = strict().await;
     let dress = Dress {
         storage_class: Some(StorageClass::Glacier),
@@ -89,7 +89,7 @@ async fn an_archived_source_is_parked_and_carried_when_it_is_restored() {
         let restored = pair.source.restore_object().bucket(bucket).key(key);
         let restored = restored.restore_request(restore.build()).send().await;
         restored.expect("restored");
-        // What `ObjectRestore:Completed` lets happen.
+        // This is what `ObjectRestore:Completed` causes.
         let ended = pair.reconcile(key).await;
         assert!(
             matches!(ended, Ok(Outcome::Replicated { .. })),
@@ -132,7 +132,7 @@ async fn an_object_under_its_writers_own_key_is_parked() {
 }
 
 #[tokio::test]
-async fn encryption_as_the_destination_has_it_by_default() {
+async fn encryption_by_the_destinations_default() {
     let pair = strict().await;
     let by_default = ServerSideEncryptionByDefault::builder()
         .sse_algorithm(ServerSideEncryption::AwsKms)
@@ -166,8 +166,8 @@ async fn encryption_with_the_rules_key() {
     assert_encrypted(&pair).await;
 }
 
-/// The replicas are encrypted with the key, and those in parts name their source, as an `ETag` under KMS is no
-/// digest. (This server's are, so a whole replica's is the source's in any case.)
+/// Asserts that the replicas are encrypted with the key, and that those in parts name their source, because an `ETag`
+/// under KMS is not a digest. (On this server it is, so a whole replica has the source's `ETag` in any case.)
 async fn assert_encrypted(pair: &Pair) {
     for (key, cut) in [("whole", WHOLE), ("parts", IN_PARTS)] {
         let etag = pair.write(key, cut, &Dress::default()).await;
@@ -190,7 +190,7 @@ async fn assert_encrypted(pair: &Pair) {
                 "{key}"
             );
         }
-        // It is the same, and nothing is copied again.
+        // Both sides are equal, and nothing is copied again.
         assert_eq!(
             pair.reconcile_attributes(key).await,
             Outcome::InSync,
@@ -202,8 +202,8 @@ async fn assert_encrypted(pair: &Pair) {
 // Promise: Where the destination's default encryption or the rule's key changes `ETag`s, the replica names its
 // source's `ETag` and becomes equal too.
 #[tokio::test]
-async fn where_an_etag_cannot_be_the_same_the_replica_names_its_sources() {
-    // As under KMS: an ETag that is no digest.
+async fn a_replica_that_cannot_have_the_same_etag_names_its_sources() {
+    // As under KMS: an ETag that is not a digest.
     let pair = Pair::new(Server::Strict, Kind::Plain, Options::default()).await;
     let dress = Dress {
         metadata: vec![("kept", "yes")],
@@ -229,7 +229,8 @@ async fn where_an_etag_cannot_be_the_same_the_replica_names_its_sources() {
     let [tags, replicas] = pair.tags_of_both("a").await;
     assert_eq!(tags, replicas);
     assert_eq!(pair.sent("CopyObject"), 2);
-    // The next one is expected to be alike, and so is copied once; it is not, which is learned again.
+    // The put hint now says that copies change the ETag, so b is copied once. Its copy keeps the ETag, and the hint
+    // learns this, so c gets no mark.
     pair.write("b", WHOLE, &dress).await;
     pair.carry("b").await;
     assert_eq!(pair.sent("CopyObject"), 1);

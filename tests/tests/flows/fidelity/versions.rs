@@ -9,7 +9,7 @@ use tandem_replication::options::{LockChoice, Options};
 use tandem_replication::replicator::Outcome;
 
 #[tokio::test]
-async fn object_lock_as_the_bucket_has_it_or_as_the_source_has() {
+async fn object_lock_of_the_bucket_or_of_the_source() {
     let until = SystemTime::now() + Duration::from_hours(24);
     let dress = Dress {
         retain: Some((ObjectLockMode::Governance, until)),
@@ -43,7 +43,7 @@ async fn object_lock_as_the_bucket_has_it_or_as_the_source_has() {
 
 // Promise: A lock that the rule keeps is part of the copy, and is never taken off a replica or shortened.
 #[tokio::test]
-async fn a_lock_that_is_prolonged_is_prolonged_without_a_copy_and_never_shortened() {
+async fn a_lock_is_prolonged_without_a_copy_and_never_shortened() {
     let options = Options {
         object_lock: LockChoice::Keep,
         ..Options::default()
@@ -58,7 +58,7 @@ async fn a_lock_that_is_prolonged_is_prolonged_without_a_copy_and_never_shortene
     pair.carry("a").await;
     for (client, bucket, outcome) in [
         (&pair.source, &pair.rule.source, Outcome::Adjusted),
-        // Somebody protects the replica for longer than its source.
+        // The destination's owner protects the replica for longer than its source.
         (&pair.destination, &pair.rule.destination, Outcome::InSync),
     ] {
         let days = if outcome == Outcome::Adjusted { 2 } else { 3 };
@@ -77,7 +77,7 @@ async fn a_lock_that_is_prolonged_is_prolonged_without_a_copy_and_never_shortene
 }
 
 #[tokio::test]
-async fn versions_the_present_state_is_carried_and_each_write_adds_one() {
+async fn versions_the_present_state_is_copied_and_each_write_adds_a_version() {
     let pair = Pair::new(Server::Strict, Kind::Versioned, Options::default()).await;
     for content in ["one", "two"] {
         let dress = Dress {
@@ -90,7 +90,7 @@ async fn versions_the_present_state_is_carried_and_each_write_adds_one() {
     let bucket = pair.rule.source.name.as_str();
     let deletion = pair.source.delete_object().bucket(bucket).key("a");
     deletion.send().await.expect("a delete marker");
-    // This server does not know conditional deletes; S3 does.
+    // This server does not support conditional deletes; S3 does.
     let ended = pair.reconcile("a").await;
     assert_eq!(ended.expect("reconciled"), Outcome::Deleted);
     let versions = pair.destination.list_object_versions();

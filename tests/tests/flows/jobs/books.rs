@@ -1,5 +1,5 @@
-//! The books: however often messages come, and wherever workers die, counts add up to the listing, every key is
-//! carried, and the job ends.
+//! The accounting: however often messages are delivered, and wherever workers die, the counts add up to the listing,
+//! every key is replicated, and the job ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,13 +14,13 @@ use tandem_tests::proxy::Seen;
 use super::manifest::store_list;
 use super::{Jobs, counts, keys, number};
 
-/// More than a page, so that the shard gives a part away.
+/// More than a page, so that the shard splits off a child shard.
 const OBJECTS: usize = 1_200;
 
 // Promise: The counts of a job add up, `listed = copied + equal + kept + gone + failed + transfers + missing +
 // different`, although messages come twice and workers die.
 #[tokio::test]
-async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice() {
+async fn messages_delivered_twice_or_to_two_workers_at_once_count_nothing_twice() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(3_300));
     jobs.start(json!({})).await;
@@ -33,7 +33,7 @@ async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice(
             break;
         }
         for message in messages {
-            // The worker that finds the lease taken leaves the message for a redelivery.
+            // The worker that finds the lease taken does not acknowledge the message, so that it is redelivered.
             let both = workers
                 .each_ref()
                 .map(|worker| jobs.acknowledged(worker, &message, 1));
@@ -53,7 +53,7 @@ async fn messages_that_come_twice_or_to_two_workers_at_once_count_nothing_twice(
     assert_eq!(jobs.source(), jobs.destination());
 }
 
-/// Lets a worker die before the request of this number that is no copy: the copies of a page are alike.
+/// Kills a worker before its request with this number. Copies do not count, because the copies of a page are alike.
 async fn dies_at(
     jobs: &Jobs,
     worker: &FunctionProcess,
@@ -91,7 +91,7 @@ async fn dies_at(
 // Promise: The counts of a job add up, `listed = copied + equal + kept + gone + failed + transfers + missing +
 // different`, although messages come twice and workers die.
 #[tokio::test]
-async fn a_worker_may_die_before_any_request_and_the_books_add_up() {
+async fn a_worker_may_die_before_any_request_and_the_counts_add_up() {
     for at in 0.. {
         let jobs = Jobs::new(json!({})).await;
         jobs.fill_source(keys(OBJECTS));
@@ -128,7 +128,7 @@ async fn a_worker_may_die_before_any_request_and_the_books_add_up() {
 // Promise: A backfill, a repair or a job of named keys may copy the key meanwhile, and its worker may die: the
 // replica becomes equal all the same.
 #[tokio::test]
-async fn a_copy_that_is_overtaken_before_the_listing_settles_it_is_made_good() {
+async fn a_copy_that_is_overtaken_before_the_settling_listing_is_corrected() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(3));
     let source = jobs.buckets.source.name.clone();
@@ -142,7 +142,7 @@ async fn a_copy_that_is_overtaken_before_the_listing_settles_it_is_made_good() {
     let messages = jobs.messages().await;
     let answer = worker.begin(jobs.batch(&messages[0], 1));
     gate.arrived().await;
-    // All three copies have landed; only now the source changes.
+    // All three copies have landed. Only now does the source change.
     let all: Vec<String> = keys(3).collect();
     assert_eq!(jobs.destination().len(), 3);
     jobs.at_source(&all[0], "newer", TimeDelta::zero());
@@ -158,7 +158,7 @@ async fn a_copy_that_is_overtaken_before_the_listing_settles_it_is_made_good() {
     assert_eq!(jobs.source(), jobs.destination());
 }
 
-/// A worker that dies with a copy in flight; the copy lands. Returns the message.
+/// Kills a worker with a copy in flight, and lets the copy land. Returns the message.
 async fn dies_with_a_copy_in_flight(jobs: &Jobs) -> QueuedMessage {
     let message = jobs.messages().await.remove(0);
     let gate = jobs.s3.hold_before(|seen: &Seen| seen.is("CopyObject"));
@@ -171,15 +171,15 @@ async fn dies_with_a_copy_in_flight(jobs: &Jobs) -> QueuedMessage {
     message
 }
 
-/// A1 and A2 of a backfill: the key is deleted while its copy is in flight, the delete finds nothing on either side, and
-/// then the copy lands.
+/// Cases A1 and A2 of a backfill: the key is deleted while its copy is in flight, the delete finds nothing on either
+/// side, and then the copy lands.
 // Promise: A job is complete only when none of its pages is in flight.
 // Promise: Under policy `full` what a job copies is deleted again if its key is deleted meanwhile, also if the
 // worker dies or its page fails with the copy in flight: the successor knows what the worker may have written.
 // Promise: A backfill, or the successor of its dead worker, deletes no object of another writer, whether or not
 // the source has the key.
 #[tokio::test]
-async fn a_copy_of_a_dead_worker_does_not_bring_a_deleted_key_back() {
+async fn a_copy_of_a_dead_worker_does_not_restore_a_deleted_key() {
     for manifest in [false, true] {
         let jobs = Jobs::new(json!({})).await;
         jobs.fill_source(keys(3));
@@ -203,7 +203,7 @@ async fn a_copy_of_a_dead_worker_does_not_bring_a_deleted_key_back() {
         let worker = jobs.worker().await;
         assert!(
             !jobs.acknowledged(&worker, &message, 2).await,
-            "something of the dead worker may be in flight"
+            "the dead worker may have something in flight"
         );
         assert_eq!(jobs.job().await["state"], "running");
         jobs.expire_leases().await;
@@ -226,7 +226,7 @@ async fn a_second_message_of_a_shard_is_acknowledged_and_does_nothing() {
     jobs.fill_source(keys(3));
     jobs.start(json!({})).await;
     let first = jobs.messages().await.remove(0);
-    // Resuming sends a message to every shard that may have lost its own.
+    // Resuming sends a message to every shard whose message may be lost.
     jobs.change("pause").await;
     jobs.change("resume").await;
     let second = jobs.messages().await.remove(0);
@@ -234,17 +234,17 @@ async fn a_second_message_of_a_shard_is_acknowledged_and_does_nothing() {
     let worker = jobs.worker().await;
     assert!(
         jobs.acknowledged(&worker, &first, 1).await,
-        "its epoch is over"
+        "the message has an old epoch"
     );
     assert!(jobs.destination().is_empty());
     assert!(jobs.acknowledged(&worker, &second, 1).await);
     assert_eq!(jobs.job().await["state"], "complete");
 }
 
-/// A message of the version before this one has no epoch.
+/// A message of the previous version has no epoch.
 // Promise: A message of the older version, which has no epoch, is worked on under the lease.
 #[tokio::test]
-async fn a_message_without_an_epoch_is_worked_on_under_the_lease() {
+async fn a_message_without_an_epoch_is_processed_under_the_lease() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(3));
     jobs.start(json!({})).await;
@@ -272,7 +272,7 @@ async fn a_message_without_an_epoch_is_worked_on_under_the_lease() {
 
 // Promise: A dead worker's page is verified although the job is paused or cancelled meanwhile.
 #[tokio::test]
-async fn old_metadata_that_a_dead_worker_left_is_found_though_the_job_was_paused_or_cancelled() {
+async fn old_metadata_of_a_dead_worker_is_found_although_the_job_was_paused_or_cancelled() {
     for stop in ["rule", "job"] {
         let jobs = Jobs::new(json!({})).await;
         jobs.fill_source(keys(3));
@@ -309,7 +309,7 @@ async fn old_metadata_that_a_dead_worker_left_is_found_though_the_job_was_paused
 // Promise: The redelivery of a shard's message recovers the page of a dead worker; if the message is gone,
 // hourly maintenance sends one once the lease has expired.
 #[tokio::test]
-async fn the_maintenance_sends_a_message_for_a_dead_workers_shard_whose_message_is_gone() {
+async fn maintenance_sends_a_message_for_a_dead_workers_shard_whose_message_is_gone() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(3));
     jobs.start(json!({})).await;

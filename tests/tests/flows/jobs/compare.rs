@@ -1,4 +1,4 @@
-//! Verification and repair: what differs is told, and made good through the protocol only.
+//! Verification and repair: differences are reported, and repaired through the protocol only.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::{Jobs, counts, number};
 
 const DAY: TimeDelta = TimeDelta::days(1);
 
-/// One object of each kind.
+/// A job's buckets with one object of each kind.
 async fn jobs(fields: Value) -> Jobs {
     let jobs = Jobs::new(fields).await;
     for key in ["a same", "b missing", "c other bytes", "d other size"] {
@@ -24,7 +24,7 @@ async fn jobs(fields: Value) -> Jobs {
 
 // Promise: A verification reports what differs, and changes nothing.
 #[tokio::test]
-async fn a_verification_tells_what_differs_and_changes_nothing() {
+async fn a_verification_reports_differences_and_changes_nothing() {
     let jobs = jobs(json!({})).await;
     let before = jobs.destination();
     let job = jobs.complete(json!({"kind": "verify"})).await;
@@ -48,7 +48,7 @@ async fn a_verification_tells_what_differs_and_changes_nothing() {
 // Promise: A repair deletes extra objects under policy `full` only, no more than it may, and none that is put
 // at the source while it lists.
 #[tokio::test]
-async fn a_repair_makes_good_what_differs_and_deletes_extras_under_policy_full() {
+async fn a_repair_copies_what_differs_and_deletes_extras_under_policy_full() {
     let jobs = jobs(json!({})).await;
     let job = jobs.complete(json!({"kind": "repair"})).await;
     let found = [
@@ -79,7 +79,7 @@ async fn a_repair_under_policy_write_deletes_nothing() {
 // Promise: A repair deletes extra objects under policy `full` only, no more than it may, and none that is put
 // at the source while it lists.
 #[tokio::test]
-async fn a_repair_deletes_no_more_than_it_may() {
+async fn a_repair_deletes_no_more_than_deletes_max() {
     let jobs = Jobs::new(json!({})).await;
     for n in 0..40 {
         jobs.at_destination(&format!("extra {n:02}"), "extra", DAY);
@@ -98,7 +98,7 @@ async fn a_repair_deletes_no_more_than_it_may() {
 // Promise: A replica is deleted only under policy `full`, and only when the source itself answers 404 for the
 // key: a 403, an error, a missing answer or a listing is never taken for absence.
 #[tokio::test]
-async fn only_the_sources_own_404_makes_an_extra_one() {
+async fn only_a_404_of_the_source_makes_an_object_extra() {
     for answer in [
         Action::s3_error(403, "AccessDenied"),
         Action::s3_error(500, "InternalError"),
@@ -122,7 +122,7 @@ async fn only_the_sources_own_404_makes_an_extra_one() {
 // Promise: A repair deletes extra objects under policy `full` only, no more than it may, and none that is put
 // at the source while it lists.
 #[tokio::test]
-async fn what_is_put_while_a_repair_lists_is_no_extra() {
+async fn an_object_put_while_a_repair_lists_is_not_extra() {
     let jobs = Jobs::new(json!({})).await;
     jobs.at_source("a", "a", DAY);
     let source = jobs.buckets.source.name.clone();
@@ -131,7 +131,7 @@ async fn what_is_put_while_a_repair_lists_is_no_extra() {
     jobs.start(json!({"kind": "repair"})).await;
     let worker = jobs.worker().await;
     let messages = jobs.messages().await;
-    // The destination is listed beside it: hold that until the source's listing is taken.
+    // The destination is listed at the same time. Its listing waits until the source's listing has been carried out.
     let replica = jobs.buckets.destination.name.clone();
     let replicas = jobs
         .s3
@@ -149,7 +149,7 @@ async fn what_is_put_while_a_repair_lists_is_no_extra() {
 }
 
 #[tokio::test]
-async fn thousands_of_extras_are_gone_through_page_by_page() {
+async fn thousands_of_extras_are_processed_page_by_page() {
     let jobs = Jobs::new(json!({})).await;
     jobs.at_source("m", "m", DAY);
     for n in 0..2_500 {
@@ -161,14 +161,14 @@ async fn thousands_of_extras_are_gone_through_page_by_page() {
         counts(&job),
         [("listed", 1), ("missing", 1), ("extra", 5_000)]
     );
-    // Nobody asks a backfill for them.
+    // A backfill does not report extra objects.
     jobs.memory.take_counts();
     let job = jobs.complete(json!({})).await;
     assert_eq!(counts(&job), [("listed", 1), ("copied", 1)]);
 }
 
 #[tokio::test]
-async fn a_report_has_a_line_for_everything_that_was_found() {
+async fn a_report_has_a_line_for_every_finding() {
     let jobs = jobs(json!({})).await;
     jobs.memory.make_bucket("tandem-reports", EAST);
     let job = jobs
@@ -209,7 +209,7 @@ async fn a_report_has_a_line_for_everything_that_was_found() {
 }
 
 #[tokio::test]
-async fn a_report_that_cannot_be_written_is_refused_before_anything_begins() {
+async fn a_job_whose_report_cannot_be_written_is_refused_at_the_start() {
     let jobs = jobs(json!({})).await;
     let request = json!({"action": "start", "rule": jobs.rule, "kind": "verify", "report": "s3://tandem-nowhere/"});
     let (code, message) = jobs.refused(request).await;

@@ -1,4 +1,4 @@
-//! Jobs are paused, resumed, cancelled and listed; and one that cannot go on comes to an end.
+//! Jobs are paused, resumed, cancelled and listed; a job that cannot continue ends.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,13 +11,13 @@ use super::{Jobs, counts, keys, number};
 // Promise: A paused job, or a backfill whose rule is paused, continues where it was; a cancelled job copies
 // nothing more.
 #[tokio::test]
-async fn a_paused_job_waits_and_is_carried_on_from_where_it_was() {
+async fn a_paused_job_waits_and_continues_where_it_was() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(2_500));
     jobs.start(json!({"concurrency": 1})).await;
     let worker = jobs.worker().await;
     let messages = jobs.messages().await;
-    // The pause comes while the first page is copied.
+    // The job is paused while its first page is copied.
     let gate = jobs.s3.hold_before(|seen: &Seen| seen.is("CopyObject"));
     let answer = worker.begin(jobs.batch(&messages[0], 1));
     gate.arrived().await;
@@ -33,7 +33,7 @@ async fn a_paused_job_waits_and_is_carried_on_from_where_it_was() {
     assert_eq!(
         jobs.change("pause").await["state"],
         "paused",
-        "twice is once"
+        "a second pause changes nothing"
     );
     jobs.run_dry(&[jobs.worker().await]).await;
     assert_eq!(number(&jobs.job().await, "listed"), 1_000);
@@ -52,7 +52,7 @@ async fn a_paused_job_waits_and_is_carried_on_from_where_it_was() {
 // Promise: A pause, resume or deletion of a rule, or a change of a job, is not refused because the table's answer was
 // lost.
 #[tokio::test]
-async fn a_change_whose_answer_is_lost_is_not_taken_for_another_requests() {
+async fn a_change_whose_answer_is_lost_is_not_mistaken_for_another_requests() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(5));
     jobs.start(json!({})).await;
@@ -81,7 +81,7 @@ async fn a_cancelled_job_copies_nothing_more() {
     assert_eq!(
         jobs.change("cancel").await["state"],
         "cancelled",
-        "twice is once"
+        "a second cancellation changes nothing"
     );
     jobs.run_dry(&[jobs.worker().await]).await;
     assert!(jobs.destination().is_empty());
@@ -93,7 +93,7 @@ async fn a_cancelled_job_copies_nothing_more() {
 }
 
 #[tokio::test]
-async fn jobs_are_listed_the_newest_first_and_one_of_another_kind_takes_nobodys_place() {
+async fn jobs_are_listed_newest_first_and_a_job_of_another_kind_replaces_none() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(3));
     let backfill = jobs.start(json!({})).await;
@@ -113,7 +113,7 @@ async fn jobs_are_listed_the_newest_first_and_one_of_another_kind_takes_nobodys_
             (backfill["id"].clone(), running)
         ]
     );
-    // `progress` tells of the backfill.
+    // `progress` reports the backfill.
     let progress = jobs.cloud.progress(&jobs.rule).await;
     assert_eq!(progress["historical"]["id"], backfill["id"]);
     let newer = jobs.start(json!({})).await;
@@ -125,7 +125,7 @@ async fn jobs_are_listed_the_newest_first_and_one_of_another_kind_takes_nobodys_
 // Promise: A shard that may not be listed makes its job `failed`, with the reason, and resuming carries the job
 // on.
 #[tokio::test]
-async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed() {
+async fn a_job_that_may_not_list_ends_as_failed_and_continues_after_a_resume() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(20));
     jobs.start(json!({})).await;
@@ -134,7 +134,7 @@ async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed()
     let denied = Action::s3_error(403, "AccessDenied");
     jobs.s3
         .script(2, |seen: &Seen| seen.is("ListObjectsV2"), denied);
-    // As often as the queue gives it, the last time included.
+    // At a delivery before the last one, and at the last one.
     assert!(!jobs.acknowledged(&worker, &messages[0], 1).await);
     assert_eq!(jobs.job().await["state"], "running");
     jobs.s3.script(
@@ -157,7 +157,7 @@ async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed()
     );
     assert!(job["finished_at"].is_string(), "{job}");
 
-    // Whatever of the script is left must not meet the next attempt.
+    // The next attempt must not meet the rest of the script.
     let worker = jobs.worker().await;
     jobs.change("resume").await;
     jobs.run_dry(&[worker]).await;
@@ -169,10 +169,10 @@ async fn a_job_that_may_not_list_ends_as_failed_and_goes_on_when_it_is_resumed()
 // Promise: A shard that may not be listed makes its job `failed`, with the reason, and resuming carries the job
 // on.
 #[tokio::test]
-async fn a_job_that_may_not_list_any_more_after_its_first_page_ends_as_failed_as_well() {
+async fn a_job_that_may_no_longer_list_after_its_first_page_ends_as_failed_too() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(1_200));
-    // Both sides, and the source once more when the first page is copied.
+    // One listing of each side, and another one of the source when the first page is copied.
     let listings = AtomicUsize::new(0);
     let beyond =
         move |seen: &Seen| seen.is("ListObjectsV2") && listings.fetch_add(1, Ordering::SeqCst) >= 3;

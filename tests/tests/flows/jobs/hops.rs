@@ -1,5 +1,5 @@
-//! Messages that follow from one another without progress. AWS does not stop them, because the template says so. Tandem
-//! stops them.
+//! Messages that follow from one another without progress. AWS does not stop them, because the template allows them.
+//! Tandem stops them.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::json;
@@ -7,7 +7,7 @@ use tandem_replication::work::HOPS_MAX;
 
 use super::{Jobs, keys};
 
-/// Makes the newest job's shard one that was handed on so often.
+/// Makes the shard of the newest job appear as handed on this many times.
 async fn handed_on(jobs: &Jobs, hops: u32) {
     let job = jobs.change("status").await;
     let id = job["id"].as_str().expect("an id");
@@ -44,12 +44,15 @@ async fn a_shard_that_is_handed_on_without_end_is_stopped() {
     assert_eq!(job["state"], "failed", "{job}");
     let said = job.to_string();
     assert!(said.contains("workers handed it on 100 times"), "{said}");
-    assert!(worker.log().contains("WorkStopped"), "an alarm needs it");
+    assert!(
+        worker.log().contains("WorkStopped"),
+        "the alarm uses this metric"
+    );
     assert!(jobs.messages().await.is_empty(), "nothing follows");
 }
 
 #[tokio::test]
-async fn a_shard_that_moves_on_may_be_handed_on_again() {
+async fn a_shard_that_makes_progress_may_be_handed_on_again() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(3));
     jobs.start(json!({})).await;
@@ -61,7 +64,7 @@ async fn a_shard_that_moves_on_may_be_handed_on_again() {
 
 // Promise: An object whose transfer was restarted 100 times is recorded with the reason `NoProgress`.
 #[tokio::test]
-async fn an_object_that_is_begun_again_without_end_is_parked() {
+async fn an_object_whose_transfer_restarts_without_end_is_parked() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(1));
     let key = jobs.source().keys().next().expect("a key").clone();
@@ -73,6 +76,9 @@ async fn an_object_that_is_begun_again_without_end_is_parked() {
     let asked = json!({"action": "failure", "rule": jobs.rule, "key": key});
     let failure = jobs.cloud.configure(asked).await.expect("a failure");
     assert_eq!(failure["failure"]["reason"], "NoProgress", "{failure}");
-    assert!(worker.log().contains("WorkStopped"), "an alarm needs it");
+    assert!(
+        worker.log().contains("WorkStopped"),
+        "the alarm uses this metric"
+    );
     assert!(jobs.destination().is_empty(), "it was not copied");
 }

@@ -1,4 +1,4 @@
-//! Keys from a list instead of the bucket's own.
+//! Jobs with a list of keys instead of a listing of the bucket.
 
 use chrono::TimeDelta;
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::{Jobs, counts, number};
 
 const LISTS: &str = "tandem-lists";
 
-/// Stores a list of keys, and returns where.
+/// Stores a list of keys. Returns its address.
 pub fn store_list(jobs: &Jobs, lines: &str) -> String {
     jobs.memory.make_bucket(LISTS, EAST);
     store(jobs, "keys.csv", lines.as_bytes().to_vec());
@@ -40,7 +40,7 @@ fn compressed(text: &str) -> Vec<u8> {
 // Promise: A list of keys is carried over as it names them: a line that names another bucket fails alone, and a
 // key that is only at the destination stays.
 #[tokio::test]
-async fn the_keys_that_a_csv_names_are_carried_and_no_others() {
+async fn the_keys_that_a_csv_names_are_copied_and_no_others() {
     let jobs = jobs().await;
     let source = &jobs.buckets.source.name;
     let csv = format!(
@@ -50,7 +50,7 @@ async fn the_keys_that_a_csv_names_are_carried_and_no_others() {
     let job = jobs
         .complete(json!({"manifest": "s3://tandem-lists/keys.csv"}))
         .await;
-    // The line that names another bucket fails alone; what is only there stays.
+    // The line that names another bucket fails alone. Objects that only the destination has stay.
     assert_eq!(
         counts(&job),
         [("listed", 6), ("copied", 3), ("gone", 2), ("failed", 1)],
@@ -65,7 +65,7 @@ async fn the_keys_that_a_csv_names_are_carried_and_no_others() {
 }
 
 #[tokio::test]
-async fn an_inventory_is_read_from_its_manifest_compressed_files_too() {
+async fn an_inventory_is_read_from_its_manifest_including_compressed_files() {
     let jobs = jobs().await;
     let source = &jobs.buckets.source.name;
     store(
@@ -99,7 +99,7 @@ async fn an_inventory_is_read_from_its_manifest_compressed_files_too() {
 }
 
 #[tokio::test]
-async fn a_long_list_is_gone_through_page_by_page_and_goes_on_where_it_was() {
+async fn a_long_list_is_processed_page_by_page_and_continues_after_a_death() {
     let jobs = Jobs::new(json!({})).await;
     jobs.memory.make_bucket(LISTS, EAST);
     jobs.fill_source(super::keys(1_300));
@@ -116,8 +116,8 @@ async fn a_long_list_is_gone_through_page_by_page_and_goes_on_where_it_was() {
         // The worker dies in the second page.
         let copied = std::sync::atomic::AtomicUsize::new(0);
         let gate = jobs.s3.hold_before(move |seen| {
-            let looks = seen.is("HeadObject") && !seen.key.is_empty();
-            looks && copied.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 2_100
+            let is_head = seen.is("HeadObject") && !seen.key.is_empty();
+            is_head && copied.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 2_100
         });
         let answer = worker.begin(jobs.batch(&messages[0], 1));
         tokio::select! {
@@ -137,7 +137,7 @@ async fn a_long_list_is_gone_through_page_by_page_and_goes_on_where_it_was() {
     }
 }
 
-/// Starts a job that has to be refused because of its manifest. Returns the message.
+/// Starts a job that has to be refused because of its list. Returns the message.
 async fn refused(jobs: &Jobs, key: &str, bytes: Vec<u8>) -> String {
     store(jobs, key, bytes);
     let uri = format!("s3://{LISTS}/{key}");
@@ -149,16 +149,16 @@ async fn refused(jobs: &Jobs, key: &str, bytes: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn a_list_that_is_none_is_refused_before_anything_begins() {
+async fn a_file_that_is_not_a_list_is_refused_at_the_start() {
     let jobs = jobs().await;
     store(&jobs, "broken/manifest.json", b"{\"files\": 3}".to_vec());
     for (uri, said) in [
         ("s3://tandem-lists/nothing.csv", "there is no such object"),
         (
             "s3://tandem-lists/broken/manifest.json",
-            "is no S3 Inventory manifest",
+            "is not an S3 Inventory manifest",
         ),
-        ("s3://tandem-nowhere/keys.csv", "cannot be found"),
+        ("s3://tandem-nowhere/keys.csv", "does not exist"),
     ] {
         let request = json!({"action": "start", "rule": jobs.rule, "manifest": uri});
         let (code, message) = jobs.refused(request).await;
@@ -205,7 +205,7 @@ async fn a_list_that_is_none_is_refused_before_anything_begins() {
 // separator, byte order mark, header, quotes and compression are recognised by its content, and no byte of it is passed
 // over.
 #[tokio::test]
-async fn lists_are_carried_over_however_they_are_written_and_compressed() {
+async fn the_keys_of_a_list_are_copied_however_it_is_written_and_compressed() {
     let jobs = jobs().await;
     for key in ["f,g.txt", "a+b", "100%", " lead", "line\nbreak"] {
         jobs.at_source(key, key, TimeDelta::days(1));
@@ -278,7 +278,7 @@ async fn lists_are_carried_over_however_they_are_written_and_compressed() {
     }
 }
 
-/// Text that does not become smaller.
+/// Text that does not compress.
 fn noise(bytes: usize) -> String {
     let mut random = fastrand::Rng::with_seed(7);
     (0..bytes).map(|_| random.alphanumeric()).collect()
@@ -287,7 +287,7 @@ fn noise(bytes: usize) -> String {
 // Promise: A compressed list that is truncated or damaged, or is not what its name says, ends its job at once with
 // the reason.
 #[tokio::test]
-async fn a_list_that_turns_out_unreadable_later_ends_its_job_at_the_first_delivery() {
+async fn a_list_that_becomes_unreadable_later_ends_its_job_at_the_first_delivery() {
     let jobs = jobs().await;
     let source = jobs.buckets.source.name.clone();
     let row = |key: &str| format!("{source},{key},{}\n", noise(60_000));
@@ -296,7 +296,7 @@ async fn a_list_that_turns_out_unreadable_later_ends_its_job_at_the_first_delive
     let rows = |last: &str| (0..75).map(|_| row("b")).collect::<String>() + &row(last);
     for (key, list, said) in [
         ("late.csv.gz", truncated, "truncated".to_owned()),
-        // In the second part of the list, whose lines are counted from the list's beginning all the same.
+        // A bad line in the second part of the list. Its number still counts from the start of the list.
         (
             "late.csv",
             rows("50%").into_bytes(),
@@ -338,7 +338,7 @@ async fn a_list_that_is_replaced_or_deleted_after_the_start_ends_its_job_at_the_
 // Promise: A finished job of which more than half of the listed keys do not exist has a warning, and the command
 // ends with exit code 1.
 #[tokio::test]
-async fn a_list_of_keys_that_are_not_there_has_a_warning_unless_its_rows_say_so() {
+async fn a_list_of_missing_keys_causes_a_warning_unless_its_rows_expect_them() {
     let jobs = jobs().await;
     let uri = store_list(&jobs, "a\nnone\nnor+this\n");
     let job = jobs.complete(json!({ "manifest": uri })).await;
@@ -359,7 +359,7 @@ async fn a_list_of_keys_that_are_not_there_has_a_warning_unless_its_rows_say_so(
 
 // Promise: A CSV report can be given back as a list of keys, and no cell of it begins like a spreadsheet's formula.
 #[tokio::test]
-async fn a_report_is_carried_over_as_a_list_of_keys() {
+async fn a_report_can_be_used_as_a_list_of_keys() {
     let jobs = jobs().await;
     let keys = ["=cmd|' /C calc'!A0", "'a", "-1+2", "a%20b"];
     for key in keys {
@@ -378,7 +378,7 @@ async fn a_report_is_carried_over_as_a_list_of_keys() {
 }
 
 #[tokio::test]
-async fn inventories_of_s3_and_oss_are_read_wherever_they_are_and_others_are_refused_by_name() {
+async fn inventories_of_s3_and_oss_are_read_anywhere_and_other_formats_are_refused_by_name() {
     let jobs = jobs().await;
     let source = jobs.buckets.source.name.clone();
     let rows = format!(

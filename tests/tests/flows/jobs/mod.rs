@@ -1,5 +1,5 @@
-//! Jobs of many objects: the real functions on a fast S3 in memory that keeps S3's conditions, with every
-//! message in the test's hands.
+//! Jobs of many objects: the real functions on a fast S3 in memory that enforces S3's conditions. The test delivers
+//! every message.
 
 mod books;
 mod compare;
@@ -27,17 +27,17 @@ use tandem_tests::function_process::{FunctionProcess, Start};
 use tandem_tests::notification;
 use tandem_tests::proxy::Proxy;
 
-/// How often a message comes again before something is wrong.
+/// How often a message may be redelivered before the test fails.
 const RECEIVES_MAX: u32 = 6;
 
-/// A rule whose buckets are in memory, and functions whose work goes to a queue of the test's own.
+/// A rule whose buckets are in memory, and functions whose work goes to the test's own queue.
 pub struct Jobs {
     pub cloud: Cloud,
     pub buckets: Buckets,
     pub memory: MemoryS3,
-    /// Between the functions and S3.
+    /// The proxy between the functions and S3.
     pub s3: Proxy,
-    /// Between the functions and everything else.
+    /// The proxy between the functions and all other services.
     pub aws: Proxy,
     pub rule: String,
     pub queue: String,
@@ -82,54 +82,54 @@ impl Jobs {
         start.start().await
     }
 
-    /// Another function on the same S3.
+    /// Starts another function on the same S3.
     pub async fn function(&self, name: &str) -> FunctionProcess {
         let start = function(&self.cloud, name, &self.queue, &self.s3, &self.aws).await;
         start.start().await
     }
 
-    /// Writes an object at the source, this long ago.
+    /// Writes an object at the source, with a time this long ago.
     pub fn at_source(&self, key: &str, body: &str, ago: TimeDelta) {
         self.memory
             .put(&self.buckets.source.name, key, object(body, ago));
     }
 
-    /// Writes an object at the destination, this long ago.
+    /// Writes an object at the destination, with a time this long ago.
     pub fn at_destination(&self, key: &str, body: &str, ago: TimeDelta) {
         self.memory
             .put(&self.buckets.destination.name, key, object(body, ago));
     }
 
-    /// Writes many old objects at the source, each with its key for a body.
+    /// Writes many old objects at the source, each with its key as its body.
     pub fn fill_source(&self, keys: impl IntoIterator<Item = String>) {
         for key in keys {
             self.at_source(&key, &key, TimeDelta::days(1));
         }
     }
 
-    /// What the destination holds: bodies by keys.
+    /// The destination's objects: bodies by keys.
     pub fn destination(&self) -> BTreeMap<String, String> {
         bodies(&self.memory, &self.buckets.destination.name)
     }
 
-    /// What the source holds: bodies by keys.
+    /// The source's objects: bodies by keys.
     pub fn source(&self) -> BTreeMap<String, String> {
         bodies(&self.memory, &self.buckets.source.name)
     }
 
-    /// Asks `backfill`, which has to grant it.
+    /// Sends a request to `backfill`, and panics if it is refused.
     pub async fn ask(&self, request: Value) -> Value {
         let answer = self.backfill.invoke(request.clone()).await;
         answer.unwrap_or_else(|error| panic!("{request}: {error:?}"))
     }
 
-    /// Asks `backfill`, which has to refuse it. Answers code and message.
+    /// Sends a request to `backfill` that has to be refused. Returns code and message.
     pub async fn refused(&self, request: Value) -> (String, String) {
         let error = self.backfill.invoke(request).await.expect_err("a refusal");
         (error.code, error.message)
     }
 
-    /// Starts a job with these fields; answers it.
+    /// Starts a job with these fields. Returns the job.
     pub async fn start(&self, fields: Value) -> Value {
         let mut request = json!({"action": "start", "rule": self.rule});
         let fields = fields.as_object().cloned().unwrap_or_default();
@@ -137,19 +137,19 @@ impl Jobs {
         self.ask(request).await["job"].take()
     }
 
-    /// Does something with the newest job; answers it.
+    /// Applies an action to the newest job. Returns the job.
     pub async fn change(&self, action: &str) -> Value {
         self.ask(json!({"action": action, "rule": self.rule})).await["job"].take()
     }
 
-    /// The newest job, whose counts have to add up.
+    /// The newest job. Panics if its counts do not add up.
     pub async fn job(&self) -> Value {
         let job = self.change("status").await;
         assert_adds_up(&job);
         job
     }
 
-    /// Hands a message over; answers whether it is acknowledged.
+    /// Hands a message to a worker. Returns whether the worker acknowledged it.
     pub async fn acknowledged(
         &self,
         worker: &FunctionProcess,
@@ -169,7 +169,7 @@ impl Jobs {
         self.cloud.take_messages(&self.queue).await
     }
 
-    /// Lets every lease of the newest job's shards expire, as if nothing of a dead worker could be in flight any more.
+    /// Makes every lease of the newest job's shards expire, as if no dead worker could have anything in flight.
     pub async fn expire_leases(&self) {
         let job = self.change("status").await;
         let id = job["id"].as_str().expect("an id");
@@ -194,7 +194,7 @@ impl Jobs {
         }
     }
 
-    /// Hands every message over, to all workers at once, until there is none.
+    /// Delivers every message, to all workers at once, until none is left.
     pub async fn run_dry(&self, workers: &[FunctionProcess]) {
         let mut again: Vec<(QueuedMessage, u32)> = Vec::new();
         loop {
@@ -225,7 +225,7 @@ impl Jobs {
         }
     }
 
-    /// Starts a job and does all its work; answers it, complete.
+    /// Starts a job and does all its work. Returns the complete job.
     pub async fn complete(&self, fields: Value) -> Value {
         self.start(fields).await;
         self.run_dry(&[self.worker().await]).await;
@@ -263,7 +263,7 @@ pub fn number(job: &Value, field: &str) -> u64 {
         .unwrap_or_else(|| panic!("{field} of {job}"))
 }
 
-/// Those of a job's counts that are not zero, by their names.
+/// The counts of a job that are not zero, with their names.
 pub fn counts(job: &Value) -> Vec<(&'static str, u64)> {
     const FIELDS: [&str; 12] = [
         "listed",

@@ -1,4 +1,4 @@
-//! One object that S3 refuses to show, to copy or to delete: its key fails with a reason, and nothing else does.
+//! S3 refuses to read, copy or delete one object: its key fails with a reason, and no other key does.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::{Jobs, counts};
 const DAY: TimeDelta = TimeDelta::days(1);
 
 impl Jobs {
-    /// Denies this operation on one key of a bucket, however often it is tried.
+    /// Denies this operation on one key of a bucket, at every attempt.
     fn deny(&self, operation: &'static str, bucket: &str, key: &'static str) {
         let bucket = bucket.to_owned();
         let denied =
@@ -19,7 +19,7 @@ impl Jobs {
             .script(1_000, denied, Action::s3_error(403, "AccessDenied"));
     }
 
-    /// Key and reason of each failure that the rule has.
+    /// The key and the reason of each of the rule's failures.
     async fn failures(&self) -> Vec<(String, String)> {
         let request = json!({"action": "failures", "rule": self.rule});
         let answer = self.cloud.configure(request).await.expect("failures");
@@ -37,7 +37,7 @@ fn failed(key: &str, reason: &str) -> Vec<(String, String)> {
     vec![(key.to_owned(), reason.to_owned())]
 }
 
-/// What a verification of [`jobs_with_doubts`] counts if it cannot compare one of them.
+/// What a verification of [`jobs_with_uncertain_objects`] counts if it cannot compare one of them.
 const ONE_FAILED: [(&str, u64); 4] = [
     ("listed", 3),
     ("failed", 1),
@@ -45,8 +45,8 @@ const ONE_FAILED: [(&str, u64); 4] = [
     ("different", 1),
 ];
 
-/// Two objects whose listings leave open whether they are equal, and one that is missing.
-async fn jobs_with_doubts() -> Jobs {
+/// Two objects whose listings do not show whether they are equal, and one that is missing.
+async fn jobs_with_uncertain_objects() -> Jobs {
     let jobs = Jobs::new(json!({})).await;
     for key in ["a", "secret", "z"] {
         jobs.at_source(key, "source", DAY);
@@ -60,7 +60,7 @@ async fn jobs_with_doubts() -> Jobs {
 // keys and ends.
 #[tokio::test]
 async fn a_verification_counts_a_key_that_it_may_not_read_as_failed() {
-    let jobs = jobs_with_doubts().await;
+    let jobs = jobs_with_uncertain_objects().await;
     jobs.deny("HeadObject", &jobs.buckets.destination.name, "secret");
     let before = jobs.destination();
     let job = jobs.complete(json!({"kind": "verify"})).await;
@@ -77,7 +77,7 @@ async fn a_verification_counts_a_key_that_it_may_not_read_as_failed() {
 #[tokio::test]
 async fn a_verification_that_s3_does_not_answer_for_one_key_changes_nothing_and_ends() {
     for answer in [Action::s3_error(500, "InternalError"), Action::BreakBefore] {
-        let jobs = jobs_with_doubts().await;
+        let jobs = jobs_with_uncertain_objects().await;
         let bucket = jobs.buckets.destination.name.clone();
         let heads = move |seen: &Seen| {
             seen.is("HeadObject") && seen.bucket == bucket && seen.key == "secret"
@@ -96,7 +96,7 @@ async fn a_verification_that_s3_does_not_answer_for_one_key_changes_nothing_and_
 // keys and ends.
 #[tokio::test]
 async fn a_repair_keeps_an_extra_object_whose_source_it_may_not_read() {
-    let jobs = jobs_with_doubts().await;
+    let jobs = jobs_with_uncertain_objects().await;
     jobs.at_destination("extra", "extra", DAY);
     jobs.at_destination("locked", "extra", DAY);
     jobs.deny("HeadObject", &jobs.buckets.source.name, "locked");

@@ -1,4 +1,4 @@
-//! Overwrite modes: what is kept is kept by the write's own condition, not by a look before it.
+//! Overwrite modes: the condition of the write itself protects objects, not a HEAD before it.
 
 use chrono::TimeDelta;
 use serde_json::json;
@@ -26,7 +26,7 @@ fn texts(jobs: &Jobs) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn always_replaces_all_that_differs() {
+async fn always_replaces_everything_that_differs() {
     let jobs = jobs().await;
     let job = jobs.complete(json!({})).await;
     assert_eq!(counts(&job), [("listed", 4), ("copied", 3), ("equal", 1)]);
@@ -46,7 +46,7 @@ async fn if_older_replaces_what_was_written_before_its_source() {
 }
 
 #[tokio::test]
-async fn never_writes_only_what_is_missing() {
+async fn never_writes_only_missing_objects() {
     let jobs = jobs().await;
     let job = jobs.complete(json!({"overwrite": "never"})).await;
     assert_eq!(
@@ -56,7 +56,7 @@ async fn never_writes_only_what_is_missing() {
     assert_eq!(texts(&jobs), ["source", "source", "theirs", "theirs"]);
 }
 
-/// Something of another writer lands after the listings, and before the copy.
+/// Another writer's object lands after the listings and before the copy.
 async fn with_another_writer(mode: &str) -> (Jobs, serde_json::Value) {
     let jobs = Jobs::new(json!({})).await;
     jobs.at_source("key", "source", DAY);
@@ -79,7 +79,7 @@ async fn with_another_writer(mode: &str) -> (Jobs, serde_json::Value) {
 // Promise: The modes `never` and `if-older` are conditions on the write itself: an object that another writer
 // puts between the listing and the write stays.
 #[tokio::test]
-async fn what_comes_between_the_look_and_the_write_is_kept() {
+async fn an_object_that_lands_between_the_listing_and_the_write_stays() {
     for mode in ["never", "if-older"] {
         let (jobs, job) = with_another_writer(mode).await;
         assert_eq!(counts(&job), [("listed", 1), ("kept", 1)], "{mode}");
@@ -116,7 +116,7 @@ async fn a_failed_object_keeps_its_mode_when_it_is_tried_again() {
 // Promise: The modes `never` and `if-older` are conditions on the write itself: an object that another writer
 // puts between the listing and the write stays.
 #[tokio::test]
-async fn an_object_in_parts_is_completed_only_where_it_may_land() {
+async fn an_object_in_parts_is_completed_only_if_the_mode_allows_it() {
     use tandem_memory_s3::{Attributes, Object};
     let jobs = Jobs::new(json!({})).await;
     let parts = vec![vec![1_u8; 5 << 20].into(), vec![2_u8; 1 << 20].into()];

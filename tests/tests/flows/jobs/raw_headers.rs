@@ -1,5 +1,5 @@
-//! Headers that are no text, metadata that leave no room for Tandem's mark, and answers that HTTP allows and that are
-//! rare: what they are about is replicated, compared and deleted, or fails alone.
+//! Headers that are not text, metadata that has no space for Tandem's mark, and rare answers that HTTP allows: each
+//! such object is replicated, compared and deleted, or fails alone.
 
 use chrono::{TimeDelta, Utc};
 use serde_json::{Value, json};
@@ -8,12 +8,12 @@ use tandem_tests::notification;
 
 use super::{Jobs, counts};
 
-/// As a browser of 1999 sent it: in Latin-1.
+/// As a browser of 1999 sent it, in Latin-1.
 const DISPOSITION: &[u8] = b"attachment; filename=\"1 \xa9.jpg\"";
 const KEY_ARN: &str = "arn:aws:kms:us-west-2:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const MARK: &str = "tandem-source-etag";
 const DAY: TimeDelta = TimeDelta::days(1);
-/// S3's least size of a part but the last.
+/// S3's minimum size of a part but the last.
 const PART_BYTES: usize = 5 << 20;
 
 fn raw(bytes: &[u8]) -> HeaderValue {
@@ -30,7 +30,7 @@ fn in_latin_1() -> Attributes {
     attributes
 }
 
-/// With so many bytes of user metadata, as S3 counts them.
+/// Attributes with this many bytes of user metadata, as S3 counts them.
 fn with_metadata(bytes: usize) -> Attributes {
     let value = "v".repeat(bytes - "name".len());
     Attributes {
@@ -56,7 +56,7 @@ impl Jobs {
         replica.expect("a replica").attributes().clone()
     }
 
-    /// Hands a notification over; returns whether it is acknowledged.
+    /// Hands a notification to a live function. Returns whether it is acknowledged.
     async fn live(&self, function: &str, notification: &Value) -> bool {
         let process = self.function(function).await;
         let queue = function.trim_start_matches("replicate-");
@@ -81,7 +81,7 @@ impl Jobs {
 // Promise: A header of the source that is not UTF-8 is carried over byte for byte where it can be sent, is compared,
 // and does not prevent a delete.
 #[tokio::test]
-async fn headers_that_are_no_text_are_carried_over_byte_for_byte_whole_in_parts_and_under_a_key() {
+async fn headers_that_are_not_text_are_copied_byte_for_byte_whole_in_parts_and_under_a_key() {
     for options in [json!({}), json!({"kms_key": KEY_ARN})] {
         let jobs = Jobs::new(json!({"options": options})).await;
         jobs.source_has("whole", in_latin_1(), DAY);
@@ -101,7 +101,7 @@ async fn headers_that_are_no_text_are_carried_over_byte_for_byte_whole_in_parts_
 // Promise: A header of the source that is not UTF-8 is carried over byte for byte where it can be sent, is compared,
 // and does not prevent a delete.
 #[tokio::test]
-async fn an_object_with_a_header_that_is_no_text_is_put_and_deleted_live() {
+async fn an_object_with_a_header_that_is_not_text_is_put_and_deleted_live() {
     let jobs = Jobs::new(json!({})).await;
     jobs.source_has("a", in_latin_1(), TimeDelta::zero());
     assert!(jobs.live("replicate-put", &jobs.put_of("a")).await);
@@ -116,7 +116,7 @@ async fn an_object_with_a_header_that_is_no_text_is_put_and_deleted_live() {
 // Promise: A key is replicated and compared whatever bytes HTTP allows in its source's headers: a header that cannot be
 // read counts as absent, and a key whose header cannot be sent fails alone, with a reason that names the header.
 #[tokio::test]
-async fn user_metadata_that_cannot_be_signed_fail_alone_and_only_where_they_have_to_be_sent() {
+async fn user_metadata_that_cannot_be_signed_fails_alone_and_only_where_it_has_to_be_sent() {
     let jobs = Jobs::new(json!({"options": {"kms_key": KEY_ARN}})).await;
     let odd = || Attributes {
         metadata: [("artist".to_owned(), raw(b"Bj\xf6rk"))].into(),
@@ -144,7 +144,7 @@ async fn user_metadata_that_cannot_be_signed_fail_alone_and_only_where_they_have
 // Promise: A replica whose metadata leave no room for the source's `ETag` is recognised by its size, its metadata and
 // its time: it was written after its source.
 #[tokio::test]
-async fn metadata_that_leave_no_room_for_the_mark_are_replicated_and_recognised_without_it() {
+async fn metadata_without_space_for_the_mark_is_replicated_and_recognised() {
     let jobs = Jobs::new(json!({"options": {"kms_key": KEY_ARN}})).await;
     let sizes = [
         ("roomy", 1_998),
@@ -167,13 +167,13 @@ async fn metadata_that_leave_no_room_for_the_mark_are_replicated_and_recognised_
         let job = jobs.complete(json!({"kind": kind})).await;
         assert_eq!(counts(&job), [("listed", 4), ("equal", 4)], "{kind}");
     }
-    // Other bytes of the same size, with the same metadata, are a difference.
+    // An object of the same size and metadata with other bytes is different.
     let object = Object::new("FULL".into(), with_metadata(1_999), Utc::now() + DAY);
     jobs.memory.put(&jobs.buckets.source.name, "full", object);
     let job = jobs.complete(json!({"kind": "verify"})).await;
     let found = [("listed", 4), ("equal", 3), ("different", 1)];
     assert_eq!(counts(&job), found);
-    // The time of an object in parts tells nothing, so that nothing would tell its replica.
+    // The time of an object in parts proves nothing, so nothing would identify its replica.
     jobs.source_has_in_parts("parts", with_metadata(2_043));
     jobs.complete(json!({"kind": "backfill"})).await;
     let request = json!({"action": "failure", "rule": jobs.rule, "key": "parts"});
@@ -189,7 +189,7 @@ async fn metadata_that_leave_no_room_for_the_mark_are_replicated_and_recognised_
 #[tokio::test]
 async fn an_unmarked_replica_is_copied_again_until_it_is_later_than_its_source() {
     let jobs = Jobs::new(json!({"options": {"kms_key": KEY_ARN}})).await;
-    // A copy that lands now is no later than this source.
+    // A copy that lands now is not later than this source.
     jobs.source_has("a", with_metadata(2_043), -DAY);
     let put = jobs.put_of("a");
     assert!(!jobs.live("replicate-put", &put).await);
@@ -202,7 +202,7 @@ async fn an_unmarked_replica_is_copied_again_until_it_is_later_than_its_source()
 // Promise: A key is replicated and compared whatever bytes HTTP allows in its source's headers: a header that cannot be
 // read counts as absent, and a key whose header cannot be sent fails alone, with a reason that names the header.
 #[tokio::test]
-async fn metadata_that_s3_does_not_show_are_not_left_out_silently() {
+async fn metadata_that_s3_does_not_show_is_not_dropped_silently() {
     let jobs = Jobs::new(json!({})).await;
     let hidden = || {
         let mut attributes = Attributes::default();

@@ -1,11 +1,11 @@
-//! What jobs cost: S3 requests, counted by the server.
+//! The cost of jobs in S3 requests, counted by the server.
 
 use chrono::TimeDelta;
 use serde_json::json;
 
 use super::{Jobs, counts, keys, number};
 
-/// All requests since this was last asked.
+/// The number of all requests since the last call.
 fn requests(jobs: &Jobs) -> u64 {
     jobs.memory.take_counts().values().sum()
 }
@@ -27,9 +27,9 @@ async fn a_copied_small_object_costs_at_most_1_02_requests() {
     );
     assert!(
         number(&job["shards"], "total") > 1,
-        "it was shared out: {job}"
+        "the job was split: {job}"
     );
-    // What the job says of itself is what the server has seen, but for its beginning.
+    // The job's own count equals the server's, except for the start of the job.
     assert!(
         number(&job, "s3_requests").abs_diff(sent) <= 2,
         "{sent} requests: {job}"

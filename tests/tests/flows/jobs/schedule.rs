@@ -1,4 +1,4 @@
-//! What nobody watches: reconciliations that are due, and jobs that stand still.
+//! Work that no operator starts: reconciliations that are due, and jobs that are stalled.
 
 use chrono::TimeDelta;
 use serde_json::{Value, json};
@@ -6,10 +6,11 @@ use tokio::sync::Mutex;
 
 use super::{Jobs, counts, keys, number};
 
-/// Maintenance looks after the jobs of every rule of the stack, other tests' rules too: one test at a time asks for it.
+/// Serialises maintenance, which concerns the jobs of every rule of the stack, including other tests' rules.
 pub static MAINTENANCE: Mutex<()> = Mutex::const_new(());
 
-/// Sets an attribute of the items to a time that long ago: those whose partition begins so, and that name `id`.
+/// Sets an attribute of some items to a time this long ago: of the items whose partition begins so and that contain
+/// `id`.
 pub async fn set_back(jobs: &Jobs, partition: &str, id: &str, attribute: &str, ago: TimeDelta) {
     jobs.cloud.set_back(partition, id, attribute, ago).await;
 }
@@ -53,7 +54,7 @@ async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
         counts(&shown),
         [("listed", 2), ("copied", 2), ("extra", 1), ("deleted", 1)]
     );
-    // Not again before its time.
+    // It is not started again before it is due.
     maintain(&jobs).await;
     let listed = jobs.ask(json!({"action": "list", "rule": jobs.rule})).await;
     assert_eq!(listed["jobs"].as_array().map(Vec::len), Some(1), "{listed}");
@@ -63,16 +64,19 @@ async fn a_reconciliation_that_is_due_is_started_once_and_shown() {
 // hourly maintenance sends one once the lease has expired.
 // Promise: A job that has stood still for an hour says so in its status, until a worker takes it up again.
 #[tokio::test]
-async fn a_job_whose_messages_are_lost_is_helped_on() {
+async fn maintenance_sends_a_lost_message_again() {
     let _alone = MAINTENANCE.lock().await;
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(5));
     let job = jobs.start(json!({})).await;
     let id = job["id"].as_str().expect("an id");
-    // Somebody takes the message, and it is never seen again.
+    // The message is received, and lost.
     assert_eq!(jobs.messages().await.len(), 1);
     maintain(&jobs).await;
-    assert!(jobs.messages().await.is_empty(), "it may be at work");
+    assert!(
+        jobs.messages().await.is_empty(),
+        "a worker may have the message"
+    );
     assert_eq!(jobs.job().await["stalled_since"], Value::Null);
     set_back(&jobs, "shard#", id, "progressed_at", TimeDelta::hours(4)).await;
     let stalled = jobs.job().await;

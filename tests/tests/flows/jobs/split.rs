@@ -1,4 +1,4 @@
-//! Shards that turn out large give parts of themselves away, so that all workers have something to do.
+//! Large shards split off child shards, so that all workers have something to do.
 
 use chrono::TimeDelta;
 use serde_json::json;
@@ -15,7 +15,7 @@ async fn keys_under_one_prefix_end_up_on_all_workers() {
     for _ in 0..3 {
         workers.push(jobs.worker().await);
     }
-    // Not more at once than the stack allows, and each shard given away has a message of its own.
+    // No more shards run at once than the stack allows, and each child shard has its own message.
     jobs.run_dry(&workers).await;
     let job = jobs.job().await;
     assert_eq!(job["state"], "complete", "{job}");
@@ -26,7 +26,7 @@ async fn keys_under_one_prefix_end_up_on_all_workers() {
 
 // Promise: The limits on a job's rate and on its concurrent shards hold for the whole job.
 #[tokio::test]
-async fn a_job_has_no_more_shards_under_way_than_it_was_allowed() {
+async fn a_job_never_exceeds_its_concurrency() {
     let jobs = Jobs::new(json!({"scope": {"prefixes": ["a/", "b/", "c/"]}})).await;
     for prefix in ["a/", "b/", "c/"] {
         jobs.fill_source((0..1_500).map(|n| format!("{prefix}{n:05}")));
@@ -48,32 +48,32 @@ async fn a_job_has_no_more_shards_under_way_than_it_was_allowed() {
     assert_eq!((rounds, &job["state"]), (3, &json!("complete")), "{job}");
     assert_eq!(
         job["shards"]["total"], 3,
-        "nobody could have taken a part: {job}"
+        "no worker was free for a child shard: {job}"
     );
     assert_eq!(number(&job, "listed"), 4_500);
 }
 
 // Promise: The limits on a job's rate and on its concurrent shards hold for the whole job.
 #[tokio::test]
-async fn a_job_keeps_to_its_pace() {
+async fn a_job_never_exceeds_its_rate() {
     let jobs = Jobs::new(json!({})).await;
     jobs.fill_source(keys(30));
     let began = std::time::Instant::now();
     let job = jobs.complete(json!({"objects_per_sec": 10})).await;
-    // Never faster; how much slower is the machine's business.
+    // The job is never faster. How much slower it is depends on the machine.
     assert!(
         began.elapsed().as_secs_f64() >= 2.9,
         "{:?}",
         began.elapsed()
     );
     assert_eq!(counts(&job), [("listed", 30), ("copied", 30)]);
-    // What is equal takes no room.
+    // Equal objects do not count towards the rate limit.
     let job = jobs.complete(json!({"objects_per_sec": 0.01})).await;
     assert_eq!(counts(&job), [("listed", 30), ("equal", 30)]);
 }
 
 #[tokio::test]
-async fn only_the_keys_of_the_jobs_prefix_are_carried() {
+async fn only_the_keys_of_the_jobs_prefix_are_copied() {
     let jobs = Jobs::new(json!({"scope": {"prefixes": ["a/", "b/"]}})).await;
     for key in ["a/1/x", "a/2/x", "b/1/x", "c/1/x"] {
         jobs.at_source(key, key, TimeDelta::days(1));
@@ -85,6 +85,6 @@ async fn only_the_keys_of_the_jobs_prefix_are_carried() {
         .await;
     assert_eq!(code, "InvalidRequest");
     assert!(message.contains("outside the rule's scope"), "{message}");
-    // A refused job takes nobody's place.
+    // A refused job does not replace the running one.
     assert_eq!(jobs.job().await["id"], job["id"]);
 }

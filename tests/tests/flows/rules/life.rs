@@ -1,4 +1,4 @@
-//! A rule's life, from a creation that fails half way to its deletion.
+//! A rule's life, from a creation that fails halfway to its deletion.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ async fn pausing_resuming_and_deleting_can_be_repeated() {
     assert_eq!(again.expect_err("nothing to delete").code, "RuleNotFound");
     assert_eq!(cloud.items_with(&rule).await.len(), 0);
     assert_eq!(entries(&buckets, "tandem").await, []);
-    // Both buckets are free again.
+    // Both buckets can be used again.
     cloud.rule(&buckets, json!({})).await;
 }
 
@@ -51,14 +51,14 @@ async fn a_rule_whose_source_has_changed_hands_can_be_deleted() {
     let function = Start::of(&cloud, "configure-rule").await;
     let function = function.through(&proxy).start().await;
     let request = json!({"action": "delete", "rule": rule});
-    function.invoke(request).await.expect("the rule ends");
+    function.invoke(request).await.expect("the rule is deleted");
     assert!(cloud.items_with(&buckets.destination.name).await.is_empty());
 }
 
 // Promise: A rule can be deleted although its source has changed hands; if the source may not be read, a later
 // delete ends the rule once it may.
 #[tokio::test]
-async fn a_source_that_may_not_be_read_keeps_its_rule_until_it_is_detached() {
+async fn the_rule_of_an_unreadable_source_stays_until_it_can_be_detached() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let rule = cloud.rule(&buckets, json!({})).await;
@@ -78,9 +78,9 @@ async fn a_source_that_may_not_be_read_keeps_its_rule_until_it_is_detached() {
     nothing_is_left_of_it(&cloud, &buckets).await;
 }
 
-/// S3 looks at every queue and function that a configuration names, unless it is asked not to.
+/// S3 validates every queue and function of a configuration, unless the request skips this.
 #[tokio::test]
-async fn only_what_is_added_depends_on_what_others_are_notified_by() {
+async fn only_added_entries_depend_on_the_destinations_of_other_entries() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let proxy = Proxy::start(&cloud.endpoint).await;
@@ -97,7 +97,7 @@ async fn only_what_is_added_depends_on_what_others_are_notified_by() {
     function.invoke(creation(&buckets)).await.expect("a rule");
     assert_eq!(skips(), [false]);
     let request = json!({"action": "delete", "rule": buckets.source.name});
-    function.invoke(request).await.expect("the rule ends");
+    function.invoke(request).await.expect("the rule is deleted");
     assert_eq!(skips(), [true]);
 }
 
@@ -138,7 +138,7 @@ async fn nothing_is_left_of_it(cloud: &Cloud, buckets: &Buckets) {
 // Promise: A rule is made wholly or not at all: the next creation takes over what a killed one has left, and of
 // racing rules for one bucket one wins.
 #[tokio::test]
-async fn a_creation_that_fails_half_way_leaves_nothing_behind() {
+async fn a_creation_that_fails_halfway_leaves_nothing_behind() {
     let cloud = Cloud::connect().await;
     for (operation, times, action) in [
         (
@@ -152,7 +152,7 @@ async fn a_creation_that_fails_half_way_leaves_nothing_behind() {
             Action::s3_error(500, "InternalError"),
         ),
         ("PutBucketNotificationConfiguration", 3, Action::BreakAfter),
-        // The destination's may be hidden; the source's has to be read.
+        // The destination's notifications need not be readable; the source's have to be.
         (
             "GetBucketNotificationConfiguration",
             2,
@@ -187,7 +187,7 @@ async fn a_creation_that_fails_half_way_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_claim_whose_answer_is_lost_is_made_or_not_but_never_left_behind() {
+async fn a_claim_whose_answer_is_lost_is_never_left_without_a_rule() {
     let cloud = Cloud::connect().await;
     for times in [1, 9] {
         let buckets = Buckets::new(&cloud, false).await;
@@ -203,7 +203,7 @@ async fn a_claim_whose_answer_is_lost_is_made_or_not_but_never_left_behind() {
             Ok(answer) => assert_eq!(answer["rule"]["state"], "enabled"),
             Err(error) => {
                 assert_eq!(error.code, "Internal", "{}", error.message);
-                // What could not be undone while the table did not answer is taken over later.
+                // The next creation takes over what could not be undone while the table did not answer.
                 make_older(&cloud, &buckets).await;
                 cloud.rule(&buckets, json!({})).await;
             }
@@ -211,7 +211,7 @@ async fn a_claim_whose_answer_is_lost_is_made_or_not_but_never_left_behind() {
     }
 }
 
-/// Lets the pair's rule, if there is one, have been written three minutes ago.
+/// Sets the last write of the pair's rule, if there is one, back by three minutes.
 async fn make_older(cloud: &Cloud, buckets: &Buckets) {
     let then = tandem_lambda::runtime::now() - chrono::TimeDelta::minutes(3);
     for item in cloud.items_with(&buckets.source.name).await {
@@ -232,7 +232,7 @@ async fn make_older(cloud: &Cloud, buckets: &Buckets) {
 // Promise: A rule is made wholly or not at all: the next creation takes over what a killed one has left, and of
 // racing rules for one bucket one wins.
 #[tokio::test]
-async fn what_a_killed_creation_left_is_taken_over_by_the_next_one() {
+async fn the_next_creation_takes_over_what_a_killed_one_has_left() {
     let cloud = Cloud::connect().await;
     for attached in [false, true] {
         let buckets = Buckets::new(&cloud, false).await;
@@ -251,7 +251,7 @@ async fn what_a_killed_creation_left_is_taken_over_by_the_next_one() {
         let killed = function.begin(creation(&buckets));
         gate.arrived().await;
         if attached {
-            eventually("it is attached", SOON, async || {
+            eventually("the rule is attached", SOON, async || {
                 let found = buckets.source.notifications().await;
                 if found.queue_configurations().len() == 2 {
                     Ok(())
@@ -270,7 +270,7 @@ async fn what_a_killed_creation_left_is_taken_over_by_the_next_one() {
         let early = cloud
             .create(&buckets, json!({}))
             .await
-            .expect_err("it could still be at work");
+            .expect_err("the creation may still be running");
         assert_eq!(early.code, "BucketInUse");
         make_older(&cloud, &buckets).await;
         let rule = cloud.rule(&buckets, json!({})).await;
@@ -288,7 +288,7 @@ async fn what_a_killed_creation_left_is_taken_over_by_the_next_one() {
 }
 
 #[tokio::test]
-async fn what_a_killed_creation_left_can_be_deleted_at_once() {
+async fn the_rest_of_a_killed_creation_can_be_deleted_at_once() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let proxy = Proxy::start(&cloud.endpoint).await;
@@ -309,7 +309,7 @@ async fn what_a_killed_creation_left_can_be_deleted_at_once() {
 // Promise: A pause, resume or deletion of a rule, or a change of a job, is not refused because the table's answer was
 // lost.
 #[tokio::test]
-async fn a_change_whose_answer_is_lost_is_not_taken_for_another_requests() {
+async fn a_change_whose_answer_is_lost_is_not_mistaken_for_another_requests() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let rule = cloud.rule(&buckets, json!({})).await;

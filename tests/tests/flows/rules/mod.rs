@@ -1,4 +1,4 @@
-//! Rules: made, changed, deleted and shown, or refused.
+//! Rules: creation, changes, deletion, answers about them, and refusals.
 
 mod life;
 mod notifications;
@@ -11,8 +11,8 @@ use tandem_tests::bucket::Bucket;
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, unique};
 
-/// Asks for a rule that has to be refused: under this code, naming the field and the value, and saying
-/// what to do; and leaving nothing behind.
+/// Requests a rule that has to be refused with this code. The message has to name the field and the value and say
+/// what to do. Nothing may be left behind.
 async fn refused(cloud: &Cloud, buckets: &Buckets, fields: Value, code: &str, said: [&str; 3]) {
     let items = cloud.items_with(&buckets.source.name).await.len();
     let notifications = buckets.source.notifications().await;
@@ -53,7 +53,7 @@ async fn bucket_in(cloud: &Cloud, region: &'static str) -> Bucket {
     Bucket::create(cloud, region, unique("bucket"), false).await
 }
 
-/// The rule's entries: queue, event and prefix of each, in order.
+/// The rule's entries, in order: queue, event and prefix of each.
 async fn entries(buckets: &Buckets, rule: &str) -> Vec<(String, String, String)> {
     let found = buckets
         .source

@@ -1,4 +1,4 @@
-//! The source's notifications: the rule's are added, somebody else's stay.
+//! The source's notifications: the rule's entries are added, and those of other writers stay.
 
 use aws_sdk_s3::types::{
     Event, EventBridgeConfiguration, FilterRule, FilterRuleName, LambdaFunctionConfiguration,
@@ -25,7 +25,7 @@ fn prefix_filter(prefix: &str) -> NotificationConfigurationFilter {
         .build()
 }
 
-/// A notification of somebody else's, to a queue of their own.
+/// An entry of another writer, for the writer's own queue.
 async fn theirs(cloud: &Cloud, event: &str, prefix: &str) -> QueueConfiguration {
     let url = cloud.own_queue().await;
     let arn = cloud.queue_arn(&url).await;
@@ -57,7 +57,7 @@ fn entry(queue: &str, prefix: &str) -> (String, String, String) {
 
 // Promise: A rule leaves the bucket's other notifications as they are.
 #[tokio::test]
-async fn a_rule_joins_the_notifications_that_are_there_and_leaves_them_there() {
+async fn a_rule_is_added_to_the_existing_notifications_and_keeps_them() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let theirs = theirs(&cloud, "s3:ObjectCreated:*", "theirs/").await;
@@ -107,7 +107,7 @@ async fn a_notification_for_the_same_keys_is_a_conflict() {
     let rule = cloud
         .rule(&buckets, json!({"scope": {"prefixes": ["out/"]}}))
         .await;
-    // An update that conflicts leaves the rule and its notifications as they were.
+    // An update that conflicts changes neither the rule nor its notifications.
     let update = json!({"action": "update", "rule": rule, "scope": {"prefixes": ["in/"]}, "policy": "write"});
     let error = cloud.configure(update).await.expect_err("a refusal");
     assert_eq!(error.code, "NotificationConflict");
@@ -125,7 +125,7 @@ async fn a_notification_for_the_same_keys_is_a_conflict() {
 // Promise: If the current version of a source object is deleted by its id, the version that becomes current is
 // carried over, under either policy.
 #[tokio::test]
-async fn prefixes_and_policy_are_told_to_s3_and_an_update_tells_it_anew() {
+async fn the_notifications_follow_prefixes_and_policy_and_every_update() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let fields = json!({"scope": {"prefixes": ["a/", "b/"]}, "policy": "write"});
@@ -174,7 +174,7 @@ async fn prefixes_and_policy_are_told_to_s3_and_an_update_tells_it_anew() {
     assert_eq!(nothing.code, "InvalidRequest");
 }
 
-/// A trigger of another writer's Lambda function.
+/// A trigger for another writer's Lambda function.
 fn trigger(prefix: &str) -> LambdaFunctionConfiguration {
     LambdaFunctionConfiguration::builder()
         .id("hive")
@@ -221,7 +221,7 @@ async fn a_rule_for_one_partition_fits_beside_a_trigger_on_another() {
     assert_eq!(after.lambda_function_configurations().len(), 1);
 }
 
-/// Entries of other writers whose destinations are gone.
+/// Entries of other writers whose destinations no longer exist.
 fn stale() -> NotificationConfiguration {
     let arn =
         |service: &str, name: &str| format!("arn:aws:{service}:us-east-1:000000000000:{name}");
@@ -247,7 +247,7 @@ fn stale() -> NotificationConfiguration {
 // function that is gone.
 // Promise: An update that changes no notification writes none.
 #[tokio::test]
-async fn another_entry_to_a_queue_that_is_gone_is_in_no_rules_way() {
+async fn an_entry_for_a_missing_queue_blocks_no_rule() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     buckets.source.set_notifications_untried(stale()).await;
@@ -263,7 +263,7 @@ async fn another_entry_to_a_queue_that_is_gone_is_in_no_rules_way() {
     let create = json!({"action": "create", "source": buckets.source.name,
         "destination": buckets.destination.name, "scope": {"prefixes": ["a/"]}});
     let rule = function.invoke(create).await.expect("a rule")["rule"]["id"].take();
-    // The first asks S3 to try the destinations out.
+    // The first request asks S3 to validate the destinations; the second one does not.
     assert_eq!(writes(), 2);
     let update = |fields: Value| {
         let mut request = json!({"action": "update", "rule": rule});
@@ -288,7 +288,7 @@ async fn another_entry_to_a_queue_that_is_gone_is_in_no_rules_way() {
     function
         .invoke(json!({"action": "delete", "rule": rule}))
         .await
-        .expect("the rule ends");
+        .expect("the rule is deleted");
     let after = buckets.source.notifications().await;
     assert_eq!(after.queue_configurations, before.queue_configurations);
     assert_eq!(after.topic_configurations, before.topic_configurations);
@@ -299,7 +299,7 @@ async fn another_entry_to_a_queue_that_is_gone_is_in_no_rules_way() {
 }
 
 #[tokio::test]
-async fn what_s3_does_not_accept_at_all_is_refused_with_every_other_entry() {
+async fn notifications_that_s3_rejects_are_refused_with_the_names_of_all_other_entries() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     buckets.source.set_notifications_untried(stale()).await;

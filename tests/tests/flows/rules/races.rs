@@ -1,4 +1,4 @@
-//! Racing creations: of all that want one bucket, one wins.
+//! Racing creations: if several need one bucket, one of them wins.
 
 use std::collections::BTreeSet;
 
@@ -98,9 +98,9 @@ async fn of_fifty_racing_rules_for_one_destination_one_wins() {
     race(&cloud, pairs.collect()).await;
 }
 
-/// One invocation of a creation, sent twice: one after the other, and at once.
+/// The invocation of one creation is sent twice, one after the other and at once.
 #[tokio::test]
-async fn a_creation_that_is_sent_again_with_its_token_answers_the_same_rule() {
+async fn a_creation_that_is_repeated_with_its_token_returns_the_same_rule() {
     let cloud = Cloud::connect().await;
     for at_once in [false, true] {
         let buckets = Buckets::new(&cloud, false).await;

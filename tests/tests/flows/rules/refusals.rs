@@ -1,4 +1,4 @@
-//! What is refused: under its code, with field, value and what to do; and what that leaves behind, which is nothing.
+//! Refusals: each has its code, the field, the value and what to do, and leaves nothing behind.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use tandem_tests::proxy::{Action, Proxy, Seen};
 
 use super::refused;
 
-/// The pair with another bucket at one end.
+/// The pair with another source bucket.
 fn with_source(buckets: &Buckets, name: &str) -> Value {
     json!({"source": name, "destination": buckets.destination.name})
 }
@@ -62,7 +62,7 @@ async fn a_source_of_another_region_than_the_stack_is_refused() {
 }
 
 #[tokio::test]
-async fn a_destination_elsewhere_than_the_request_says_is_refused() {
+async fn a_destination_in_another_region_than_the_request_names_is_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let fields = json!({"destination_region": "us-east-2"});
@@ -103,7 +103,7 @@ async fn buckets_that_do_not_exist_are_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_bucket_name_is_refused() {
+async fn an_invalid_bucket_name_is_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     for name in [
@@ -127,7 +127,7 @@ async fn what_is_no_bucket_name_is_refused() {
 }
 
 #[tokio::test]
-async fn scopes_that_are_none_are_refused() {
+async fn invalid_scopes_are_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let long = "a".repeat(1_025);
@@ -148,7 +148,7 @@ async fn scopes_that_are_none_are_refused() {
 }
 
 #[tokio::test]
-async fn requests_of_another_form_are_refused() {
+async fn malformed_requests_are_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     for (fields, named) in [
@@ -184,7 +184,7 @@ async fn requests_of_another_form_are_refused() {
 }
 
 #[tokio::test]
-async fn a_bucket_in_use_at_either_end_is_refused_at_either_end() {
+async fn a_bucket_in_use_is_refused_as_source_and_as_destination() {
     let cloud = Cloud::connect().await;
     let (used, free) = futures::join!(Buckets::new(&cloud, false), Buckets::new(&cloud, false));
     let rule = cloud.rule(&used, json!({})).await;
@@ -194,7 +194,7 @@ async fn a_bucket_in_use_at_either_end_is_refused_at_either_end() {
     let said = ["destination", used.destination.name.as_str(), rule.as_str()];
     let fields = json!({"destination": used.destination.name});
     refused(&cloud, &free, fields, "BucketInUse", said).await;
-    // The same rule again.
+    // The same rule for the second time.
     let said = [
         "source",
         used.source.name.as_str(),
@@ -203,8 +203,8 @@ async fn a_bucket_in_use_at_either_end_is_refused_at_either_end() {
     refused(&cloud, &used, json!({}), "BucketInUse", said).await;
 }
 
-/// The stack's sources are in one region, so a way back could only be asked of another stack or after a
-/// change of the region: here the claims say that it is there.
+/// The sources of a stack are in one region, so a rule in the opposite direction could only belong to another stack,
+/// or be older than a change of the region. Here only its claims exist.
 #[tokio::test]
 async fn a_source_that_is_a_destination_already_is_refused() {
     let cloud = Cloud::connect().await;
@@ -236,7 +236,7 @@ async fn a_source_that_is_a_destination_already_is_refused() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_may_not_be_read_is_refused() {
+async fn an_unreadable_bucket_is_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     for bucket in [&buckets.destination, &buckets.source] {
@@ -264,7 +264,7 @@ async fn a_bucket_that_may_not_be_read_is_refused() {
 async fn a_bucket_of_another_account_is_refused() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
-    // S3 answers 403 to who is not the expected owner.
+    // S3 answers 403 if the bucket has another owner than the request expects.
     let proxy = Proxy::start(&cloud.endpoint).await;
     let theirs = buckets.destination.name.clone();
     let expects_us = move |seen: &Seen| {
@@ -288,7 +288,7 @@ async fn a_bucket_of_another_account_is_refused() {
 }
 
 #[tokio::test]
-async fn a_rule_that_does_not_exist_is_named() {
+async fn a_request_for_a_missing_rule_names_it() {
     let cloud = Cloud::connect().await;
     for action in ["get", "update", "pause", "resume", "delete", "progress"] {
         let mut request = json!({"action": action, "rule": "rule-nobody-made"});

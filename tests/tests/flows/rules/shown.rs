@@ -1,4 +1,4 @@
-//! What there is to see of a rule, and how soon a change of it counts.
+//! What a rule shows of itself, and how soon a change of it takes effect.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tandem_tests::function_process::Start;
 use super::bucket_in;
 
 #[tokio::test]
-async fn a_rule_is_shown_by_its_id_and_either_bucket_and_in_the_list() {
+async fn a_rule_is_found_by_its_id_by_either_bucket_and_in_the_list() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let fields = json!({"scope": {"prefixes": ["a/"]}, "policy": "write"});
@@ -138,11 +138,11 @@ async fn progress_shows_counts_bytes_and_lag() {
 
 // Promise: The watermark moves on only while nothing waits in the stack's queues, and does not go back.
 #[tokio::test]
-async fn the_watermark_moves_on_only_while_nothing_waits() {
+async fn the_watermark_advances_only_while_no_message_waits() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let rule = cloud.quiet_rule(&buckets, json!({})).await;
-    // Queues of its own: those of the stack are used by every other test.
+    // The test has its own queues, because every other test uses those of the stack.
     let put_queue = cloud.own_queue().await;
     let mut start = Start::of(&cloud, "configure-rule").await;
     for queue in [
@@ -201,12 +201,12 @@ async fn the_watermark_moves_on_only_while_nothing_waits() {
         age <= chrono::TimeDelta::seconds(60) && age > chrono::TimeDelta::seconds(50),
         "{age}"
     );
-    cloud.send(&put_queue, "a change that waits").await;
+    cloud.send(&put_queue, "a waiting change").await;
     let (waiting, backlog) = watermark().await;
     assert_eq!(
         (waiting, &backlog["put"]),
         (Some(first), &json!(1)),
-        "it neither moves nor is forgotten"
+        "it neither moves nor disappears"
     );
     cloud.drain(&put_queue).await;
     assert!(watermark().await.0 > Some(first));
@@ -223,7 +223,7 @@ async fn changes_of_a_rule_take_effect_within_seconds() {
     buckets.arrive("before", SOON).await;
     cloud.change("pause", &rule).await;
     let mut puts = 0;
-    eventually("a put is held", Duration::from_secs(20), async || {
+    eventually("a put is deferred", Duration::from_secs(20), async || {
         puts += 1;
         buckets.source.put(&format!("put {puts}"), "").await;
         let held = cloud.progress(&rule).await["live"]["backlog"]["held"].clone();

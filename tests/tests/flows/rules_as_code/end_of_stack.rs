@@ -1,4 +1,4 @@
-//! The end of Tandem's own stack, and of a resource of it: buckets are left as they were, but only if all goes.
+//! The end of Tandem's own stack, and of a resource of it: only the end of the whole stack detaches the notifications.
 
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::error::DisplayErrorContext;
@@ -13,7 +13,7 @@ use tandem_tests::cloud::{Cloud, EAST, unique};
 use super::Declared;
 use super::stacks::TestStack;
 
-/// A second stack of Tandem, from the template of the one that is there, which may be deleted.
+/// A second stack of Tandem from the template of the deployed one. The test may delete it.
 async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
     let client = Client::new(&cloud.config);
     let template = client.get_template().stack_name(&cloud.stack).send().await;
@@ -34,7 +34,7 @@ async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
         .parameter_value("off")
         .build();
     let stack = TestStack::new(cloud, unique("tandem"));
-    // By itself a request takes 51,200 bytes of template.
+    // The template is too large for a request, which takes 51,200 bytes.
     let templates = Bucket::create(cloud, EAST, unique("templates"), false).await;
     let template = without_parameters_in_scaling(&template);
     templates.put("template", template).await;
@@ -56,7 +56,7 @@ async fn deployed_again(cloud: &Cloud) -> (Cloud, TestStack) {
     (cloud, stack)
 }
 
-/// The emulator's poller, which serves all stacks, fails on a concurrency that is a parameter.
+/// The template without parameters in scaling configurations, because they break the emulator's poller for all stacks.
 fn without_parameters_in_scaling(template: &str) -> String {
     let mut template: Value = serde_json::from_str(template).expect("a template in JSON");
     let queues = set_scaling(&mut template);
@@ -64,7 +64,7 @@ fn without_parameters_in_scaling(template: &str) -> String {
     template.to_string()
 }
 
-/// Answers how many were set.
+/// Sets the concurrency in every scaling configuration. Returns their number.
 fn set_scaling(template: &mut Value) -> usize {
     match template {
         Value::Object(fields) => fields
@@ -83,7 +83,7 @@ fn set_scaling(template: &mut Value) -> usize {
     }
 }
 
-/// Somebody else's notification, which was there before.
+/// Another writer's entry, which exists before the rules.
 async fn theirs(cloud: &Cloud) -> QueueConfiguration {
     let url = cloud.own_queue().await;
     let arn = cloud.queue_arn(&url).await;
@@ -101,7 +101,7 @@ async fn theirs(cloud: &Cloud) -> QueueConfiguration {
 // Promise: Deleting Tandem's stack leaves the buckets' notifications as they were, and taking back an update of
 // it detaches nothing.
 #[tokio::test]
-async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
+async fn deleting_the_stack_restores_the_buckets_notifications() {
     let first = Cloud::connect().await;
     let (cloud, stack) = deployed_again(&first).await;
     let pairs = [
@@ -134,7 +134,7 @@ async fn a_stack_that_is_deleted_leaves_its_buckets_as_they_were() {
 // Promise: Deleting Tandem's stack leaves the buckets' notifications as they were, and taking back an update of
 // it detaches nothing.
 #[tokio::test]
-async fn a_resource_that_goes_without_its_stack_detaches_nothing() {
+async fn deleting_the_resource_without_its_stack_detaches_nothing() {
     let declared = Declared::new().await;
     declared.cloud.rule(&declared.buckets, json!({})).await;
     let client = Client::new(&declared.cloud.config);
@@ -151,7 +151,7 @@ async fn a_resource_that_goes_without_its_stack_detaches_nothing() {
         event["StackId"] = json!(stack_id);
         event
     };
-    // An update that is rolled back, and a resource in a stack of somebody else's.
+    // An update that is rolled back, and a resource in another stack.
     for (request_type, stack_id) in [
         ("Create", own.as_str()),
         ("Update", &own),

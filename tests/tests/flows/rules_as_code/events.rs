@@ -1,4 +1,4 @@
-//! Single requests of CloudFormation's, as it may send them: in order, twice, at once, late, wrong.
+//! Single requests of CloudFormation as it may send them: in order, twice, at once, late, wrong.
 
 use aws_sdk_s3::types::NotificationConfiguration;
 use futures::future::join_all;
@@ -34,7 +34,7 @@ async fn a_resource_is_a_rule_from_its_creation_to_its_deletion() {
         (&json!("write"), &json!(false))
     );
 
-    // What is not said any more has its default again.
+    // A property that the request no longer has gets its default again.
     let mut update = declared.event(
         "Update",
         &json!({"Options": {"StorageClass": "STANDARD_IA"}}),
@@ -69,7 +69,7 @@ async fn a_resource_is_a_rule_from_its_creation_to_its_deletion() {
 
 // Promise: A resource of a stack is one rule, although its requests come twice or at once.
 #[tokio::test]
-async fn a_request_that_comes_twice_or_at_once_is_one_rule() {
+async fn a_repeated_or_concurrent_request_makes_one_rule() {
     let declared = Declared::new().await;
     let create = declared.event("Create", &json!({"Historical": "true"}));
     let at_once = (0..6).map(|_| declared.cloud.configure(create.clone()));
@@ -96,7 +96,7 @@ async fn a_request_that_comes_twice_or_at_once_is_one_rule() {
 }
 
 #[tokio::test]
-async fn another_pair_is_another_rule_and_the_old_one_goes_when_cloudformation_says_so() {
+async fn another_pair_makes_another_rule_and_cloudformation_deletes_the_old_one() {
     let declared = Declared::new().await;
     let create = declared.event("Create", &json!({}));
     let first = declared.succeeds(&create).await["PhysicalResourceId"].take();
@@ -118,7 +118,7 @@ async fn another_pair_is_another_rule_and_the_old_one_goes_when_cloudformation_s
 }
 
 #[tokio::test]
-async fn a_bucket_that_the_old_rule_still_holds_is_refused_with_what_to_do() {
+async fn a_bucket_of_the_old_rule_is_refused_with_a_remedy() {
     let declared = Declared::new().await;
     let create = declared.event("Create", &json!({}));
     let first = declared.succeeds(&create).await["PhysicalResourceId"].take();
@@ -140,7 +140,7 @@ async fn a_bucket_that_the_old_rule_still_holds_is_refused_with_what_to_do() {
     ] {
         assert!(reason.contains(said), "{said}: {reason}");
     }
-    // CloudFormation then asks for what was before.
+    // CloudFormation then requests the previous properties.
     let mut back = declared.event("Update", &json!({}));
     back["PhysicalResourceId"] = first.clone();
     back["OldResourceProperties"] = update["ResourceProperties"].clone();
@@ -149,7 +149,7 @@ async fn a_bucket_that_the_old_rule_still_holds_is_refused_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn an_update_that_is_rolled_back_leaves_no_rule_of_which_nobody_was_told() {
+async fn an_update_that_is_rolled_back_leaves_no_unreported_rule() {
     let declared = Declared::new().await;
     let create = declared.event("Create", &json!({}));
     let first = declared.succeeds(&create).await["PhysicalResourceId"].take();
@@ -159,7 +159,7 @@ async fn an_update_that_is_rolled_back_leaves_no_rule_of_which_nobody_was_told()
     update["PhysicalResourceId"] = first.clone();
     update["OldResourceProperties"] = create["ResourceProperties"].clone();
     declared.succeeds(&update).await;
-    // As if that answer had never come.
+    // As if CloudFormation had never received that answer.
     let mut back = declared.event("Update", &json!({}));
     back["PhysicalResourceId"] = first.clone();
     back["OldResourceProperties"] = update["ResourceProperties"].clone();
@@ -170,7 +170,7 @@ async fn an_update_that_is_rolled_back_leaves_no_rule_of_which_nobody_was_told()
 
 // Promise: A replacement that is rolled back does not backfill the old rule again.
 #[tokio::test]
-async fn a_replacement_that_is_rolled_back_backfills_the_old_rule_not_once_more() {
+async fn a_replacement_that_is_rolled_back_does_not_backfill_the_old_rule_again() {
     let declared = Declared::new().await;
     let create = declared.event("Create", &json!({"Historical": true}));
     let made = declared.succeeds(&create).await;
@@ -184,7 +184,7 @@ async fn a_replacement_that_is_rolled_back_backfills_the_old_rule_not_once_more(
     update["OldResourceProperties"] = create["ResourceProperties"].clone();
     let replaced = declared.succeeds(&update).await;
     assert_ne!(replaced["Data"]["JobId"], "");
-    // Another resource of the stack fails: back to what was, then the new rule is deleted.
+    // Another resource of the stack fails: CloudFormation requests the previous properties, then deletes the new rule.
     let mut back = declared.event("Update", &json!({"Historical": true}));
     back["PhysicalResourceId"] = replaced["PhysicalResourceId"].clone();
     back["OldResourceProperties"] = update["ResourceProperties"].clone();
@@ -202,7 +202,7 @@ async fn a_replacement_that_is_rolled_back_backfills_the_old_rule_not_once_more(
 // Promise: CloudFormation is answered whatever it sends, and what is refused leaves nothing; neither does a
 // creation whose backfill cannot be requested.
 #[tokio::test]
-async fn a_rule_whose_backfill_cannot_be_begun_is_not_made() {
+async fn a_rule_whose_backfill_cannot_be_requested_is_not_made() {
     let declared = Declared::new().await;
     let proxy = Proxy::start(&declared.cloud.endpoint).await;
     let refusal = Action::Answer(403, "{\"Message\": \"as the test wants it\"}".to_owned());
@@ -216,7 +216,7 @@ async fn a_rule_whose_backfill_cannot_be_begun_is_not_made() {
 }
 
 #[tokio::test]
-async fn what_was_never_made_can_be_deleted() {
+async fn a_resource_that_was_never_made_can_be_deleted() {
     let declared = Declared::new().await;
     for physical_id in [
         "photos-Replication-1ABCDEFGHIJK",
@@ -227,7 +227,7 @@ async fn what_was_never_made_can_be_deleted() {
         delete["PhysicalResourceId"] = json!(physical_id);
         declared.succeeds(&delete).await;
     }
-    // A creation that was never answered has a name of CloudFormation's, and still goes.
+    // A creation without an answer has an id that CloudFormation made. Its rule is deleted all the same.
     declared
         .succeeds(&declared.event("Create", &json!({})))
         .await;
@@ -245,7 +245,7 @@ async fn bad_properties_are_answered_with_the_property_and_leave_nothing() {
     for (properties, said) in [
         (
             json!({"Polcy": "full"}),
-            "\"Polcy\": is no property of a rule",
+            "\"Polcy\": is not a property of a rule",
         ),
         (json!({"Policy": "ful"}), "Policy = \"ful\": is not known"),
         (
@@ -274,7 +274,7 @@ async fn bad_properties_are_answered_with_the_property_and_leave_nothing() {
         assert!(reason.contains(said), "{said}: {reason}");
         let put = declared.answers.put().pop().expect("an answer");
         assert!(put.bytes <= 4_096, "{} bytes", put.bytes);
-        // CloudFormation then deletes what it was told of.
+        // CloudFormation then deletes the resource by the id of the answer.
         let mut delete = create.clone();
         delete["RequestType"] = json!("Delete");
         delete["PhysicalResourceId"] = answer["PhysicalResourceId"].clone();
@@ -322,12 +322,12 @@ async fn hostile_events_are_answered_and_leave_no_half_a_rule() {
 }
 
 #[tokio::test]
-async fn an_answer_is_repeated_until_it_is_taken_and_then_asked_for_again() {
+async fn an_answer_is_repeated_until_it_is_accepted() {
     let declared = Declared::new().await;
     let create = declared.event("Create", &json!({}));
     declared.answers.refuse(&[503, 500]);
     declared.succeeds(&create).await;
-    // Lambda sends the request again when the function fails.
+    // Lambda repeats the request when the function fails.
     declared.answers.refuse(&[403]);
     let error = declared
         .cloud
@@ -341,7 +341,7 @@ async fn an_answer_is_repeated_until_it_is_taken_and_then_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_creation_that_fails_half_way_is_answered_and_taken_back() {
+async fn a_creation_that_fails_halfway_is_answered_and_undone() {
     let declared = Declared::new().await;
     let proxy = Proxy::start(&declared.cloud.endpoint).await;
     let function = Start::of(&declared.cloud, "configure-rule").await;
@@ -362,7 +362,7 @@ async fn a_creation_that_fails_half_way_is_answered_and_taken_back() {
     assert_eq!(declared.counts().await, (0, 0));
     declared.succeeds(&create).await;
 
-    // A change that fails leaves the rule as it was.
+    // A failed change leaves the rule as it was.
     let mut update = declared.event("Update", &json!({"Prefixes": ["a/"]}));
     update["OldResourceProperties"] = create["ResourceProperties"].clone();
     proxy.script(
@@ -381,7 +381,7 @@ async fn a_creation_that_fails_half_way_is_answered_and_taken_back() {
 
 // Promise: If a function dies half-way, the repetition of its request carries it on.
 #[tokio::test]
-async fn a_function_that_died_half_way_is_carried_on_by_the_next_try() {
+async fn the_next_attempt_continues_the_work_of_a_dead_function() {
     let declared = Declared::new().await;
     let proxy = Proxy::start(&declared.cloud.endpoint).await;
     let function = Start::of(&declared.cloud, "configure-rule").await;
@@ -400,7 +400,7 @@ async fn a_function_that_died_half_way_is_carried_on_by_the_next_try() {
 }
 
 #[tokio::test]
-async fn the_files_of_events_are_taken_and_about_buckets_that_are_not_there() {
+async fn the_files_in_events_are_accepted_although_their_buckets_do_not_exist() {
     let declared = Declared::new().await;
     for mut event in events("cloudformation") {
         event["ResponseURL"] = json!(declared.answers.url());

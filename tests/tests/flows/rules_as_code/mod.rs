@@ -1,5 +1,5 @@
-//! Rules as code: what CloudFormation and Terraform ask for is there, once, and nothing else; whatever goes wrong
-//! is answered, and says why.
+//! Rules as code: the rules that CloudFormation and Terraform request exist once, and no others do. Every failure is
+//! answered with its reason.
 
 mod end_of_stack;
 mod events;
@@ -11,7 +11,7 @@ use tandem_tests::answers::Answers;
 use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, unique};
 
-/// A resource of a stack that only the test knows, for a pair of buckets.
+/// A resource of a stack that exists only in the test, for a pair of buckets.
 struct Declared {
     cloud: Cloud,
     buckets: Buckets,
@@ -55,7 +55,7 @@ impl Declared {
         })
     }
 
-    /// Sends an event; answers what was put where CloudFormation waits.
+    /// Sends an event. Returns the answer that the function put for CloudFormation.
     async fn send(&self, event: &Value) -> Value {
         let before = self.answers.put().len();
         self.cloud
@@ -79,20 +79,20 @@ impl Declared {
         answer["Reason"].as_str().expect("a reason").to_owned()
     }
 
-    /// A rule that has to be there, by its id.
+    /// Returns the rule of this id, and panics if it does not exist.
     async fn rule(&self, id: &Value) -> Value {
         let get = json!({"action": "get", "rule": id});
         let mut answer = self.cloud.configure(get).await.expect("a rule");
         answer["rule"].take()
     }
 
-    /// How many rules of these buckets there are, and how many notifications of the source.
+    /// The number of rules of these buckets, and the number of the source's notifications.
     async fn counts(&self) -> (usize, usize) {
         counts(&self.cloud, &self.buckets).await
     }
 }
 
-/// How many rules name the source bucket, and how many notifications it has.
+/// The number of rules that name the source bucket, and the number of its notifications.
 async fn counts(cloud: &Cloud, buckets: &Buckets) -> (usize, usize) {
     let answer = cloud.configure(json!({"action": "list"})).await;
     let rules = answer.expect("rules")["rules"].take();

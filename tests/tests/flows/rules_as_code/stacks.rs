@@ -1,4 +1,4 @@
-//! Whole stacks: the emulator's CloudFormation calls the deployed function, and waits for its answers.
+//! Whole stacks: the emulator's CloudFormation calls the deployed function and waits for its answers.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tandem_tests::buckets::Buckets;
 use tandem_tests::cloud::{Cloud, unique};
 use tandem_tests::eventually::{SOON, eventually};
 
-/// A stack of the test's own.
+/// A stack that the test creates.
 pub struct TestStack {
     client: Client,
     pub name: String,
@@ -49,13 +49,13 @@ impl TestStack {
 
     async fn stack(&self) -> Option<(StackStatus, Vec<Output>)> {
         let request = self.client.describe_stacks().stack_name(&self.name);
-        // It says that a stack does not exist as an error of validation.
+        // For a stack that does not exist, CloudFormation answers a validation error.
         let mut stacks = request.send().await.ok()?.stacks?;
         let stack = stacks.pop()?;
         Some((stack.stack_status?, stack.outputs.unwrap_or_default()))
     }
 
-    /// Waits until nothing is done any more; answers the stack's outputs.
+    /// Waits until the stack has this status. Returns its outputs.
     pub async fn comes_to(&self, wanted: &StackStatus) -> Vec<Output> {
         let what = format!("{} comes to {wanted}", self.name);
         eventually(&what, SOON, async || match self.stack().await {
@@ -70,7 +70,7 @@ impl TestStack {
         .await
     }
 
-    /// What the stack's events say of failures.
+    /// The reasons in the stack's events.
     pub async fn reasons(&self) -> String {
         let request = self.client.describe_stack_events().stack_name(&self.name);
         let Ok(answer) = request.send().await else {
@@ -114,7 +114,7 @@ fn output(outputs: &[Output], name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_stack_makes_changes_replaces_and_ends_a_rule() {
+async fn a_stack_makes_changes_replaces_and_deletes_a_rule() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let stack = TestStack::new(&cloud, unique("stack"));
@@ -188,7 +188,7 @@ async fn a_stack_with_a_wrong_property_fails_with_the_reason_and_leaves_nothing(
 }
 
 #[tokio::test]
-async fn an_update_that_is_refused_is_rolled_back_to_the_rule_that_was() {
+async fn a_refused_update_is_rolled_back_to_the_previous_rule() {
     let cloud = Cloud::connect().await;
     let buckets = Buckets::new(&cloud, false).await;
     let stack = TestStack::new(&cloud, unique("stack"));

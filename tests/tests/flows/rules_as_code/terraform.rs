@@ -1,4 +1,4 @@
-//! What Terraform sends for a resource whose life it manages.
+//! The requests of Terraform for a resource whose life it manages.
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ async fn a_resource_is_made_changed_and_destroyed_and_each_may_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_rule_that_somebody_deleted_is_there_again_after_the_next_change() {
+async fn the_next_change_makes_a_deleted_rule_again() {
     let declared = Declared::new().await;
     let cloud = &declared.cloud;
     let first = input(&declared, &json!({}));
@@ -89,7 +89,7 @@ async fn other_buckets_bad_input_and_a_rule_made_by_hand_are_refused() {
         .expect_err("a refusal");
     assert_eq!(error.code, "BucketInUse");
     assert!(error.message.contains(&by_hand), "{error:?}");
-    // To destroy what was never made leaves the other rule alone.
+    // Destroying a resource that was never created leaves the other rule alone.
     let gone = cloud.configure(request("delete", &first, &first)).await;
     assert_eq!(gone, Ok(json!({"rule": null})));
     assert_eq!(declared.counts().await, (1, 2));

@@ -1,4 +1,4 @@
-//! What must not be in a run, at any moment or at its end.
+//! Violations of a run, at any moment or at its end.
 
 use tandem_replication::shard_session::Gate;
 
@@ -7,7 +7,7 @@ use super::super::world::{FOREIGN, Object};
 use super::{Change, RECEIVES_MAX, Run};
 
 impl Run<'_> {
-    /// What must never be, at any moment.
+    /// The violation of an invariant that holds at any moment, if there is one.
     pub fn violated(&self) -> Option<String> {
         let world = self.world.lock().unwrap();
         if world.is_complete() && !world.copying.is_empty() {
@@ -23,7 +23,7 @@ impl Run<'_> {
         worn_out.map(|message| format!("{message:?} is never acknowledged"))
     }
 
-    /// What is wrong when nothing is left to happen.
+    /// The violation when nothing more can happen, if there is one.
     pub fn wrong(&self) -> Option<String> {
         let world = self.world.lock().unwrap();
         let shown = |object: &Object| (object.etag, object.metadata);
@@ -36,7 +36,7 @@ impl Run<'_> {
             let right = match (source, replica) {
                 (None, Some(_)) => foreign,
                 (None, None) => !put_foreign || world.excused.contains(key),
-                // A job that was stopped copies nothing more.
+                // A stopped job copies nothing more.
                 (Some(_), None) => !runs,
                 (Some(source), Some(replica)) => source == replica,
             };
@@ -50,7 +50,7 @@ impl Run<'_> {
             return Some(format!("the job is not complete: {:#?}", world.shards));
         }
         if world.shards.values().any(|shard| shard.in_flight.is_some()) {
-            return Some("something is taken for in flight for ever".to_owned());
+            return Some("a page stays recorded as in flight for ever".to_owned());
         }
         let counts = world.counts();
         let changes_source =
