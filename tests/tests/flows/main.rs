@@ -14,6 +14,7 @@ mod field;
 mod hostile;
 mod jobs;
 mod limits;
+mod log_queries;
 mod live;
 mod options;
 mod protocol_faults;
