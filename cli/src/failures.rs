@@ -60,7 +60,11 @@ async fn list(
         return Ok(Exit::Ok);
     }
     if failures.is_empty() {
-        terminal::note("No failures found.");
+        terminal::note(if choice.is_everything() {
+            "No object has failed."
+        } else {
+            "No failures match these filters."
+        });
         return Ok(Exit::Ok);
     }
     terminal::print(render::failures::failures(&failures))?;

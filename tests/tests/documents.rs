@@ -207,24 +207,7 @@ fn every_reason_is_in_the_document_with_its_meaning_and_remedy() {
 
 #[test]
 fn every_source_file_that_a_document_names_exists() {
-    let decisions = std::fs::read_dir(root().join("docs/decisions")).unwrap();
-    let decisions =
-        decisions.map(|entry| format!("docs/decisions/{}", entry.unwrap().file_name().display()));
-    let documents = [
-        "README.md",
-        "ARCHITECTURE.md",
-        "docs/benchmarks.md",
-        "docs/contract.md",
-        "docs/cost.md",
-        "docs/failures.md",
-        "docs/fidelity.md",
-        "docs/rules-as-code.md",
-        "docs/runbook.md",
-        "docs/security.md",
-        "docs/semantics.md",
-    ]
-    .map(str::to_owned);
-    for document in documents.into_iter().chain(decisions) {
+    for document in documents() {
         for text in quoted(&read(&document)) {
             let is_path = text.contains('/') && !text.contains([' ', '<', '*', ':', '$', ';']);
             let of_ours = [
@@ -244,4 +227,120 @@ fn every_source_file_that_a_document_names_exists() {
             }
         }
     }
+}
+
+/// The documents of the repository: those of its root, of `docs/` and its folders, of `events/` and `examples/`.
+fn documents() -> Vec<String> {
+    let mut folders = vec![
+        PathBuf::new(),
+        "docs".into(),
+        "events".into(),
+        "examples".into(),
+    ];
+    let mut documents = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(root().join(&folder)).unwrap() {
+            let path = folder.join(entry.unwrap().file_name());
+            if path.starts_with("docs") && root().join(&path).is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                documents.push(path.to_str().expect("text").to_owned());
+            }
+        }
+    }
+    assert!(documents.len() > 40, "{documents:?}");
+    documents.sort();
+    documents
+}
+
+/// The targets of a document's links, without those in code.
+fn links(document: &str) -> Vec<String> {
+    let mut links = Vec::new();
+    let mut in_code = false;
+    for line in document.lines() {
+        if line.starts_with("```") {
+            in_code = !in_code;
+        }
+        if in_code || line.starts_with("    ") {
+            continue;
+        }
+        let text: String = line.split('`').step_by(2).collect::<Vec<_>>().join("`");
+        for (at, _) in text.match_indices("](") {
+            if let Some((target, _)) = text[at + 2..].split_once(')') {
+                links.push(target.to_owned());
+            }
+        }
+    }
+    links
+}
+
+/// The anchors of a document's headings, as GitHub makes them.
+fn anchors(document: &str) -> BTreeSet<String> {
+    let headings = document.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|heading| {
+            let text = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = text
+                .chars()
+                .filter(|it| it.is_alphanumeric() || matches!(it, ' ' | '-' | '_'));
+            kept.map(|it| if it == ' ' { '-' } else { it }).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let mut checked = 0;
+    for document in documents() {
+        for link in links(&read(&document)) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let folder = Path::new(&document).parent().expect("a folder");
+            let target = match path {
+                "" => PathBuf::from(&document),
+                _ => folder.join(path),
+            };
+            assert!(
+                root().join(&target).exists(),
+                "{document} links to {link}, which does not exist"
+            );
+            let target = target.to_str().expect("text");
+            let is_known = anchor.is_empty() || anchors(&read(target)).contains(anchor);
+            assert!(
+                is_known,
+                "{document} links to {link}: there is no such heading"
+            );
+            checked += 1;
+        }
+    }
+    assert!(checked > 100, "{checked} links were checked");
+}
+
+#[test]
+fn every_document_can_be_reached_from_the_readme() {
+    let mut reached = BTreeSet::from(["README.md".to_owned()]);
+    let mut to_read = vec!["README.md".to_owned()];
+    while let Some(document) = to_read.pop() {
+        let folder = Path::new(&document).parent().expect("a folder").to_owned();
+        for link in links(&read(&document)) {
+            let path = link.split('#').next().unwrap_or_default();
+            if link.contains("://") || Path::new(path).extension().is_none_or(|it| it != "md") {
+                continue;
+            }
+            let target = std::fs::canonicalize(root().join(folder.join(path))).expect("a document");
+            let top = std::fs::canonicalize(root()).expect("the repository");
+            let target = target.strip_prefix(top).expect("a path of the repository");
+            let target = target.to_str().expect("text").to_owned();
+            if reached.insert(target.clone()) {
+                to_read.push(target);
+            }
+        }
+    }
+    let lost: Vec<String> = documents()
+        .into_iter()
+        .filter(|it| !reached.contains(it))
+        .collect();
+    assert_eq!(lost, Vec::<String>::new(), "no link leads to these");
 }

@@ -182,7 +182,12 @@ async fn a_policy_that_requires_an_encryption_denies_a_rule_without_one() {
     let at = SystemTime::now().into();
     let object = Object::new("bytes".into(), Attributes::default(), at);
     let carried = stage.carry_object(&PutHints::default(), "a", object).await;
-    let fault = carried.expect_err("denied");
+    let denied = carried.expect_err("denied");
+    // A failure that is recorded is explained by more requests.
+    let table = Table::new(&stage.0.aws, "table");
+    let pair = S3Pair::of_rule(&stage.0.aws, &table, &stage.0.rule);
+    let key = ObjectKey::parse("a").expect("a key");
+    let fault = pair.explained(&key, denied).await;
     assert_eq!(fault.reason, Reason::DstPutObjectNotPermitted, "{fault}");
     assert_eq!(stage.asked()[0], None);
 }

@@ -89,7 +89,8 @@ pub struct FailureChoice {
 }
 
 impl FailureChoice {
-    fn is_everything(&self) -> bool {
+    /// Whether no filter is given.
+    pub fn is_everything(&self) -> bool {
         self.rule.is_none() && self.reason.is_none() && self.key_prefix.is_none()
     }
 }

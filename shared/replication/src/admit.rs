@@ -112,8 +112,6 @@ mod tests {
         }
     }
 
-    // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
-    // (`lifecycle_deletes`).
     #[test]
     fn every_skip_reason_is_shown_under_its_own_name() {
         for reason in [
@@ -127,6 +125,8 @@ mod tests {
         }
     }
 
+    // Promise: Deletes by the source's lifecycle rules are carried over only if the rule says so
+    // (`lifecycle_deletes`).
     #[test]
     fn expirations_count_as_deletes_if_the_rule_says_so() {
         let expired = event("in/a", Change::Expired);

@@ -55,6 +55,32 @@ async fn a_rule_whose_source_has_changed_hands_can_be_deleted() {
     assert!(cloud.items_with(&buckets.destination.name).await.is_empty());
 }
 
+/// On AWS, the account condition of the function's role denies every request to a bucket of another account. Only the list
+/// of the account's own buckets then shows that the source has changed hands.
+// Promise: A rule can be deleted although its source has changed hands; if the source may not be read, a later
+// delete ends the rule once it may.
+#[tokio::test]
+async fn a_rule_whose_source_has_changed_hands_can_be_deleted_although_every_request_is_denied() {
+    let cloud = Cloud::connect().await;
+    let buckets = Buckets::new(&cloud, false).await;
+    let rule = cloud.rule(&buckets, json!({})).await;
+    let proxy = Proxy::start(&cloud.endpoint).await;
+    let theirs = buckets.source.name.clone();
+    proxy.script(
+        99,
+        move |seen| seen.bucket == theirs,
+        Action::s3_error(403, "AccessDenied"),
+    );
+    let no_buckets = "<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>";
+    let lists_buckets = |seen: &Seen| seen.is("ListBuckets");
+    proxy.script(9, lists_buckets, Action::Answer(200, no_buckets.to_owned()));
+    let function = Start::of(&cloud, "configure-rule").await;
+    let function = function.through(&proxy).start().await;
+    let request = json!({"action": "delete", "rule": rule});
+    function.invoke(request).await.expect("the rule is deleted");
+    assert!(cloud.items_with(&rule).await.is_empty());
+}
+
 // Promise: A rule can be deleted although its source has changed hands; if the source may not be read, a later
 // delete ends the rule once it may.
 #[tokio::test]
