@@ -1,6 +1,12 @@
 //! Checks the documents: the tests that they name exist, tests quote their promises, and the files that they point to
 //! exist.
 
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says why"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

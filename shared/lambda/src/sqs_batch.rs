@@ -49,7 +49,7 @@ pub struct Received {
     pub queue_arn: String,
     /// How often SQS has delivered the message, including this delivery, whether or not a function received it.
     pub receives: u32,
-    /// Which attempt at the message this is, from 1. [`crate::attempts`] counts.
+    /// Which attempt at the message this is, from 1. The module `attempts` counts.
     pub attempt: u32,
     /// Whether this attempt is the last.
     pub is_last: bool,
