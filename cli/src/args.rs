@@ -34,9 +34,9 @@ A RULE is a rule's id, or the name of either of its buckets.
 
 Exit codes:
   0    done; for verify, the two buckets agree
-  1    not everything was done: verify found differences or could not compare a key, a repair left
-       differences, a backfill failed or has a warning, a job that the command waited for had
-       failures or was cancelled, or dead letters remain
+  1    not everything was done: verify found differences, could not compare a key or found no key
+       under --prefix, a repair left differences, a backfill failed or has a warning, a job that the
+       command waited for had failures or was cancelled, or dead letters remain
   2    wrong usage, or the request was refused; nothing was done
   3    AWS, the network or the credentials failed
   130  ended by Ctrl-C"

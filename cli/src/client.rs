@@ -2,6 +2,10 @@
 
 use std::env;
 
+use aws_config::default_provider::region::DefaultRegionChain;
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_lambda::config::http::HttpResponse;
 use aws_sdk_lambda::error::SdkError;
@@ -39,7 +43,10 @@ impl Client {
         }
         let mut loader = aws_config::defaults(BehaviorVersion::latest());
         if let Some(profile) = &global.profile {
-            loader = loader.profile_name(profile);
+            let credentials = credentials_of(profile, global.region.as_deref()).await;
+            loader = loader
+                .profile_name(profile)
+                .credentials_provider(credentials);
         }
         if let Some(region) = &global.region {
             loader = loader.region(Region::new(region.clone()));
@@ -139,6 +146,24 @@ impl Client {
         }
         Error::aws(format!("invoking {function}"), error)
     }
+}
+
+/// Returns the credentials of a profile that was given as an option. Like the AWS CLI, it ignores the environment's access
+/// key then.
+async fn credentials_of(profile: &str, region: Option<&str>) -> ProfileFileCredentialsProvider {
+    let region = match region {
+        Some(region) => Some(Region::new(region.to_owned())),
+        None => {
+            let chain = DefaultRegionChain::builder().profile_name(profile);
+            chain.build().region().await
+        }
+    };
+    // Profiles that assume a role send requests to STS in this region.
+    let config = ProviderConfig::without_region().with_region(region);
+    ProfileFileCredentialsProvider::builder()
+        .configure(&config)
+        .profile_name(profile)
+        .build()
 }
 
 /// Refuses an endpoint that is set but unusable: a user who sets one does not want to reach AWS itself.

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Done; for `verify`, the two buckets agree.
     Ok = 0,
-    /// Not everything was done: `verify` found differences or could not compare a key, a repair left differences, a
-    /// backfill failed or has a warning, a job that the command waited for had failures or was cancelled, or dead
-    /// letters remain.
+    /// Not everything was done: `verify` found differences, could not compare a key or found none under `--prefix`, a
+    /// repair left differences, a backfill failed or has a warning, a job that the command waited for had failures or
+    /// was cancelled, or dead letters remain.
     Differences = 1,
     /// Nothing was done: wrong usage, or the request was refused.
     Refused = 2,

@@ -106,7 +106,7 @@ async fn delete(client: &Client, output: Output, name: &str, yes: bool) -> Resul
         return Ok(Exit::Ok);
     }
     terminal::print(format!(
-        "Rule {} is deleted; {} and {} keep their objects.",
+        "Rule {} is deleted. Tandem has deleted no objects of {} or {}.",
         rule.id, rule.source.bucket, rule.destination.bucket
     ))?;
     Ok(Exit::Ok)
@@ -114,7 +114,7 @@ async fn delete(client: &Client, output: Output, name: &str, yes: bool) -> Resul
 
 fn question(rule: &Rule) -> String {
     format!(
-        "Changes of {} will no longer be replicated to {}; both buckets keep their objects.\n\
+        "Changes of {} will no longer be replicated to {}. Tandem deletes no objects.\n\
          Delete rule {}?",
         render::bucket(&rule.source),
         render::bucket(&rule.destination),

@@ -30,6 +30,14 @@ pub async fn run(client: &Client, output: Output, args: VerifyArgs) -> Result<Ex
     }
     let summary = compare(client, &extent, &args).await?;
     show(output, &extent, &summary)?;
+    let found_nothing = summary.source_objects() + summary.destination_objects() == 0;
+    if found_nothing && !args.prefix.is_empty() {
+        terminal::note(format!(
+            "No key of either bucket begins with {:?}, so nothing was compared; check --prefix.",
+            args.prefix
+        ));
+        return Ok(Exit::Differences);
+    }
     Ok(if summary.is_equal() {
         Exit::Ok
     } else {
@@ -118,7 +126,7 @@ fn print_tables(rule: &Rule, summary: &Summary) -> Result<(), Error> {
             human::objects(summary.not_compared)
         ),
         0 if summary.source_objects() == 0 => {
-            format!("{source} has no objects in the rule's scope, and {destination} agrees.")
+            format!("{source} has no objects to compare; {destination} agrees.")
         }
         0 => format!("{source} and {destination} agree."),
         1 => format!("{source} and {destination} differ in 1 key."),

@@ -74,7 +74,7 @@ Examples:
         rule: RuleName,
     },
 
-    /// Delete a rule; both buckets keep their objects
+    /// Delete a rule; Tandem deletes no objects
     #[command(after_help = "\
 Examples:
   tandem rule delete photos

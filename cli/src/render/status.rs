@@ -80,7 +80,7 @@ fn live_lines(live: &Live, now: DateTime<Utc>) -> Vec<(&'static str, String)> {
         || UNKNOWN.to_owned(),
         |at| {
             format!(
-                "{}: every change before it is replicated",
+                "{}: every change received before it is replicated or listed as failed",
                 human::instant_and_age(at, now)
             )
         },
@@ -253,7 +253,7 @@ rule-1  photos (us-east-1) -> photos-replica (us-west-2)
   enabled, policy full, 2025/, new\\nline/
   historical ████████░░░░░░░░░░░░  42.0 %  running, 212.0 objects/s, about 2 min 5 s left
              4,211 objects (4,100 copied, 98 equal, 3 gone, 10 failed), 87.01 MiB copied
-  watermark  2026-11-22 21:04:58 UTC (2.0 s ago): every change before it is replicated
+  watermark  2026-11-22 21:04:58 UTC (2.0 s ago): every change received before it is replicated or listed as failed
   backlog    put 1, delete 2, work 3, part 6, deferred 4, dead letter 5
   live       1,203 replicated, 17 deleted, 0 failed, 7.75 MiB (in 1 h 0 min)
   lag        p50 410 ms, p99 1.9 s, max 2.3 s

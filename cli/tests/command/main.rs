@@ -326,7 +326,7 @@ fn deleting_without_a_terminal_needs_yes() {
     assert!(stderr(&output).contains("--yes"), "{}", stderr(&output));
     let output = server.run("rule delete photos --yes");
     assert_eq!(exit(&output), 0, "{}", stderr(&output));
-    assert!(stdout(&output).contains("keep their objects"));
+    assert!(stdout(&output).contains("has deleted no objects"));
 }
 
 // Promise: An invocation whose answer is lost is sent again with the same token, and a rule or job is made once.
@@ -417,6 +417,43 @@ fn credentials_of_aws_login_are_used() {
     assert_eq!(exit(&output), 0, "{}", stderr(&output));
     let signed = signed.lock().unwrap();
     assert!(signed.contains("Credential=AKIDOFLOGIN/"), "{signed}");
+}
+
+/// As with the AWS CLI, a profile that is given as an option wins over the environment's access key.
+#[test]
+fn a_given_profile_wins_over_the_environments_credentials() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("credentials");
+    let profile = "[prod]\naws_access_key_id = AKIDOFPROD\naws_secret_access_key = secret\n";
+    std::fs::write(&file, profile).unwrap();
+    let signed = Arc::new(Mutex::new(String::new()));
+    let server = Server::start({
+        let signed = signed.clone();
+        move |request| {
+            signed.lock().unwrap().clone_from(&request.headers);
+            Response::new(200, json!({"rules": []}).to_string())
+        }
+    });
+    let run = |line: &str| {
+        let mut command = server.command(line);
+        command.env("AWS_SHARED_CREDENTIALS_FILE", &file);
+        command.output().unwrap()
+    };
+    for (line, key) in [
+        ("rule list", "test"),
+        ("rule list --profile prod", "AKIDOFPROD"),
+    ] {
+        let output = run(line);
+        assert_eq!(exit(&output), 0, "{}", stderr(&output));
+        let signed = signed.lock().unwrap();
+        assert!(
+            signed.contains(&format!("Credential={key}/")),
+            "{line}: {signed}"
+        );
+    }
+    let unknown = run("rule list --profile nosuch");
+    assert_eq!(exit(&unknown), 3, "{}", stderr(&unknown));
+    assert!(stderr(&unknown).contains("nosuch"), "{}", stderr(&unknown));
 }
 
 fn progress_server() -> Server {

@@ -134,6 +134,18 @@ fn a_prefix_outside_the_scope_is_refused() {
     assert!(stderr(&output).contains("covers a/"), "{}", stderr(&output));
 }
 
+/// A mistyped prefix must not look like a successful verification.
+#[test]
+fn a_prefix_without_any_key_exits_with_1() {
+    let server = buckets("full", |_, _| page(&[], None));
+    let whole = server.run("verify photos");
+    assert_eq!(exit(&whole), 0, "{}", stderr(&whole));
+    let output = server.run("verify photos --prefix nosuch/");
+    assert_eq!(exit(&output), 1);
+    let said = stderr(&output);
+    assert!(said.contains("begins with \"nosuch/\""), "{said}");
+}
+
 fn odd_keys(bucket: &str, _: Option<&str>) -> Response {
     match bucket {
         "photos" => page(
