@@ -99,12 +99,12 @@ def planned(*, with_lints: bool) -> "list[Step]":
     ]
     others = [word for name in other_tests() for word in ("--test", name)]
     unit_tests = ["cargo", "test", *CARGO, "--no-fail-fast", "--lib", "--bins", *others]
-    # The flows take as long as the others together: two at a time keep two processors busy.
+    # The flows take as long as the others together. The acceptance run mostly waits, so it runs beside chaos.
     steps += [
         cloud_tests("flows", [], {"RUST_TEST_THREADS": str(FLOWS_AT_ONCE)}),
         Step("unit-tests", [unit_tests], ["test-build"], ["scripts"]),
         cloud_tests("chaos", ["unit-tests"], {}),
-        cloud_tests("acceptance", ["chaos"], {}),
+        cloud_tests("acceptance", ["unit-tests"], {}),
     ]
     return steps
 
