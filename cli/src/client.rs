@@ -3,7 +3,6 @@
 use std::env;
 
 use aws_config::default_provider::region::DefaultRegionChain;
-use aws_config::meta::region::ProvideRegion;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
