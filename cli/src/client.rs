@@ -150,12 +150,11 @@ impl Client {
 /// Returns the credentials of a profile that was given as an option. Like the AWS CLI, it ignores the environment's access
 /// key then.
 async fn credentials_of(profile: &str, region: Option<&str>) -> ProfileFileCredentialsProvider {
-    let region = match region {
-        Some(region) => Some(Region::new(region.to_owned())),
-        None => {
-            let chain = DefaultRegionChain::builder().profile_name(profile);
-            chain.build().region().await
-        }
+    let region = if let Some(region) = region {
+        Some(Region::new(region.to_owned()))
+    } else {
+        let chain = DefaultRegionChain::builder().profile_name(profile);
+        chain.build().region().await
     };
     // Profiles that assume a role send requests to STS in this region.
     let config = ProviderConfig::without_region().with_region(region);
