@@ -191,7 +191,7 @@ def ended(step: Step) -> None:
 
 def end_all(steps: "dict[str, Step]") -> None:
     """Ends what is still running: first politely, so that local clouds are taken down."""
-    for number, patience in ((signal.SIGINT, 30), (signal.SIGKILL, 5)):
+    for number, patience in ((signal.SIGINT, 30), (signal.SIGTERM, 15), (signal.SIGKILL, 5)):
         running = [step.process for step in steps.values() if step.process and step.process.poll() is None]
         for process in running:
             os.killpg(process.pid, number)
