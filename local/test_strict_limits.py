@@ -1,5 +1,6 @@
 """Tests that the local cloud enforces the limits of AWS that strict_limits.py adds."""
 
+import atexit
 import json
 import subprocess
 import time
@@ -60,6 +61,8 @@ class TheLocalCloud(unittest.TestCase):
     def setUpClass(cls):
         cls.cloud = Cloud.named("limits-test")
         emulator.stop(cls.cloud, quiet=True)
+        # Unittest runs no cleanup after Ctrl-C.
+        atexit.register(emulator.stop, cls.cloud, quiet=True)
         cls.addClassCleanup(emulator.stop, cls.cloud, quiet=True)
         emulator.start(cls.cloud, port=None, iam=False, limits={"metadata_bytes": 100})  # the test sends unsigned requests
         cls.endpoint = environment.endpoint(cls.cloud.read_state()["port"])
