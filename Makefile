@@ -92,6 +92,10 @@ check: doctor install ## Run all checks that have to pass (format, lints, docs, 
 fmt: ## Format the code
 	cargo fmt --all
 
+.PHONY: fmt-check
+fmt-check:
+	cargo fmt --all --check
+
 lint: doctor ## Lint the code
 	cargo clippy --profile local --workspace --all-targets -- -D warnings
 

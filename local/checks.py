@@ -24,8 +24,6 @@ from paths import HOME, Problem, REPOSITORY
 LOGS = HOME / "checks"
 PYTHON = sys.executable
 CARGO = ["--profile", "local", "--workspace"]
-SAM = HOME / "venv-sam" / "bin"
-FUNCTIONS = ["configure-rule", "replicate-put", "replicate-delete", "backfill", "backfill-shard", "copy-parts"]
 # Test binaries that need a local cloud of their own, with its options.
 CLOUD_TESTS = {"flows": ["--strict-s3"], "chaos": [], "acceptance": []}
 # Flows mostly wait for the emulator: this many at a time keep two processors busy.
@@ -36,20 +34,17 @@ SAY_EVERY_SECS = 60
 
 @dataclasses.dataclass
 class Step:
-    """One command, or several that run one after the other."""
+    """One command."""
 
     name: str
-    commands: "list[list[str]]"
+    command: "list[str]"
     # Steps that have to pass before, and steps that only have to end before.
     needs: "list[str]" = dataclasses.field(default_factory=list)
     after: "list[str]" = dataclasses.field(default_factory=list)
     environment: "dict[str, str]" = dataclasses.field(default_factory=dict)
-    # Called after the commands have passed.
-    then: "object" = None
-    # While running: the process, when it began, and the commands that are left.
+    # While running: the process, and when it began.
     process: "subprocess.Popen | None" = None
     began: float = 0.0
-    left: "list[list[str]]" = dataclasses.field(default_factory=list)
     # When it has ended: how long it took, and whether it passed.
     took: "float | None" = None
     passed: bool = False
@@ -78,41 +73,37 @@ def main() -> int:
 
 
 def planned(*, with_lints: bool) -> "list[Step]":
-    """The steps, in the order in which they start when processors are free."""
-    steps = [Step("scripts", [[PYTHON, "-m", "py_compile", *map(str, sorted((REPOSITORY / "local").glob("*.py")))],
-                              [PYTHON, "-m", "unittest", "discover", "--start-directory", "local"]])]
+    """The steps, in the order in which they start. The Makefile has the commands of all steps but the tests."""
+    steps = [make("scripts")]
     before = []
     if with_lints:
-        steps += [
-            Step("format", [["cargo", "fmt", "--all", "--check"]]),
-            Step("template", [
-                [str(SAM / "sam"), "validate", "--lint", "--template-file", "template.yaml", "--region", "us-east-1"],
-                [str(SAM / "cfn-lint"), "template.yaml", *map(str, sorted((REPOSITORY / "examples/cloudformation").glob("*.yaml")))],
-            ], environment={"SAM_CLI_TELEMETRY": "0"}),
-            Step("lints", [["cargo", "clippy", *CARGO, "--all-targets", "--", "-D", "warnings"]], after=["format"]),
-            Step("docs", [["cargo", "doc", *CARGO, "--no-deps"]], after=["lints"], environment={"RUSTDOCFLAGS": "-D warnings"}),
-        ]
+        steps += [make("fmt-check"), make("template"), make("lint", after=["fmt-check"]), make("docs", after=["lint"])]
         before = ["docs"]
     steps += [
-        Step("functions", [["cargo", "build", *CARGO]], after=before, then=stage_functions),
-        Step("test-build", [["cargo", "test", *CARGO, "--no-run"]], ["functions"]),
+        make("functions", after=before),
+        Step("test-build", ["cargo", "test", *CARGO, "--no-run"], ["functions"]),
     ]
     others = [word for name in other_tests() for word in ("--test", name)]
     unit_tests = ["cargo", "test", *CARGO, "--no-fail-fast", "--lib", "--bins", *others]
     # The flows take as long as the others together. The acceptance run mostly waits, so it runs beside chaos.
     steps += [
         cloud_tests("flows", [], {"RUST_TEST_THREADS": str(FLOWS_AT_ONCE)}),
-        Step("unit-tests", [unit_tests], ["test-build"], ["scripts"]),
+        Step("unit-tests", unit_tests, ["test-build"], ["scripts"]),
         cloud_tests("chaos", ["unit-tests"], {}),
         cloud_tests("acceptance", ["unit-tests"], {}),
     ]
     return steps
 
 
+def make(target: str, after: "list[str] | None" = None) -> Step:
+    """The step of a target of the Makefile."""
+    return Step(target, ["make", "--no-print-directory", f"PYTHON={PYTHON}", target], after=after or [])
+
+
 def cloud_tests(test: str, after: "list[str]", environment: "dict[str, str]") -> Step:
     """The step of a test binary that gets a local cloud."""
     cloud = [PYTHON, "local/cloud.py", "with", "--name", f"test-{test}", *CLOUD_TESTS[test]]
-    return Step(test, [[*cloud, "--", "cargo", "test", *CARGO, "--test", test]], ["test-build"], after, environment)
+    return Step(test, [*cloud, "--", "cargo", "test", *CARGO, "--test", test], ["test-build"], after, environment)
 
 
 def other_tests() -> "list[str]":
@@ -123,18 +114,6 @@ def other_tests() -> "list[str]":
         raise Problem(f"cargo metadata failed:\n{listed.stderr}")
     targets = [target for package in json.loads(listed.stdout)["packages"] for target in package["targets"]]
     return sorted({target["name"] for target in targets if target["kind"] == ["test"]} - set(CLOUD_TESTS))
-
-
-def stage_functions() -> None:
-    """Puts the functions where template.yaml takes them from."""
-    for name in FUNCTIONS:
-        folder = REPOSITORY / "target" / "lambda" / name
-        folder.mkdir(parents=True, exist_ok=True)
-        # A new file: a process may still run the old one.
-        new = folder / "bootstrap.new"
-        shutil.copy(REPOSITORY / "target" / "local" / name, new)
-        new.chmod(0o755)
-        new.replace(folder / "bootstrap")
 
 
 def run(steps: "dict[str, Step]") -> None:
@@ -166,27 +145,16 @@ def is_over(steps: "dict[str, Step]", name: str) -> bool:
 def start(step: Step) -> None:
     print(f"--> {step.name}", flush=True)
     step.began = time.monotonic()
-    step.left = list(step.commands)
-    start_next(step)
-
-
-def start_next(step: Step) -> None:
-    command = step.left.pop(0)
-    with open(step.log, "a") as log:
-        step.process = subprocess.Popen(command, cwd=REPOSITORY, env={**os.environ, **step.environment}, stdout=log,
+    with open(step.log, "w") as log:
+        step.process = subprocess.Popen(step.command, cwd=REPOSITORY, env={**os.environ, **step.environment}, stdout=log,
                                         stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
 def ended(step: Step) -> None:
-    failed = step.process.returncode != 0
+    step.passed = step.process.returncode == 0
     step.process = None
-    if not failed and step.left:
-        start_next(step)
-        return
-    if not failed and step.then:
-        step.then()
-    step.took, step.passed = time.monotonic() - step.began, not failed
-    print(f"{'FAILED' if failed else 'ok':>6} {step.name} ({step.took:.0f} s)", flush=True)
+    step.took = time.monotonic() - step.began
+    print(f"{'ok' if step.passed else 'FAILED':>6} {step.name} ({step.took:.0f} s)", flush=True)
 
 
 def end_all(steps: "dict[str, Step]") -> None:

@@ -10,18 +10,13 @@ RustSec advisory database with git into cargo's home folder, and reads from crat
 """
 
 import argparse
-import os
-import shutil
 import subprocess
 import sys
 
-from paths import HOME, Problem, REPOSITORY
+from cargo_tool import CargoTool
+from paths import Problem, REPOSITORY
 
-VERSION = "0.20.2"
-INSTALLED = HOME / "cargo-deny"
-PROGRAM = INSTALLED / "bin" / "cargo-deny"
-# Kept only if the installation fails, so that the next one continues there.
-BUILD = HOME / "cargo-deny-build"
+DENY = CargoTool("cargo-deny", "0.20.2", ["--version"])
 
 CHECKS = {
     "crates": ["--locked", "--offline", "check", "bans", "licenses", "sources"],
@@ -34,28 +29,14 @@ def main() -> int:
     parser.add_argument("check", choices=CHECKS)
     arguments = parser.parse_args()
     try:
-        install()
+        DENY.install()
         fetch()
-        return subprocess.run([PROGRAM, *CHECKS[arguments.check]], cwd=REPOSITORY).returncode
+        return subprocess.run([DENY.program, *CHECKS[arguments.check]], cwd=REPOSITORY).returncode
     except Problem as problem:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-
-
-def install() -> None:
-    """Installs the pinned version of cargo-deny, unless it is installed."""
-    if PROGRAM.exists():
-        answer = subprocess.run([PROGRAM, "--version"], capture_output=True, text=True)
-        if answer.stdout.split()[-1:] == [VERSION]:
-            return
-    print(f"building cargo-deny {VERSION} into {INSTALLED.relative_to(REPOSITORY)} (once, some minutes)", flush=True)
-    command = ["cargo", "install", "--locked", "--root", INSTALLED, "--version", VERSION, "cargo-deny"]
-    if subprocess.run(command, env={**os.environ, "CARGO_TARGET_DIR": str(BUILD)}).returncode:
-        raise Problem(f"cannot install cargo-deny {VERSION}: see cargo's error above. cargo needs crates.io, and takes "
-                      "a proxy from HTTPS_PROXY and its own configuration. Then run the same command again")
-    shutil.rmtree(BUILD, ignore_errors=True)
 
 
 def fetch() -> None:

@@ -20,10 +20,10 @@ import sys
 import time
 from pathlib import Path
 
+from cargo_tool import CargoTool
 from paths import HOME, Problem, REPOSITORY
 
-VERSION = "26.0.0"
-INSTALLED = HOME / "cargo-mutants"
+MUTANTS = CargoTool("cargo-mutants", "26.0.0", ["mutants", "--version"])
 WORK = HOME / "mutants"
 TREE = WORK / "tree"
 TARGET = WORK / "target"
@@ -104,7 +104,7 @@ def main() -> int:
     run.add_argument("--minutes", type=float, default=MINUTES_MAX)
     arguments = parser.parse_args()
     try:
-        install()
+        MUTANTS.install()
         if arguments.verb == "install":
             return 0
         suite = Suite(arguments.suite, arguments.file)
@@ -124,23 +124,10 @@ def shard(text: str) -> "tuple[int, int]":
     return int(number), int(count)
 
 
-def install() -> None:
-    """Installs the pinned version of cargo-mutants, unless it is installed."""
-    program = INSTALLED / "bin" / "cargo-mutants"
-    if program.exists():
-        said = subprocess.run([program, "mutants", "--version"], capture_output=True, text=True).stdout
-        if said.split()[-1:] == [VERSION]:
-            return
-    command = ["cargo", "install", "--locked", "--root", INSTALLED, "--version", VERSION, "cargo-mutants"]
-    if subprocess.run(command, env={**os.environ, "CARGO_TARGET_DIR": str(WORK / "install")}).returncode:
-        raise Problem(f"cannot install cargo-mutants {VERSION}: see cargo's error above. cargo needs crates.io")
-    shutil.rmtree(WORK / "install", ignore_errors=True)
-
-
 def found(files: "list[str]", part: "tuple[int, int]") -> "list[dict]":
     """Returns the mutants of these files, or every n-th of them."""
     chosen = [word for file in files for word in ("--file", file)]
-    listed = subprocess.run([INSTALLED / "bin" / "cargo-mutants", "mutants", "--list", "--json", "--diff", *chosen],
+    listed = subprocess.run([MUTANTS.program, "mutants", "--list", "--json", "--diff", *chosen],
                             cwd=REPOSITORY, capture_output=True, text=True)
     if listed.returncode:
         raise Problem(listed.stderr)

@@ -14,7 +14,7 @@ from checks import Step
 
 def step(name: str, code: str, **kwargs) -> Step:
     """A step that runs a line of Python."""
-    return Step(name, [[sys.executable, "-c", code]], **kwargs)
+    return Step(name, [sys.executable, "-c", code], **kwargs)
 
 
 class Runs(unittest.TestCase):
@@ -52,13 +52,7 @@ class Runs(unittest.TestCase):
         self.assertRegex(said, r"comes-after +ok")
         self.assertIn("7 tests passed", said)
 
-    def test_the_second_command_of_a_step_runs_only_if_the_first_passes(self):
-        both = Step("both", [[sys.executable, "-c", "raise SystemExit(1)"], [sys.executable, "-c", "print('second')"]])
-        code, _ = self.run_steps(both)
-        self.assertEqual(code, 1)
-        self.assertNotIn("second", both.log.read_text())
-
-    def test_what_is_running_is_ended(self):
+    def test_a_running_step_is_ended(self):
         long = step("long", "import time; time.sleep(60)")
         with contextlib.redirect_stdout(io.StringIO()):
             checks.start(long)
@@ -67,14 +61,21 @@ class Runs(unittest.TestCase):
 
 
 class Plan(unittest.TestCase):
-    def test_every_step_waits_only_for_steps_that_there_are(self):
+    def test_every_step_waits_only_for_steps_of_the_plan(self):
         for with_lints in (True, False):
             with mock.patch.object(checks, "other_tests", lambda: ["architecture"]):
                 steps = checks.planned(with_lints=with_lints)
             names = {step.name for step in steps}
             for planned in steps:
                 self.assertLessEqual({*planned.needs, *planned.after}, names, planned.name)
-            self.assertEqual({"lints", "docs", "format", "template"} <= names, with_lints)
+            self.assertEqual({"lint", "docs", "fmt-check", "template"} <= names, with_lints)
+
+
+    def test_every_target_is_in_the_makefile(self):
+        makefile = (checks.REPOSITORY / "Makefile").read_text()
+        for planned in checks.planned(with_lints=True):
+            if planned.command[0] == "make":
+                self.assertRegex(makefile, rf"(?m)^{planned.command[-1]}:")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ impl Processed {
         }
     }
 
-    /// Whether this was the last attempt. The failure is then recorded, even if another attempt might succeed.
+    /// Whether this was the last attempt at a key that has a rule. A failure then counts as one, even if another attempt
+    /// might succeed.
     fn is_given_up(&self) -> bool {
         self.redelivery == Redelivery::WasTheLast && self.rule_id.is_some()
     }
